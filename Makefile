@@ -1,0 +1,77 @@
+# `make up` and `make test` need Python 3.11 and make; the toolchain finds, fetches or builds the rest.
+
+STACK ?= local
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+STATE := $(CURDIR)/.state
+
+ifeq ($(STACK),local)
+# The local stack's login, state and plugins stay in this checkout, away from your own. Its
+# passphrase is published: no real secret belongs there.
+export PULUMI_HOME := $(STATE)/pulumi
+export PULUMI_BACKEND_URL := file://$(STATE)
+export PULUMI_CONFIG_PASSPHRASE := local
+CONSENT := --yes --skip-preview
+endif
+export PULUMI_SKIP_UPDATE_CHECK := true
+# An Output in an f-string is an error, not a deployed warning text.
+export PULUMI_ERROR_OUTPUT_STRING := 1
+# Last: what was on PATH before wins over what the toolchain links.
+export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
+
+.PHONY: up preview down test unit check format env engine-stop ready
+
+up: ready
+	@pulumi up --stack $(STACK) $(CONSENT)
+
+preview: ready
+	@pulumi preview --stack $(STACK) --diff
+
+down: ready
+	@pulumi destroy --stack $(STACK) $(CONSENT)
+
+test: check $(VENV)/dev
+	@python -m toolchain test
+	@pytest
+
+unit: $(VENV)/dev
+	@pytest tests/unit
+
+check: $(VENV)/dev
+	@ruff format --check --quiet
+	@ruff check --quiet
+	@mypy
+
+format: $(VENV)/dev
+	@ruff format
+	@ruff check --fix
+
+# For your own pulumi commands on a stack: eval "$$(make env)"
+env:
+	@echo 'export PATH="$(PATH)"'
+	@$(foreach name,HOME BACKEND_URL CONFIG_PASSPHRASE SKIP_UPDATE_CHECK ERROR_OUTPUT_STRING,\
+		$(if $(PULUMI_$(name)),echo 'export PULUMI_$(name)="$(PULUMI_$(name))"';))
+
+engine-stop: $(VENV)/runtime
+	@python -m toolchain engine-stop
+
+ready: $(VENV)/runtime
+	@python -m toolchain up $(STACK)
+ifeq ($(STACK),local)
+	@test -e $(STATE)/.pulumi/stacks/oss-registry/local.json || pulumi stack init local
+endif
+
+$(VENV)/runtime: requirements.txt
+	$(call install,requirements.txt)
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+	$(call install,requirements-dev.txt)
+
+define install
+	@echo "installing the Python packages of $(1) …"
+	@begun=$$(date +%s); \
+	test -e $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV); \
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $(1); \
+	echo "installing the Python packages of $(1): done in $$(( $$(date +%s) - begun )) s"
+	@touch $@
+endef

@@ -1,0 +1,73 @@
+"""The redis that holds the registry's blob descriptors."""
+
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, Input, Output, ResourceOptions
+
+from components import distribution, runtime
+from components.environment import quote
+from components.stash import generated_secret
+
+CONFIGURATION = "/etc/redis.conf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisCacheArgs:
+    """`host` is the container's name and its name on the network; `max_memory` is in bytes."""
+
+    stack: str
+    host: str
+    image: str
+    max_memory: int
+    network: Input[str]
+
+
+class RedisCache(ComponentResource):
+    """A redis without persistence, reachable on the stack's network with a password of its own."""
+
+    password: Output[str]
+
+    def __init__(self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("oss-registry:index:RedisCache", name, None, opts)
+        self.password = generated_secret("redis-password", parent=self)
+        self.holes = {distribution.REDIS_PASSWORD.label: self.password}
+        runtime.run(
+            "redis",
+            runtime.Workload(
+                stack=args.stack,
+                name=args.host,
+                image=args.image,
+                network=args.network,
+                # Absolute and without the image's own entrypoint: no shell, no change of user.
+                entrypoint=["/usr/local/bin/redis-server"],
+                command=[CONFIGURATION],
+                user="999:999",
+                files=[
+                    runtime.File(
+                        path=CONFIGURATION,
+                        content=self.password.apply(
+                            lambda password: _configuration(password, args.max_memory)
+                        ),
+                    )
+                ],
+                # Without the password: a redis that answers NOAUTH is alive.
+                health=["/usr/local/bin/redis-cli", "ping"],
+                stop_seconds=10,
+            ),
+            parent=self,
+        )
+        self.register_outputs({})
+
+
+def _configuration(password: str, max_memory: int) -> str:
+    """redis.conf: nothing is kept on disk, and when memory is full the least used entries go.
+
+    The registry sets no expiry on its keys, so any policy but allkeys-lru ends in refused writes.
+    """
+    return (
+        f"requirepass {quote(password)}\n"
+        f"maxmemory {max_memory}\n"
+        "maxmemory-policy allkeys-lru\n"
+        'save ""\n'
+        "appendonly no\n"
+    )

@@ -1,0 +1,72 @@
+"""The registry itself: the one place where Outputs meet the text of its configuration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, Input, Output, ResourceOptions
+
+from components import distribution, runtime
+from components.environment import Hole, Text, quote
+from components.stash import generated_secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryArgs:
+    """`environment` is filled from `holes`, by label; `drain_seconds` as in the configuration."""
+
+    stack: str
+    name: str
+    image: str
+    port: int
+    drain_seconds: int
+    environment: Mapping[str, Text]
+    holes: Mapping[str, Input[str]]
+    mounts: Sequence[runtime.Mount]
+    network: Input[str]
+
+
+class Registry(ComponentResource):
+    """A running registry that answers on 127.0.0.1."""
+
+    endpoint: Output[str]
+    login_server: Output[str]
+
+    def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("oss-registry:index:Registry", name, None, opts)
+        holes = {
+            **args.holes,
+            distribution.HTTP_SECRET.label: generated_secret("http-secret", parent=self),
+        }
+        container = runtime.run(
+            "registry",
+            runtime.Workload(
+                stack=args.stack,
+                name=args.name,
+                image=args.image,
+                network=args.network,
+                environment={key: fill(text, holes) for key, text in args.environment.items()},
+                mounts=args.mounts,
+                ports=[
+                    runtime.Port(address="127.0.0.1", host=args.port, container=distribution.PORT)
+                ],
+                # `/` answers without a login, whatever the registry's own access rules are.
+                health=["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{distribution.PORT}/"],
+                stop_seconds=args.drain_seconds + 5,
+            ),
+            parent=self,
+        )
+        # They come with the container: an output says that the registry is there.
+        self.endpoint = container.id.apply(lambda _: f"http://127.0.0.1:{args.port}")
+        self.login_server = container.id.apply(lambda _: f"localhost:{args.port}")
+        self.register_outputs({"endpoint": self.endpoint, "login_server": self.login_server})
+
+
+def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
+    """`text` with the quoted secret in each hole: a plain string without holes, else a secret Output."""
+    if not any(isinstance(piece, Hole) for piece in text):
+        return "".join(str(piece) for piece in text)
+    pieces = [
+        Output.secret(holes[piece.label]).apply(quote) if isinstance(piece, Hole) else piece
+        for piece in text
+    ]
+    return Output.concat(*pieces)

@@ -1,0 +1,26 @@
+"""Where the registry keeps its images."""
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from components import distribution, runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesystemStorageArgs:
+    stack: str
+    volume: str
+
+
+class FilesystemStorage(ComponentResource):
+    """A Docker volume that stays when the stack is destroyed."""
+
+    volume: Output[str]
+
+    def __init__(self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
+        self.volume = runtime.data_volume(args.volume, args.stack, parent=self)
+        self.mounts = (runtime.Mount(volume=self.volume, path=distribution.DATA_PATH),)
+        self.register_outputs({"volume": self.volume})

@@ -1,0 +1,61 @@
+"""The cache of built parts: outside the checkout, one entry for each version, recipe and machine type."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+DIRECTORY = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oss-registry"
+LOGS = DIRECTORY / "logs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part and what it is made from: `recipe` (by its repr) and the files below `sources`.
+
+    When one of them or the machine type changes, it is another entry.
+    """
+
+    name: str
+    recipe: object
+    sources: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        digest = hashlib.sha256(f"{platform.machine()} {self.recipe!r}".encode())
+        if self.sources:
+            for file in sorted(file for file in self.sources.rglob("*") if file.is_file()):
+                digest.update(f"\0{file.relative_to(self.sources)}\0".encode() + file.read_bytes())
+        return DIRECTORY / f"{self.name}-{digest.hexdigest()[:12]}"
+
+    def kept(self, make: Callable[[Path], None]) -> Path:
+        """The entry's folder, filled by `make` now or on an earlier run.
+
+        `make` gets an empty folder; two checkouts that want the same part make it once, and one
+        that dies half-way leaves nothing that counts as made.
+        """
+        path = self.path
+        if path.is_dir():
+            return path
+        DIRECTORY.mkdir(parents=True, exist_ok=True)
+        with _lock(DIRECTORY / f"{path.name}.lock"):
+            if not path.is_dir():
+                partial = DIRECTORY / f"{path.name}.partial"
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                make(partial)
+                partial.rename(path)
+        return path
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,52 @@
+"""Debian's packages: installed when this is Debian and we are root, or only unpacked for an image."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolchain.cache import LOGS
+from toolchain.progress import Unavailable, run, step
+
+
+def is_debian() -> bool:
+    return Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
+
+
+def install(program: str, packages: Sequence[str], advice: str) -> None:
+    """Install `packages` so that `program` is on PATH. Raises Unavailable with `advice` where we may not."""
+    if not (is_debian() and os.geteuid() == 0):
+        raise Unavailable(advice)
+    with step(f"installing Debian's {' '.join(packages)}"):
+        _apt_get(
+            ["install", "--yes", "--no-install-recommends", *packages],
+            failure=f"Debian's {' '.join(packages)} could not be installed",
+        )
+    if not shutil.which(program):
+        raise Unavailable(advice)
+
+
+def unpack(packages: Sequence[str], root: Path, scratch: Path) -> None:
+    """Lay the files of `packages` (without what they depend on) below `root`. Raises Unavailable."""
+    _apt_get(
+        ["download", *packages],
+        cwd=scratch,
+        failure=f"Debian's packages {' '.join(packages)} could not be fetched",
+    )
+    for archive in sorted(scratch.glob("*.deb")):
+        run(
+            ["dpkg-deb", "--extract", archive, root],
+            log=LOGS / "unpack.log",
+            failure=f"{archive.name} could not be unpacked",
+        )
+
+
+def _apt_get(arguments: Sequence[str], *, failure: str, cwd: Path | None = None) -> None:
+    command = ["apt-get", "--quiet", *arguments]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run(command, log=LOGS / "apt.log", cwd=cwd, env=quiet, failure=failure)
+    except Unavailable:
+        # A machine that never ran `apt-get update` has no package lists, an old one has stale lists.
+        run(["apt-get", "--quiet", "update"], log=LOGS / "apt-update.log", env=quiet, failure=failure)
+        run(command, log=LOGS / "apt.log", cwd=cwd, env=quiet, failure=failure)

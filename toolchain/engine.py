@@ -1,0 +1,97 @@
+"""The Docker engine: the one that answers, or Debian's, installed and started here."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from toolchain import debian
+from toolchain.progress import Unavailable, say, step
+
+# Both are gone after a boot, as the process is; only root starts an engine.
+PID_FILE = Path("/run/oss-registry/dockerd.pid")
+LOG = Path("/run/oss-registry/dockerd.log")
+START_SECONDS = 60
+STOP_SECONDS = 90  # the registry drains for 30 s, the engine gives each container its own time
+
+
+def ready() -> str:
+    """The version of an engine that answers. Raises Unavailable."""
+    if version := _version():
+        return version
+    named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
+    if named:
+        raise Unavailable(
+            f"the Docker engine at {named} does not answer: start it, "
+            "or unset DOCKER_HOST and DOCKER_CONTEXT"
+        )
+    if not shutil.which("dockerd"):
+        advice = "install and start a Docker engine (https://docs.docker.com/engine/install)"
+        debian.install("dockerd", ["docker.io"], advice)
+        if not shutil.which("docker"):  # a package of its own from Debian 13 on
+            debian.install("docker", ["docker-cli"], advice)
+    return _version() or _start()
+
+
+def stop() -> None:
+    """End the engine that `ready` started, and no other; its containers stop with it."""
+    pid = _started()
+    if pid is None:
+        say("no Docker engine was started from here")
+        return
+    with step("stopping the Docker engine"):
+        os.kill(pid, signal.SIGTERM)
+        _wait(lambda: _started() is None, STOP_SECONDS, f"dockerd, process {pid}, does not end")
+
+
+def _version() -> str | None:
+    if not shutil.which("docker"):
+        return None
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _start() -> str:
+    if os.geteuid() != 0 or Path("/run/systemd/system").exists():
+        raise Unavailable(
+            "the Docker engine is installed but does not answer: start it (systemctl start docker)"
+        )
+    failure = f"the Docker engine does not start: {LOG} says why"
+    with step("starting the Docker engine"):
+        PID_FILE.parent.mkdir(parents=True, exist_ok=True)
+        PID_FILE.unlink(missing_ok=True)
+        with LOG.open("w") as log:
+            process = subprocess.Popen(
+                ["dockerd", "--pidfile", PID_FILE],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+            )
+        _wait(lambda: process.poll() is not None or bool(_version()), START_SECONDS, failure)
+    version = _version()
+    if version is None:
+        raise Unavailable(failure)
+    return version
+
+
+def _started() -> int | None:
+    try:
+        pid = int(PID_FILE.read_text())
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+    return pid if name == "dockerd" else None
+
+
+def _wait(over: Callable[[], bool], seconds: float, failure: str) -> None:
+    end = time.monotonic() + seconds
+    while not over():
+        if time.monotonic() > end:
+            raise Unavailable(failure)
+        time.sleep(0.2)

@@ -1,0 +1,137 @@
+"""The Pulumi CLI with its language host, and its plugins: from PATH, from the vendor, or from modules."""
+
+import os
+import platform
+import shutil
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+from toolchain.cache import LOGS, Entry
+from toolchain.golang import GoProgram, build, entry
+from toolchain.progress import Unavailable, run, say, step
+
+VENDOR = "https://get.pulumi.com"
+ANSWER_SECONDS = 5.0
+LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
+MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+
+CLI = GoProgram(
+    recipe="pulumi",
+    version="3.274.1",
+    package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+    stamp="github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.274.1",
+    minutes=5,
+)
+DOCKER_PLUGIN = GoProgram(
+    recipe="docker-plugin", version="5.2.0", stamp="main.version=5.2.0", minutes=3
+)
+
+
+def cli_ready(link: Path) -> str:
+    """Have `pulumi` on PATH, which ends with `link`, a link to a folder; says where it is from.
+
+    Raises Unavailable.
+    """
+    others = [entry for entry in os.get_exec_path() if Path(entry) != link]
+    if found := shutil.which("pulumi", path=os.pathsep.join(others)):
+        link.unlink(missing_ok=True)
+        return f"pulumi ({found})"
+    vendors, ours = _vendors_cli(), _our_cli()
+    if link.resolve() not in (vendors.path, ours.path) or not link.exists():
+        try:
+            folder = vendors.kept(_download_cli)
+        except Unavailable as closed:
+            say(f"{closed}: building it instead")
+            folder = ours.kept(_assemble_cli)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
+    origin = "built from mirrors" if link.resolve() == ours.path else VENDOR
+    return f"pulumi {CLI.version} ({origin})"
+
+
+def docker_plugin_ready(home: Path) -> str:
+    """Have the docker plugin in the PULUMI_HOME `home`; says where it is from. Raises Unavailable."""
+    version = DOCKER_PLUGIN.version
+    binary = "pulumi-resource-docker"
+    plugin = home / "plugins" / f"resource-docker-v{version}" / binary
+    ours = entry(DOCKER_PLUGIN, binary).path / binary
+    if not plugin.exists() or (plugin.is_symlink() and plugin.resolve() != ours):
+        shutil.rmtree(plugin.parent, ignore_errors=True)
+        try:
+            _require_answer(f"{VENDOR}/latest-version")
+            with step(f"fetching {binary} {version} from its vendor"):
+                run(
+                    ["pulumi", "plugin", "install", "resource", "docker", version],
+                    log=LOGS / "plugin-install.log",
+                    failure=f"{binary} {version} could not be fetched",
+                )
+        except Unavailable as closed:
+            say(f"{closed}: building it instead")
+            build(DOCKER_PLUGIN, binary)
+            plugin.parent.mkdir(parents=True)
+            # A link: each checkout has a PULUMI_HOME of its own, the plugin is 115 MB.
+            plugin.symlink_to(ours)
+    origin = "built from mirrors" if plugin.is_symlink() else "its vendor"
+    return f"docker plugin {version} ({origin})"
+
+
+def _vendors_cli() -> Entry:
+    return Entry(f"pulumi-{CLI.version}-vendor", _cli_address())
+
+
+def _our_cli() -> Entry:
+    return Entry(f"pulumi-{CLI.version}", (CLI, LANGUAGE_HOST.read_text()), CLI.sources)
+
+
+def _assemble_cli(folder: Path) -> None:
+    # Beside the binary, as in the vendor's archive: on PATH, each run would warn about it.
+    shutil.copy(LANGUAGE_HOST, folder / "pulumi-language-python")
+    (folder / "pulumi").hardlink_to(build(CLI, "pulumi"))
+
+
+def _cli_address() -> str:
+    machine = MACHINES.get(platform.machine(), platform.machine())
+    return f"{VENDOR}/releases/sdk/pulumi-v{CLI.version}-{sys.platform}-{machine}.tar.gz"
+
+
+def _download_cli(folder: Path) -> None:
+    address = _cli_address()
+    _require_answer(address)
+    archive = folder / "archive.tar.gz"
+    with step(f"fetching pulumi {CLI.version} from {VENDOR}"):
+        try:
+            with (
+                urllib.request.urlopen(address, timeout=ANSWER_SECONDS) as answer,
+                archive.open("wb") as file,
+            ):
+                shutil.copyfileobj(answer, file)
+        except OSError as error:
+            raise Unavailable(f"{address} broke off ({error})") from error
+        run(
+            ["tar", "--extract", "--strip-components=1", "--file", archive, "--directory", folder],
+            log=LOGS / "pulumi-unpack.log",
+            failure=f"{address} could not be unpacked",
+        )
+    archive.unlink()
+
+
+def _require_answer(address: str) -> None:
+    """Raises Unavailable unless `address` answers in time, name resolution included."""
+    answers = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
+                answers.set()
+        except OSError:
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    if not answers.is_set():
+        raise Unavailable(f"{address} does not answer")
