@@ -1,4 +1,4 @@
-"""From a stack file to a running registry, in the order in which these modules may import each other:
+"""From a stack file to a running registry. These modules import each other in one direction:
 
 environment ← distribution ← settings ← runtime ← storage, cache ← registry ← `__main__.py`
 

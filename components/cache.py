@@ -27,7 +27,9 @@ class RedisCache(ComponentResource):
 
     password: Output[str]
 
-    def __init__(self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
+    ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
         self.password = generated_secret("redis-password", parent=self)
         self.holes = {distribution.REDIS_PASSWORD.label: self.password}

@@ -92,14 +92,24 @@ def plan(release: Release, storage: VolumeFacts, cache: CacheFacts, http: HttpFa
     return merge(
         release.image_defaults,
         {
-            "log": {"level": http.log_level, "fields": {"service": "registry"}},
+            "log": {
+                "level": http.log_level,
+                "fields": {"service": "registry"},
+                # It would be written at every level, with each health check.
+                "accesslog": {"disabled": http.log_level in ("error", "warn")},
+            },
             "storage": {
                 "filesystem": {"rootdirectory": storage.path},
                 "delete": {"enabled": True},
                 "cache": {"blobdescriptor": "redis"},
                 "maintenance": {
                     # Whole, as the registry panics when one of the four is missing.
-                    "uploadpurging": {"enabled": True, "age": "168h", "interval": "24h", "dryrun": False}
+                    "uploadpurging": {
+                        "enabled": True,
+                        "age": "168h",
+                        "interval": "24h",
+                        "dryrun": False,
+                    }
                 },
             },
             "http": {
@@ -119,6 +129,7 @@ def merge(below: Section, above: Section) -> Section:
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(under, value) if both else value
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            value = merge(under, value)
+        merged[key] = value
     return merged

@@ -1,7 +1,7 @@
 """The registry's override rule: a configuration tree becomes one REGISTRY_* variable for each leaf.
 
-Pure: a secret is a named hole in the text until `registry.fill` puts it in, so the text is complete,
-known and safe to show at preview. The rules of the reader are those of distribution's
+Pure: a secret is a named hole in the text until `registry.fill` puts it in, so the text is known,
+complete and safe to show at preview. The rules of the reader are those of distribution's
 configuration/parser.go, the same in releases 2.8 and 3.x but where a comment says otherwise.
 """
 
@@ -19,7 +19,7 @@ class Hole:
     label: str
 
 
-Tree: TypeAlias = Union[str, int, bool, Hole, None, Sequence["Tree"], "Section"]
+Tree: TypeAlias = Union[str, int, bool, Hole, Sequence["Tree"], "Section", None]
 Section: TypeAlias = Mapping[str, "Tree"]
 """A configuration file's content. None switches off what the image's own file sets there."""
 
@@ -29,14 +29,17 @@ Text: TypeAlias = tuple[str | Hole, ...]
 Schema: TypeAlias = Mapping[str, Union["Schema", str]]
 """The sections and keys with a rule of their own: a schema for what is below, WHOLE, or DRIVER."""
 
-WHOLE = "whole"  # given as one value: a map that the image also fills, or one the reader can't take by leaf
-DRIVER = "driver"  # under ANY: each other key of this section names a driver
-ANY = "*"
+# Given as one value: a map that the image fills too, or one that the reader can't take by leaf.
+WHOLE = "whole"
+DRIVER = "driver"  # the key names a driver
+ANY = "*"  # each key that is not listed beside it
 
 # Both readers take these for something else than a string, in any case.
 _WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
-_PLAIN = re.compile(r"(?:[A-Za-z/]|:(?=\w))(?:[\w/.@-]|:(?=[\w/]))*|(?:\d+(?:ns|us|ms|s|m|h))+", re.ASCII)
-# JSON leaves these raw, and one or the other reader refuses them raw (measured with yaml.v2 2.2.1 and 2.4.0).
+_PLAIN = re.compile(
+    r"(?:[A-Za-z/]|:(?=\w))(?:[\w/.@-]|:(?=[\w/]))*|(?:\d+(?:ns|us|ms|s|m|h))+", re.ASCII
+)
+# JSON leaves these as they are, and yaml.v2 2.2.1 (2.8) or 2.4.0 (3.x) refuses them so (measured).
 _RAW = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # What a part of a variable's name can spell: the reader splits at "_" and lower-cases a map's key.
 _SPELLABLE = re.compile(r"[a-z0-9]+")
@@ -50,7 +53,9 @@ def quote(text: str) -> str:
 
 def redact(text: Text) -> str:
     """`text` with `[secret: LABEL]` in its holes."""
-    return "".join(f"[secret: {piece.label}]" if isinstance(piece, Hole) else piece for piece in text)
+    return "".join(
+        f"[secret: {piece.label}]" if isinstance(piece, Hole) else piece for piece in text
+    )
 
 
 def to_environment(tree: Section, schema: Schema) -> dict[str, Text]:
@@ -90,7 +95,9 @@ def _json(value: Tree) -> Text:
         case str():
             return (quote(value),)
         case Mapping():
-            entries = ((quote(key) + ":", *_json(item)) for key, item in value.items() if item is not None)
+            entries = (
+                (quote(key) + ":", *_json(item)) for key, item in value.items() if item is not None
+            )
             return _join("{", entries, "}")
         case Sequence():
             return _join("[", map(_json, value), "]")

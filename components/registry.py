@@ -62,7 +62,7 @@ class Registry(ComponentResource):
 
 
 def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
-    """`text` with the quoted secret in each hole: a plain string without holes, else a secret Output."""
+    """`text` with a quoted secret in each hole: a secret Output, or a string without holes."""
     if not any(isinstance(piece, Hole) for piece in text):
         return "".join(str(piece) for piece in text)
     pieces = [

@@ -33,7 +33,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What runs, whatever it runs on. `health` is a command without a shell; `image` a reference."""
+    """What runs. `image` is a reference, `health` a command without a shell."""
 
     stack: str
     name: str
@@ -90,7 +90,10 @@ def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
         entrypoints=list(workload.entrypoint) or None,
         command=list(workload.command) or None,
         user=workload.user,
-        envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(workload.environment.items())],
+        envs=[
+            pulumi.Output.concat(key, "=", value)
+            for key, value in sorted(workload.environment.items())
+        ],
         uploads=[
             docker.ContainerUploadArgs(file=file.path, content=file.content)
             for file in sorted(workload.files, key=lambda file: file.path)
@@ -105,11 +108,15 @@ def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
             )
             for port in sorted(workload.ports, key=lambda port: port.container)
         ],
-        # Unset, it reads back as another value and replaces the container at each `up` (pulumi-docker issue 1272).
+        # Unset, it reads back as another value: a replacement at each `up` (pulumi-docker #1272).
         network_mode="bridge",
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=workload.network)],
         healthcheck=docker.ContainerHealthcheckArgs(
-            tests=["CMD", *workload.health], interval="3s", timeout="3s", retries=3, start_period="30s"
+            tests=["CMD", *workload.health],
+            interval="3s",
+            timeout="3s",
+            retries=3,
+            start_period="30s",
         ),
         wait=True,
         wait_timeout=120,

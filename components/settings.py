@@ -1,4 +1,4 @@
-"""The stack file: read, checked and turned into a `Stack`, before the first resource is registered."""
+"""The stack file: read, checked and made a `Stack` before the first resource is registered."""
 
 import json
 from collections.abc import Iterator, Mapping, Set
@@ -36,13 +36,16 @@ class RegistrySettings(_Settings):
 
     release: Annotated[str, AfterValidator(_known_release)] = Field(
         distribution.DEFAULT_RELEASE,
-        description="The registry's release, in quotes. It decides the image and how it is configured.",
+        description="The release, in quotes. It decides the image and how it is configured.",
     )
     port: int = Field(
-        5000, ge=1, le=65535, description="The port on 127.0.0.1 that Docker pushes to and pulls from."
+        5000,
+        ge=1,
+        le=65535,
+        description="The port on 127.0.0.1 that Docker pushes to and pulls from.",
     )
     log_level: Literal["error", "warn", "info", "debug"] = Field(
-        "warn", description="What the registry logs; at info each request is a line."
+        "warn", description="What the registry logs; from info on, each request is a line."
     )
 
 
@@ -133,13 +136,14 @@ def load(name: str, config: Mapping[str, str], secret_keys: Set[str]) -> Stack:
         else:
             settings[setting] = _parsed(text)
     try:
-        checked = StackSettings.model_validate(settings)
+        stack = Stack(name, StackSettings.model_validate(settings))
     except ValidationError as error:
+        stack = None
         problems += _problems(error)
-    if problems:
+    if stack is None or problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)
         raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
-    return Stack(name, checked)
+    return stack
 
 
 def _parsed(text: str) -> object:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pulumi
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from components import distribution, runtime
@@ -19,7 +18,9 @@ class FilesystemStorage(ComponentResource):
 
     volume: Output[str]
 
-    def __init__(self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None
+    ) -> None:
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
         self.volume = runtime.data_volume(args.volume, args.stack, parent=self)
         self.mounts = (runtime.Mount(volume=self.volume, path=distribution.DATA_PATH),)

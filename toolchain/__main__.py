@@ -58,7 +58,9 @@ def _images_of(stack: str) -> list[str]:
 def _ready(references: Sequence[str]) -> list[str]:
     return [
         pulumi_cli.cli_ready(link=Path(os.get_exec_path()[-1])),
-        pulumi_cli.docker_plugin_ready(home=Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")),
+        pulumi_cli.docker_plugin_ready(
+            home=Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+        ),
         f"Docker engine {engine.ready()}",
         *images.ready(references),
     ]
@@ -66,7 +68,9 @@ def _ready(references: Sequence[str]) -> list[str]:
 
 def _skopeo_ready() -> None:
     if not shutil.which("skopeo"):
-        debian.install("skopeo", ["skopeo"], advice="install skopeo, which the tests push and pull with")
+        debian.install(
+            "skopeo", ["skopeo"], advice="install skopeo, which the tests push and pull with"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cache of built parts: outside the checkout, one entry for each version, recipe and machine type."""
+"""The cache of what was fetched or built: outside the checkout, an entry for each version."""
 
 import fcntl
 import hashlib
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
 
 DIRECTORY = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oss-registry"
 LOGS = DIRECTORY / "logs"

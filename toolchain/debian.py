@@ -1,4 +1,4 @@
-"""Debian's packages: installed when this is Debian and we are root, or only unpacked for an image."""
+"""Debian's packages: installed, when this is Debian and we are root, or unpacked for an image."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ def is_debian() -> bool:
 
 
 def install(program: str, packages: Sequence[str], advice: str) -> None:
-    """Install `packages` so that `program` is on PATH. Raises Unavailable with `advice` where we may not."""
+    """Have `program` on PATH by installing `packages`. Raises Unavailable, with `advice`."""
     if not (is_debian() and os.geteuid() == 0):
         raise Unavailable(advice)
     with step(f"installing Debian's {' '.join(packages)}"):
@@ -27,7 +27,7 @@ def install(program: str, packages: Sequence[str], advice: str) -> None:
 
 
 def unpack(packages: Sequence[str], root: Path, scratch: Path) -> None:
-    """Lay the files of `packages` (without what they depend on) below `root`. Raises Unavailable."""
+    """Lay out `packages`, without what they depend on, below `root`. Raises Unavailable."""
     _apt_get(
         ["download", *packages],
         cwd=scratch,
@@ -47,6 +47,11 @@ def _apt_get(arguments: Sequence[str], *, failure: str, cwd: Path | None = None)
     try:
         run(command, log=LOGS / "apt.log", cwd=cwd, env=quiet, failure=failure)
     except Unavailable:
-        # A machine that never ran `apt-get update` has no package lists, an old one has stale lists.
-        run(["apt-get", "--quiet", "update"], log=LOGS / "apt-update.log", env=quiet, failure=failure)
+        # The package lists may be missing or stale.
+        run(
+            ["apt-get", "--quiet", "update"],
+            log=LOGS / "apt-update.log",
+            env=quiet,
+            failure=failure,
+        )
         run(command, log=LOGS / "apt.log", cwd=cwd, env=quiet, failure=failure)

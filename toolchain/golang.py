@@ -1,4 +1,4 @@
-"""Go programs built from the Go module mirror: one folder of `recipes/` each, pinned by its go.sum."""
+"""Go programs built from a module mirror: a folder of `recipes/` each, pinned by its go.sum."""
 
 import shutil
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class GoProgram:
-    """A program of the module `recipes/<recipe>`; `stamp` is the linker's `symbol=value` for its version."""
+    """A program of the module `recipes/<recipe>`; `stamp` sets its version (`symbol=value`)."""
 
     recipe: str
     version: str
@@ -32,7 +32,7 @@ def entry(program: GoProgram, binary: str) -> Entry:
 
 
 def build(program: GoProgram, binary: str) -> Path:
-    """The path of the program, called `binary`, built now or on an earlier run. Raises Unavailable."""
+    """The path of the program, called `binary`, built now or earlier. Raises Unavailable."""
 
     def make(folder: Path) -> None:
         if not shutil.which("go"):

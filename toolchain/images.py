@@ -1,4 +1,4 @@
-"""Images for an engine that no image registry answers: pulled where one does, else built from mirrors.
+"""The images: pulled where an image registry answers the engine, else built from mirrors.
 
 A built image keeps the contract of the official one of the same name (entrypoint, command, paths,
 default configuration, volume, `wget` or `redis-cli` for the health check) and carries the label
@@ -18,6 +18,7 @@ from toolchain.cache import LOGS, Entry
 from toolchain.golang import GoProgram, build
 from toolchain.progress import Unavailable, run, step
 
+OWNER = ("--owner=0", "--group=0", "--numeric-owner")
 FIRST_WORD_SECONDS = 5.0  # a registry that is there has named the image by then
 
 
@@ -126,9 +127,9 @@ IMAGES = (
 
 
 def ready(references: Sequence[str]) -> list[str]:
-    """Have those of `references` that can be built here in the engine; says of each where it is from.
+    """Have `references` in the engine; says of each where it is from. Raises Unavailable.
 
-    Others are the engine's to pull. Raises Unavailable.
+    One that is not in IMAGES is left to the engine.
     """
     return [
         f"{image.reference} ({_origin(image) or _pulled(image) or _built(image)})"
@@ -157,7 +158,7 @@ def _pulled(image: Image) -> str | None:
             stderr=subprocess.DEVNULL,
         ) as pull,
     ):
-        if not select.select([pull.stdout], [], [], FIRST_WORD_SECONDS)[0]:
+        if pull.stdout and not select.select([pull.stdout], [], [], FIRST_WORD_SECONDS)[0]:
             pull.kill()
         pull.communicate()
     return "pulled" if pull.returncode == 0 else None
@@ -167,8 +168,8 @@ def _built(image: Image) -> str:
     def make(folder: Path) -> None:
         if not debian.is_debian():
             raise Unavailable(
-                f"load {image.reference} into the Docker engine (docker pull, or docker load): no image "
-                "registry answers, and it can be built only on Debian"
+                f"load {image.reference} into the Docker engine (docker pull or docker load): "
+                "no image registry answers, and it can be built only on Debian"
             )
         with (
             step(f"building the image {image.reference} from Debian's packages"),
@@ -177,8 +178,16 @@ def _built(image: Image) -> str:
             root = Path(scratch, "root")
             _lay_out(image, root)
             run(
-                ["tar", "--create", "--owner=0", "--group=0", "--numeric-owner"]
-                + ["--file", folder / "image.tar", "--directory", root, "."],
+                [
+                    "tar",
+                    "--create",
+                    *OWNER,
+                    "--file",
+                    folder / "image.tar",
+                    "--directory",
+                    root,
+                    ".",
+                ],
                 log=log,
                 failure=f"the image {image.reference} could not be packed",
             )

@@ -1,4 +1,4 @@
-"""Long work says what it is doing and how long it has taken; a part that can't be had is one sentence."""
+"""Long work says what it is doing and for how long; a part that can't be had is one sentence."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ REMINDER = 20.0  # seconds between two "still at it" lines
 
 
 class Unavailable(Exception):
-    """A part that can't be had here. Its text is one sentence that says what to install or start."""
+    """A part can't be had here; the text is one sentence that says what to install or start."""
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The Pulumi CLI with its language host, and its plugins: from PATH, from the vendor, or from modules."""
+"""The Pulumi CLI with its language host, and plugins: on PATH, of the vendor, or from modules."""
 
 import os
 import platform
@@ -53,7 +53,7 @@ def cli_ready(link: Path) -> str:
 
 
 def docker_plugin_ready(home: Path) -> str:
-    """Have the docker plugin in the PULUMI_HOME `home`; says where it is from. Raises Unavailable."""
+    """Have the docker plugin in the PULUMI_HOME `home`; says whence. Raises Unavailable."""
     version = DOCKER_PLUGIN.version
     binary = "pulumi-resource-docker"
     plugin = home / "plugins" / f"resource-docker-v{version}" / binary

@@ -1,0 +1,56 @@
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.distribution import RELEASES
+from tests.integration.deployment import Deployment, command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    missing = [tool for tool in ("pulumi", "docker", "skopeo") if not shutil.which(tool)]
+    assert not missing, f"{', '.join(missing)} not on PATH: run `make test`, which has them"
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """A registry that is up, once for each release."""
+    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    try:
+        made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of five layers, one of them of 20 MB, that nobody has elsewhere."""
+    folder = tmp_path_factory.mktemp("image")
+    sizes = (20_000_000, 300_000, 10_000, 10, 0)
+    for number, size in enumerate(sizes):
+        Path(folder, f"file{number}").write_bytes(secrets.token_bytes(size))
+    lines = ["FROM scratch", *(f"COPY file{number} /" for number in range(len(sizes)))]
+    Path(folder, "Dockerfile").write_text("\n".join(lines))
+    reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
+    # The engine's own builder: BuildKit's client is a plugin that Debian's docker.io lacks.
+    command("docker", "build", "--quiet", "--tag", reference, folder, env={"DOCKER_BUILDKIT": "0"})
+    try:
+        command("docker", "save", "--output", folder / "image.tar", reference)
+    finally:
+        command("docker", "image", "rm", "--force", reference)
+    return folder / "image.tar"
+
+
+@pytest.fixture
+def image(archive: Path) -> Iterator[str]:
+    """The reference of that image, in the engine for one test."""
+    reference = command("docker", "load", "--input", archive).split()[-1]
+    identity = command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    yield reference
+    command("docker", "image", "rm", "--force", identity)

@@ -1,0 +1,110 @@
+"""A stack of the real program on the real engine, with names, a port and a state of its own."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).parent.parent.parent
+PASSPHRASE = "only for tests"
+
+
+def command(*words: str | Path, env: Mapping[str, str] | None = None, timeout: int = 300) -> str:
+    """What the command printed, both streams. Raises AssertionError with that when it fails."""
+    done = run(*words, env=env, timeout=timeout)
+    assert done.returncode == 0, f"{' '.join(map(str, words))}:\n{done.stdout}"
+    return done.stdout
+
+
+def run(
+    *words: str | Path, env: Mapping[str, str] | None = None, timeout: int = 300
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Deployment:
+    """One stack in the folder `folder`: a project whose program is this checkout's."""
+
+    def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.stack = f"test-{secrets.token_hex(4)}"
+        self.port = free_port()
+        self.prefix = f"oss-registry-{self.stack}"
+        self._environment = {
+            "PULUMI_BACKEND_URL": f"file://{folder}",
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        }
+        for shared in ("Pulumi.yaml", "__main__.py", "components", ".venv"):
+            (folder / shared).symlink_to(PROJECT / shared)
+        (folder / "stacks").mkdir()
+        self.pulumi("stack", "init")
+        self.configure(**settings)
+
+    def configure(self, **settings: Mapping[str, Any]) -> None:
+        """Make `settings` what the stack file says, on this deployment's port."""
+        file = self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
+        content = yaml.safe_load(file.read_text())
+        settings["registry"] = {"port": self.port, **settings.get("registry", {})}
+        content["config"] = {f"oss-registry:{key}": value for key, value in settings.items()}
+        file.write_text(yaml.safe_dump(content))
+
+    def pulumi(self, *words: str) -> str:
+        return command(*self._pulumi(words), env=self._environment)
+
+    def refused(self, *words: str) -> str:
+        """What pulumi printed when it failed, as it must."""
+        done = run(*self._pulumi(words), env=self._environment)
+        assert done.returncode != 0, done.stdout
+        return done.stdout
+
+    def _pulumi(self, words: tuple[str, ...]) -> list[str | Path]:
+        stack = ["--stack", self.stack, "--non-interactive", "--color", "never"]
+        return ["pulumi", "--cwd", self.folder, *words, *stack]
+
+    def up(self) -> str:
+        return self.pulumi("up", "--yes")
+
+    def outputs(self) -> Mapping[str, Any]:
+        outputs: Mapping[str, Any] = json.loads(self.pulumi("stack", "output", "--json"))
+        return outputs
+
+    def state(self) -> str:
+        """The state file, secrets as they are on disk."""
+        return (self.folder / f".pulumi/stacks/oss-registry/{self.stack}.json").read_text()
+
+    def remove(self) -> None:
+        """Remove what the stack made, also what a failed `up` or `destroy` left."""
+        try:
+            self.pulumi("destroy", "--yes")
+        finally:
+            label = f"label=oss-registry.stack={self.stack}"
+            for kind, listing, removal in (
+                ("container", ["ls", "--all"], ["rm", "--force", "--volumes"]),
+                ("network", ["ls"], ["rm"]),
+                ("volume", ["ls"], ["rm"]),
+            ):
+                found = command("docker", kind, *listing, "--quiet", "--filter", label).split()
+                if found:
+                    command("docker", kind, *removal, *found)

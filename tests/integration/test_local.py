@@ -1,0 +1,148 @@
+"""A registry on a volume: the real program, engine, plugin, registry, redis and clients."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.integration.deployment import Deployment, command, run
+
+pytestmark = pytest.mark.local
+
+
+def _push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
+    """Push `image` as `name` with the Docker client; gives its reference and digest."""
+    reference = f"{deployment.outputs()['login_server']}/{name}:1"
+    command("docker", "tag", image, reference)
+    command("docker", "push", reference)
+    return reference, _digest(reference)
+
+
+def _digest(reference: str) -> str:
+    repository = reference.rsplit(":", 1)[0]
+    found = command("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", reference)
+    (digest,) = [d for d in json.loads(found) if d.startswith(f"{repository}@")]
+    return str(digest.partition("@")[2])
+
+
+def _pull_anew(reference: str) -> str:
+    """Pull `reference` into an engine that has none of it any more; gives its digest."""
+    identity = command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    command("docker", "image", "rm", "--force", identity)
+    assert run("docker", "image", "inspect", identity).returncode != 0
+    command("docker", "pull", reference)
+    assert identity == command("docker", "image", "inspect", "-f", "{{.Id}}", reference).strip()
+    return _digest(reference)
+
+
+def _skopeo(*words: str | Path) -> str:
+    return command("skopeo", "--insecure-policy", *words)
+
+
+def _variables(deployment: Deployment) -> Mapping[str, str]:
+    container = f"{deployment.prefix}-registry"
+    envs = command("docker", "container", "inspect", "--format", "{{json .Config.Env}}", container)
+    return dict(env.split("=", 1) for env in json.loads(envs))
+
+
+def _redis(deployment: Deployment, *words: str, password: str = "") -> str:
+    auth = ["--env", f"REDISCLI_AUTH={password}"] if password else []
+    return command("docker", "exec", *auth, f"{deployment.prefix}-redis", "redis-cli", *words)
+
+
+def test_the_docker_client_gets_back_what_it_pushed(deployment: Deployment, image: str) -> None:
+    reference, digest = _push(deployment, image, "docker")
+    assert _pull_anew(reference) == digest
+
+
+def test_skopeo_gets_back_what_it_pushed(
+    deployment: Deployment, image: str, tmp_path: Path
+) -> None:
+    there = f"docker://{deployment.outputs()['login_server']}/skopeo:1"
+    first, second = tmp_path / "pushed", tmp_path / "pulled"
+    _skopeo("copy", f"docker-daemon:{image}", f"dir:{first}")
+    _skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", f"dir:{first}", there)
+    _skopeo("copy", "--preserve-digests", "--src-tls-verify=false", there, f"dir:{second}")
+    pushed, pulled = ({f.name: f.read_bytes() for f in d.iterdir()} for d in (first, second))
+    assert len(json.loads(pushed["manifest.json"])["layers"]) == 5
+    assert pushed == pulled
+
+
+def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
+    reference, digest = _push(deployment, image, "both")
+    inspected = _skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
+    assert json.loads(inspected)["Digest"] == digest
+
+
+def test_redis_holds_the_descriptors_of_pushed_blobs(deployment: Deployment, image: str) -> None:
+    reference, _ = _push(deployment, image, "cached")
+    raw = _skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
+    layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
+    password = json.loads(_variables(deployment)["REGISTRY_REDIS_PASSWORD"])
+    keys = _redis(deployment, "--scan", password=password)
+    assert all(f"blobs::{layer}" in keys.split() for layer in layers)
+
+
+def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> None:
+    assert _redis(deployment, "ping").startswith("NOAUTH")
+
+
+def test_what_the_environment_output_shows_is_what_the_container_has(
+    deployment: Deployment,
+) -> None:
+    running = _variables(deployment)
+    shown = deployment.outputs()["environment"]
+    secret = {name for name, text in shown.items() if text.startswith("[secret: ")}
+    assert len(secret) == 2
+    assert all(running[name] == text for name, text in shown.items() if name not in secret)
+    assert {name for name in running if name.startswith("REGISTRY_")} <= set(shown)
+
+
+def test_the_release_that_runs_is_the_one_asked_for(deployment: Deployment) -> None:
+    container = f"{deployment.prefix}-registry"
+    version = command("docker", "exec", container, "registry", "--version")
+    assert f"v{deployment.outputs()['release']}" in version
+
+
+def test_generated_secrets_are_in_no_output_and_not_plain_in_the_state(
+    deployment: Deployment,
+) -> None:
+    running = _variables(deployment)
+    names = ("REGISTRY_REDIS_PASSWORD", "REGISTRY_HTTP_SECRET")
+    printed = [
+        deployment.up(),
+        deployment.pulumi("preview", "--diff"),
+        deployment.pulumi("stack", "output", "--json"),
+        deployment.state(),
+    ]
+    for secret in (json.loads(running[name]) for name in names):
+        assert len(secret) == 43
+        assert not any(secret in text for text in printed)
+
+
+def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployment) -> None:
+    before = command("docker", "container", "ls", "--quiet", "--no-trunc")
+    deployment.pulumi("up", "--yes", "--expect-no-changes")
+    deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert command("docker", "container", "ls", "--quiet", "--no-trunc") == before
+
+
+def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
+    reference, digest = _push(deployment, image, "kept")
+    deployment.pulumi("destroy", "--yes")
+    label = f"label=oss-registry.stack={deployment.stack}"
+    assert command("docker", "container", "ls", "--all", "--quiet", "--filter", label) == ""
+    assert command("docker", "network", "ls", "--quiet", "--filter", label) == ""
+    deployment.up()
+    assert _pull_anew(reference) == digest
+
+
+def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, registry={"port": "5000", "release": "1.0"})
+    for command_line in (["preview"], ["up", "--yes"]):
+        printed = deployment.refused(*command_line)
+        assert "Traceback" not in printed
+        assert printed.count("oss-registry:registry.port: ") == 1
+        assert printed.count("oss-registry:registry.release: ") == 1
+    assert json.loads(deployment.pulumi("stack", "export"))["deployment"].get("resources") is None

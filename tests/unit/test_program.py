@@ -1,0 +1,161 @@
+"""The whole program, against each stack file."""
+
+import json
+import re
+
+import pytest
+
+from components.settings import SettingsError
+from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file
+
+CONTAINER = "docker:index/container:Container"
+IMAGE = "docker:index/remoteImage:RemoteImage"
+NETWORK = "docker:index/network:Network"
+VOLUME = "docker:index/volume:Volume"
+STASH = "pulumi:index:Stash"
+
+
+@pytest.fixture(scope="module")
+def local() -> Engine:
+    return run(stack_file("local"), stack="local")
+
+
+def _environment(engine: Engine) -> dict[str, str]:
+    envs = [str(plain(env)) for env in plain(engine.inputs(CONTAINER, "registry")["envs"])]
+    return dict(env.split("=", 1) for env in envs)
+
+
+def _configuration_of_redis(engine: Engine) -> str:
+    (upload,) = plain(engine.inputs(CONTAINER, "redis")["uploads"])
+    return str(plain(plain(upload)["content"]))
+
+
+def test_urns_stay_the_same_because_a_new_one_replaces_a_users_resource(local: Engine) -> None:
+    # Unlike the engine, the mock monitor makes the stack's own type a part of its children's URNs.
+    urns = [urn.replace("pulumi:pulumi:Stack$", "") for urn in local.requests]
+    assert sorted(urn.removeprefix("urn:pulumi:local::oss-registry::") for urn in urns) == [
+        "docker:index/network:Network::network",
+        "oss-registry:index:FilesystemStorage$docker:index/volume:Volume::data",
+        "oss-registry:index:FilesystemStorage::storage",
+        "oss-registry:index:RedisCache$docker:index/container:Container::redis",
+        "oss-registry:index:RedisCache$docker:index/remoteImage:RemoteImage::redis-image",
+        "oss-registry:index:RedisCache$pulumi:index:Stash::redis-password",
+        "oss-registry:index:RedisCache::cache",
+        "oss-registry:index:Registry$docker:index/container:Container::registry",
+        "oss-registry:index:Registry$docker:index/remoteImage:RemoteImage::registry-image",
+        "oss-registry:index:Registry$pulumi:index:Stash::http-secret",
+        "oss-registry:index:Registry::registry",
+        "pulumi:pulumi:Stack::oss-registry-local",
+    ]
+
+
+def test_outputs_say_where_to_push_and_which_release_runs(local: Engine) -> None:
+    assert local.exports["endpoint"] == "http://127.0.0.1:5000"
+    assert local.exports["login_server"] == "localhost:5000"
+    assert local.exports["release"] == "3.1.2"
+
+
+def test_the_environment_output_is_what_runs_but_for_its_secrets(local: Engine) -> None:
+    shown, running = local.exports["environment"], _environment(local)
+    secrets = {name for name, text in shown.items() if text.startswith("[secret: ")}
+    assert secrets == {"REGISTRY_HTTP_SECRET", "REGISTRY_REDIS_PASSWORD"}
+    assert shown.keys() == running.keys()
+    assert {n: t for n, t in running.items() if n not in secrets} == {
+        n: t for n, t in shown.items() if n not in secrets
+    }
+
+
+def test_redis_and_the_registry_get_the_same_generated_password(local: Engine) -> None:
+    password = json.loads(_environment(local)["REGISTRY_REDIS_PASSWORD"])
+    assert re.fullmatch(r"[\w-]{43}", password)
+    assert f'requirepass "{password}"' in _configuration_of_redis(local)
+
+
+def test_generated_secrets_are_in_secret_boxes_wherever_they_are(local: Engine) -> None:
+    running = _environment(local)
+    secrets = [
+        json.loads(running[f"REGISTRY_{name}"]) for name in ("HTTP_SECRET", "REDIS_PASSWORD")
+    ]
+
+    def unboxed(value: object) -> object:
+        if is_secret(value):
+            return None
+        if isinstance(value, dict):
+            return {key: unboxed(item) for key, item in value.items()}
+        return [unboxed(item) for item in value] if isinstance(value, list) else value
+
+    for request in local.requests.values():
+        seen = json.dumps(unboxed(local.inputs(request.type, request.name)))
+        assert not any(secret in seen for secret in secrets), request.name
+    assert not any(secret in json.dumps(unboxed(dict(local.exports))) for secret in secrets)
+
+
+@pytest.mark.parametrize("name", ["http-secret", "redis-password"])
+def test_a_generated_secret_is_kept_from_the_first_up_on(local: Engine, name: str) -> None:
+    options = local.options(STASH, name)
+    assert list(options.ignoreChanges) == ["input"]
+    assert list(options.additionalSecretOutputs) == ["output"]
+
+
+def test_images_survive_a_destroyed_stack(local: Engine) -> None:
+    assert local.options(VOLUME, "data").retainOnDelete
+    (mount,) = local.inputs(CONTAINER, "registry")["volumes"]
+    data = local.inputs(VOLUME, "data")["name"]
+    assert mount == {"volumeName": data, "containerPath": "/var/lib/registry"}
+    assert _environment(local)["REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"] == "/var/lib/registry"
+
+
+@pytest.mark.parametrize("name", ["redis", "registry"])
+def test_containers_run_by_image_id_and_make_room_before_they_are_replaced(
+    local: Engine, name: str
+) -> None:
+    container = local.inputs(CONTAINER, name)
+    assert container["image"] == "sha256:0123"
+    assert local.options(CONTAINER, name).deleteBeforeReplace
+    assert local.inputs(IMAGE, f"{name}-image")["keepLocally"]
+    assert container["networksAdvanced"] == [{"name": local.inputs(NETWORK, "network")["name"]}]
+    assert (container["networkMode"], container["logDriver"]) == ("bridge", "json-file")
+
+
+def test_the_registry_listens_on_loopback_only_and_redis_nowhere_on_the_host(local: Engine) -> None:
+    (port,) = local.inputs(CONTAINER, "registry")["ports"]
+    assert port == {"ip": "127.0.0.1", "external": 5000, "internal": 5000, "protocol": "tcp"}
+    assert local.inputs(CONTAINER, "redis").get("ports", []) == []
+
+
+def test_the_engine_gives_requests_under_way_longer_than_the_registry_does(local: Engine) -> None:
+    assert _environment(local)["REGISTRY_HTTP_DRAINTIMEOUT"] == "30s"
+    assert local.inputs(CONTAINER, "registry")["destroyGraceSeconds"] == 35
+
+
+def test_settings_of_the_stack_file_reach_the_containers() -> None:
+    engine = run(
+        {
+            "oss-registry:registry": {"release": "2.8.3", "port": 5555, "log_level": "debug"},
+            "oss-registry:cache": {"max_memory": "64MiB", "image": "redis:7.2"},
+        }
+    )
+    assert engine.inputs(CONTAINER, "registry")["ports"][0]["external"] == 5555
+    assert engine.exports["endpoint"] == "http://127.0.0.1:5555"
+    assert _environment(engine)["REGISTRY_LOG_LEVEL"] == "debug"
+    assert engine.inputs(IMAGE, "registry-image")["name"] == "registry:2.8.3"
+    assert engine.inputs(IMAGE, "redis-image")["name"] == "redis:7.2"
+    assert "maxmemory 67108864\n" in _configuration_of_redis(engine)
+
+
+def test_two_stacks_share_one_engine_without_sharing_a_name() -> None:
+    def names(stack: str) -> set[str]:
+        engine = run({}, stack=stack)
+        kinds = {CONTAINER, NETWORK, VOLUME}
+        made = [r for r in engine.requests.values() if r.type in kinds]
+        return {engine.inputs(request.type, request.name)["name"] for request in made}
+
+    assert len(names("dev")) == 4
+    assert not names("dev") & names("prod")
+
+
+def test_nothing_is_registered_when_the_stack_file_has_problems() -> None:
+    engine = Engine()
+    with pytest.raises(SettingsError):
+        run({"oss-registry:registry": {"port": 0}}, engine=engine)
+    assert {request.type for request in engine.requests.values()} == {"pulumi:pulumi:Stack"}
