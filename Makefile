@@ -19,20 +19,23 @@ export PULUMI_ERROR_OUTPUT_STRING := 1
 # Last: what was on PATH before wins over what the toolchain links.
 export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
 
+# Docker's command line follows its context, the plugin only this: both must mean the same engine.
+ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
+
 .PHONY: up preview down test unit check format env engine-stop ready
 
 up: ready
-	@pulumi up --stack $(STACK) $(CONSENT)
+	@$(ENGINE) pulumi up --stack $(STACK) $(CONSENT)
 
 preview: ready
-	@pulumi preview --stack $(STACK) --diff
+	@$(ENGINE) pulumi preview --stack $(STACK) --diff
 
 down: ready
-	@pulumi destroy --stack $(STACK) $(CONSENT)
+	@$(ENGINE) pulumi destroy --stack $(STACK) $(CONSENT)
 
 test: check $(VENV)/dev
 	@python -m toolchain test
-	@pytest
+	@$(ENGINE) pytest
 
 unit: $(VENV)/dev
 	@pytest tests/unit

@@ -45,7 +45,9 @@ def _images_of(stack: str) -> list[str]:
     file = PROJECT / "stacks" / f"Pulumi.{stack}.yaml"
     if not file.exists():
         known = sorted(other.name.split(".")[1] for other in file.parent.glob("Pulumi.*.yaml"))
-        raise Unavailable(f"there is no {file.relative_to(PROJECT)}: say STACK= one of {known}")
+        raise Unavailable(
+            f"there is no {file.relative_to(PROJECT)}: STACK is one of {', '.join(known)}"
+        )
     config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
     release = (config.get("oss-registry:registry") or {}).get("release")
     return [
