@@ -22,40 +22,42 @@ export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: up preview down test unit check format env engine-stop ready
+.PHONY: help up preview down test unit check format env engine-stop ready
 
-up: ready
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+up: ready ## make or change the registry of STACK (local, unless you say another)
 	@$(ENGINE) pulumi up --stack $(STACK) $(CONSENT)
 
-preview: ready
+preview: ready ## show what `up` would change
 	@$(ENGINE) pulumi preview --stack $(STACK) --diff
 
-down: ready
+down: ready ## remove the registry, but not its images
 	@$(ENGINE) pulumi destroy --stack $(STACK) $(CONSENT)
 
-test: check $(VENV)/dev
+test: check ## check, then run all tests on a real Docker engine
 	@python -m toolchain test
 	@$(ENGINE) pytest
 
-unit: $(VENV)/dev
+unit: $(VENV)/dev ## run the tests that need no engine
 	@pytest tests/unit
 
-check: $(VENV)/dev
+check: $(VENV)/dev ## lint and check types
 	@ruff format --check --quiet
 	@ruff check --quiet
 	@mypy
 
-format: $(VENV)/dev
+format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
 
-# For your own pulumi commands on a stack: eval "$$(make env)"
-env:
+env: ## print what your own pulumi commands need: eval "$(make env)"
 	@echo 'export PATH="$(PATH)"'
 	@$(foreach name,HOME BACKEND_URL CONFIG_PASSPHRASE SKIP_UPDATE_CHECK ERROR_OUTPUT_STRING,\
 		$(if $(PULUMI_$(name)),echo 'export PULUMI_$(name)="$(PULUMI_$(name))"';))
 
-engine-stop: $(VENV)/runtime
+engine-stop: $(VENV)/runtime ## end the Docker engine that make started
 	@python -m toolchain engine-stop
 
 ready: $(VENV)/runtime

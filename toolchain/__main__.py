@@ -36,6 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     except Unavailable as missing:
         say(str(missing))
         return 1
+    except KeyboardInterrupt:
+        say("interrupted; what was built so far is kept")
+        return 130
     say(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
     return 0
 
@@ -48,8 +51,11 @@ def _images_of(stack: str) -> list[str]:
         raise Unavailable(
             f"there is no {file.relative_to(PROJECT)}: STACK is one of {', '.join(known)}"
         )
-    config = (yaml.safe_load(file.read_text()) or {}).get("config") or {}
-    release = (config.get("oss-registry:registry") or {}).get("release")
+    try:
+        config = yaml.safe_load(file.read_text())["config"]
+        release = config["oss-registry:registry"]["release"]
+    except (yaml.YAMLError, LookupError, TypeError):
+        release = None  # what is wrong with the file is for Pulumi and the program to say
     return [
         image.reference
         for image in images.IMAGES

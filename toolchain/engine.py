@@ -25,7 +25,7 @@ def ready() -> str:
     named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
     if named:
         raise Unavailable(
-            f"the Docker engine at {named} does not answer: start it, "
+            f"the Docker engine at {named} does not answer ({_last_word()}): start it, "
             "or unset DOCKER_HOST and DOCKER_CONTEXT"
         )
     if not shutil.which("dockerd"):
@@ -47,18 +47,25 @@ def stop() -> None:
         _wait(lambda: _started() is None, STOP_SECONDS, f"dockerd, process {pid}, does not end")
 
 
-def _version() -> str | None:
-    if not shutil.which("docker"):
-        return None
+def _ask() -> "subprocess.CompletedProcess[str]":
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _version() -> str | None:
+    answer = _ask() if shutil.which("docker") else None
+    return answer.stdout.strip() if answer and answer.returncode == 0 else None
+
+
+def _last_word() -> str:
+    return _ask().stderr.strip().rpartition("\n")[2] if shutil.which("docker") else "no client"
 
 
 def _start() -> str:
     if os.geteuid() != 0 or Path("/run/systemd/system").exists():
         raise Unavailable(
-            "the Docker engine is installed but does not answer: start it (systemctl start docker)"
+            f"the Docker engine is installed but does not answer ({_last_word()}): start it "
+            "(systemctl start docker), or join the group that may use it (docker)"
         )
     failure = f"the Docker engine does not start: {LOG} says why"
     with step("starting the Docker engine"):

@@ -16,9 +16,9 @@ from pathlib import Path
 from toolchain import debian
 from toolchain.cache import LOGS, Entry
 from toolchain.golang import GoProgram, build
-from toolchain.progress import Unavailable, run, step
+from toolchain.progress import Unavailable, run, say, step
 
-OWNER = ("--owner=0", "--group=0", "--numeric-owner")
+LABEL = "oss-registry.recipe"  # the cache entry that a built image was made from
 FIRST_WORD_SECONDS = 5.0  # a registry that is there has named the image by then
 
 
@@ -132,19 +132,20 @@ def ready(references: Sequence[str]) -> list[str]:
     One that is not in IMAGES is left to the engine.
     """
     return [
-        f"{image.reference} ({_origin(image) or _pulled(image) or _built(image)})"
+        f"{image.reference} ({_present(image) or _pulled(image) or _built(image)})"
         for image in IMAGES
         if image.reference in references
     ]
 
 
-def _origin(image: Image) -> str | None:
-    command = ["docker", "image", "inspect", image.reference]
-    label = ["--format", '{{index .Config.Labels "built-from"}}']
-    found = subprocess.run([*command, *label], capture_output=True, text=True, check=False)
-    if found.returncode:
-        return None
-    return f"built from {found.stdout.strip()}" if found.stdout.strip() else "pulled"
+def _present(image: Image) -> str | None:
+    command = ["docker", "image", "inspect", image.reference, "--format"]
+    label = f'{{{{index .Config.Labels "{LABEL}"}}}}'
+    found = subprocess.run([*command, label], capture_output=True, text=True, check=False)
+    recipe = found.stdout.strip()
+    if found.returncode or recipe not in ("", _entry(image).path.name):
+        return None  # not there, or built by another version of its recipe
+    return "built from mirrors" if recipe else "pulled"
 
 
 def _pulled(image: Image) -> str | None:
@@ -161,10 +162,20 @@ def _pulled(image: Image) -> str | None:
         if pull.stdout and not select.select([pull.stdout], [], [], FIRST_WORD_SECONDS)[0]:
             pull.kill()
         pull.communicate()
-    return "pulled" if pull.returncode == 0 else None
+    if pull.returncode:
+        say(f"the registry of {image.reference} does not give it: building it instead")
+        return None
+    return "pulled"
+
+
+def _entry(image: Image) -> Entry:
+    sources = image.program.sources if image.program else None
+    return Entry(f"image-{image.name}", (image, ENTRYPOINT), sources)
 
 
 def _built(image: Image) -> str:
+    log = LOGS / f"image-{image.name}.log"
+
     def make(folder: Path) -> None:
         if not debian.is_debian():
             raise Unavailable(
@@ -177,25 +188,17 @@ def _built(image: Image) -> str:
         ):
             root = Path(scratch, "root")
             _lay_out(image, root)
+            pack = ["tar", "--create", "--owner=0", "--group=0", "--numeric-owner"]
             run(
-                [
-                    "tar",
-                    "--create",
-                    *OWNER,
-                    "--file",
-                    folder / "image.tar",
-                    "--directory",
-                    root,
-                    ".",
-                ],
+                [*pack, "--file", folder / "image.tar", "--directory", root, "."],
                 log=log,
                 failure=f"the image {image.reference} could not be packed",
             )
 
-    log = LOGS / f"image-{image.name}.log"
-    sources = image.program.sources if image.program else None
-    archive = Entry(f"image-{image.name}", (image, ENTRYPOINT), sources).kept(make) / "image.tar"
-    changes = [f"--change={change}" for change in (*image.changes, "LABEL built-from=mirrors")]
+    entry = _entry(image)
+    archive = entry.kept(make) / "image.tar"
+    labels = ("LABEL built-from=mirrors", f"LABEL {LABEL}={entry.path.name}")
+    changes = [f"--change={change}" for change in (*image.changes, *labels)]
     run(
         ["docker", "import", *changes, archive, image.reference],
         log=log,

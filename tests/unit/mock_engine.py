@@ -80,13 +80,10 @@ class Engine(mocks.MockMonitor):
 
     def inputs(self, kind: str, name: str) -> Any:
         """What the resource of type `kind` called `name` was given; secrets are in boxes."""
-        request = self._request(kind, name)
-        return rpc.deserialize_properties(request.object, keep_unknowns=True)
+        return rpc.deserialize_properties(self.request(kind, name).object, keep_unknowns=True)
 
-    def options(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
-        return self._request(kind, name)
-
-    def _request(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
+    def request(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
+        """How the resource was registered, options included."""
         return next(r for r in self.requests.values() if (r.type, r.name) == (kind, name))
 
 

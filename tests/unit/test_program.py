@@ -92,13 +92,13 @@ def test_generated_secrets_are_in_secret_boxes_wherever_they_are(local: Engine) 
 
 @pytest.mark.parametrize("name", ["http-secret", "redis-password"])
 def test_a_generated_secret_is_kept_from_the_first_up_on(local: Engine, name: str) -> None:
-    options = local.options(STASH, name)
+    options = local.request(STASH, name)
     assert list(options.ignoreChanges) == ["input"]
     assert list(options.additionalSecretOutputs) == ["output"]
 
 
 def test_images_survive_a_destroyed_stack(local: Engine) -> None:
-    assert local.options(VOLUME, "data").retainOnDelete
+    assert local.request(VOLUME, "data").retainOnDelete
     (mount,) = local.inputs(CONTAINER, "registry")["volumes"]
     data = local.inputs(VOLUME, "data")["name"]
     assert mount == {"volumeName": data, "containerPath": "/var/lib/registry"}
@@ -111,7 +111,7 @@ def test_containers_run_by_image_id_and_make_room_before_they_are_replaced(
 ) -> None:
     container = local.inputs(CONTAINER, name)
     assert container["image"] == "sha256:0123"
-    assert local.options(CONTAINER, name).deleteBeforeReplace
+    assert local.request(CONTAINER, name).deleteBeforeReplace
     assert local.inputs(IMAGE, f"{name}-image")["keepLocally"]
     assert container["networksAdvanced"] == [{"name": local.inputs(NETWORK, "network")["name"]}]
     assert (container["networkMode"], container["logDriver"]) == ("bridge", "json-file")
@@ -141,6 +141,19 @@ def test_settings_of_the_stack_file_reach_the_containers() -> None:
     assert engine.inputs(IMAGE, "registry-image")["name"] == "registry:2.8.3"
     assert engine.inputs(IMAGE, "redis-image")["name"] == "redis:7.2"
     assert "maxmemory 67108864\n" in _configuration_of_redis(engine)
+
+
+def test_redis_keeps_nothing_on_disk_and_drops_what_is_used_least(local: Engine) -> None:
+    lines = _configuration_of_redis(local).splitlines()
+    assert {"maxmemory-policy allkeys-lru", 'save ""', "appendonly no"} <= set(lines)
+
+
+@pytest.mark.parametrize(("release", "exporter"), [("3.1.2", "none"), ("2.8.3", None)])
+def test_a_release_that_sends_traces_by_default_sends_none(
+    release: str, exporter: str | None
+) -> None:
+    engine = run({"oss-registry:registry": {"release": release}})
+    assert _environment(engine).get("OTEL_TRACES_EXPORTER") == exporter
 
 
 def test_two_stacks_share_one_engine_without_sharing_a_name() -> None:

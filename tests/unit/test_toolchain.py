@@ -237,6 +237,17 @@ def test_an_image_that_is_not_to_be_had_is_one_sentence(
         images.ready(["demo:9.9.9"])
 
 
+def test_an_image_is_built_again_when_its_recipe_has_changed(
+    path: Path, image: images.Image
+) -> None:
+    _program(path, "docker", f"echo {images._entry(image).path.name}")
+    assert images._present(image) == "built from mirrors"
+    _program(path, "docker", "echo image-demo-9.9.9-another")
+    assert images._present(image) is None
+    _program(path, "docker", "echo")
+    assert images._present(image) == "pulled"
+
+
 def test_an_image_of_the_users_own_is_left_to_the_engine(path: Path) -> None:
     _program(path, "docker", "exit 1")
     assert images.ready(["registry.example/team/registry:3.1.2"]) == []
@@ -298,5 +309,6 @@ def test_a_stack_needs_redis_and_the_registry_of_its_release(
     file.parent.mkdir()
     file.write_text('config: {"oss-registry:registry": {release: "2.8.3"}}')
     assert toolchain._images_of("mine") == ["registry:2.8.3", "redis:7.0.15"]
-    file.write_text("")
-    assert len(toolchain._images_of("mine")) == len(images.IMAGES)
+    for broken in ("", "config: []", 'config: {"oss-registry:registry": no}', "{", "a: b: c"):
+        file.write_text(broken)
+        assert len(toolchain._images_of("mine")) == len(images.IMAGES)
