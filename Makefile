@@ -73,10 +73,11 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(call install,requirements-dev.txt)
 
 define install
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: say which one, as in make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@echo "installing the Python packages of $(1) …"
-	@begun=$$(date +%s); \
-	test -e $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV); \
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $(1); \
+	@set -e; begun=$$(date +%s); \
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV); \
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1); \
 	echo "installing the Python packages of $(1): done in $$(( $$(date +%s) - begun )) s"
 	@touch $@
 endef
