@@ -79,11 +79,11 @@ def docker_plugin_ready(home: Path) -> str:
 
 
 def _vendors_cli() -> Entry:
-    return Entry(f"pulumi-{CLI.version}-vendor", _cli_address())
+    return Entry(f"pulumi-cli-{CLI.version}-vendor", _cli_address())
 
 
 def _our_cli() -> Entry:
-    return Entry(f"pulumi-{CLI.version}", (CLI, LANGUAGE_HOST.read_text()), CLI.sources)
+    return Entry(f"pulumi-cli-{CLI.version}", (CLI, LANGUAGE_HOST.read_text()), CLI.sources)
 
 
 def _assemble_cli(folder: Path) -> None:
