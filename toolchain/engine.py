@@ -69,31 +69,51 @@ def _start() -> str:
         )
     failure = f"the Docker engine does not start: {LOG} says why"
     with step("starting the Docker engine"):
-        PID_FILE.parent.mkdir(parents=True, exist_ok=True)
-        PID_FILE.unlink(missing_ok=True)
-        with LOG.open("w") as log:
-            process = subprocess.Popen(
-                ["dockerd", "--pidfile", PID_FILE],
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is not meant for it
-            )
-        _wait(lambda: process.poll() is not None or bool(_version()), START_SECONDS, failure)
+        # One that its package's installation has just started is only waited for.
+        process = None if _is_running() else _launch()
+        _wait(
+            lambda: bool(_version()) or (process is not None and process.poll() is not None),
+            START_SECONDS,
+            failure,
+        )
     version = _version()
     if version is None:
         raise Unavailable(failure)
     return version
 
 
-def _started() -> int | None:
+def _launch() -> "subprocess.Popen[bytes]":
+    PID_FILE.parent.mkdir(parents=True, exist_ok=True)
+    PID_FILE.unlink(missing_ok=True)
+    with LOG.open("w") as log:
+        return subprocess.Popen(
+            ["dockerd", "--pidfile", PID_FILE],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+        )
+
+
+def _is_running() -> bool:
+    return any(_name(int(process.name)) == "dockerd" for process in Path("/proc").glob("[0-9]*"))
+
+
+def _name(pid: int) -> str | None:
     try:
-        pid = int(PID_FILE.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return None
-    return pid if name == "dockerd" else None
+
+
+def _started() -> int | None:
+    """The process number of the engine that runs because `ready` started it."""
+    try:
+        pid = int(PID_FILE.read_text())
+    except FileNotFoundError:
+        return None
+    return pid if _name(pid) == "dockerd" else None
 
 
 def _wait(over: Callable[[], bool], seconds: float, failure: str) -> None:

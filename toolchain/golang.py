@@ -8,12 +8,16 @@ from toolchain.cache import LOGS, Entry
 from toolchain.progress import Unavailable, run, step
 
 RECIPES = Path(__file__).parent / "recipes"
+# Whatever the user's own settings are: static, changing no go.mod, and without a look at the
+# checkout's history, which another user may own.
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoProgram:
     """A program of the module `recipes/<recipe>`; `stamp` sets its version (`symbol=value`)."""
 
+    binary: str
     recipe: str
     version: str
     stamp: str
@@ -25,38 +29,32 @@ class GoProgram:
     def sources(self) -> Path:
         return RECIPES / self.recipe
 
+    @property
+    def path(self) -> Path:
+        """Where `build` leaves the binary."""
+        return self._entry.path / self.binary
 
-def entry(program: GoProgram, binary: str) -> Entry:
-    """The cache entry that holds the program, as `binary`."""
-    return Entry(f"{binary}-{program.version}", program, program.sources)
+    def build(self) -> Path:
+        """`path`, built now or earlier. Raises Unavailable."""
+        return self._entry.kept(self._make) / self.binary
 
+    @property
+    def _entry(self) -> Entry:
+        return Entry(f"{self.binary}-{self.version}", self, self.sources)
 
-def build(program: GoProgram, binary: str) -> Path:
-    """The path of the program, called `binary`, built now or earlier. Raises Unavailable."""
-
-    def make(folder: Path) -> None:
+    def _make(self, folder: Path) -> None:
+        title = f"{self.binary} {self.version}"
         if not shutil.which("go"):
             raise Unavailable(
-                f"install Go (https://go.dev/dl) to build {binary} {program.version} from modules, "
-                f"or put {binary} on PATH"
+                f"install Go (https://go.dev/dl) to build {title} from modules, "
+                f"or put {self.binary} on PATH"
             )
-        about = f"about {program.minutes} min on two cores, once"
-        with step(f"building {binary} {program.version} from Go modules ({about})"):
+        flags = ["-trimpath", f"-tags={self.tags}", f"-ldflags=-s -w -X {self.stamp}"]
+        with step(f"building {title} from Go modules (about {self.minutes} min on two cores)"):
             run(
-                [
-                    "go",
-                    "build",
-                    "-trimpath",
-                    f"-tags={program.tags}",
-                    f"-ldflags=-s -w -X {program.stamp}",
-                    "-o",
-                    folder / binary,
-                    program.package,
-                ],
-                log=LOGS / f"{program.recipe}-{program.version}.log",
-                cwd=program.sources,
-                env={"CGO_ENABLED": "0", "GOWORK": "off"},
-                failure=f"{binary} {program.version} could not be built from Go modules",
+                ["go", "build", *flags, "-o", folder / self.binary, self.package],
+                log=LOGS / f"{self.recipe}-{self.version}.log",
+                cwd=self.sources,
+                env=ENVIRONMENT,
+                failure=f"{title} could not be built from Go modules",
             )
-
-    return entry(program, binary).kept(make) / binary

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolchain import debian
 from toolchain.cache import LOGS, Entry
-from toolchain.golang import GoProgram, build
+from toolchain.golang import GoProgram
 from toolchain.progress import Unavailable, run, say, step
 
 LABEL = "oss-registry.recipe"  # the cache entry that a built image was made from
@@ -73,6 +73,7 @@ def _registry(program: GoProgram, configuration: str) -> Image:
 IMAGES = (
     _registry(
         GoProgram(
+            binary="registry",
             recipe="registry-3",
             version="3.1.2",
             package="github.com/distribution/distribution/v3/cmd/registry",
@@ -83,6 +84,7 @@ IMAGES = (
     ),
     _registry(
         GoProgram(
+            binary="registry",
             recipe="registry-2",
             version="2.8.3",
             stamp="github.com/docker/distribution/version.Version=v2.8.3",
@@ -221,7 +223,7 @@ def _lay_out(image: Image, root: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
     if image.program:
-        shutil.copy(build(image.program, "registry"), root / "bin/registry")
+        shutil.copy(image.program.build(), root / "bin/registry")
         entrypoint = root / "entrypoint.sh"
         entrypoint.write_text(ENTRYPOINT)
         entrypoint.chmod(0o755)

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
-from toolchain.golang import GoProgram, build, entry
+from toolchain.golang import GoProgram
 from toolchain.progress import Unavailable, run, say, step
 
 VENDOR = "https://get.pulumi.com"
@@ -18,6 +18,7 @@ LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
 MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 CLI = GoProgram(
+    binary="pulumi",
     recipe="pulumi",
     version="3.274.1",
     package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
@@ -25,7 +26,11 @@ CLI = GoProgram(
     minutes=5,
 )
 DOCKER_PLUGIN = GoProgram(
-    recipe="docker-plugin", version="5.2.0", stamp="main.version=5.2.0", minutes=3
+    binary="pulumi-resource-docker",
+    recipe="docker-plugin",
+    version="5.2.0",
+    stamp="main.version=5.2.0",
+    minutes=3,
 )
 
 
@@ -38,44 +43,54 @@ def cli_ready(link: Path) -> str:
     if found := shutil.which("pulumi", path=os.pathsep.join(others)):
         link.unlink(missing_ok=True)
         return f"pulumi ({found})"
-    vendors, ours = _vendors_cli(), _our_cli()
-    if link.resolve() not in (vendors.path, ours.path) or not link.exists():
-        try:
-            folder = vendors.kept(_download_cli)
-        except Unavailable as closed:
-            say(f"{closed}: building it instead")
-            folder = ours.kept(_assemble_cli)
+    ours = _our_cli().path
+    if link.resolve() not in (_vendors_cli().path, ours) or not link.exists():
+        folder = _cli()
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
-    origin = "built from mirrors" if link.resolve() == ours.path else VENDOR
+    origin = "built from mirrors" if link.resolve() == ours else VENDOR
     return f"pulumi {CLI.version} ({origin})"
 
 
 def docker_plugin_ready(home: Path) -> str:
     """Have the docker plugin in the PULUMI_HOME `home`; says whence. Raises Unavailable."""
-    version = DOCKER_PLUGIN.version
-    binary = "pulumi-resource-docker"
-    plugin = home / "plugins" / f"resource-docker-v{version}" / binary
-    ours = entry(DOCKER_PLUGIN, binary).path / binary
+    version, ours = DOCKER_PLUGIN.version, DOCKER_PLUGIN.path
+    plugin = home / "plugins" / f"resource-docker-v{version}" / ours.name
     if not plugin.exists() or (plugin.is_symlink() and plugin.resolve() != ours):
         shutil.rmtree(plugin.parent, ignore_errors=True)
-        try:
-            _require_answer(f"{VENDOR}/latest-version")
-            with step(f"fetching {binary} {version} from its vendor"):
-                run(
-                    ["pulumi", "plugin", "install", "resource", "docker", version],
-                    log=LOGS / "plugin-install.log",
-                    failure=f"{binary} {version} could not be fetched",
-                )
-        except Unavailable as closed:
-            say(f"{closed}: building it instead")
-            build(DOCKER_PLUGIN, binary)
+        if ours.exists() or not _fetched("docker", version):
+            DOCKER_PLUGIN.build()
             plugin.parent.mkdir(parents=True)
             # A link: each checkout has a PULUMI_HOME of its own, the plugin is 115 MB.
             plugin.symlink_to(ours)
     origin = "built from mirrors" if plugin.is_symlink() else "its vendor"
     return f"docker plugin {version} ({origin})"
+
+
+def _fetched(plugin: str, version: str) -> bool:
+    try:
+        _require_answer(f"{VENDOR}/latest-version")
+        with step(f"fetching the {plugin} plugin {version} from its vendor"):
+            run(
+                ["pulumi", "plugin", "install", "resource", plugin, version],
+                log=LOGS / f"plugin-{plugin}.log",
+                failure=f"the {plugin} plugin {version} could not be fetched",
+            )
+    except Unavailable as closed:
+        say(f"{closed}: building the {plugin} plugin instead")
+        return False
+    return True
+
+
+def _cli() -> Path:
+    ours = _our_cli()
+    if not ours.path.is_dir():
+        try:
+            return _vendors_cli().kept(_download_cli)
+        except Unavailable as closed:
+            say(f"{closed}: building pulumi instead")
+    return ours.kept(_assemble_cli)
 
 
 def _vendors_cli() -> Entry:
@@ -89,7 +104,7 @@ def _our_cli() -> Entry:
 def _assemble_cli(folder: Path) -> None:
     # Beside the binary, as in the vendor's archive: on PATH, each run would warn about it.
     shutil.copy(LANGUAGE_HOST, folder / "pulumi-language-python")
-    (folder / "pulumi").hardlink_to(build(CLI, "pulumi"))
+    (folder / "pulumi").hardlink_to(CLI.build())
 
 
 def _cli_address() -> str:

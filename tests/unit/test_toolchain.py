@@ -72,6 +72,7 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTT
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()
         monkeypatch.setattr(pulumi_cli, "VENDOR", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 60)
         yield server
         server.shutdown()
         serving.join()
@@ -122,6 +123,14 @@ def test_the_cli_is_fetched_where_its_vendor_answers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("vendor")
+def test_the_docker_plugin_is_fetched_where_its_vendor_answers(path: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    _program(path, "pulumi", f'echo "$@" > {asked}')
+    assert "its vendor" in pulumi_cli.docker_plugin_ready(tmp_path / "home")
+    assert asked.read_text() == f"plugin install resource docker {version('pulumi-docker')}\n"
+
+
 @pytest.mark.usefixtures("closed_network")
 def test_on_a_closed_network_the_cli_is_built_and_has_a_language_host_beside_it(
     path: Path, tmp_path: Path
@@ -134,7 +143,9 @@ def test_on_a_closed_network_the_cli_is_built_and_has_a_language_host_beside_it(
 
 
 @pytest.mark.usefixtures("closed_network")
-def test_what_is_built_once_is_not_built_for_the_next_checkout(path: Path, tmp_path: Path) -> None:
+def test_what_is_built_once_is_not_built_for_the_next_checkout(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _program(path, "go", 'while [ "$1" != -o ]; do shift; done; echo built > "$2"')
     for checkout in ("one", "two"):
         pulumi_cli.cli_ready(tmp_path / checkout)
@@ -142,6 +153,7 @@ def test_what_is_built_once_is_not_built_for_the_next_checkout(path: Path, tmp_p
         assert "built from mirrors" in pulumi_cli.docker_plugin_ready(home)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
+        # The second time nothing may be built.
         _program(path, "go", "exit 1")
 
 
@@ -208,13 +220,16 @@ def test_long_work_says_that_it_is_going_on_and_how_long_it_took(
 
 @pytest.fixture
 def image() -> images.Image:
-    program = GoProgram(recipe="registry-3", version="9.9.9", stamp="a=b", minutes=1)
+    program = GoProgram(binary="demo", recipe="registry-3", version="9.9.9", stamp="a=b", minutes=1)
     return images.Image(
         reference="demo:9.9.9", packages=(), links=(), changes=("EXPOSE 1",), program=program
     )
 
 
-def test_an_image_is_pulled_where_its_registry_answers(path: Path, image: images.Image) -> None:
+def test_an_image_is_pulled_where_its_registry_answers(
+    path: Path, image: images.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "FIRST_WORD_SECONDS", 60)
     _program(path, "docker", 'echo "9.9.9: Pulling from library/demo"')
     assert images._pulled(image) == "pulled"
 
