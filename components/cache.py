@@ -1,11 +1,11 @@
 """The redis that holds the registry's blob descriptors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from components import distribution, runtime
-from components.environment import quote
 from components.stash import generated_secret
 
 CONFIGURATION = "/etc/redis.conf"
@@ -25,14 +25,14 @@ class RedisCacheArgs:
 class RedisCache(ComponentResource):
     """A redis without persistence, reachable on the stack's network with a password of its own."""
 
-    password: Output[str]
+    holes: Mapping[str, Output[str]]
 
     def __init__(
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
-        self.password = generated_secret("redis-password", parent=self)
-        self.holes = {distribution.REDIS_PASSWORD.label: self.password}
+        password = generated_secret("redis-password", parent=self)
+        self.holes = {distribution.REDIS_PASSWORD.label: password}
         runtime.run(
             "redis",
             runtime.Workload(
@@ -47,9 +47,7 @@ class RedisCache(ComponentResource):
                 files=[
                     runtime.File(
                         path=CONFIGURATION,
-                        content=self.password.apply(
-                            lambda password: _configuration(password, args.max_memory)
-                        ),
+                        content=password.apply(lambda text: _configuration(text, args.max_memory)),
                     )
                 ],
                 # Without the password: a redis that answers NOAUTH is alive.
@@ -67,7 +65,7 @@ def _configuration(password: str, max_memory: int) -> str:
     The registry sets no expiry on its keys, so any policy but allkeys-lru ends in refused writes.
     """
     return (
-        f"requirepass {quote(password)}\n"
+        f'requirepass "{password}"\n'  # generated: letters, digits, - and _
         f"maxmemory {max_memory}\n"
         "maxmemory-policy allkeys-lru\n"
         'save ""\n'

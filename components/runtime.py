@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import pulumi
 import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
 
@@ -33,7 +32,10 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What runs. `image` is a reference, `health` a command without a shell."""
+    """What runs. `image` is a reference, `health` a command without a shell.
+
+    `stop_seconds` is the time it gets to end by itself.
+    """
 
     stack: str
     name: str
@@ -48,7 +50,6 @@ class Workload:
     files: Sequence[File] = ()
     mounts: Sequence[Mount] = ()
     ports: Sequence[Port] = ()
-    after: Sequence[Resource] = ()
 
 
 def network(name: str, stack: str) -> Output[str]:
@@ -74,7 +75,7 @@ def data_volume(name: str, stack: str, parent: Resource) -> Output[str]:
     return made.name
 
 
-def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
+def run(name: str, workload: Workload, parent: Resource) -> None:
     """Run `workload` as the resource `name`, until it is healthy."""
     image = docker.RemoteImage(
         f"{name}-image",
@@ -82,7 +83,7 @@ def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
         keep_locally=True,  # other containers on this engine may use it
         opts=ResourceOptions(parent=parent),
     )
-    return docker.Container(
+    docker.Container(
         name,
         name=workload.name,
         # The id: a name or digest reads back as the id and replaces the container at each `up`.
@@ -91,8 +92,7 @@ def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
         command=list(workload.command) or None,
         user=workload.user,
         envs=[
-            pulumi.Output.concat(key, "=", value)
-            for key, value in sorted(workload.environment.items())
+            Output.concat(key, "=", value) for key, value in sorted(workload.environment.items())
         ],
         uploads=[
             docker.ContainerUploadArgs(file=file.path, content=file.content)
@@ -128,7 +128,6 @@ def run(name: str, workload: Workload, parent: Resource) -> docker.Container:
         labels=[docker.ContainerLabelArgs(label=LABEL, value=workload.stack)],
         opts=ResourceOptions(
             parent=parent,
-            depends_on=list(workload.after),
             delete_before_replace=True,  # the name and the port must be free first
         ),
     )

@@ -129,10 +129,11 @@ def load(name: str, config: Mapping[str, str], secret_keys: Set[str]) -> Stack:
         namespace, _, setting = key.partition(":")
         if namespace != PROJECT:
             continue  # a provider's own
-        if key in secret_keys:
+        if setting not in StackSettings.model_fields:
+            known = ", ".join(sorted(StackSettings.model_fields))
+            problems.append(f"{key}: is not a setting; known are {known}")
+        elif key in secret_keys:
             problems.append(f"{key}: may not be a secret; set it without --secret")
-        elif setting not in StackSettings.model_fields:
-            problems.append(f"{key}: is not a setting; known are {_names(StackSettings)}")
         else:
             settings[setting] = _parsed(text)
     try:
@@ -168,11 +169,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
         key = f"{PROJECT}:{'.'.join(str(part) for part in detail['loc'])}"
         kind, rule = detail["type"], detail["msg"].removeprefix("Value error, ")
         rule = rule[:1].lower() + rule[1:]
-        # An unknown key may hold anything, a secret too.
-        value = "" if kind == "extra_forbidden" else f", not {json.dumps(detail['input'])}"
+        # An unknown key and a whole map may hold anything, a secret too.
+        shown = kind != "extra_forbidden" and isinstance(detail["input"], str | int | float)
+        value = f", not {json.dumps(detail['input'])}" if shown else ""
         fix = f"; {_FIXES[kind]}" if kind in _FIXES else ""
         yield f"{key}: {rule}{value}{fix}"
-
-
-def _names(model: type[BaseModel]) -> str:
-    return ", ".join(sorted(model.model_fields))

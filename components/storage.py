@@ -1,8 +1,9 @@
 """Where the registry keeps its images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pulumi import ComponentResource, Output, ResourceOptions
+from pulumi import ComponentResource, ResourceOptions
 
 from components import distribution, runtime
 
@@ -16,12 +17,12 @@ class FilesystemStorageArgs:
 class FilesystemStorage(ComponentResource):
     """A Docker volume that stays when the stack is destroyed."""
 
-    volume: Output[str]
+    mounts: Sequence[runtime.Mount]
 
     def __init__(
         self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
-        self.volume = runtime.data_volume(args.volume, args.stack, parent=self)
-        self.mounts = (runtime.Mount(volume=self.volume, path=distribution.DATA_PATH),)
-        self.register_outputs({"volume": self.volume})
+        volume = runtime.data_volume(args.volume, args.stack, parent=self)
+        self.mounts = [runtime.Mount(volume=volume, path=distribution.DATA_PATH)]
+        self.register_outputs({"volume": volume})

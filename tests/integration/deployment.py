@@ -60,14 +60,16 @@ class Deployment:
             (folder / shared).symlink_to(PROJECT / shared)
         (folder / "stacks").mkdir()
         self.pulumi("stack", "init")
+        self._settings: dict[str, dict[str, Any]] = {"registry": {"port": self.port}}
         self.configure(**settings)
 
     def configure(self, **settings: Mapping[str, Any]) -> None:
-        """Make `settings` what the stack file says, on this deployment's port."""
+        """Change the stack file by `settings`, section by section."""
+        for section, values in settings.items():
+            self._settings.setdefault(section, {}).update(values)
         file = self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
         content = yaml.safe_load(file.read_text())
-        settings["registry"] = {"port": self.port, **settings.get("registry", {})}
-        content["config"] = {f"oss-registry:{key}": value for key, value in settings.items()}
+        content["config"] = {f"oss-registry:{key}": value for key, value in self._settings.items()}
         file.write_text(yaml.safe_dump(content))
 
     def pulumi(self, *words: str) -> str:

@@ -128,6 +128,18 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployme
     assert command("docker", "container", "ls", "--quiet", "--no-trunc") == before
 
 
+def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
+    deployment: Deployment, image: str
+) -> None:
+    reference, digest = _push(deployment, image, "changed")
+    assert _variables(deployment)["REGISTRY_LOG_LEVEL"] == "warn"
+    deployment.configure(registry={"log_level": "info"})
+    assert "REGISTRY_LOG_LEVEL" in deployment.pulumi("preview")
+    deployment.up()
+    assert _variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
+    assert _pull_anew(reference) == digest
+
+
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
     reference, digest = _push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")

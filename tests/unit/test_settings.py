@@ -52,10 +52,14 @@ def test_a_section_that_is_no_map_is_refused_without_a_traceback(text: str) -> N
         load("dev", {"oss-registry:registry": text}, set())
 
 
-def test_the_value_of_an_unknown_key_is_not_repeated_as_it_may_be_a_secret() -> None:
+def test_what_may_hold_a_secret_is_not_repeated() -> None:
     with pytest.raises(SettingsError) as failure:
-        _load(storage={"accesskeysecret": "hunter2"}, password="hunter3")
-    assert "storage.accesskeysecret" in str(failure.value)
+        _load(
+            storage={"accesskeysecret": "hunter2"},
+            registry={"port": {"password": "hunter4"}, "release": ["hunter5"]},
+            password="hunter3",
+        )
+    assert len(str(failure.value).splitlines()) == 5
     assert "hunter" not in str(failure.value)
 
 
@@ -64,6 +68,11 @@ def test_a_section_that_was_made_a_secret_is_refused() -> None:
     with pytest.raises(SettingsError, match="may not be a secret") as failure:
         load("dev", config, {"oss-registry:storage"})
     assert "s3cret" not in str(failure.value)
+
+
+def test_a_secret_without_a_use_is_refused_by_its_name() -> None:
+    with pytest.raises(SettingsError, match="oss-registry:redis-password: is not a setting"):
+        load("dev", {"oss-registry:redis-password": "x"}, {"oss-registry:redis-password"})
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
