@@ -19,10 +19,13 @@ export PULUMI_ERROR_OUTPUT_STRING := 1
 # Last: what was on PATH before wins over what the toolchain links.
 export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
 
+LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
+	--custom-compile-command "make lock"
+
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview down test unit check format env engine-stop ready
+.PHONY: help up preview down test unit check format lock env engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,6 +54,10 @@ check: $(VENV)/dev ## lint and check types
 format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
+
+lock: $(VENV)/dev ## pin what pyproject.toml asks for
+	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt
+	@uv pip compile $(LOCK) pyproject.toml --group dev --output-file requirements-dev.txt
 
 env: ## print what your own pulumi commands need: eval "$(make env)"
 	@echo 'export PATH="$(PATH)"'

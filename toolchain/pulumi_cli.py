@@ -14,6 +14,7 @@ from toolchain.progress import Unavailable, run, say, step
 
 VENDOR = "https://get.pulumi.com"
 ANSWER_SECONDS = 5.0
+STALL_SECONDS = 60.0  # once it has answered, a slow network may take its time
 LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
 MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -119,7 +120,7 @@ def _download_cli(folder: Path) -> None:
     with step(f"fetching pulumi {CLI.version} from {VENDOR}"):
         try:
             with (
-                urllib.request.urlopen(address, timeout=ANSWER_SECONDS) as answer,
+                urllib.request.urlopen(address, timeout=STALL_SECONDS) as answer,
                 archive.open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)
