@@ -43,13 +43,12 @@ class Image:
 
 
 ENTRYPOINT = """#!/bin/sh
-# One argument that is a configuration file, or a subcommand, is meant for the registry.
-set -e
+# What the registry understands goes to it; anything else is run as it is.
 case "$1" in
-*.yml | *.yaml) set -- registry serve "$@" ;;
-serve | garbage-collect | help | -*) set -- registry "$@" ;;
+help | serve | garbage-collect | -*) exec registry "$@" ;;
+*.yml | *.yaml) exec registry serve "$@" ;;
+*) exec "$@" ;;
 esac
-exec "$@"
 """
 
 
