@@ -44,7 +44,8 @@ def stop() -> None:
         return
     with step("stopping the Docker engine"):
         os.kill(pid, signal.SIGTERM)
-        _wait(lambda: _started() is None, STOP_SECONDS, f"dockerd, process {pid}, does not end")
+        # Its pid file goes before it does.
+        _wait(lambda: not _is_engine(pid), STOP_SECONDS, f"dockerd, process {pid}, does not end")
 
 
 def _ask() -> "subprocess.CompletedProcess[str]":
@@ -69,13 +70,11 @@ def _start() -> str:
         )
     failure = f"the Docker engine does not start: {LOG} says why"
     with step("starting the Docker engine"):
-        # One that its package's installation has just started is only waited for.
-        process = None if _is_running() else _launch()
-        _wait(
-            lambda: bool(_version()) or (process is not None and process.poll() is not None),
-            START_SECONDS,
-            failure,
-        )
+        # One that is starting, say by its package's installation, or ending is waited for.
+        _wait(lambda: bool(_version()) or not _is_running(), START_SECONDS, failure)
+        if not _version():
+            process = _launch()
+            _wait(lambda: bool(_version()) or process.poll() is not None, START_SECONDS, failure)
     version = _version()
     if version is None:
         raise Unavailable(failure)
@@ -97,14 +96,14 @@ def _launch() -> "subprocess.Popen[bytes]":
 
 
 def _is_running() -> bool:
-    return any(_name(int(process.name)) == "dockerd" for process in Path("/proc").glob("[0-9]*"))
+    return any(_is_engine(int(process.name)) for process in Path("/proc").glob("[0-9]*"))
 
 
-def _name(pid: int) -> str | None:
+def _is_engine(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text() == "dockerd\n"
     except OSError:
-        return None
+        return False
 
 
 def _started() -> int | None:
@@ -113,7 +112,7 @@ def _started() -> int | None:
         pid = int(PID_FILE.read_text())
     except FileNotFoundError:
         return None
-    return pid if _name(pid) == "dockerd" else None
+    return pid if _is_engine(pid) else None
 
 
 def _wait(over: Callable[[], bool], seconds: float, failure: str) -> None:

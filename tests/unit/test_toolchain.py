@@ -309,6 +309,28 @@ def test_engine_stop_ends_no_process_that_only_has_the_engines_old_number(
         other.terminate()
 
 
+def test_engine_stop_waits_for_the_engine_and_not_only_for_its_pid_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    monkeypatch.setattr(engine, "PID_FILE", tmp_path / "pid")
+    script = f"""
+        trap 'rm {engine.PID_FILE}; sleep 0.3; touch {gone}; exit' TERM
+        echo $$ > {tmp_path}/new && mv {tmp_path}/new {engine.PID_FILE}
+        echo ready
+        while :; do sleep 0.02; done
+    """
+    dockerd = _program(path, "dockerd", script)
+    with subprocess.Popen([dockerd], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        reaper = threading.Thread(target=running.wait)
+        reaper.start()
+        engine.stop()
+        assert gone.exists()
+        reaper.join()
+
+
 def test_a_stack_without_a_file_is_told_with_those_that_have_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
