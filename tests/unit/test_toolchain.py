@@ -16,7 +16,7 @@ import pytest
 from components.distribution import RELEASES
 from components.settings import StackSettings
 from toolchain import __main__ as toolchain
-from toolchain import cache, debian, engine, images, progress, pulumi_cli
+from toolchain import cache, debian, engine, golang, images, progress, pulumi_cli
 from toolchain.cache import Entry
 from toolchain.golang import GoProgram
 from toolchain.progress import Unavailable
@@ -25,7 +25,7 @@ from toolchain.progress import Unavailable
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "DIRECTORY", tmp_path / "cache")
-    for module in (pulumi_cli, images):
+    for module in (debian, golang, images, pulumi_cli):
         monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
 
 
