@@ -31,7 +31,7 @@ class Image:
     """
 
     reference: str
-    packages: tuple[str, ...]
+    packages: str
     links: tuple[tuple[str, str], ...]
     changes: tuple[str, ...]
     program: GoProgram | None = None
@@ -55,7 +55,7 @@ esac
 def _registry(program: GoProgram, configuration: str) -> Image:
     return Image(
         reference=f"registry:{program.version}",
-        packages=("busybox-static", "ca-certificates"),
+        packages="busybox-static ca-certificates",
         links=(("bin/sh", "busybox"), ("bin/wget", "busybox")),
         program=program,
         configuration=configuration,
@@ -95,22 +95,9 @@ IMAGES = (
     Image(
         reference="redis:7.0.15",
         packages=(
-            "libatomic1",
-            "libc6",
-            "libcap2",
-            "libgcc-s1",
-            "libgcrypt20",
-            "libgpg-error0",
-            "libjemalloc2",
-            "liblz4-1",
-            "liblzf1",
-            "liblzma5",
-            "libssl3",
-            "libstdc++6",
-            "libsystemd0",
-            "libzstd1",
-            "redis-server=5:7.0.15*",
-            "redis-tools=5:7.0.15*",
+            "redis-server=5:7.0.15* redis-tools=5:7.0.15* libatomic1 libc6 libcap2 libgcc-s1 "
+            "libgcrypt20 libgpg-error0 libjemalloc2 liblz4-1 liblzf1 liblzma5 libssl3 libstdc++6 "
+            "libsystemd0 libzstd1"
         ),
         links=(
             ("usr/local/bin/redis-server", "/usr/bin/redis-server"),
@@ -214,7 +201,7 @@ def _lay_out(image: Image, root: Path) -> None:
     for folder in ("tmp", "data", "etc", "bin", "var/lib/registry"):
         (root / folder).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
-    debian.unpack(image.packages, root, packages)
+    debian.unpack(image.packages.split(), root, packages)
     for unused in ("doc", "man", "locale", "lintian"):
         shutil.rmtree(root / "usr/share" / unused, ignore_errors=True)
     for path, target in image.links:

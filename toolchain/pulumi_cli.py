@@ -1,5 +1,6 @@
 """The Pulumi CLI with its language host, and plugins: on PATH, of the vendor, or from modules."""
 
+import http.client
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ from toolchain.progress import Unavailable, run, say, step
 VENDOR = "https://get.pulumi.com"
 ANSWER_SECONDS = 5.0
 STALL_SECONDS = 60.0  # once it has answered, a slow network may take its time
+FAULTS = (OSError, http.client.HTTPException)
 LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
 MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -124,7 +126,7 @@ def _download_cli(folder: Path) -> None:
                 archive.open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)
-        except OSError as error:
+        except FAULTS as error:
             raise Unavailable(f"{address} broke off ({error})") from error
         run(
             ["tar", "--extract", "--strip-components=1", "--file", archive, "--directory", folder],
@@ -143,7 +145,7 @@ def _require_answer(address: str) -> None:
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
                 answers.set()
-        except OSError:
+        except FAULTS:
             pass
 
     asking = threading.Thread(target=ask, daemon=True)

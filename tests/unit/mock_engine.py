@@ -38,7 +38,7 @@ class Provider(mocks.Mocks):
     """Gives each resource its inputs back, and the outputs that our program reads."""
 
     COMPUTED: Mapping[str, Mapping[str, str]] = {
-        "docker:index/remoteImage:RemoteImage": {"imageId": "sha256:0123", "repoDigest": ""},
+        "docker:index/remoteImage:RemoteImage": {"imageId": "sha256:0123", "repoDigest": ""}
     }
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -109,10 +109,7 @@ def _program() -> None:
 
 
 def run(
-    config: Config,
-    secrets: Sequence[str] = (),
-    stack: str = "dev",
-    engine: Engine | None = None,
+    config: Config, secrets: Sequence[str] = (), stack: str = "dev", engine: Engine | None = None
 ) -> Engine:
     """Run the real `__main__.py` as Pulumi would with this stack file. Raises what it raises."""
     engine = engine or Engine()

@@ -222,7 +222,7 @@ def test_long_work_says_that_it_is_going_on_and_how_long_it_took(
 def image() -> images.Image:
     program = GoProgram(binary="demo", recipe="registry-3", version="9.9.9", stamp="a=b", minutes=1)
     return images.Image(
-        reference="demo:9.9.9", packages=(), links=(), changes=("EXPOSE 1",), program=program
+        reference="demo:9.9.9", packages="", links=(), changes=("EXPOSE 1",), program=program
     )
 
 
