@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias, Union
 
 
@@ -106,18 +107,11 @@ def _json(value: Tree) -> Text:
 
 
 def _join(opening: str, items: Iterator[Text], closing: str) -> Text:
-    pieces: list[str | Hole] = [opening]
-    for number, item in enumerate(items):
-        pieces += [",", *item] if number else item
-    pieces.append(closing)
-    return _merged(pieces)
-
-
-def _merged(pieces: Sequence[str | Hole]) -> Text:
-    merged: list[str | Hole] = []
-    for piece in pieces:
-        if merged and isinstance(piece, str) and isinstance(last := merged[-1], str):
-            merged[-1] = last + piece
+    separated = ((",", *item) if number else item for number, item in enumerate(items))
+    joined: list[str | Hole] = [opening]
+    for piece in (*chain.from_iterable(separated), closing):
+        if isinstance(piece, str) and isinstance(last := joined[-1], str):
+            joined[-1] = last + piece
         else:
-            merged.append(piece)
-    return tuple(merged)
+            joined.append(piece)
+    return tuple(joined)

@@ -4,7 +4,6 @@ Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, whose last entry is for
 """
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
                 parts = _ready(_images_of(stack))
             case ["test"]:
                 parts = _ready([image.reference for image in images.IMAGES])
-                _skopeo_ready()
+                debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
             case ["engine-stop"]:
                 engine.stop()
                 return 0
@@ -72,13 +71,6 @@ def _ready(references: Sequence[str]) -> list[str]:
         f"Docker engine {engine.ready()}",
         *images.ready(references),
     ]
-
-
-def _skopeo_ready() -> None:
-    if not shutil.which("skopeo"):
-        debian.install(
-            "skopeo", ["skopeo"], advice="install skopeo, which the tests push and pull with"
-        )
 
 
 if __name__ == "__main__":

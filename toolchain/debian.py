@@ -13,8 +13,10 @@ def is_debian() -> bool:
     return Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
-def install(program: str, packages: Sequence[str], advice: str) -> None:
-    """Have `program` on PATH by installing `packages`. Raises Unavailable, with `advice`."""
+def have(program: str, packages: Sequence[str], advice: str) -> None:
+    """Have `program` on PATH, else by installing `packages`. Raises Unavailable, with `advice`."""
+    if shutil.which(program):
+        return
     if not (is_debian() and os.geteuid() == 0):
         raise Unavailable(advice)
     with step(f"installing Debian's {' '.join(packages)}"):

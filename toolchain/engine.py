@@ -28,11 +28,9 @@ def ready() -> str:
             f"the Docker engine at {named} does not answer ({_last_word()}): start it, "
             "or unset DOCKER_HOST and DOCKER_CONTEXT"
         )
-    if not shutil.which("dockerd"):
-        advice = "install and start a Docker engine (https://docs.docker.com/engine/install)"
-        debian.install("dockerd", ["docker.io"], advice)
-        if not shutil.which("docker"):  # a package of its own from Debian 13 on
-            debian.install("docker", ["docker-cli"], advice)
+    advice = "install and start a Docker engine (https://docs.docker.com/engine/install)"
+    debian.have("dockerd", ["docker.io"], advice)
+    debian.have("docker", ["docker-cli"], advice)  # a package of its own from Debian 13 on
     return _version() or _start()
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
@@ -62,7 +63,7 @@ def docker_plugin_ready(home: Path) -> str:
     plugin = home / "plugins" / f"resource-docker-v{version}" / ours.name
     if not plugin.exists() or (plugin.is_symlink() and plugin.resolve() != ours):
         shutil.rmtree(plugin.parent, ignore_errors=True)
-        if ours.exists() or not _fetched("docker", version):
+        if ours.exists() or not _fetched("the docker plugin", _fetch_docker_plugin):
             DOCKER_PLUGIN.build()
             plugin.parent.mkdir(parents=True)
             # A link: each checkout has a PULUMI_HOME of its own, the plugin is 115 MB.
@@ -71,29 +72,31 @@ def docker_plugin_ready(home: Path) -> str:
     return f"docker plugin {version} ({origin})"
 
 
-def _fetched(plugin: str, version: str) -> bool:
+def _fetched(part: str, fetch: Callable[[], object]) -> bool:
     try:
-        _require_answer(f"{VENDOR}/latest-version")
-        with step(f"fetching the {plugin} plugin {version} from its vendor"):
-            run(
-                ["pulumi", "plugin", "install", "resource", plugin, version],
-                log=LOGS / f"plugin-{plugin}.log",
-                failure=f"the {plugin} plugin {version} could not be fetched",
-            )
+        fetch()
     except Unavailable as closed:
-        say(f"{closed}: building the {plugin} plugin instead")
+        say(f"{closed}: building {part} instead")
         return False
     return True
 
 
+def _fetch_docker_plugin() -> None:
+    version = DOCKER_PLUGIN.version
+    _require_answer(f"{VENDOR}/latest-version")
+    with step(f"fetching the docker plugin {version} from its vendor"):
+        run(
+            ["pulumi", "plugin", "install", "resource", "docker", version],
+            log=LOGS / "plugin-docker.log",
+            failure=f"the docker plugin {version} could not be fetched",
+        )
+
+
 def _cli() -> Path:
-    ours = _our_cli()
-    if not ours.path.is_dir():
-        try:
-            return _vendors_cli().kept(_download_cli)
-        except Unavailable as closed:
-            say(f"{closed}: building pulumi instead")
-    return ours.kept(_assemble_cli)
+    vendors, ours = _vendors_cli(), _our_cli()
+    if ours.path.is_dir() or not _fetched("pulumi", lambda: vendors.kept(_download_cli)):
+        return ours.kept(_assemble_cli)
+    return vendors.path
 
 
 def _vendors_cli() -> Entry:

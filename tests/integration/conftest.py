@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.distribution import RELEASES
-from tests.integration.deployment import Deployment, command
+from tests.integration.deployment import Deployment, command, image_id
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +51,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image(archive: Path) -> Iterator[str]:
     """The reference of that image, in the engine for one test."""
     reference = command("docker", "load", "--input", archive).split()[-1]
-    identity = command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    identity = image_id(reference)
     yield reference
     command("docker", "image", "rm", "--force", identity)

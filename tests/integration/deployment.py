@@ -37,6 +37,10 @@ def run(
     )
 
 
+def image_id(reference: str) -> str:
+    return command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -50,7 +54,6 @@ class Deployment:
     def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self.stack = f"test-{secrets.token_hex(4)}"
-        self.port = free_port()
         self.prefix = f"oss-registry-{self.stack}"
         self._environment = {
             "PULUMI_BACKEND_URL": f"file://{folder}",
@@ -60,7 +63,7 @@ class Deployment:
             (folder / shared).symlink_to(PROJECT / shared)
         (folder / "stacks").mkdir()
         self.pulumi("stack", "init")
-        self._settings: dict[str, dict[str, Any]] = {"registry": {"port": self.port}}
+        self._settings: dict[str, dict[str, Any]] = {"registry": {"port": free_port()}}
         self.configure(**settings)
 
     def configure(self, **settings: Mapping[str, Any]) -> None:
@@ -101,12 +104,16 @@ class Deployment:
         try:
             self.pulumi("destroy", "--yes")
         finally:
-            label = f"label=oss-registry.stack={self.stack}"
-            for kind, listing, removal in (
-                ("container", ["ls", "--all"], ["rm", "--force", "--volumes"]),
-                ("network", ["ls"], ["rm"]),
-                ("volume", ["ls"], ["rm"]),
+            for kind, flags in (
+                ("container", ["--force", "--volumes"]),
+                ("network", []),
+                ("volume", []),
             ):
-                found = command("docker", kind, *listing, "--quiet", "--filter", label).split()
-                if found:
-                    command("docker", kind, *removal, *found)
+                if left := self.made(kind):
+                    command("docker", kind, "rm", *flags, *left)
+
+    def made(self, kind: str) -> list[str]:
+        """What the engine has of `kind` (container, network or volume) with the stack's label."""
+        every = ["--all"] if kind == "container" else []
+        label = f"label=oss-registry.stack={self.stack}"
+        return command("docker", kind, "ls", *every, "--quiet", "--filter", label).split()

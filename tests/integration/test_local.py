@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.deployment import Deployment, command, run
+from tests.integration.deployment import Deployment, command, image_id, run
 
 pytestmark = pytest.mark.local
 
@@ -28,11 +28,11 @@ def _digest(reference: str) -> str:
 
 def _pull_anew(reference: str) -> str:
     """Pull `reference` into an engine that has none of it any more; gives its digest."""
-    identity = command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    identity = image_id(reference)
     command("docker", "image", "rm", "--force", identity)
     assert run("docker", "image", "inspect", identity).returncode != 0
     command("docker", "pull", reference)
-    assert identity == command("docker", "image", "inspect", "-f", "{{.Id}}", reference).strip()
+    assert identity == image_id(reference)
     return _digest(reference)
 
 
@@ -143,9 +143,8 @@ def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
     reference, digest = _push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")
-    label = f"label=oss-registry.stack={deployment.stack}"
-    assert command("docker", "container", "ls", "--all", "--quiet", "--filter", label) == ""
-    assert command("docker", "network", "ls", "--quiet", "--filter", label) == ""
+    assert deployment.made("container") == []
+    assert deployment.made("network") == []
     deployment.up()
     assert _pull_anew(reference) == digest
 

@@ -7,7 +7,7 @@ so, and refuses duplicate URNs. The names that the SDK keeps to itself are used 
 import asyncio
 import json
 import runpy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,7 @@ def _program() -> None:
     runpy.run_path(str(PROJECT / "__main__.py"))
 
 
-def run(
-    config: Config, secrets: Sequence[str] = (), stack: str = "dev", engine: Engine | None = None
-) -> Engine:
+def run(config: Config, stack: str = "dev", engine: Engine | None = None) -> Engine:
     """Run the real `__main__.py` as Pulumi would with this stack file. Raises what it raises."""
     engine = engine or Engine()
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in config.items()}
@@ -121,20 +119,17 @@ def run(
     environment = pytest.MonkeyPatch()
     # As the language host hands the configuration over.
     environment.setenv("PULUMI_CONFIG", json.dumps(texts))
-    environment.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps(list(secrets)))
     try:
         mocks.set_mocks(
             engine.mocks, project="oss-registry", stack=stack, preview=False, monitor=engine
         )
         settings.set_root_resource(None)  # type: ignore[arg-type]  # how the SDK forgets the last one
-        pulumi.runtime.set_all_config(texts, list(secrets))
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
         loop.run_until_complete(pulumi.runtime.run_in_stack(_program))
         return engine
     finally:
         environment.undo()
-        pulumi.runtime.set_all_config({}, [])
         settings.configure(before)
         asyncio.set_event_loop(None)
         loop.close()
