@@ -1,7 +1,7 @@
 """Go programs built from a module mirror: a folder of `recipes/` each, pinned by its go.sum."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
@@ -15,19 +15,19 @@ ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "
 
 @dataclass(frozen=True, kw_only=True)
 class GoProgram:
-    """A program of the module `recipes/<recipe>`; `stamp` sets its version (`symbol=value`)."""
+    """A program of the module in `sources`, or in its folder `module`, on which it depends.
+
+    `stamp` sets its version (`symbol=value`).
+    """
 
     binary: str
-    recipe: str
+    sources: Path = field(repr=False)  # where the checkout is changes nothing
+    module: str = "."
     version: str
-    stamp: str
+    stamp: str = ""
     package: str = "."
     tags: str = ""
     minutes: int  # a cold build on two cores, for the progress line
-
-    @property
-    def sources(self) -> Path:
-        return RECIPES / self.recipe
 
     @property
     def path(self) -> Path:
@@ -49,12 +49,13 @@ class GoProgram:
                 f"install Go (https://go.dev/dl) to build {title} from modules, "
                 f"or put {self.binary} on PATH"
             )
-        flags = ["-trimpath", f"-tags={self.tags}", f"-ldflags=-s -w -X {self.stamp}"]
+        stamp = f" -X {self.stamp}" if self.stamp else ""
+        flags = ["-trimpath", f"-tags={self.tags}", f"-ldflags=-s -w{stamp}"]
         with step(f"building {title} from Go modules (about {self.minutes} min on two cores)"):
             run(
                 ["go", "build", *flags, "-o", folder / self.binary, self.package],
-                log=LOGS / f"{self.recipe}-{self.version}.log",
-                cwd=self.sources,
+                log=LOGS / f"{self.binary}-{self.version}.log",
+                cwd=self.sources / self.module,
                 env=ENVIRONMENT,
                 failure=f"{title} could not be built from Go modules",
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolchain import debian
 from toolchain.cache import LOGS, Entry
-from toolchain.golang import GoProgram
+from toolchain.golang import RECIPES, GoProgram
 from toolchain.progress import Unavailable, run, say, step
 
 LABEL = "oss-registry.recipe"  # the cache entry that a built image was made from
@@ -52,6 +52,18 @@ esac
 """
 
 
+def _registry_3(version: str) -> Image:
+    program = GoProgram(
+        binary="registry",
+        sources=RECIPES / f"registry-{version.rpartition('.')[0]}",
+        version=version,
+        package="github.com/distribution/distribution/v3/cmd/registry",
+        stamp=f"github.com/distribution/distribution/v3/version.version=v{version}",
+        minutes=1,
+    )
+    return _registry(program, "etc/distribution/config.yml")
+
+
 def _registry(program: GoProgram, configuration: str) -> Image:
     return Image(
         reference=f"registry:{program.version}",
@@ -70,21 +82,12 @@ def _registry(program: GoProgram, configuration: str) -> Image:
 
 
 IMAGES = (
+    _registry_3("3.1.2"),
+    _registry_3("3.0.0"),
     _registry(
         GoProgram(
             binary="registry",
-            recipe="registry-3",
-            version="3.1.2",
-            package="github.com/distribution/distribution/v3/cmd/registry",
-            stamp="github.com/distribution/distribution/v3/version.version=v3.1.2",
-            minutes=1,
-        ),
-        "etc/distribution/config.yml",
-    ),
-    _registry(
-        GoProgram(
-            binary="registry",
-            recipe="registry-2",
+            sources=RECIPES / "registry-2.8",
             version="2.8.3",
             stamp="github.com/docker/distribution/version.Version=v2.8.3",
             tags="include_oss",

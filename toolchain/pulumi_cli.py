@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
-from toolchain.golang import GoProgram
+from toolchain.golang import RECIPES, GoProgram
 from toolchain.progress import Unavailable, run, say, step
 
 VENDOR = "https://get.pulumi.com"
@@ -23,7 +23,7 @@ MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 CLI = GoProgram(
     binary="pulumi",
-    recipe="pulumi",
+    sources=RECIPES / "pulumi",
     version="3.274.1",
     package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
     stamp="github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.274.1",
@@ -31,7 +31,7 @@ CLI = GoProgram(
 )
 DOCKER_PLUGIN = GoProgram(
     binary="pulumi-resource-docker",
-    recipe="docker-plugin",
+    sources=RECIPES / "docker-plugin",
     version="5.2.0",
     stamp="main.version=5.2.0",
     minutes=3,

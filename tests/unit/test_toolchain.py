@@ -15,6 +15,7 @@ import pytest
 
 from components.distribution import RELEASES
 from components.settings import StackSettings
+from tests.oracle.oracle import PROGRAMS
 from toolchain import __main__ as toolchain
 from toolchain import cache, debian, engine, golang, images, progress, pulumi_cli
 from toolchain.cache import Entry
@@ -95,13 +96,18 @@ def test_the_pins_of_one_thing_agree_wherever_they_stand() -> None:
     modules = {
         pulumi_cli.CLI: "github.com/pulumi/pulumi/pkg/v3 v{}",
         images.IMAGES[0].program: "github.com/distribution/distribution/v3 v{}",
-        images.IMAGES[1].program: "github.com/docker/distribution v{}+incompatible",
+        images.IMAGES[1].program: "github.com/distribution/distribution/v3 v{}",
+        images.IMAGES[2].program: "github.com/docker/distribution v{}+incompatible",
     }
     for program, module in modules.items():
         assert program is not None
         required = (program.sources / "go.mod").read_text()
         assert module.format(program.version) in required
         assert program.stamp.endswith(f"=v{program.version}")
+    assert PROGRAMS.keys() == RELEASES.keys()
+    for version_asked, oracle in PROGRAMS.items():
+        required = (oracle.sources / oracle.module / "go.mod").read_text()
+        assert re.search(rf"/distribution(/v3)? v{re.escape(version_asked)}[+\n]", required)
 
 
 def test_pulumi_on_path_is_used_and_ours_steps_aside(path: Path, tmp_path: Path) -> None:
@@ -220,7 +226,13 @@ def test_long_work_says_that_it_is_going_on_and_how_long_it_took(
 
 @pytest.fixture
 def image() -> images.Image:
-    program = GoProgram(binary="demo", recipe="registry-3", version="9.9.9", stamp="a=b", minutes=1)
+    program = GoProgram(
+        binary="demo",
+        sources=golang.RECIPES / "registry-3.1",
+        version="9.9.9",
+        stamp="a=b",
+        minutes=1,
+    )
     return images.Image(
         reference="demo:9.9.9", packages="", links=(), changes=("EXPOSE 1",), program=program
     )

@@ -1,4 +1,4 @@
-module oss-registry/toolchain/registry-2
+module oss-registry/toolchain/registry-2.8
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module oss-registry/toolchain/registry-3
+module oss-registry/toolchain/registry-3.1
 
 go 1.26.0
 
