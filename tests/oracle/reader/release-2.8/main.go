@@ -1,0 +1,40 @@
+// The oracle of release 2.8.3.
+package main
+
+import (
+	"context"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/docker/distribution/configuration"
+	_ "github.com/docker/distribution/registry/auth/htpasswd"
+	_ "github.com/docker/distribution/registry/auth/silly"
+	_ "github.com/docker/distribution/registry/auth/token"
+	"github.com/docker/distribution/registry/handlers"
+	_ "github.com/docker/distribution/registry/storage/driver/inmemory"
+	_ "github.com/docker/distribution/registry/storage/driver/middleware/redirect"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"oracle"
+)
+
+func main() {
+	logrus.SetOutput(io.Discard)
+	oracle.Serve(oracle.Release{
+		Configuration: reflect.TypeOf(configuration.Configuration{}),
+		InlinedName:   func(_, field string) string { return field },
+		Read: func(file string) (any, error) {
+			return configuration.Parse(strings.NewReader(file))
+		},
+		Start: func(read any) {
+			config := read.(*configuration.Configuration)
+			delete(config.Storage, config.Storage.Type())
+			config.Storage["inmemory"] = configuration.Parameters{}
+			// Each app registers its metrics, and a process has but one app.
+			prometheus.DefaultRegisterer = prometheus.NewRegistry()
+			handlers.NewApp(context.Background(), config)
+		},
+	})
+}

@@ -1,0 +1,41 @@
+// The oracle of release 3.1.2.
+package main
+
+import (
+	"context"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	_ "github.com/distribution/distribution/v3/registry/auth/silly"
+	_ "github.com/distribution/distribution/v3/registry/auth/token"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/middleware/redirect"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/middleware/rewrite"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"oracle"
+)
+
+func main() {
+	logrus.SetOutput(io.Discard)
+	oracle.Serve(oracle.Release{
+		Configuration: reflect.TypeFor[configuration.Configuration](),
+		InlinedName:   func(_, field string) string { return field },
+		Read: func(file string) (any, error) {
+			return configuration.Parse(strings.NewReader(file))
+		},
+		Start: func(read any) {
+			config := read.(*configuration.Configuration)
+			delete(config.Storage, config.Storage.Type())
+			config.Storage["inmemory"] = configuration.Parameters{}
+			// Each app registers its metrics, and a process has but one app.
+			prometheus.DefaultRegisterer = prometheus.NewRegistry()
+			handlers.NewApp(context.Background(), config).Shutdown()
+		},
+	})
+}

@@ -1,0 +1,129 @@
+"""Configurations drawn from a release's schema, as nasty as a user's may be."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from components.distribution import Release
+from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds
+
+NASTY = (
+    *(
+        "",
+        " ",
+        "~",
+        "null",
+        "y",
+        "No",
+        "ON",
+        "true",
+        "<<",
+        "=",
+        "- x",
+        "a: b",
+        "a #b",
+        "#b",
+        "tail:",
+    ),
+    *("*x", "&x", "!x", "%x", "@x", "`x", "|", ">", "'", '"', "\\", "{x", "[x]", "?", ",", "---"),
+    *(
+        "0123",
+        "0899",
+        "1e5",
+        "1e+5",
+        "0x1F",
+        "0o17",
+        ".5",
+        "1_000",
+        "12:30:45",
+        "9" * 23,
+        "-0",
+        ".inf",
+    ),
+    *("10", "10s", "168h", "1.5", "2026-11-25", "0b1", "12e03", "+1", "1__0", ".nan", "0."),
+    *("pw😀", "\x7f", "\x85", "\u2028", "\ufeff", "\uffff", "\t\n\x00", "a\r\nb", "\ue000", "日本"),
+    *("${HOME}", "$(id)", "a=b", "a;b", "%s", "x" * 2000),
+)
+texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# As keys that are not our own: http.Header and untyped maps take any.
+keys = st.sampled_from(
+    ("a_b", "UPPER", "X-Header", "yes", "1", "~", "<<", "a b", "é")
+) | texts.filter(lambda text: len(text) < 100)
+SECRETS = {"one": "pw😀\x7f: &x", "two": "0899"}
+holes = st.sampled_from([Hole(label) for label in SECRETS])
+integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-10, 1000)
+floats = st.floats(allow_nan=False, allow_infinity=False)
+anything = st.recursive(
+    texts | holes | integers | st.booleans() | floats,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=6,
+)
+durations = st.lists(
+    st.tuples(st.integers(0, 999), st.sampled_from(("ns", "us", "ms", "s", "m", "h"))),
+    min_size=1,
+    max_size=3,
+).map(lambda parts: "".join(f"{number}{unit}" for number, unit in parts))
+
+
+def values(kinds: Kinds) -> st.SearchStrategy[Any]:
+    """Values of these kinds, as the registry's tree has them."""
+    if isinstance(kinds, Mapping):
+        if ANY in kinds:
+            return st.dictionaries(keys, values(kinds[ANY]), max_size=3)
+        return st.fixed_dictionaries({}, optional={key: values(kinds[key]) for key in kinds})
+    if not isinstance(kinds, str):
+        return st.lists(values(kinds[0]), max_size=3)
+    kind, _, span = kinds.partition(" ")
+    least, most = map(int, span.split("..")) if span else (-(2**63), 2**63 - 1)
+    if "|" in kinds:
+        return st.sampled_from(kinds.split("|"))
+    return {
+        "string": texts | holes,
+        "int": st.integers(least, most),
+        "bool": st.booleans(),
+        "duration": durations,
+        "any": anything,
+    }.get(kind, st.just(kind))
+
+
+def leaves(kinds: Kinds, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Kinds]]:
+    """The paths below which a value is given whole, or has no more keys of its own."""
+    if isinstance(kinds, Mapping) and ANY not in kinds:
+        for key, below in kinds.items():
+            yield from leaves(below, (*path, key))
+    else:
+        yield path, kinds
+
+
+@st.composite
+def trees(draw: st.DrawFn, release: Release, overrides: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
+    """A configuration with some of the release's keys; `overrides` has strategies by path.
+
+    One of them may be None: then the key or section is left out.
+    """
+    overrides = overrides or {}
+    known = [
+        (path, kinds)
+        for path, kinds in leaves(release.schema.keys)
+        if all(overrides.get(".".join(path[:end]), "") is not None for end in range(len(path) + 1))
+    ]
+    drivers = {
+        section: draw(st.sampled_from(sorted(release.schema.keys[section].keys() - beside)))  # type: ignore[union-attr]
+        for section, beside in BESIDE_DRIVER.items()
+    }
+    tree: dict[str, Any] = {}
+    for path, kinds in draw(st.lists(st.sampled_from(known), max_size=8, unique_by=lambda p: p[0])):
+        section, key = path[0], path[1:2]
+        if (
+            section in drivers
+            and key != (drivers[section],)
+            and key[0] not in BESIDE_DRIVER[section]
+        ):
+            continue
+        inner = tree
+        for part in path[:-1]:
+            inner = inner.setdefault(part, {})
+        joined = ".".join(path)
+        inner[path[-1]] = draw(overrides[joined] if joined in overrides else values(kinds))
+    return tree
