@@ -1,8 +1,10 @@
 """The composition root: a stack file becomes storage, cache and registry."""
 
+import os
+
 import pulumi
 
-from components import runtime, settings
+from components import distribution, runtime, settings
 from components.cache import RedisCache, RedisCacheArgs
 from components.registry import Registry, RegistryArgs
 from components.storage import FilesystemStorage, FilesystemStorageArgs
@@ -11,7 +13,10 @@ stack = settings.load(
     pulumi.get_stack(),
     pulumi.runtime.get_config_env(),
     set(pulumi.runtime.get_config_secret_keys_env()),
+    os.environ,
 )
+for warning in stack.warnings:
+    pulumi.log.warn(warning)
 network = runtime.network(stack.prefix, stack.name)
 storage = FilesystemStorage(
     "storage", FilesystemStorageArgs(stack=stack.name, volume=f"{stack.prefix}-data")
@@ -23,6 +28,7 @@ cache = RedisCache(
         host=stack.redis_host,
         image=stack.settings.cache.image,
         max_memory=stack.settings.cache.max_memory,
+        password=stack.holes.get(distribution.REDIS_PASSWORD.label),
         network=network,
     ),
 )
@@ -31,11 +37,12 @@ registry = Registry(
     RegistryArgs(
         stack=stack.name,
         name=f"{stack.prefix}-registry",
-        image=stack.release.image,
+        image=stack.image,
         port=stack.settings.registry.port,
-        drain_seconds=settings.DRAIN_SECONDS,
+        drain_seconds=distribution.drain_seconds(stack.tree),
         environment=stack.environment,
-        holes=cache.holes,
+        files=stack.files,
+        holes={**stack.holes, **cache.holes},
         mounts=storage.mounts,
         network=network,
     ),

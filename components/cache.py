@@ -1,5 +1,6 @@
 """The redis that holds the registry's blob descriptors."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,12 +14,16 @@ CONFIGURATION = "/etc/redis.conf"
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCacheArgs:
-    """`host` is the container's name and its name on the network; `max_memory` is in bytes."""
+    """`host` is the container's name and its name on the network; `max_memory` is in bytes.
+
+    `password` is drawn where it is None.
+    """
 
     stack: str
     host: str
     image: str
     max_memory: int
+    password: Input[str] | None
     network: Input[str]
 
 
@@ -31,7 +36,11 @@ class RedisCache(ComponentResource):
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
-        password = generated_secret("redis-password", parent=self)
+        password = (
+            generated_secret("redis-password", parent=self)
+            if args.password is None
+            else Output.secret(args.password)
+        )
         self.holes = {distribution.REDIS_PASSWORD.label: password}
         runtime.run(
             "redis",
@@ -64,8 +73,10 @@ def _configuration(password: str, max_memory: int) -> str:
 
     The registry sets no expiry on its keys, so any policy but allkeys-lru ends in refused writes.
     """
+    # As redis reads a quoted word of its configuration, which ends with the line.
+    escaped = re.sub(r'["\\\x00-\x1f\x7f]', lambda match: f"\\x{ord(match[0]):02x}", password)
     return (
-        f'requirepass "{password}"\n'  # generated: letters, digits, - and _
+        f'requirepass "{escaped}"\n'
         f"maxmemory {max_memory}\n"
         "maxmemory-policy allkeys-lru\n"
         'save ""\n'

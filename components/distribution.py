@@ -1,67 +1,26 @@
 """What each release of the registry (distribution) understands, and the configuration tree for it.
 
-Pure: the rules that decide between releases stand in one table, RELEASES.
+Pure: what differs between releases stands in one table, RELEASES, with the keys in `schema/`
+(`by_hand.json` aside, dumped from each release's own types by tests/oracle); what a
+user's own `config:` may not say stands in the tables of the second half.
 """
 
-from collections.abc import Mapping
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from components.environment import ANY, DRIVER, WHOLE, Hole, Schema, Section
+from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds, Schema, Section, Tree
 
 PORT = 5000  # inside the container: the official images' own
-HTTP_SECRET = Hole("http secret")
-REDIS_PASSWORD = Hole("redis password")
+# Labels are the names under which a user may bring the secret.
+HTTP_SECRET = Hole("http-secret")
+REDIS_PASSWORD = Hole("redis-password")
 DATA_PATH = "/var/lib/registry"  # the official images' volume
-
-_SCHEMA: Schema = {
-    "http": {"headers": WHOLE},
-    "log": {"fields": WHOLE},
-    "storage": {
-        ANY: DRIVER,
-        "cache": {},
-        "delete": {},
-        # By leaf it becomes a map of another Go type than the one the registry asserts, and panics.
-        "maintenance": {"uploadpurging": WHOLE},
-        "redirect": {},
-    },
-}
-
-
-class Release(NamedTuple):
-    """One release's row.
-
-    `image_defaults` switches off what the image's own configuration file sets and ours doesn't;
-    `redis_address` is the redis key of an address; `environment` is for the process itself.
-    """
-
-    version: str
-    schema: Schema
-    image_defaults: Section
-    redis_address: Literal["addr", "addrs"]
-    environment: Mapping[str, str]
-
-    @property
-    def image(self) -> str:
-        return f"registry:{self.version}"
-
-
-RELEASES = {
-    release.version: release
-    for release in (
-        Release("2.8.3", _SCHEMA, image_defaults={}, redis_address="addr", environment={}),
-        Release(
-            "3.1.2",
-            _SCHEMA,
-            # The image's file opens a debug server.
-            image_defaults={"http": {"debug": {"addr": None}}},
-            redis_address="addrs",
-            # 3.x posts traces to localhost:4318 unless told not to (distribution issue 4270).
-            environment={"OTEL_TRACES_EXPORTER": "none"},
-        ),
-    )
-}
-DEFAULT_RELEASE = "3.1.2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +31,30 @@ class VolumeFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OssFacts:
+    """Images in a bucket below `prefix`, reached at `host` with the access key named `key`."""
+
+    region: str
+    host: str
+    bucket: str
+    prefix: str
+    key: str
+
+    @property
+    def access_key(self) -> tuple[Hole, Hole]:
+        """Its id and its secret."""
+        return Hole(f"access key id {self.key}", secret=False), Hole(f"access key {self.key}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheFacts:
     """A redis at `address` (host:port), whose password goes into the hole REDIS_PASSWORD."""
 
     address: str
+    db: int
+    max_idle: int
+    max_active: int
+    idle_timeout: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,50 +65,652 @@ class HttpFacts:
     drain_seconds: int
 
 
-def plan(release: Release, storage: VolumeFacts, cache: CacheFacts, http: HttpFacts) -> Section:
-    """The registry's whole configuration, with holes where secrets go."""
-    address = [cache.address] if release.redis_address == "addrs" else cache.address
-    return merge(
-        release.image_defaults,
-        {
-            "log": {
-                "level": http.log_level,
-                "fields": {"service": "registry"},
-                # It would be written at every level, with each health check.
-                "accesslog": {"disabled": http.log_level in ("error", "warn")},
-            },
-            "storage": {
-                "filesystem": {"rootdirectory": storage.path},
-                "delete": {"enabled": True},
-                "cache": {"blobdescriptor": "redis"},
-                "maintenance": {
-                    # Whole, as the registry panics when one of the four is missing.
-                    "uploadpurging": {
-                        "enabled": True,
-                        "age": "168h",
-                        "interval": "24h",
-                        "dryrun": False,
-                    }
-                },
-            },
-            "http": {
-                "addr": f":{PORT}",
-                "secret": HTTP_SECRET,
-                "draintimeout": f"{http.drain_seconds}s",
-                "headers": {"X-Content-Type-Options": ["nosniff"]},
-            },
-            "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
-            "redis": {release.redis_address: address, "password": REDIS_PASSWORD, "db": 0},
-        },
-    )
+def _redigo(cache: CacheFacts) -> Section:
+    pool: Section = {
+        "maxidle": cache.max_idle,
+        "maxactive": cache.max_active,
+        "idletimeout": cache.idle_timeout,
+    }
+    return {"addr": cache.address, "password": REDIS_PASSWORD, "db": cache.db, "pool": pool}
+
+
+def _go_redis(cache: CacheFacts) -> Section:
+    return {
+        "addrs": [cache.address],
+        "password": REDIS_PASSWORD,
+        "db": cache.db,
+        "maxidleconns": cache.max_idle,
+        "poolsize": cache.max_active,
+        "connmaxidletime": cache.idle_timeout,
+    }
+
+
+def _oss_driver(oss: OssFacts) -> Section:
+    """Signature V1; the driver takes `endpoint` for the whole host, bucket and all."""
+    key_id, secret = oss.access_key
+    return {
+        "oss": {
+            "accesskeyid": key_id,
+            "accesskeysecret": secret,
+            "region": f"oss-{oss.region}",
+            "bucket": oss.bucket,
+            "endpoint": f"{oss.bucket}.{oss.host}",
+            "internal": "-internal." in oss.host,
+            "rootdirectory": oss.prefix,
+        }
+    }
+
+
+def _s3_driver(oss: OssFacts) -> Section:
+    """Signature V4, with the bucket as a part of the host: OSS refuses it as a part of the path."""
+    key_id, secret = oss.access_key
+    return {
+        "s3": {
+            "accesskey": key_id,
+            "secretkey": secret,
+            "region": oss.region,
+            "regionendpoint": f"https://s3.{oss.host}",
+            "bucket": oss.bucket,
+            "forcepathstyle": False,
+            "rootdirectory": oss.prefix,
+        }
+    }
+
+
+class Release(NamedTuple):
+    """One release's row.
+
+    `middleware` are those of the official image, None for an image that we don't know;
+    `image_defaults` is what the image's own configuration file sets outside `storage`, which is
+    replaced as a whole; `redis` and `oss_door` say a cache and a bucket in the release's own keys;
+    `purges_oss` is whether its upload purging survives an object store (distribution issue 4358);
+    `environment` is for the process itself.
+    """
+
+    version: str
+    major: int
+    config_path: str
+    schema: Schema
+    image_defaults: Section
+    redis: Callable[[CacheFacts], Section]
+    redis_tls: bool
+    oss_door: Callable[[OssFacts], Section]
+    purges_oss: bool
+    middleware: Set[str] | None
+    environment: Mapping[str, str]
+
+    @property
+    def image(self) -> str:
+        return f"registry:{self.version}"
 
 
 def merge(below: Section, above: Section) -> Section:
-    """`above` laid over `below`: sections deep, everything else whole."""
+    """`above` laid over `below`: sections deep, everything else whole; None takes a key away."""
     merged = dict(below)
     for key, value in above.items():
-        under = merged.get(key)
-        if isinstance(under, Mapping) and isinstance(value, Mapping):
-            value = merge(under, value)
-        merged[key] = value
+        under = merged.pop(key, None) if value is None else merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = merge(under if isinstance(under, Mapping) else {}, value)
+        elif value is not None:
+            merged[key] = value
     return merged
+
+
+_SCHEMAS = Path(__file__).parent / "schema"
+
+
+def _schema(version: str, *parts: str) -> Schema:
+    dumped = json.loads((_SCHEMAS / f"{version}.json").read_text())
+    by_hand = json.loads((_SCHEMAS / "by_hand.json").read_text())
+    keys: Any = {**dumped["keys"], "auth": {}, "storage": {}}  # there the types say: anything
+    for part in parts:
+        keys = merge(keys, by_hand[part])
+    # By key these become maps of another Go type than the one that the registry asserts: a panic.
+    maintenance = {f"storage.maintenance.{key}" for key in ("uploadpurging", "readonly")}
+    return Schema(keys, dumped["names"], frozenset(dumped["whole"]) | maintenance)
+
+
+_HEALTH: Section = {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}}
+_IMAGE_2: Section = {
+    "log": {"fields": {"service": "registry"}},
+    "http": {"addr": ":5000", "headers": {"X-Content-Type-Options": ["nosniff"]}},
+    "health": _HEALTH,
+}
+_IMAGE_3: Section = {
+    "log": {"level": "debug", "fields": {"service": "registry", "environment": "development"}},
+    "http": {
+        "addr": ":5000",
+        "debug": {"addr": ":5001", "prometheus": {"enabled": True, "path": "/metrics"}},
+    },
+    "health": _HEALTH,
+}
+_RELEASE_3 = Release(
+    version="3.0.0",
+    major=3,
+    config_path="/etc/distribution/config.yml",
+    schema=_schema("3.0.0", "common", "3.0"),
+    image_defaults=_IMAGE_3,
+    redis=_go_redis,
+    redis_tls=False,
+    oss_door=_s3_driver,
+    purges_oss=False,
+    middleware={"cloudfront", "redirect", "rewrite"},
+    # 3.x posts traces to localhost:4318 unless told not to (distribution issue 4270).
+    environment={"OTEL_TRACES_EXPORTER": "none"},
+)
+RELEASES = {
+    release.version: release
+    for release in (
+        Release(
+            version="2.8.3",
+            major=2,
+            config_path="/etc/docker/registry/config.yml",
+            schema=_schema("2.8.3", "common", "2.8"),
+            image_defaults=_IMAGE_2,
+            redis=_redigo,
+            redis_tls=False,
+            oss_door=_oss_driver,
+            purges_oss=True,
+            middleware={"cloudfront", "redirect"},
+            environment={},
+        ),
+        _RELEASE_3,
+        _RELEASE_3._replace(
+            version="3.1.2",
+            schema=_schema("3.1.2", "common", "3.0", "3.1"),
+            redis_tls=True,
+            purges_oss=True,
+        ),
+    )
+}
+DEFAULT_RELEASE = "3.1.2"
+
+
+def plan(
+    release: Release,
+    storage: VolumeFacts | OssFacts,
+    cache: CacheFacts | None,
+    http: HttpFacts,
+    user: Section,
+) -> Section:
+    """The registry's whole configuration, with holes where secrets go and `user` laid over it."""
+    if isinstance(storage, OssFacts):
+        driver, purges = release.oss_door(storage), release.purges_oss
+        redirect: Section = {"redirect": {"disable": True}}
+    else:
+        driver, purges = {"filesystem": {"rootdirectory": storage.path}}, True
+        redirect = {}
+    planned: Section = {
+        "log": {
+            "level": http.log_level,
+            "fields": {"service": "registry"},
+            # It would be written at every level, with each health check.
+            "accesslog": {"disabled": http.log_level in ("error", "warn")},
+        },
+        "storage": {
+            **driver,
+            **redirect,
+            "delete": {"enabled": True},
+            "cache": {"blobdescriptor": "redis" if cache else "inmemory"},
+            "maintenance": {
+                # Whole, as the registry panics when one of the four is missing.
+                "uploadpurging": {
+                    "enabled": purges,
+                    "age": "168h",
+                    "interval": "24h",
+                    "dryrun": False,
+                }
+            },
+        },
+        "http": {
+            "addr": f":{PORT}",
+            "secret": HTTP_SECRET,
+            "draintimeout": f"{http.drain_seconds}s",
+            "headers": {"X-Content-Type-Options": ["nosniff"]},
+        },
+        "health": _HEALTH,
+        **({"redis": release.redis(cache)} if cache else {}),
+    }
+    return merge(planned, user)
+
+
+def drain_seconds(tree: Section) -> int:
+    """What requests under way get when the registry stops."""
+    return math.ceil(seconds(at(tree, "http.draintimeout") or "0s"))
+
+
+def over_image(release: Release, tree: Section) -> Section:
+    """`tree` with None for each key that only the image's own configuration file sets."""
+    return _switch_off(release.image_defaults, tree)
+
+
+def _switch_off(image: Section, tree: Section) -> Section:
+    switched = dict(tree)
+    for key, value in image.items():
+        under = tree.get(key, {})
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            switched[key] = _switch_off(value, under)
+        else:
+            switched.setdefault(key, None)
+    return switched
+
+
+class Problem(NamedTuple):
+    """What is wrong at `path` and how to mend it; `shown` is the value, if it may be shown."""
+
+    path: str
+    rule: str
+    fix: str
+    shown: object = None
+
+
+def read(
+    release: Release, config: Mapping[str, Any], secrets: Set[str]
+) -> tuple[Section, list[Problem]]:
+    """The user's own tree in the registry's terms, without what is a problem; and the problems.
+
+    `{from_secret: NAME}` becomes a hole; NAME must be one of `secrets`. Keys come out sorted.
+    """
+    reader = _Reader(release, secrets, [])
+    # A whole config.yml says its version; `to_file` says the same.
+    own = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
+    return reader.section("", own, release.schema.keys), reader.problems
+
+
+# A key of this name has a secret for a value: one table for all sections, drivers and headers.
+_SECRET_KEY = re.compile(
+    r"(?!access-control-).*(password|secret|token|apikey|licensekey|authorization|cookie)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
+# What the other generation calls it.
+_RENAMED = {
+    "redis.addr": "redis.addrs",
+    "redis.addrs": "redis.addr",
+    "redis.pool": "redis.poolsize, redis.maxidleconns and redis.connmaxidletime",
+    "redis.poolsize": "redis.pool.maxactive",
+    "redis.maxidleconns": "redis.pool.maxidle",
+    "redis.connmaxidletime": "redis.pool.idletimeout",
+    "redis.tls.clientcas": "redis.tls.rootcas",
+    "redis.tls.rootcas": "redis.tls.clientcas",
+}
+
+
+def is_secret(name: str, value: object = None) -> bool:
+    """Whether what stands under `name` is a secret, by the name or by how it looks."""
+    in_url = isinstance(value, str) and _CREDENTIALS_IN_URL.search(value)
+    return bool(in_url or _SECRET_KEY.match(name))
+
+
+class _Reader(NamedTuple):
+    release: Release
+    secrets: Set[str]
+    problems: list[Problem]
+
+    def refuse(self, path: str, rule: str, fix: str, shown: object = None) -> None:
+        self.problems.append(Problem(path, rule, fix, shown))
+
+    def section(self, path: str, config: Mapping[str, Any], keys: Mapping[str, Kinds]) -> Section:
+        section: dict[str, Tree] = {}
+        for key in sorted(config):
+            below = f"{path}.{key}" if path else key
+            kinds = keys.get(key, keys.get(ANY))
+            if kinds is None:
+                self.unknown(below, key, keys)
+            elif config[key] is None:
+                section[key] = None
+            elif (value := self.value(below, key, config[key], kinds)) is not None:
+                section[key] = value
+        return section
+
+    def unknown(self, path: str, key: str, keys: Mapping[str, Kinds]) -> None:
+        version = self.release.version
+        others = [r.version for r in RELEASES.values() if _kinds(r.schema.keys, path) is not None]
+        if path.rpartition(".")[0] == "storage":
+            fix = "storage.kind decides where images are kept: remove it"
+        elif path in _RENAMED and others:
+            fix = f"release {version} calls it {_RENAMED[path]}"
+        elif others:
+            fix = f"it belongs to release {' and '.join(others)}: remove it"
+        elif near := difflib.get_close_matches(key.lower(), keys, 1):
+            fix = f"write {near[0]}"
+        else:
+            fix = f"known are {', '.join(sorted(keys))}" if keys else "remove it"
+        self.refuse(path, f"is not a key of release {version}", fix)
+
+    def value(self, path: str, key: str, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
+        """`value` as the registry is to get it, or None where it was refused."""
+        if isinstance(value, Mapping) and set(value) == {"from_secret"}:
+            return self.hole(path, value["from_secret"], kinds)
+        if kinds == "any" and isinstance(value, Mapping | list):
+            kinds = {ANY: "any"} if isinstance(value, Mapping) else ["any"]
+        match kinds:
+            case Mapping() if isinstance(value, Mapping):
+                return self.section(path, value, kinds)
+            case Mapping():
+                self.refuse(path, *MUST["section"])
+            case str() if is_secret(key, value) and not isinstance(value, bool):
+                fix = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
+                self.refuse(path, "is a secret in plain text", fix)
+            case str() if against := refusal(key, value, kinds):
+                self.refuse(path, *against, value)
+            case str():
+                # The registry would take a number for a realm or a path, and panic.
+                as_text = kinds == "string" and isinstance(value, int)
+                return str(value) if as_text else value
+            case [kind] if isinstance(value, list):
+                items = (
+                    self.value(f"{path}[{number}]", key, item, kind)
+                    for number, item in enumerate(value)
+                )
+                return [item for item in items if item is not None]
+            case _:
+                self.refuse(path, *MUST["list"])
+        return None
+
+    def hole(self, path: str, name: object, kinds: Kinds) -> Tree:
+        if kinds not in ("string", "any"):
+            self.refuse(path, "can't come from a secret", "write it plainly")
+        elif name not in self.secrets:
+            fix = f"{SET_SECRET} oss-registry:{name if isinstance(name, str) else 'NAME'}"
+            self.refuse(path, "names a secret that is not there", fix, name)
+        else:
+            return Hole(str(name))
+        return None
+
+
+SET_SECRET = "pulumi config set --secret"
+# What each kind must be, and how to mend it.
+MUST = {
+    "section": ("must be a section", "write its keys on the lines below it"),
+    "list": ("must be a list", "write each entry after a - on a line below it"),
+    "string": ("must be text", "put it in quotes"),
+    "int": ("must be a whole number", "write digits only, without quotes and unit"),
+    "bool": ("must be true or false", "write true or false, without quotes"),
+    "duration": ("must be a duration", "write such as 10s, 1m30s or 168h"),
+}
+
+
+def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
+    """The rule that a single value breaks, and the fix."""
+    kind, _, span = kind.partition(" ")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match kind:
+        case _ if isinstance(value, str) and _SURROGATE.search(value):
+            return "has half of a character", "write it in UTF-8"
+        case _ if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return "is more than the registry can count", "write a smaller number"
+        case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
+            return MUST[kind]
+        case "int" if not (number and isinstance(value, int)):
+            return MUST[kind]
+        case "int" if span and isinstance(value, int):
+            least, most = map(int, span.split(".."))
+            return None if least <= value <= most else (f"must be {least} to {most}", "change it")
+        case "bool" if not isinstance(value, bool):
+            return MUST[kind]
+        case "duration" if number:
+            return "must have a unit: the registry would take nanoseconds", f"write {value}s"
+        case "duration" if not (isinstance(value, str) and _DURATION.fullmatch(value)):
+            return MUST[kind]
+        case "duration" if key in ("age", "interval") and seconds(str(value)) <= 0:
+            return "must be more than 0s", "write such as 24h"
+        case "any" if value is None:
+            return "can't be null here", "write a value"
+        case "string" | "int" | "bool" | "duration" | "any":
+            return None
+    values = kind.split("|")
+    return None if value in values else (f"must be one of {', '.join(values)}", "write one of them")
+
+
+def seconds(duration: str) -> float:
+    """A duration as Go writes it, in seconds."""
+    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+    parts = re.findall(r"([\d.]+)([a-zµμ]+)", duration)
+    total = sum(float(number) * units[unit] for number, unit in parts)
+    return -total if duration.startswith("-") else total
+
+
+def _kinds(keys: Kinds | None, path: str) -> Kinds | None:
+    for key in path.split("."):
+        keys = keys.get(key, keys.get(ANY)) if isinstance(keys, Mapping) else None
+    return keys
+
+
+class Context(NamedTuple):
+    """What a rule may look at: the release, and the tree that the registry would get."""
+
+    release: Release
+    tree: Section
+
+    def at(self, path: str) -> Any:  # noqa: ANN401
+        return at(self.tree, path)
+
+
+def at(tree: Section, path: str) -> Any:  # noqa: ANN401
+    """What stands at `path`, or None."""
+    return next((value for _, value in _values(path, tree)), None)
+
+
+def _values(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What stands at `pattern` (`*` is any key or item), with the path of each."""
+    part, _, rest = pattern.partition(".")
+    if not part:
+        yield path, tree
+    elif isinstance(tree, Mapping):
+        for key in tree if part == ANY else {part} & tree.keys():
+            yield from _values(rest, tree[key], f"{path}.{key}" if path else key)
+    elif part == ANY and isinstance(tree, list):
+        for number, item in enumerate(tree):
+            yield from _values(rest, item, f"{path}[{number}]")
+
+
+class Rule(NamedTuple):
+    """What stands at `path` may not be `broken`."""
+
+    path: str
+    broken: Callable[[Any, Context], bool]
+    rule: str
+    fix: str
+
+
+def _there(_: object, __: Context) -> bool:
+    return True
+
+
+def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
+    return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
+
+
+def _logs_requests(context: Context) -> bool:
+    return context.at("log.level") in ("info", "debug")
+
+
+# Without these the registry does not start.
+_NEEDED = {
+    "auth.htpasswd": ("realm", "path"),
+    "auth.silly": ("realm", "service"),
+    "auth.token": ("realm", "service", "issuer"),
+    "storage.redirect": ("disable",),
+    "storage.maintenance.uploadpurging": ("enabled", "age", "interval", "dryrun"),
+}
+_RULES = (
+    Rule("proxy", _there, "makes the registry refuse every push", "run a mirror on its own"),
+    Rule("loglevel", _there, "is not heeded beside log.level", "set registry.log_level"),
+    *(
+        Rule(f"http.tls.{key}", _there, "is for oss-registry:tls to decide", "set it there")
+        for key in ("certificate", "key", "letsencrypt")
+    ),
+    Rule(
+        "http.host",
+        _unlike(r"https?://[\w.:\[\]-]+(/\S*)?"),
+        "must be an address with its scheme",
+        "write such as https://registry.example.com",
+    ),
+    Rule(
+        "http.prefix",
+        _unlike(r"/([\w.~-]+/)*"),
+        "must begin and end with /, with letters and digits between",
+        "write such as /registry/",
+    ),
+    Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
+    Rule(
+        "auth.token",
+        lambda token, _: not (token.get("rootcertbundle") or token.get("jwks")),
+        "needs rootcertbundle or, from release 3 on, jwks",
+        "add the path of one",
+    ),
+    Rule(
+        "middleware.*.*.name",
+        lambda name, its: its.release.middleware is not None and name not in its.release.middleware,
+        "is not a middleware of the official image",
+        "remove it, or set registry.image to an image that has it",
+    ),
+    Rule(
+        "storage.cache.blobdescriptor",
+        lambda kind, its: kind == "redis" and not (its.at("redis.addr") or its.at("redis.addrs")),
+        "redis needs the cache, which is off",
+        "set cache.enabled: true, or write inmemory",
+    ),
+    Rule(
+        "storage.cache.layerinfo",
+        _there,
+        "is the old name of blobdescriptor, and not heeded beside it",
+        "write blobdescriptor",
+    ),
+    Rule(
+        "storage.redirect.disable",
+        lambda off, its: (
+            not off
+            and (its.at("storage.oss.internal") or "-internal." in str(its.at("storage.s3")))
+        ),
+        "can't be false with storage.internal: clients can't reach an address inside the region",
+        "remove it, or set storage.internal: false",
+    ),
+    Rule(
+        "log.level",
+        lambda _, its: (
+            _logs_requests(its)
+            and its.at("storage.oss") is not None
+            and its.at("storage.redirect.disable") is False
+        ),
+        "writes each signed address into the log, as storage.redirect.disable is false",
+        "write warn or error",
+    ),
+    Rule(
+        "storage.s3.forcepathstyle",
+        lambda forced, _: forced,
+        "puts the bucket into the path, which OSS refuses (SecondLevelDomainForbidden)",
+        "remove it",
+    ),
+    Rule(
+        "storage.maintenance.uploadpurging.enabled",
+        lambda on, its: on and not its.release.purges_oss and its.at("storage.s3") is not None,
+        "ends the registry within an hour on an object store, up to release 3.1.0",
+        "remove it: a rule of the bucket clears unfinished uploads",
+    ),
+    Rule(
+        "redis.tls",
+        lambda tls, its: tls and not its.release.redis_tls,
+        "does not verify redis's certificate before release 3.1",
+        'set registry.release: "3.1.2"',
+    ),
+    Rule(
+        "redis.tls",
+        lambda tls, _: bool(tls.get("certificate")) != bool(tls.get("key")),
+        "needs certificate and key together: the registry ignores one alone",
+        "add the other one",
+    ),
+)
+# It works, but the user should know.
+_WARNINGS = (
+    Rule(
+        "notifications.endpoints.*.headers.Authorization",
+        lambda _, its: _logs_requests(its),
+        "is written into the log at config.log.level info and debug",
+        "set registry.log_level: warn",
+    ),
+    Rule(
+        "auth.htpasswd.path",
+        _there,
+        "must be a file that you put there: the registry makes up a user where there is none, and "
+        "logs its password",
+        "name users in oss-registry:auth instead",
+    ),
+)
+# Other parts of the stack are made to match these, so they are set in one place only.
+MANAGED = {
+    "http.addr": "registry.port",
+    "redis.addr": "cache.address",
+    "redis.addrs": "cache.address",
+    "redis.db": "cache.db",
+    "redis.password": "the secret oss-registry:redis-password",
+    "storage.filesystem.rootdirectory": "storage.kind",
+    "storage.oss.accesskeyid": "storage.access_keys",
+    "storage.oss.accesskeysecret": "storage.access_keys",
+    "storage.oss.bucket": "storage.bucket",
+    "storage.oss.endpoint": "storage.endpoint",
+    "storage.oss.internal": "storage.internal",
+    "storage.oss.region": "alicloud:region",
+    "storage.oss.rootdirectory": "storage.prefix",
+    "storage.s3.accesskey": "storage.access_keys",
+    "storage.s3.secretkey": "storage.access_keys",
+    "storage.s3.bucket": "storage.bucket",
+    "storage.s3.region": "alicloud:region",
+    "storage.s3.regionendpoint": "storage.endpoint",
+    "storage.s3.rootdirectory": "storage.prefix",
+}
+
+
+def problems(release: Release, planned: Section, user: Section) -> list[Problem]:
+    """What `user`, laid over `planned`, can't say to this release."""
+    context = Context(release, merge(planned, user))
+    managed = {
+        (here := _there_or_above(path, context.tree)): Problem(
+            here, f"is set by {setting}", "set it there, and remove it here"
+        )
+        for path, setting in MANAGED.items()
+        if (value := at(planned, path)) is not None and context.at(path) != value
+    }
+    needed = [
+        Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
+        for path, keys in _NEEDED.items()
+        for _, section in _values(path, context.tree)
+        for key in keys
+        if key not in section and section.get("enabled") is not False
+    ]
+    own = BESIDE_DRIVER["storage"].union(at(planned, "storage"))
+    second = [
+        Problem(f"storage.{driver}", "is a second driver: storage.kind decides", "remove it")
+        for driver in sorted(set(context.at("storage") or ()) - own)
+    ]
+    return [*managed.values(), *second, *needed, *broken(_RULES, context)]
+
+
+def _there_or_above(path: str, tree: Section) -> str:
+    """`path`, or the section that was taken away with it."""
+    section = path.rpartition(".")[0]
+    return path if not section or at(tree, section) is not None else _there_or_above(section, tree)
+
+
+def warnings(release: Release, tree: Section) -> list[Problem]:
+    """What works, but not as the user may think."""
+    return broken(_WARNINGS, Context(release, tree))
+
+
+def shown(value: object) -> object:
+    """`value` where it is a single one: a section may hold anything, a secret too."""
+    return value if isinstance(value, str | int | float) else None
+
+
+def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
+    """What `rules` find in the context's tree."""
+    return [
+        Problem(path, rule.rule, rule.fix, shown(value))
+        for rule in rules
+        for path, value in _values(rule.path, context.tree)
+        # What a secret holds can't be looked at, and so keeps no rule.
+        if isinstance(value, Hole) or rule.broken(value, context)
+    ]

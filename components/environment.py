@@ -1,4 +1,4 @@
-"""The registry's override rule: a configuration tree becomes one REGISTRY_* variable for each leaf.
+"""The registry's two ways to be configured: REGISTRY_* variables, or one whole file.
 
 Pure: a secret is a named hole in the text until `registry.fill` puts it in, so the text is known,
 complete and safe to show at preview. The rules of the reader are those of distribution's
@@ -8,32 +8,51 @@ configuration/parser.go, the same in releases 2.8 and 3.x but where a comment sa
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from operator import itemgetter
 from typing import TypeAlias, Union
 
 
 @dataclass(frozen=True)
 class Hole:
-    """The place of a secret, named by `label`; its value is known only when resources exist."""
+    """The place of a value that is known only when resources exist, named by `label`."""
 
     label: str
+    secret: bool = True
 
 
-Tree: TypeAlias = Union[str, int, bool, Hole, Sequence["Tree"], "Section", None]
+Tree: TypeAlias = Union[str, int, float, bool, Hole, Sequence["Tree"], "Section", None]
 Section: TypeAlias = Mapping[str, "Tree"]
 """A configuration file's content. None switches off what the image's own file sets there."""
 
 Text: TypeAlias = tuple[str | Hole, ...]
 """The pieces of one text; a hole stands where a quoted string stands."""
 
-Schema: TypeAlias = Mapping[str, Union["Schema", str]]
-"""The sections and keys with a rule of their own: a schema for what is below, WHOLE, or DRIVER."""
+Kinds: TypeAlias = str | Sequence["Kinds"] | Mapping[str, "Kinds"]
+"""The kind of a value (string, int, bool, duration, any), of a list's items, or of keys."""
 
-# Given as one value: a map that the image fills too, or one that the reader can't take by leaf.
-WHOLE = "whole"
-DRIVER = "driver"  # the key names a driver
-ANY = "*"  # each key that is not listed beside it
+ANY = "*"  # the key of a map whose keys are free
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What one release reads.
+
+    `names` holds the parts of variables' names that are not the key in upper case, and `whole` the
+    sections that the reader can't take key by key; both by path, `a.b`.
+    """
+
+    keys: Mapping[str, Kinds] = field(repr=False)
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    whole: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+# Each other key in these sections names a driver, and there can be but one (configuration.go).
+BESIDE_DRIVER: Mapping[str, frozenset[str]] = {
+    "auth": frozenset(),
+    "storage": frozenset({"cache", "delete", "maintenance", "redirect", "tag"}),
+}
 
 # Both readers take these for something else than a string, in any case.
 _WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
@@ -55,24 +74,39 @@ def quote(text: str) -> str:
 def redact(text: Text) -> str:
     """`text` with `[secret: LABEL]` in its holes."""
     return "".join(
-        f"[secret: {piece.label}]" if isinstance(piece, Hole) else piece for piece in text
+        f"[{'secret: ' * piece.secret}{piece.label}]" if isinstance(piece, Hole) else piece
+        for piece in text
     )
+
+
+def to_file(tree: Section) -> Text:
+    """`tree` as a config.yml: JSON, which is YAML; a switched-off key is left out."""
+    *pieces, end = _json({"version": "0.1", **tree}, "\n")
+    return *pieces, f"{end}\n"
 
 
 def to_environment(tree: Section, schema: Schema) -> dict[str, Text]:
     """The variables of `tree`, sorted by name as the reader applies them."""
-    return dict(sorted(_variables("REGISTRY", tree, schema)))
+    return dict(sorted(_variables("REGISTRY", "", tree, schema.keys, schema), key=itemgetter(0)))
 
 
-def _variables(name: str, section: Section, schema: Schema) -> Iterator[tuple[str, Text]]:
+def _variables(
+    name: str, path: str, section: Section, keys: Mapping[str, Kinds], schema: Schema
+) -> Iterator[tuple[str, Text]]:
     for key, value in section.items():
-        rule = schema.get(key, schema.get(ANY, {}))
-        variable = f"{name}_{key.upper()}"
-        if rule == DRIVER:
+        below = f"{path}.{key}" if path else key
+        variable = f"{name}_{schema.names.get(below, key.upper())}"
+        kinds = keys.get(key)
+        if path in BESIDE_DRIVER and key not in BESIDE_DRIVER[path]:
             # The reader applies names in their order: this one replaces the image's whole section.
             yield name, (_scalar(key),)
-        if isinstance(value, Mapping) and rule != WHOLE and all(map(_SPELLABLE.fullmatch, value)):
-            yield from _variables(variable, value, rule if isinstance(rule, Mapping) else {})
+        if (
+            isinstance(value, Mapping)
+            and isinstance(kinds, Mapping)
+            and not (ANY in kinds or below in schema.whole)
+            and all(map(_SPELLABLE.fullmatch, value))
+        ):
+            yield from _variables(variable, below, value, kinds, schema)
         else:
             yield variable, _value(value)
 
@@ -88,28 +122,32 @@ def _scalar(text: str) -> str:
     return text if plain else quote(text)
 
 
-def _json(value: Tree) -> Text:
-    """`value` on one line, as JSON, which is YAML; a switched-off key is left out."""
+def _json(value: Tree, line: str = "") -> Text:
+    """`value` as JSON on one line; or, with `line` (a line feed and blanks), one entry a line."""
+    inner = line and line + "  "
     match value:
         case Hole():
             return (value,)
         case str():
             return (quote(value),)
         case Mapping():
+            colon = ": " if line else ":"
             entries = (
-                (quote(key) + ":", *_json(item)) for key, item in value.items() if item is not None
+                (quote(key) + colon, *_json(item, inner))
+                for key, item in value.items()
+                if item is not None
             )
-            return _join("{", entries, "}")
+            return _join("{", entries, "}", inner, line)
         case Sequence():
-            return _join("[", map(_json, value), "]")
+            return _join("[", (_json(item, inner) for item in value), "]", inner, line)
         case _:
             return (json.dumps(value),)
 
 
-def _join(opening: str, items: Iterator[Text], closing: str) -> Text:
-    separated = ((",", *item) if number else item for number, item in enumerate(items))
+def _join(opening: str, items: Iterator[Text], closing: str, inner: str, line: str) -> Text:
+    separated = [("," * bool(number) + inner, *item) for number, item in enumerate(items)]
     joined: list[str | Hole] = [opening]
-    for piece in (*chain.from_iterable(separated), closing):
+    for piece in (*chain.from_iterable(separated), line * bool(separated) + closing):
         if isinstance(piece, str) and isinstance(last := joined[-1], str):
             joined[-1] = last + piece
         else:

@@ -12,7 +12,10 @@ from components.stash import generated_secret
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
-    """`environment` is filled from `holes`, by label; `drain_seconds` as in the configuration."""
+    """`environment` and `files` (by path) are filled from `holes`, by label.
+
+    `drain_seconds` is as in the configuration.
+    """
 
     stack: str
     name: str
@@ -20,6 +23,7 @@ class RegistryArgs:
     port: int
     drain_seconds: int
     environment: Mapping[str, Text]
+    files: Mapping[str, Text]
     holes: Mapping[str, Input[str]]
     mounts: Sequence[runtime.Mount]
     network: Input[str]
@@ -33,10 +37,9 @@ class Registry(ComponentResource):
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
-        holes = {
-            **args.holes,
-            distribution.HTTP_SECRET.label: generated_secret("http-secret", parent=self),
-        }
+        holes = dict(args.holes)
+        if distribution.HTTP_SECRET.label not in holes:
+            holes[distribution.HTTP_SECRET.label] = generated_secret("http-secret", parent=self)
         runtime.run(
             "registry",
             runtime.Workload(
@@ -45,6 +48,10 @@ class Registry(ComponentResource):
                 image=args.image,
                 network=args.network,
                 environment={key: fill(text, holes) for key, text in args.environment.items()},
+                files=[
+                    runtime.File(path=path, content=fill(text, holes))
+                    for path, text in args.files.items()
+                ],
                 mounts=args.mounts,
                 ports=[
                     runtime.Port(address="127.0.0.1", host=args.port, container=distribution.PORT)
@@ -61,11 +68,14 @@ class Registry(ComponentResource):
 
 
 def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
-    """`text` with a quoted secret in each hole: a secret Output, or a string without holes."""
+    """`text` with a quoted value in each hole: secret if one is; a string without holes."""
     if not any(isinstance(piece, Hole) for piece in text):
         return "".join(str(piece) for piece in text)
-    pieces = [
-        Output.secret(holes[piece.label]).apply(quote) if isinstance(piece, Hole) else piece
-        for piece in text
-    ]
-    return Output.concat(*pieces)
+    return Output.concat(*(_filled(piece, holes) for piece in text))
+
+
+def _filled(piece: str | Hole, holes: Mapping[str, Input[str]]) -> Input[str]:
+    if isinstance(piece, str):
+        return piece
+    value = Output.from_input(holes[piece.label]).apply(quote)
+    return Output.secret(value) if piece.secret else value

@@ -1,87 +1,370 @@
 """The stack file: read, checked and made a `Stack` before the first resource is registered."""
 
+import difflib
 import json
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from operator import attrgetter
+from typing import Annotated, Any, Literal, get_args
 
 import pulumi
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails, core_schema
 
 from components import distribution
-from components.distribution import CacheFacts, HttpFacts, Release, VolumeFacts
-from components.environment import Section, Text, redact, to_environment
+from components.distribution import (
+    CacheFacts,
+    Context,
+    HttpFacts,
+    OssFacts,
+    Problem,
+    Release,
+    Rule,
+    VolumeFacts,
+)
+from components.environment import Section, Text, redact, to_environment, to_file
 
 PROJECT = "oss-registry"
 DRAIN_SECONDS = 30
+REGION = "alicloud:region"
+# What the alicloud provider heeds when the stack file names no region.
+REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
 
 
 class SettingsError(pulumi.RunError):
     """All that is wrong with a stack file; Pulumi prints its text without a traceback."""
 
 
-def _known_release(version: str) -> str:
+@dataclass(frozen=True)
+class _Matches:
+    """Text that matches `pattern` as a whole; `rule` is "must …", or "must …; what to do"."""
+
+    pattern: str
+    rule: str
+
+    def check(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(self.rule)
+        return text
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(core), "pattern": f"^(?:{self.pattern})$"}
+
+
+def _known_release(version: object) -> object:
     if version not in distribution.RELEASES:
-        raise ValueError(f"must be one of {', '.join(distribution.RELEASES)}")
+        raise ValueError(
+            f"must be one of {', '.join(map(json.dumps, distribution.RELEASES))}, in quotes; write "
+            "one, and for another image set registry.image beside the release that it follows"
+        )
     return version
 
 
+def _distinct(labels: Sequence[str]) -> Sequence[str]:
+    if len(set(labels)) < len(labels):
+        raise ValueError("must have two different labels; change one")
+    return labels
+
+
+def _duration(value: object) -> object:
+    if broken := distribution.refusal("", value, "duration"):
+        raise ValueError("; ".join(broken))
+    return value
+
+
+def _at_least(size: str) -> AfterValidator:
+    least = TypeAdapter(ByteSize).validate_python(size)
+
+    def check(size_given: ByteSize) -> ByteSize:
+        if size_given < least:
+            raise ValueError(f"must be at least {size}; write more")
+        return size_given
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=3650)]
+Duration = Annotated[str, BeforeValidator(_duration)]
+Word = Annotated[str, Field(min_length=1)]
+Address = Annotated[str, _Matches(r"[0-9a-fA-F.:]+", "must be one IP address")]
+HostPort = Annotated[
+    str,
+    _Matches(
+        r"[a-zA-Z0-9_.-]+:[0-9]{1,5}", "must be host:port; write such as redis.example.com:6379"
+    ),
+]
+Url = Annotated[
+    str,
+    _Matches(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/?", "must be such as https://registry.example.com"),
+]
+Bucket = Annotated[
+    str,
+    _Matches(
+        r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+        "must be 3 to 63 of a-z, 0-9 and -, with - at neither end",
+    ),
+]
+Prefix = Annotated[
+    str,
+    _Matches(
+        r"[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*",
+        "must be such as team/registry, with / at neither end",
+    ),
+]
+Label = Annotated[str, _Matches(r"[a-z0-9-]{1,30}", "must be of a-z, 0-9 and -, such as 2026-11")]
+OssHost = Annotated[
+    str,
+    _Matches(
+        r"oss-[a-z0-9-]+\.aliyuncs\.com",
+        "must be OSS's host alone, without scheme and bucket; remove it, or write such as "
+        "oss-cn-hangzhou-internal.aliyuncs.com",
+    ),
+]
+User = Annotated[str, _Matches(r"[^\s:]+", "must be a name without blanks and colons")]
+Bcrypt = Annotated[
+    str,
+    _Matches(
+        r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}",
+        "must be a bcrypt hash; htpasswd -nB NAME prints one",
+    ),
+]
+Certificates = Annotated[
+    str,
+    _Matches(
+        r"(?![\s\S]*PRIVATE KEY)\s*-----BEGIN CERTIFICATE-----[\s\S]*",
+        "must be PEM certificates and nothing else",
+    ),
+]
+
+
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Limits(_Settings):
+    memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
+    """Such as 512MiB."""
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """Such as 1.5."""
 
 
 class RegistrySettings(_Settings):
-    """`oss-registry:registry`"""
+    """The registry itself."""
 
-    release: Annotated[str, AfterValidator(_known_release)] = Field(
-        distribution.DEFAULT_RELEASE,
-        description="The release, in quotes. It decides the image and how it is configured.",
-    )
-    port: int = Field(
-        5000,
-        ge=1,
-        le=65535,
-        description="The port on 127.0.0.1 that Docker pushes to and pulls from.",
-    )
-    log_level: Literal["error", "warn", "info", "debug"] = Field(
-        "warn", description="What the registry logs; from info on, each request is a line."
-    )
+    release: Annotated[
+        str,
+        BeforeValidator(_known_release),
+        Field(json_schema_extra={"enum": [*distribution.RELEASES]}),
+    ] = distribution.DEFAULT_RELEASE
+    """The release, in quotes. It decides the image and how it is configured."""
+    image: Word | None = None
+    """An image in place of the official one; it follows the rules of `release`."""
+    runtime: Literal["container", "swarm"] = "container"
+    """One container, or a service of a Docker Swarm."""
+    delivery: Literal["env", "file"] = "env"
+    """Configure it by REGISTRY_* variables, or by one whole config.yml."""
+    exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
+    """Who can reach it, and what guards it."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 5000
+    """The port that Docker pushes to and pulls from."""
+    bind: Address | None = None
+    """The address that the port is published on."""
+    replicas: Count = 1
+    """How many run, on swarm."""
+    external_url: Url | None = None
+    """The address that clients use."""
+    log_level: Literal["error", "warn", "info", "debug"] = "warn"
+    """What the registry logs; from info on, each request is a line."""
+    environment: Mapping[str, str] = {}
+    """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
+    ca_certificates: Certificates | None = None
+    """PEM certificates that the registry trusts beside the usual ones."""
+    limits: Limits | None = None
+    """The memory and CPUs that it may use."""
+    config: Mapping[str, Any] = {}
+    """Any of the registry's own configuration, laid over what this program says: sections deep,
+    lists whole; null takes one of our defaults away."""
+
+
+class Versioning(_Settings):
+    noncurrent_days: Days
+    """After how many days an old version goes; you pay for it until then."""
+
+
+class Encryption(_Settings):
+    kms_key_id: Word
+    """The id of a KMS key of your own."""
 
 
 class StorageSettings(_Settings):
-    """`oss-registry:storage`"""
+    """Where images are kept."""
 
-    kind: Literal["filesystem"] = Field(
-        "filesystem", description="Where images are kept: filesystem is a Docker volume."
-    )
+    kind: Literal["filesystem", "oss"] = "filesystem"
+    """A Docker volume, or a bucket in OSS."""
+    bucket: Bucket | None = None
+    """The bucket's name: unique in all of OSS, and never to change."""
+    adopt: bool = False
+    """The bucket exists already: use it, and never delete it."""
+    prefix: Prefix = "registry"
+    """What the names of all objects in the bucket begin with."""
+    access_keys: Annotated[
+        Sequence[Label], Field(min_length=1, max_length=2), AfterValidator(_distinct)
+    ] = ("1",)
+    """A label for each access key; the last one is in use. RAM allows two."""
+    endpoint: OssHost | None = None
+    """OSS's host, where it is not the region's own."""
+    internal: bool = True
+    """Reach OSS inside the region, where traffic is free; only without `endpoint`."""
+    signature_v1: bool = False
+    """Yes, a new bucket shall take Signature V1, which release 2.8 needs."""
+    versioning: Versioning | None = None
+    """Keep old versions of objects."""
+    encryption: Encryption | None = None
+    """Encrypt with a key of your own in place of OSS's."""
+    protect: bool = True
+    """Refuse to delete the bucket."""
+    force_destroy: bool = False
+    """Delete the bucket with all that is in it."""
+
+
+class Pool(_Settings):
+    max_idle: Count = 16
+    """How many connections stay open without work."""
+    max_active: Count = 64
+    """How many there may be."""
+    idle_timeout: Duration = "300s"
+    """After how long an idle one is closed."""
 
 
 class CacheSettings(_Settings):
-    """`oss-registry:cache`"""
+    """The redis that holds blob descriptors."""
 
-    image: str = Field("redis:7.0.15", min_length=1, description="The redis image.")
-    max_memory: ByteSize = Field(
-        ByteSize(256 * 2**20),
-        ge=2**20,
-        description="What redis may hold, such as 256MiB; beyond it the oldest entries go.",
-    )
+    enabled: bool = True
+    """Whether there is one at all."""
+    image: Word = "redis:7.0.15"
+    """The redis image."""
+    address: HostPort | None = None
+    """A redis of your own, in place of one in the stack."""
+    max_memory: Annotated[ByteSize, _at_least("1MiB")] = ByteSize(256 * 2**20)
+    """What redis may hold, such as 256MiB; beyond it the oldest entries go."""
+    db: Annotated[int, Field(ge=0, le=15)] = 0
+    """The number of the database in redis."""
+    pool: Pool = Pool()
+    """The registry's connections to it."""
+
+
+class UserSettings(_Settings):
+    hash: Bcrypt | None = None
+    """A bcrypt hash. Without one the password is the secret `password-NAME`, or generated."""
+
+
+class AuthSettings(_Settings):
+    """Who may log in."""
+
+    realm: Word = "Registry"
+    """The name that a login shows."""
+    users: Mapping[User, UserSettings] = {}
+    """The users by name."""
+
+
+class LetsEncrypt(_Settings):
+    hosts: Annotated[Sequence[Word], Field(min_length=1)]
+    """The names to have certificates for."""
+    email: Word | None = None
+    """Where Let's Encrypt writes to."""
+
+
+class TlsSettings(_Settings):
+    """The certificate; its key is the secret `tls-key`."""
+
+    certificate: Certificates | None = None
+    """The certificate chain, as PEM text."""
+    self_signed: bool = False
+    """Make one for trials."""
+    letsencrypt: LetsEncrypt | None = None
+    """Let the registry fetch it; from release 3 on."""
+
+
+class MaintenanceSettings(_Settings):
+    """What garbage collection does."""
+
+    delete_untagged: bool = False
+    """Take manifests without a tag; from release 3 on."""
 
 
 class StackSettings(_Settings):
-    """A stack file's keys below `oss-registry:`."""
+    """A stack file's sections below `oss-registry:`."""
 
-    registry: RegistrySettings = Field(default_factory=RegistrySettings)
-    storage: StorageSettings = Field(default_factory=StorageSettings)
-    cache: CacheSettings = Field(default_factory=CacheSettings)
+    registry: RegistrySettings = RegistrySettings()
+    storage: StorageSettings = StorageSettings()
+    cache: CacheSettings = CacheSettings()
+    auth: AuthSettings | None = None
+    tls: TlsSettings | None = None
+    maintenance: MaintenanceSettings | None = None
+
+
+def stack_file_schema() -> dict[str, Any]:
+    """The JSON schema of a stack file, for editors: `python -m components.settings` prints it."""
+    settings = StackSettings.model_json_schema()
+    secret = {"type": "object", "required": ["secure"], "additionalProperties": False}
+    secret["properties"] = {"secure": {"type": "string"}}
+    taken = "|".join(settings["properties"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A stack file of oss-registry",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": {
+                    f"{PROJECT}:{name}": section for name, section in settings["properties"].items()
+                },
+                "patternProperties": {f"^{PROJECT}:(?!(?:{taken})$)": secret},
+            }
+        },
+        "$defs": settings["$defs"],
+    }
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack's settings and what follows from them without any resource."""
+    """A stack's settings and what follows from them without any resource.
+
+    `region` is OSS's; `secrets` are those that the user brings, by name.
+    """
 
     name: str
     settings: StackSettings
+    region: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    user: Section = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -90,61 +373,211 @@ class Stack:
 
     @property
     def release(self) -> Release:
-        return distribution.RELEASES[self.settings.registry.release]
+        release = distribution.RELEASES[self.settings.registry.release]
+        return release._replace(middleware=None) if self.settings.registry.image else release
+
+    @property
+    def image(self) -> str:
+        return self.settings.registry.image or self.release.image
 
     @property
     def redis_host(self) -> str:
         return f"{self.prefix}-redis"
 
+    def planned(self, release: Release, user: Section) -> Section:
+        """The configuration of `release`, with holes where secrets go and `user` laid over it."""
+        storage, cache = self.settings.storage, self.settings.cache
+        internal = "-internal" * storage.internal
+        oss = OssFacts(
+            region=self.region,
+            host=storage.endpoint or f"oss-{self.region}{internal}.aliyuncs.com",
+            bucket=storage.bucket or "",
+            prefix=storage.prefix,
+            key=storage.access_keys[-1],
+        )
+        redis = CacheFacts(
+            address=cache.address or f"{self.redis_host}:6379", db=cache.db, **dict(cache.pool)
+        )
+        return distribution.plan(
+            release,
+            oss if storage.kind == "oss" else VolumeFacts(path=distribution.DATA_PATH),
+            redis if cache.enabled else None,
+            HttpFacts(log_level=self.settings.registry.log_level, drain_seconds=DRAIN_SECONDS),
+            user,
+        )
+
     @cached_property
     def tree(self) -> Section:
         """The registry's configuration, with holes where secrets go."""
-        return distribution.plan(
-            self.release,
-            VolumeFacts(path=distribution.DATA_PATH),
-            CacheFacts(address=f"{self.redis_host}:6379"),
-            HttpFacts(log_level=self.settings.registry.log_level, drain_seconds=DRAIN_SECONDS),
-        )
+        return self.planned(self.release, self.user)
 
     @cached_property
     def environment(self) -> Mapping[str, Text]:
         """The registry's variables, sorted, with holes where secrets go."""
-        own = {name: (value,) for name, value in self.release.environment.items()}
-        return own | to_environment(self.tree, self.release.schema)
+        process = {**self.release.environment, **self.settings.registry.environment}
+        tree = distribution.over_image(self.release, self.tree)
+        variables = to_environment(tree, self.release.schema) if not self.files else {}
+        return {name: (text,) for name, text in sorted(process.items())} | variables
+
+    @cached_property
+    def files(self) -> Mapping[str, Text]:
+        """The registry's configuration file by its path, where it is delivered so."""
+        whole = self.settings.registry.delivery == "file"
+        return {self.release.config_path: to_file(self.tree)} if whole else {}
 
     @property
     def redacted(self) -> Mapping[str, str]:
-        """`environment` as a reviewer may see it."""
-        return {name: redact(text) for name, text in self.environment.items()}
+        """`environment` and `files` as a reviewer may see them."""
+        return {name: redact(text) for name, text in {**self.environment, **self.files}.items()}
+
+    @property
+    def holes(self) -> Mapping[str, pulumi.Output[str]]:
+        """The secrets that the user brings, by the label of their holes."""
+        return {name: pulumi.Output.secret(value) for name, value in self.secrets.items()}
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What works, but not as the user may think."""
+        found = distribution.warnings(self.release, self.tree)
+        return [
+            _line(problem._replace(path=f"{PROJECT}:registry.config.{problem.path}"))
+            for problem in found
+        ]
 
 
-def load(name: str, config: Mapping[str, str], secret_keys: Set[str]) -> Stack:
+def _new_and_v1(_: object, its: Context) -> bool:
+    kind, old, adopted = its.at("storage.kind"), its.release.major < 3, its.at("storage.adopt")
+    return kind == "oss" and old and not adopted and not its.at("storage.signature_v1")
+
+
+# What is wrong between settings that are right one by one.
+_RULES = (
+    Rule(
+        "storage.bucket",
+        lambda bucket, its: its.at("storage.kind") == "oss" and bucket is None,
+        "is required with kind: oss",
+        "choose a name that no one else has",
+    ),
+    Rule(
+        "storage.signature_v1",
+        _new_and_v1,
+        "must be true for a new bucket: release 2.8 signs with V1, which OSS is withdrawing",
+        'set registry.release: "3.1.2", or say signature_v1: true',
+    ),
+    Rule(
+        "storage.force_destroy",
+        lambda force, its: force and (its.at("storage.protect") or its.at("storage.adopt")),
+        "can't be true with protect (the default) or adopt",
+        "remove it, or set protect: false",
+    ),
+    Rule(
+        "tls",
+        lambda tls, _: tls is not None and len([*filter(None, tls.values())]) != 1,
+        "needs exactly one of certificate, self_signed and letsencrypt",
+        "keep one of them",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda on, its: on and its.release.major < 3,
+        "needs release 3: release 2.8 speaks a protocol that was switched off",
+        'set registry.release: "3.1.2"',
+    ),
+    Rule(
+        "maintenance.delete_untagged",
+        lambda on, its: on and its.release.major < 3,
+        "takes the parts of multi-architecture images in release 2.8 (distribution issue 3178)",
+        'remove it, or set registry.release: "3.1.2"',
+    ),
+)
+# What is checked already, but comes with a later version: the only value that works now.
+_LATER: Mapping[str, object] = {
+    "registry.runtime": "container",
+    "registry.exposure": "loopback",
+    "registry.bind": None,
+    "registry.replicas": 1,
+    "registry.external_url": None,
+    "registry.ca_certificates": None,
+    "registry.limits": None,
+    "storage.kind": "filesystem",
+    "cache.enabled": True,
+    "cache.address": None,
+    "auth": None,
+    "tls": None,
+    "maintenance": None,
+}
+
+
+def load(
+    name: str,
+    config: Mapping[str, str],
+    secret_keys: Set[str],
+    variables: Mapping[str, str] | None = None,
+) -> Stack:
     """The stack `name` from its configuration as Pulumi hands it over: JSON text by full key.
 
-    Raises SettingsError with every problem: config key, rule, value and fix, but no secret value.
+    `variables` are this process's own, which may name the region. Raises SettingsError with every
+    problem: config key, rule, value and fix, but no secret value.
     """
-    settings: dict[str, Any] = {}
-    problems: list[str] = []
+    sections, secrets, problems = _divided(config, secret_keys)
+    settings, found = _validated(sections)
+    problems += found
+    named = (variables or {}).get
+    region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
+    stack = Stack(name, settings, region, secrets)
+    broken = {problem.path for problem in problems}
+    problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
+    problems += [p for p in _not_built(stack.settings) if p.path not in broken]
+    problems += _unused(stack)
+    known = f"{PROJECT}:registry.release" not in broken
+    user, found = _configured(
+        stack, [stack.release] if known else [*distribution.RELEASES.values()]
+    )
+    problems += found
+    if problems:
+        lines = "".join(f"\n  - {_line(problem)}" for problem in problems)
+        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+    return replace(stack, user=user)
+
+
+def _within(path: str, broken: Iterable[str]) -> bool:
+    return any(other == path or other.startswith(f"{path}.") for other in broken)
+
+
+def _line(problem: Problem) -> str:
+    # What is long, has lines, or may hold a password is not repeated.
+    text = json.dumps(problem.shown, ensure_ascii=False)
+    hidden = len(text) > 60 or "@" in text or "\\n" in text or problem.path.endswith(".hash")
+    shown = problem.shown is not None and problem.rule.startswith("must") and not hidden
+    return f"{problem.path}: {problem.rule}{f', not {text}' if shown else ''}; {problem.fix}"
+
+
+def _divided(
+    config: Mapping[str, str], secret_keys: Set[str]
+) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The sections, and the secrets, by name."""
+    sections: dict[str, Any] = {}
+    secrets: dict[str, str] = {}
+    problems = []
+    set_secret = distribution.SET_SECRET
     for key, text in sorted(config.items()):
-        namespace, _, setting = key.partition(":")
+        namespace, _, name = key.partition(":")
         if namespace != PROJECT:
             continue  # a provider's own
-        if setting not in StackSettings.model_fields:
-            known = ", ".join(sorted(StackSettings.model_fields))
-            problems.append(f"{key}: is not a setting; known are {known}")
+        if name in StackSettings.model_fields:
+            if key in secret_keys:
+                rule = "holds a secret, which would come out as plain text"
+                fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in registry.config"
+                problems.append(Problem(key, rule, fix))
+            else:
+                sections[name] = _parsed(text)
         elif key in secret_keys:
-            problems.append(f"{key}: may not be a secret; set it without --secret")
+            secrets[name] = text
+        elif name in _SECRETS or name.startswith("password-"):
+            problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
         else:
-            settings[setting] = _parsed(text)
-    try:
-        stack = Stack(name, StackSettings.model_validate(settings))
-    except ValidationError as error:
-        stack = None
-        problems += _problems(error)
-    if stack is None or problems:
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
-    return stack
+            fix = _nearest(name, [*StackSettings.model_fields, *_SECRETS])
+            problems.append(Problem(key, "is not a setting", fix))
+    return sections, secrets, problems
 
 
 def _parsed(text: str) -> object:
@@ -155,22 +588,177 @@ def _parsed(text: str) -> object:
         return text
 
 
-# What to do about each kind of error that pydantic finds, by its own name for it.
-_FIXES = {
-    "extra_forbidden": "remove it or correct its name",
-    "int_type": "write a whole number, without quotes",
-    "string_type": "put it in quotes",
-    "model_type": "write its settings as `name: value` lines below it",
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
+
+
+# How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
+_ERRORS = {
+    "bool_type": distribution.MUST["bool"],
+    "dict_type": distribution.MUST["section"],
+    "int_type": distribution.MUST["int"],
+    "list_type": distribution.MUST["list"],
+    "mapping_type": distribution.MUST["section"],
+    "model_type": distribution.MUST["section"],
+    "sequence_str": distribution.MUST["list"],
+    "sequence_type": distribution.MUST["list"],
+    "string_type": distribution.MUST["string"],
+    "extra_forbidden": ("is not a setting", ""),
+    "missing": ("is required", "add it"),
+    "string_too_short": ("can't be empty", "write a value, or remove it"),
+    "too_long": ("can have two entries at most", "drop the oldest"),
+    "too_short": ("can't be empty", "add an entry"),
 }
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
-    for detail in error.errors(include_url=False):
-        key = f"{PROJECT}:{'.'.join(str(part) for part in detail['loc'])}"
-        kind, rule = detail["type"], detail["msg"].removeprefix("Value error, ")
-        rule = rule[:1].lower() + rule[1:]
-        # An unknown key and a whole map may hold anything, a secret too.
-        shown = kind != "extra_forbidden" and isinstance(detail["input"], str | int | float)
-        value = f", not {json.dumps(detail['input'])}" if shown else ""
-        fix = f"; {_FIXES[kind]}" if kind in _FIXES else ""
-        yield f"{key}: {rule}{value}{fix}"
+def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
+    """The settings without what is wrong with them, and that."""
+    problems: list[Problem] | None = None
+    while True:
+        try:
+            return StackSettings.model_validate(sections), problems or []
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if problems is None:  # what is wrong later is wrong for want of what was dropped
+                problems = [_problem(detail) for detail in details]
+            for detail in details:
+                place = [part for part in detail["loc"] if part != "[key]"]
+                _drop(sections, place[:-1] if detail["type"] == "missing" else place)
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    place = [part for part in detail["loc"] if part != "[key]"]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    kind, value = detail["type"], detail["input"]
+    message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+    rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
+    if kind == "extra_forbidden":
+        fix = _nearest(str(place[-1]), _known_at(place[:-1]))
+    elif kind == "string_type" and isinstance(value, list | dict):
+        fix = "write a single value"
+    # An unknown key may hold anything, a secret too.
+    shown = None if kind == "extra_forbidden" else distribution.shown(value)
+    return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), shown)
+
+
+# Better than a general fix for what users look for.
+_HINTS = {
+    "cache.policy": "remove it: redis always drops the oldest entries, as any other policy ends in "
+    "refused pushes",
+    "cache.tls": 'write registry.config.redis.tls, which needs release "3.1.2"',
+    "storage.region": "set alicloud:region, from which all else follows",
+    "storage.versioning": "write {noncurrent_days: 30}: without an end, old versions cost for ever",
+    "storage.versioning.noncurrent_days": "write such as 30: old versions cost until then",
+}
+
+
+def _known_at(place: Sequence[str | int]) -> Iterable[str]:
+    """The settings of the section at `place`."""
+    model: Any = StackSettings
+    for part in place:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else model
+        model = next(
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    return list(model.model_fields)
+
+
+def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
+    """Remove what is at `place`; of a list, all of it."""
+    for part in place[:-1]:
+        if not isinstance(tree[part], dict):
+            del tree[part]
+            return
+        tree = tree[part]
+    tree.pop(place[-1], None)
+
+
+def _contradictions(stack: Stack) -> Iterator[Problem]:
+    """What is wrong between settings that are right one by one."""
+    registry, storage = stack.settings.registry, stack.settings.storage
+    context = Context(stack.release, stack.settings.model_dump())
+    for problem in distribution.broken(_RULES, context):
+        yield problem._replace(path=f"{PROJECT}:{problem.path}")
+    if registry.image and "release" not in registry.model_fields_set:
+        rule = "must be given with registry.image: it says which rules the image follows"
+        yield Problem(f"{PROJECT}:registry.release", rule, "add the release that it was built from")
+    if storage.kind == "filesystem":
+        for key in sorted(storage.model_fields_set - {"kind"}):
+            yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")
+    elif not stack.region:
+        yield Problem(
+            REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
+        )
+    if stack.region and not re.fullmatch(_REGION, stack.region):
+        near = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", stack.region.lower()))
+        example = near[0] if near else "cn-hangzhou"
+        yield Problem(REGION, "must be a region's id alone", f"write {example}", stack.region)
+    for name, value in sorted(registry.environment.items()):
+        key = f"{PROJECT}:registry.environment.{name}"
+        if name.startswith("REGISTRY_"):
+            yield Problem(key, "would go past all checks", "say it in registry.config")
+        elif distribution.is_secret(name, value):
+            yield Problem(key, "is a secret in plain text", "remove it")
+
+
+def _not_built(settings: StackSettings) -> Iterator[Problem]:
+    for key, only in _LATER.items():
+        value = attrgetter(key)(settings)
+        if value != only:
+            how = "remove it" if only is None else f"leave it at {json.dumps(only)}"
+            yield Problem(
+                f"{PROJECT}:{key}", "is not in this version", how, distribution.shown(value)
+            )
+
+
+_REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
+# What each secret that the user may bring is for; besides, `password-USER`.
+_SECRETS = ("http-secret", "redis-password", "tls-key")
+
+
+def _unused(stack: Stack) -> Iterator[Problem]:
+    """Secrets that nothing uses, or that hold nothing."""
+    users = stack.settings.auth.users if stack.settings.auth else {}
+    used = {*_SECRETS, *(f"password-{user}" for user in users)}
+    used |= _named_secrets(stack.settings.registry.config)
+    for name, value in stack.secrets.items():
+        key = f"{PROJECT}:{name}"
+        if name not in used:
+            fix = _nearest(name, used)
+            yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
+        elif not value:
+            yield Problem(key, "is empty", f"{distribution.SET_SECRET} {key}")
+
+
+def _named_secrets(config: object) -> set[str]:
+    if isinstance(config, Mapping):
+        named = {name for key, name in config.items() if (key, type(name)) == ("from_secret", str)}
+        return named.union(*map(_named_secrets, config.values()))
+    return set().union(*map(_named_secrets, config)) if isinstance(config, list) else set()
+
+
+def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, list[Problem]]:
+    """The user's own tree; and what is wrong with it for each of `releases`."""
+    found: list[list[Problem]] = []
+    user: Section = {}
+    for release in releases:
+        user, problems = distribution.read(
+            release, stack.settings.registry.config, stack.secrets.keys()
+        )
+        broken = {problem.path for problem in problems}
+        more = distribution.problems(release, stack.planned(release, {}), user)
+        found.append(problems + [p for p in more if not _within(p.path, broken)])
+    common = set.intersection(*({problem.path for problem in problems} for problems in found))
+    return user, [
+        problem._replace(path=f"{PROJECT}:registry.config.{problem.path}")
+        for problem in found[-1]
+        if problem.path in common
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(stack_file_schema(), indent=2))

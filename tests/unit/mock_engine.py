@@ -108,10 +108,17 @@ def _program() -> None:
     runpy.run_path(str(PROJECT / "__main__.py"))
 
 
-def run(config: Config, stack: str = "dev", engine: Engine | None = None) -> Engine:
+def run(
+    config: Config,
+    stack: str = "dev",
+    engine: Engine | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> Engine:
     """Run the real `__main__.py` as Pulumi would with this stack file. Raises what it raises."""
     engine = engine or Engine()
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in config.items()}
+    secrets = secrets or {}
+    texts |= secrets
     loop = asyncio.new_event_loop()
     loop.set_default_executor(_OnThisThread())
     asyncio.set_event_loop(loop)
@@ -119,6 +126,7 @@ def run(config: Config, stack: str = "dev", engine: Engine | None = None) -> Eng
     environment = pytest.MonkeyPatch()
     # As the language host hands the configuration over.
     environment.setenv("PULUMI_CONFIG", json.dumps(texts))
+    environment.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps([*secrets]))
     try:
         mocks.set_mocks(
             engine.mocks, project="oss-registry", stack=stack, preview=False, monitor=engine

@@ -1,75 +1,487 @@
-"""What each release gets."""
+"""What each release gets, and what a user's own `config:` may not say to it."""
+
+import json
+from typing import Any
 
 import pytest
+import yaml
 
 from components.distribution import (
     DEFAULT_RELEASE,
     RELEASES,
     CacheFacts,
     HttpFacts,
+    OssFacts,
+    Problem,
     Release,
     VolumeFacts,
+    drain_seconds,
     merge,
+    over_image,
     plan,
+    problems,
+    read,
+    seconds,
+    warnings,
 )
-from components.environment import Section, Text, to_environment
+from components.environment import Hole, Section, redact, to_environment
+from toolchain.images import IMAGES
 
-
-def _variables(release: Release, log_level: str = "warn") -> dict[str, Text]:
-    tree = plan(
-        release,
-        VolumeFacts(path="/data"),
-        CacheFacts(address="redis:6379"),
-        HttpFacts(log_level=log_level, drain_seconds=30),
-    )
-    return to_environment(tree, release.schema)
-
-
+VOLUME = VolumeFacts(path="/data")
+BUCKET = OssFacts(
+    region="cn-beijing",
+    host="oss-cn-beijing-internal.aliyuncs.com",
+    bucket="demo",
+    prefix="team/registry",
+    key="2026-11",
+)
+REDIS = CacheFacts(address="redis:6379", db=2, max_idle=16, max_active=64, idle_timeout="300s")
+OLD, MIDDLE, NEW = RELEASES.values()
 each_release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
 
-def test_the_redis_address_goes_by_the_key_of_the_release() -> None:
-    assert _variables(RELEASES["2.8.3"])["REGISTRY_REDIS_ADDR"] == ("redis:6379",)
-    assert _variables(RELEASES["3.1.2"])["REGISTRY_REDIS_ADDRS"] == ('["redis:6379"]',)
+def _tree(
+    release: Release,
+    user: Section | None = None,
+    *,
+    storage: VolumeFacts | OssFacts = VOLUME,
+    cache: CacheFacts | None = REDIS,
+    log_level: str = "warn",
+) -> Section:
+    http = HttpFacts(log_level=log_level, drain_seconds=30)
+    return plan(release, storage, cache, http, user or {})
+
+
+def _variables(release: Release, tree: Section | None = None) -> dict[str, str]:
+    tree = over_image(release, _tree(release) if tree is None else tree)
+    return {name: redact(text) for name, text in to_environment(tree, release.schema).items()}
+
+
+def _found(release: Release, config: dict[str, Any], **facts: Any) -> dict[str, Problem]:  # noqa: ANN401
+    """The problems with a `config:`, by path."""
+    user, found = read(release, config, {"known"})
+    planned = _tree(release, **facts)
+    return {problem.path: problem for problem in found + problems(release, planned, user)}
+
+
+def test_redis_goes_by_the_keys_of_the_release() -> None:
+    def redis(release: Release) -> dict[str, str]:
+        start = "REGISTRY_REDIS_"
+        found = _variables(release).items()
+        return {name.removeprefix(start): text for name, text in found if name.startswith(start)}
+
+    assert redis(OLD) == {
+        "ADDR": "redis:6379",
+        "PASSWORD": "[secret: redis-password]",
+        "DB": "2",
+        "POOL_MAXIDLE": "16",
+        "POOL_MAXACTIVE": "64",
+        "POOL_IDLETIMEOUT": "300s",
+    }
+    assert redis(NEW) == {
+        "ADDRS": '["redis:6379"]',
+        "PASSWORD": "[secret: redis-password]",
+        "DB": "2",
+        "MAXIDLECONNS": "16",
+        "POOLSIZE": "64",
+        "CONNMAXIDLETIME": "300s",
+    }
+    assert redis(MIDDLE) == {f"OPTIONS_{name}": text for name, text in redis(NEW).items()}
+
+
+def test_a_bucket_is_reached_by_the_driver_that_the_release_has() -> None:
+    old, new = (_variables(release, _tree(release, storage=BUCKET)) for release in (OLD, NEW))
+    assert old["REGISTRY_STORAGE"] == "oss"
+    assert old["REGISTRY_STORAGE_OSS_REGION"] == "oss-cn-beijing"
+    assert old["REGISTRY_STORAGE_OSS_ENDPOINT"] == "demo.oss-cn-beijing-internal.aliyuncs.com"
+    assert old["REGISTRY_STORAGE_OSS_INTERNAL"] == "true"
+    assert old["REGISTRY_STORAGE_OSS_ACCESSKEYSECRET"] == "[secret: access key 2026-11]"
+    assert old["REGISTRY_STORAGE_OSS_ACCESSKEYID"] == "[access key id 2026-11]"
+    assert new["REGISTRY_STORAGE"] == "s3"
+    assert new["REGISTRY_STORAGE_S3_REGION"] == "cn-beijing"
+    endpoint = "https://s3.oss-cn-beijing-internal.aliyuncs.com"
+    assert new["REGISTRY_STORAGE_S3_REGIONENDPOINT"] == endpoint
+    assert new["REGISTRY_STORAGE_S3_FORCEPATHSTYLE"] == "false"
+    assert new["REGISTRY_STORAGE_S3_SECRETKEY"] == "[secret: access key 2026-11]"
+    for variables in (old, new):
+        assert variables["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "true"
 
 
 @each_release
 def test_naming_the_driver_does_not_lose_cache_and_delete(release: Release) -> None:
-    variables = _variables(release)
-    assert variables["REGISTRY_STORAGE"] == ("filesystem",)
-    assert variables["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == ("redis",)
-    assert variables["REGISTRY_STORAGE_DELETE_ENABLED"] == ("true",)
+    for storage in (VOLUME, BUCKET):
+        variables = _variables(release, _tree(release, storage=storage))
+        assert variables["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "redis"
+        assert variables["REGISTRY_STORAGE_DELETE_ENABLED"] == "true"
+
+
+@each_release
+def test_without_redis_descriptors_are_cached_in_the_registry_itself(release: Release) -> None:
+    variables = _variables(release, _tree(release, cache=None))
+    assert variables["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
+    assert not any("REDIS" in name for name in variables)
 
 
 @each_release
 def test_upload_purging_is_given_whole_because_the_registry_panics_at_a_part(
     release: Release,
 ) -> None:
-    assert _variables(release)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"] == (
-        '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
+    tree = _tree(release, {"storage": {"maintenance": {"uploadpurging": {"age": "111h"}}}})
+    assert _variables(release, tree)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"] == (
+        '{"enabled":true,"age":"111h","interval":"24h","dryrun":false}'
     )
 
 
+@pytest.mark.parametrize(("release", "purges"), [(OLD, True), (MIDDLE, False), (NEW, True)])
+def test_upload_purging_is_off_where_it_would_end_the_process(
+    release: Release, purges: bool
+) -> None:
+    tree = _tree(release, storage=BUCKET)
+    purging = json.loads(_variables(release, tree)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"])
+    assert purging["enabled"] is purges
+
+
 def test_the_debug_server_of_the_3_x_image_is_off() -> None:
-    assert _variables(RELEASES["3.1.2"])["REGISTRY_HTTP_DEBUG_ADDR"] == ("",)
-    assert "REGISTRY_HTTP_DEBUG_ADDR" not in _variables(RELEASES["2.8.3"])
+    assert _variables(NEW)["REGISTRY_HTTP_DEBUG_ADDR"] == ""
+    assert "REGISTRY_HTTP_DEBUG_ADDR" not in _variables(OLD)
+
+
+def test_what_a_user_takes_away_is_switched_off_where_the_image_sets_it() -> None:
+    user: Section = {"health": None, "http": {"headers": None}}
+    variables = _variables(OLD, _tree(OLD, user))
+    assert variables["REGISTRY_HEALTH_STORAGEDRIVER_ENABLED"] == ""
+    assert variables["REGISTRY_HTTP_HEADERS"] == "{}"
+
+
+@pytest.mark.parametrize(
+    "image", [image for image in IMAGES if image.program], ids=lambda i: i.name
+)
+def test_what_we_lay_over_the_image_is_what_the_image_has(image: Any) -> None:  # noqa: ANN401
+    file = yaml.safe_load((image.program.sources / "config.yml").read_text())
+    release = RELEASES[image.program.version]
+    assert {key: file[key] for key in file if key not in ("version", "storage")} == (
+        release.image_defaults
+    )
+    assert image.configuration == release.config_path.removeprefix("/")
 
 
 @each_release
 @pytest.mark.parametrize(("level", "disabled"), [("warn", "true"), ("info", "false")])
 def test_requests_are_logged_from_info_on(release: Release, level: str, disabled: str) -> None:
-    assert _variables(release, level)["REGISTRY_LOG_ACCESSLOG_DISABLED"] == (disabled,)
+    variables = _variables(release, _tree(release, log_level=level))
+    assert variables["REGISTRY_LOG_ACCESSLOG_DISABLED"] == disabled
 
 
 def test_the_default_release_is_the_newest() -> None:
     assert list(RELEASES)[-1] == DEFAULT_RELEASE
 
 
-def test_trees_merge_section_by_section() -> None:
-    below: Section = {"http": {"addr": ":1", "net": "tcp"}, "log": {"hooks": [1, 2]}}
-    above: Section = {"http": {"addr": ":2"}, "log": {"hooks": [3]}, "health": {}}
-    assert merge(below, above) == {
-        "http": {"addr": ":2", "net": "tcp"},
-        "log": {"hooks": [3]},
-        "health": {},
-    }
+def test_trees_merge_section_by_section_and_null_takes_away() -> None:
+    below: Section = {"http": {"addr": ":1", "net": "tcp"}, "log": {"hooks": [1, 2]}, "proxy": {}}
+    above: Section = {"http": {"addr": ":2", "net": None}, "log": {"hooks": [3]}, "proxy": None}
+    assert merge(below, above) == {"http": {"addr": ":2"}, "log": {"hooks": [3]}}
+    assert merge({}, {"health": {"file": {"gone": None}}}) == {"health": {"file": {}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"), [("30s", 30), ("1m30s", 90), ("1.5h", 5400), ("-2ms", -0.002), ("0", 0)]
+)
+def test_durations_are_read_as_go_reads_them(text: str, read_as: float) -> None:
+    assert seconds(text) == read_as
+
+
+def test_the_drain_is_what_the_tree_says() -> None:
+    assert drain_seconds(_tree(NEW)) == 30
+    assert drain_seconds(_tree(NEW, {"http": {"draintimeout": "1m0.5s"}})) == 61
+    assert drain_seconds(_tree(NEW, {"http": {"draintimeout": None}})) == 0
+
+
+# What can't work: each with the path that is named and a word of the rule or the fix.
+REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
+    ({}, NEW, {"htpp": {}}, "htpp", "write http"),
+    ({}, NEW, {"HTTP": {}}, "HTTP", "write http"),
+    ({}, NEW, {"http": {"hedaers": {}}}, "http.hedaers", "write headers"),
+    ({}, NEW, {"http": ":5000"}, "http", "must be a section"),
+    ({}, NEW, {"log": {"hooks": {}}}, "log.hooks", "must be a list"),
+    ({}, NEW, {"log": {"hooks": [1]}}, "log.hooks[0]", "must be a section"),
+    ({}, NEW, {"log": {"level": "verbose"}}, "log.level", "error, warn, info, debug"),
+    ({}, NEW, {"log": {"formatter": "xml"}}, "log.formatter", "text, json, logstash"),
+    ({}, NEW, {"loglevel": "info"}, "loglevel", "registry.log_level"),
+    ({}, NEW, {"version": 0.2}, "version", "not a key"),
+    # Two drivers, two types of login.
+    ({}, NEW, {"storage": {"s3": {"bucket": "b"}}}, "storage.s3", "second driver"),
+    ({}, NEW, {"storage": {"gcs": {}}}, "storage.gcs", "storage.kind"),
+    ({}, OLD, {"storage": {"tag": {}}}, "storage.tag", "storage.kind"),
+    ({}, NEW, {"auth": {"silly": {"realm": "a", "service": "b"}, "none": {}}}, "auth", "one type"),
+    ({}, NEW, {"auth": {"htpasswd": {"realm": "a"}}}, "auth.htpasswd", "needs path"),
+    ({}, NEW, {"auth": {"token": {"realm": "a"}}}, "auth.token", "rootcertbundle"),
+    ({}, NEW, {"proxy": {"remoteurl": "https://hub.example"}}, "proxy", "every push"),
+    # Keys of another release.
+    ({}, NEW, {"redis": {"addr": "r:1"}}, "redis.addr", "calls it redis.addrs"),
+    ({}, MIDDLE, {"redis": {"pool": {"maxidle": 1}}}, "redis.pool", "redis.poolsize"),
+    ({}, OLD, {"redis": {"addrs": ["r:1"]}}, "redis.addrs", "calls it redis.addr"),
+    ({}, OLD, {"redis": {"poolsize": 1}}, "redis.poolsize", "redis.pool.maxactive"),
+    ({}, OLD, {"redis": {"tls": {"rootcas": ["/ca"]}}}, "redis.tls", "3.1.2"),
+    ({}, MIDDLE, {"redis": {"tls": {"clientcas": ["/ca"]}}}, "redis.tls", "3.1.2"),
+    ({}, NEW, {"redis": {"tls": {"certificate": "/c"}}}, "redis.tls", "key together"),
+    ({}, NEW, {"redis": {"poolsize": -1}}, "redis.poolsize", "0 to 65535"),
+    ({}, NEW, {"reporting": {}}, "reporting", "belongs to release 2.8.3"),
+    ({}, OLD, {"tags": {"maxtags": 5}}, "tags", "belongs to release 3.1.2"),
+    # What other parts of the stack are made to match.
+    ({}, NEW, {"http": {"addr": ":80"}}, "http.addr", "registry.port"),
+    ({}, NEW, {"http": None}, "http", "registry.port"),
+    ({}, NEW, {"redis": {"addrs": ["other:1"]}}, "redis.addrs", "cache.address"),
+    (
+        {},
+        NEW,
+        {"redis": {"password": {"from_secret": "known"}}},
+        "redis.password",
+        "redis-password",
+    ),
+    ({}, NEW, {"redis": None}, "redis", "redis-password"),
+    (
+        {},
+        NEW,
+        {"storage": {"filesystem": {"rootdirectory": "/tmp"}}},
+        "storage.filesystem.rootdirectory",
+        "storage.kind",
+    ),
+    (
+        {"storage": BUCKET},
+        NEW,
+        {"storage": {"s3": {"region": "x"}}},
+        "storage.s3.region",
+        "alicloud",
+    ),
+    ({"storage": BUCKET}, OLD, {"storage": {"oss": None}}, "storage.oss", "storage.prefix"),
+    # The cache.
+    (
+        {"cache": None},
+        NEW,
+        {"storage": {"cache": {"blobdescriptor": "redis"}}},
+        "storage.cache.blobdescriptor",
+        "cache.enabled",
+    ),
+    (
+        {},
+        NEW,
+        {"storage": {"cache": {"layerinfo": "redis"}}},
+        "storage.cache.layerinfo",
+        "old name",
+    ),
+    (
+        {},
+        NEW,
+        {"storage": {"cache": {"blobdescriptor": "memcached"}}},
+        "storage.cache.blobdescriptor",
+        "redis, inmemory",
+    ),
+    # Redirects.
+    (
+        {},
+        NEW,
+        {"storage": {"redirect": {"disabled": True}}},
+        "storage.redirect.disabled",
+        "disable",
+    ),
+    ({}, NEW, {"storage": {"redirect": {}}}, "storage.redirect", "needs disable"),
+    (
+        {},
+        NEW,
+        {"storage": {"redirect": {"disable": "true"}}},
+        "storage.redirect.disable",
+        "without quotes",
+    ),
+    *(
+        (
+            {"storage": BUCKET},
+            release,
+            {"storage": {"redirect": {"disable": False}}},
+            "storage.redirect.disable",
+            "storage.internal",
+        )
+        for release in RELEASES.values()
+    ),
+    (
+        {"storage": BUCKET, "log_level": "info"},
+        OLD,
+        {"storage": {"redirect": {"disable": False}}},
+        "log.level",
+        "signed address",
+    ),
+    # OSS.
+    (
+        {"storage": BUCKET},
+        NEW,
+        {"storage": {"s3": {"forcepathstyle": True}}},
+        "storage.s3.forcepathstyle",
+        "SecondLevelDomainForbidden",
+    ),
+    *(
+        ({"storage": BUCKET}, release, {"storage": {driver: {"chunksize": size}}}, path, rule)
+        for release, driver in ((OLD, "oss"), (MIDDLE, "s3"), (NEW, "s3"))
+        for path in (f"storage.{driver}.chunksize",)
+        for size, rule in ((2**20, "must be 5242880 to"), ("10M", "whole number"))
+    ),
+    (
+        {"storage": BUCKET},
+        MIDDLE,
+        {"storage": {"maintenance": {"uploadpurging": {"enabled": True}}}},
+        "storage.maintenance.uploadpurging.enabled",
+        "3.1.0",
+    ),
+    # Upload purging by halves.
+    (
+        {},
+        NEW,
+        {"storage": {"maintenance": {"uploadpurging": True}}},
+        "storage.maintenance.uploadpurging",
+        "must be a section",
+    ),
+    (
+        {},
+        NEW,
+        {"storage": {"maintenance": {"uploadpurging": {"age": None}}}},
+        "storage.maintenance.uploadpurging",
+        "needs age",
+    ),
+    # TLS is a section of the stack file.
+    ({}, NEW, {"http": {"tls": {"certificate": "/c"}}}, "http.tls.certificate", "oss-registry:tls"),
+    ({}, OLD, {"http": {"tls": {"letsencrypt": {}}}}, "http.tls.letsencrypt", "oss-registry:tls"),
+    ({}, NEW, {"http": {"tls": {"minimumtls": "tls1.0"}}}, "http.tls.minimumtls", "tls1.2, tls1.3"),
+    ({}, NEW, {"http": {"host": "reg.example.com"}}, "http.host", "https://"),
+    ({}, NEW, {"http": {"host": {"from_secret": "known"}}}, "http.host", "https://"),
+    ({}, NEW, {"http": {"prefix": "reg"}}, "http.prefix", "/registry/"),
+    (
+        {},
+        NEW,
+        {"middleware": {"storage": [{"name": "alicdn"}]}},
+        "middleware.storage[0].name",
+        "registry.image",
+    ),
+    # Values.
+    ({}, NEW, {"http": {"relativeurls": "yes"}}, "http.relativeurls", "true or false"),
+    ({}, NEW, {"http": {"relativeurls": 1}}, "http.relativeurls", "true or false"),
+    ({}, NEW, {"catalog": {"maxentries": "5"}}, "catalog.maxentries", "whole number"),
+    ({}, NEW, {"catalog": {"maxentries": 2**70}}, "catalog.maxentries", "smaller"),
+    ({}, NEW, {"log": {"fields": {"n": -(2**64)}}}, "log.fields.n", "smaller"),
+    ({}, NEW, {"log": {"fields": {"n": "\ud83d"}}}, "log.fields.n", "UTF-8"),
+    ({}, NEW, {"log": {"fields": {"n": [None]}}}, "log.fields.n[0]", "null"),
+    ({}, NEW, {"auth": {"htpasswd": {"realm": True}}}, "auth.htpasswd.realm", "in quotes"),
+    ({}, NEW, {"auth": {"htpasswd": {"realm": 1.10}}}, "auth.htpasswd.realm", "in quotes"),
+    # Secrets.
+    ({}, NEW, {"redis": {"dialtimeout": {"from_secret": "known"}}}, "redis.dialtimeout", "plainly"),
+    ({}, NEW, {"http": {"secret": {"from_secret": "typo"}}}, "http.secret", "not there"),
+    ({}, NEW, {"http": {"secret": {"from_secret": 7}}}, "http.secret", "not there"),
+]
+
+
+@pytest.mark.parametrize(("facts", "release", "config", "path", "word"), REFUSED)
+def test_what_can_not_work_is_refused_by_its_key(
+    facts: dict[str, Any], release: Release, config: dict[str, Any], path: str, word: str
+) -> None:
+    problem = _found(release, config, **facts)[path]
+    assert word in f"{problem.rule}; {problem.fix}"
+
+
+DURATIONS = (
+    "redis.dialtimeout",
+    "redis.connmaxidletime",
+    "http.draintimeout",
+    "health.storagedriver.interval",
+    "storage.maintenance.uploadpurging.age",
+)
+
+
+@pytest.mark.parametrize("path", DURATIONS)
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(10, "write 10s"), ("10", "10s"), ("30d", "10s"), ("1h 5m", "10s"), (True, "")],
+)
+def test_a_duration_needs_its_unit_whichever_key_it_stands_at(
+    path: str, value: object, word: str
+) -> None:
+    config: Any = value
+    for key in reversed(path.split(".")):
+        config = {key: config}
+    assert word in _found(NEW, config)[path].fix
+
+
+@pytest.mark.parametrize("value", ["10ms", "168h", "1m30s", "0.5h"])
+def test_a_duration_with_a_unit_is_taken(value: str) -> None:
+    assert not _found(NEW, {"redis": {"dialtimeout": value}, "http": {"draintimeout": value}})
+
+
+@pytest.mark.parametrize("value", ["0s", "-1s"])
+@pytest.mark.parametrize("key", ["age", "interval"])
+def test_purging_at_no_interval_is_refused(key: str, value: str) -> None:
+    found = _found(NEW, {"storage": {"maintenance": {"uploadpurging": {key: value}}}})
+    assert "more than 0s" in found[f"storage.maintenance.uploadpurging.{key}"].rule
+
+
+PLAIN_SECRETS: list[dict[str, Any]] = [
+    {"http": {"secret": "hunter2"}},
+    {"redis": {"sentinelpassword": "hunter2"}},
+    {"redis": {"sentinelpassword": 12345678}},
+    {"log": {"hooks": [{"options": {"smtp": {"password": "hunter2"}}}]}},
+    {"log": {"fields": {"api_token": "hunter2"}}},
+    {"notifications": {"endpoints": [{"headers": {"Authorization": ["Bearer hunter2"]}}]}},
+    {"notifications": {"endpoints": [{"headers": {"X-Auth-Token": ["hunter2"]}}]}},
+    {"notifications": {"endpoints": [{"url": "https://user:hunter2@hook.example/e"}]}},
+    {"health": {"http": [{"headers": {"Cookie": ["hunter2"]}}]}},
+    {"middleware": {"storage": [{"name": "redirect", "options": {"secretkey": "hunter2"}}]}},
+]
+
+
+@pytest.mark.parametrize("config", PLAIN_SECRETS)
+def test_a_secret_in_plain_text_is_refused_and_not_repeated(config: dict[str, Any]) -> None:
+    (problem,) = _found(NEW, config).values()
+    assert "plain text" in problem.rule
+    assert "from_secret" in problem.fix
+    assert problem.shown is None
+
+
+def test_a_header_about_secrets_is_no_secret() -> None:
+    assert not _found(
+        NEW, {"http": {"headers": {"Access-Control-Allow-Headers": ["Authorization"]}}}
+    )
+
+
+def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
+    endpoint = {"headers": {"Authorization": [{"from_secret": "known"}]}, "name": "hook"}
+    user, found = read(NEW, {"notifications": {"endpoints": [endpoint]}}, {"known"})
+    assert not found
+    variable = to_environment(user, NEW.schema)["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
+    assert variable == ('[{"headers":{"Authorization":[', Hole("known"), ']},"name":"hook"}]')
+
+
+@pytest.mark.parametrize("realm", [2026, "2026", "y", "Team: A"])
+def test_a_realm_arrives_as_text(realm: str | int) -> None:
+    user, found = read(NEW, {"auth": {"htpasswd": {"realm": realm, "path": "/p"}}}, set())
+    assert not found
+    variable = _variables(NEW, user)["REGISTRY_AUTH_HTPASSWD_REALM"]
+    assert yaml.safe_load(variable) == str(realm)
+
+
+def test_a_whole_config_yml_may_say_its_version() -> None:
+    assert read(NEW, {"version": 0.1}, set()) == ({}, [])
+    assert read(NEW, {"version": "0.1"}, set()) == ({}, [])
+
+
+def test_a_custom_image_may_have_middleware_of_its_own() -> None:
+    custom = NEW._replace(middleware=None)
+    assert not _found(custom, {"middleware": {"registry": [{"name": "ours"}]}})
+
+
+def test_what_is_logged_in_plain_is_warned_of_only_where_it_is_logged() -> None:
+    endpoint = {"headers": {"Authorization": [Hole("known")]}}
+    for level, expected in (("info", 1), ("warn", 0)):
+        tree = _tree(NEW, {"notifications": {"endpoints": [endpoint]}}, log_level=level)
+        assert len(warnings(NEW, tree)) == expected
+
+
+def test_the_order_of_a_users_keys_changes_nothing() -> None:
+    one = {"log": {"fields": {"b": 1, "a": 2}}, "http": {"net": "tcp", "host": "https://h"}}
+    two = {"http": {"host": "https://h", "net": "tcp"}, "log": {"fields": {"a": 2, "b": 1}}}
+    trees = [_tree(NEW, read(NEW, config, set())[0]) for config in (one, two)]
+    assert json.dumps(_variables(NEW, trees[0])) == json.dumps(_variables(NEW, trees[1]))

@@ -1,39 +1,45 @@
-"""The override rule: from a configuration tree to REGISTRY_* variables."""
+"""The override rule and the whole file: from a configuration tree to what the registry reads."""
 
 import json
+import re
 
 import pytest
 import yaml
 
+from components.distribution import RELEASES
 from components.environment import (
     ANY,
-    DRIVER,
-    WHOLE,
     Hole,
     Schema,
     Section,
     quote,
     redact,
     to_environment,
+    to_file,
 )
 
 SECRET = Hole("password")
+OLD, MIDDLE, NEW = (RELEASES[version].schema for version in ("2.8.3", "3.0.0", "3.1.2"))
+each_schema = pytest.mark.parametrize("schema", [OLD, MIDDLE, NEW], ids=RELEASES)
 
 
 def test_a_leaf_becomes_a_variable_named_by_its_path() -> None:
     tree = {"http": {"addr": ":5000"}, "log": {"level": "warn"}}
-    assert to_environment(tree, {}) == {
+    assert to_environment(tree, NEW) == {
         "REGISTRY_HTTP_ADDR": (":5000",),
         "REGISTRY_LOG_LEVEL": ("warn",),
     }
 
 
 def test_a_driver_is_named_before_its_parameters() -> None:
-    schema: Schema = {"storage": {ANY: DRIVER, "delete": {}}}
     tree: Section = {
-        "storage": {"delete": {"enabled": True}, "filesystem": {"rootdirectory": "/somewhere"}}
+        "storage": {"delete": {"enabled": True}, "filesystem": {"rootdirectory": "/somewhere"}},
+        "auth": {"htpasswd": {"realm": "Team", "path": "/users"}},
     }
-    assert list(to_environment(tree, schema).items()) == [
+    assert list(to_environment(tree, NEW).items()) == [
+        ("REGISTRY_AUTH", ("htpasswd",)),
+        ("REGISTRY_AUTH_HTPASSWD_PATH", ("/users",)),
+        ("REGISTRY_AUTH_HTPASSWD_REALM", ("Team",)),
         ("REGISTRY_STORAGE", ("filesystem",)),
         ("REGISTRY_STORAGE_DELETE_ENABLED", ("true",)),
         ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", ("/somewhere",)),
@@ -41,55 +47,114 @@ def test_a_driver_is_named_before_its_parameters() -> None:
 
 
 def test_variables_are_sorted_whatever_the_order_of_the_file() -> None:
-    names = list(to_environment({"redis": {"db": 0, "addr": "a"}, "http": {"net": "tcp"}}, {}))
+    names = list(to_environment({"redis": {"db": 0, "addrs": ["a"]}, "http": {"net": "tcp"}}, NEW))
     assert names == sorted(names)
 
 
-def test_lists_are_given_whole() -> None:
-    tree = {"redis": {"addrs": ["redis:6379"]}}
-    assert to_environment(tree, {}) == {"REGISTRY_REDIS_ADDRS": ('["redis:6379"]',)}
+@pytest.mark.parametrize(
+    ("schema", "tree", "name"),
+    [
+        (NEW, {"notifications": {"events": {"includereferences": True}}}, "EVENTCONFIG_INCLUDE"),
+        (NEW, {"health": {"file": []}}, "HEALTH_FILECHECKERS"),
+        (NEW, {"health": {"http": []}}, "HEALTH_HTTPCHECKERS"),
+        (NEW, {"health": {"tcp": []}}, "HEALTH_TCPCHECKERS"),
+        (OLD, {"compatibility": {"schema1": {"signingkeyfile": "/k"}}}, "SCHEMA1_TRUSTKEY"),
+        (MIDDLE, {"redis": {"addrs": ["a:1"]}}, "REDIS_OPTIONS_ADDRS"),
+        (MIDDLE, {"redis": {"tls": {"key": "/k"}}}, "REGISTRY_REDIS_TLS_KEY"),
+        (NEW, {"redis": {"addrs": ["a:1"]}}, "REGISTRY_REDIS_ADDRS"),
+    ],
+)
+def test_names_follow_the_fields_of_the_release_where_they_differ_from_the_keys(
+    schema: Schema, tree: Section, name: str
+) -> None:
+    (variable,) = to_environment(tree, schema)
+    assert name in variable
 
 
-@pytest.mark.parametrize("key", ["X-Frame-Options", "with_underscore", "Upper"])
-def test_a_map_with_a_key_that_no_name_can_spell_is_given_whole(key: str) -> None:
-    variables = to_environment({"http": {"headers": {key: ["deny"]}}}, {})
+@each_schema
+def test_lists_are_given_whole_and_never_by_index(schema: Schema) -> None:
+    tree: Section = {
+        "http": {"tls": {"clientcas": ["/ca"], "letsencrypt": {"hosts": ["reg.example.com"]}}},
+        "notifications": {
+            "endpoints": [
+                {"name": "hook", "url": "https://hook.example/e", "headers": {"A": ["b"]}}
+            ]
+        },
+    }
+    assert to_environment(tree, schema) == {
+        "REGISTRY_HTTP_TLS_CLIENTCAS": ('["/ca"]',),
+        "REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS": ('["reg.example.com"]',),
+        "REGISTRY_NOTIFICATIONS_ENDPOINTS": (
+            '[{"name":"hook","url":"https://hook.example/e","headers":{"A":["b"]}}]',
+        ),
+    }
+    assert not any(re.search(r"_\d+(_|$)", name) for name in to_environment(tree, schema))
+
+
+@pytest.mark.parametrize("key", ["X-Frame-Options", "with_underscore", "Upper", "plain"])
+def test_a_map_with_free_keys_is_given_whole(key: str) -> None:
+    variables = to_environment({"http": {"headers": {key: ["deny"]}}}, NEW)
     assert variables == {
         "REGISTRY_HTTP_HEADERS": (json.dumps({key: ["deny"]}, separators=(",", ":")),)
     }
 
 
-def test_a_section_that_the_schema_calls_whole_is_one_variable() -> None:
-    tree: Section = {"log": {"fields": {"service": "registry", "left": None}}}
-    assert to_environment(tree, {"log": {"fields": WHOLE}}) == {
-        "REGISTRY_LOG_FIELDS": ('{"service":"registry"}',)
+@pytest.mark.parametrize("key", ["with_underscore", "Upper"])
+def test_a_section_with_a_key_that_no_name_can_spell_is_given_whole(key: str) -> None:
+    tree: Section = {"storage": {"s3": {key: 1}}}
+    assert to_environment(tree, NEW)["REGISTRY_STORAGE_S3"] == (f'{{"{key}":1}}',)
+
+
+@each_schema
+@pytest.mark.parametrize("key", ["uploadpurging", "readonly"])
+def test_a_section_that_panics_by_key_is_one_variable(schema: Schema, key: str) -> None:
+    tree: Section = {"storage": {"maintenance": {key: {"enabled": False}}}}
+    assert to_environment(tree, schema) == {
+        f"REGISTRY_STORAGE_MAINTENANCE_{key.upper()}": ('{"enabled":false}',)
     }
 
 
-def test_what_is_switched_off_is_an_empty_variable() -> None:
-    tree = {"http": {"debug": {"addr": None}}}
-    assert to_environment(tree, {}) == {"REGISTRY_HTTP_DEBUG_ADDR": ("",)}
+def test_what_is_switched_off_is_an_empty_variable_and_left_out_of_maps_and_files() -> None:
+    tree: Section = {"http": {"debug": {"addr": None}}, "log": {"fields": {"a": 1, "b": None}}}
+    assert to_environment(tree, NEW) == {
+        "REGISTRY_HTTP_DEBUG_ADDR": ("",),
+        "REGISTRY_LOG_FIELDS": ('{"a":1}',),
+    }
+    (text,) = to_file(tree)
+    assert json.loads(str(text)) == {
+        "version": "0.1",
+        "http": {"debug": {}},
+        "log": {"fields": {"a": 1}},
+    }
 
 
-def test_a_secret_is_a_hole_in_the_text_of_a_value() -> None:
+def test_a_secret_is_a_hole_in_the_text_of_a_variable_and_of_a_file() -> None:
     tree: Section = {
         "redis": {"password": SECRET},
         "notifications": {"endpoints": [{"token": SECRET}]},
     }
-    variables = to_environment(tree, {})
+    variables = to_environment(tree, NEW)
     assert variables["REGISTRY_REDIS_PASSWORD"] == (SECRET,)
     endpoints = variables["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
     assert endpoints == ('[{"token":', SECRET, "}]")
     assert redact(endpoints) == '[{"token":[secret: password]}]'
+    assert to_file(tree).count(SECRET) == 2
+    assert '"password": [secret: password]' in redact(to_file(tree))
+
+
+def test_what_is_only_unknown_is_not_called_a_secret() -> None:
+    assert redact(("a", Hole("access key id 1", secret=False))) == "a[access key id 1]"
 
 
 WORDS = ("y", "No", "ON", "true", "null", "~", "", "<<", "=")
-NUMBERS = ("0123", "0899", "1e5", "0x1F", "0o17", ".5", "1_000", "12:30:45")
+NUMBERS = ("0123", "0899", "1e5", "12e03", "1e+5", "08", "0x1F", "0o17", ".5", "1_000", "12:30:45")
 SYNTAX = (" x", "a: b", "a #b", "*x", "&x", "%x", "@x", "- x", "{x", "tail:", 'say "hi"', "a\\b")
+SECRETS = (">Kq7&w2}z", "&%x1", "*tok", "%tok", "{tok", "k: v", "#tok", "!tok", "tok #2", " lead ")
 
 
-@pytest.mark.parametrize("text", WORDS + NUMBERS + SYNTAX)
+@pytest.mark.parametrize("text", WORDS + NUMBERS + SYNTAX + SECRETS + ("9" * 23,))
 def test_a_string_that_yaml_reads_as_something_else_is_quoted(text: str) -> None:
-    ((value,),) = to_environment({"http": {"prefix": text}}, {}).values()
+    ((value,),) = to_environment({"http": {"prefix": text}}, NEW).values()
     assert value == quote(text)
     assert yaml.safe_load(str(value)) == text
 
@@ -98,7 +163,7 @@ def test_a_string_that_yaml_reads_as_something_else_is_quoted(text: str) -> None
     "text", ["warn", ":5000", "/var/lib", "30s", "1m30s", "http://h:1/p", "a-b.c"]
 )
 def test_a_plain_string_stays_as_a_person_would_write_it(text: str) -> None:
-    assert to_environment({"http": {"host": text}}, {}) == {"REGISTRY_HTTP_HOST": (text,)}
+    assert to_environment({"http": {"host": text}}, NEW) == {"REGISTRY_HTTP_HOST": (text,)}
     assert yaml.safe_load(text) == text
 
 
@@ -107,3 +172,9 @@ def test_quoted_text_has_no_raw_character_that_a_reader_refuses(text: str) -> No
     assert json.loads(quote(text)) == text
     assert not set(quote(text)) & set("\x7f\x85\u2028\ufeff\uffff\t\n\x00")
     assert "😀" not in text or "😀" in quote(text)  # surrogate escapes are refused by yaml.v2
+
+
+@pytest.mark.parametrize("number", [5000, -1, 0.5, True])
+def test_numbers_and_booleans_are_bare(number: float | bool) -> None:
+    ((value,),) = to_environment({"x": number}, Schema({ANY: "any"})).values()
+    assert yaml.safe_load(str(value)) == number

@@ -143,6 +143,49 @@ def test_settings_of_the_stack_file_reach_the_containers() -> None:
     assert "maxmemory 67108864\n" in _configuration_of_redis(engine)
 
 
+def test_a_whole_file_takes_the_place_of_every_variable() -> None:
+    engine = run({"oss-registry:registry": {"release": "2.8.3", "delivery": "file"}})
+    assert not [name for name in _environment(engine) if name.startswith("REGISTRY_")]
+    (upload,) = plain(engine.inputs(CONTAINER, "registry")["uploads"])
+    path = "/etc/docker/registry/config.yml"
+    assert plain(upload)["file"] == path
+    content = json.loads(str(plain(plain(upload)["content"])))
+    assert f'requirepass "{content["redis"]["password"]}"' in _configuration_of_redis(engine)
+    assert is_secret(engine.inputs(CONTAINER, "registry")["uploads"])
+    assert '"password": [secret: redis-password]' in engine.exports["environment"][path]
+
+
+def test_secrets_of_the_user_take_the_place_of_generated_ones() -> None:
+    engine = run(
+        {"oss-registry:registry": {"config": {"log": {"fields": {"who": {"from_secret": "who"}}}}}},
+        secrets={
+            "oss-registry:redis-password": "Pa'ss\"w$x y\\z;FOO",
+            "oss-registry:http-secret": "0899",
+            "oss-registry:who": "#me",
+        },
+    )
+    variables = _environment(engine)
+    assert variables["REGISTRY_HTTP_SECRET"] == '"0899"'
+    assert json.loads(variables["REGISTRY_REDIS_PASSWORD"]) == "Pa'ss\"w$x y\\z;FOO"
+    assert variables["REGISTRY_LOG_FIELDS"] == '{"service":"registry","who":"#me"}'
+    assert engine.exports["environment"]["REGISTRY_LOG_FIELDS"] == (
+        '{"service":"registry","who":[secret: who]}'
+    )
+    assert _configuration_of_redis(engine).startswith('requirepass "Pa\'ss\\x22w$x y\\x5cz;FOO"\n')
+    assert not [request for request in engine.requests.values() if request.type == STASH]
+
+
+def test_a_longer_drain_gives_the_engine_more_patience() -> None:
+    engine = run({"oss-registry:registry": {"config": {"http": {"draintimeout": "2m"}}}})
+    assert _environment(engine)["REGISTRY_HTTP_DRAINTIMEOUT"] == "2m"
+    assert engine.inputs(CONTAINER, "registry")["destroyGraceSeconds"] == 125
+
+
+def test_an_image_of_the_users_own_is_what_runs() -> None:
+    engine = run({"oss-registry:registry": {"release": "3.1.2", "image": "mirror.example/reg:3"}})
+    assert engine.inputs(IMAGE, "registry-image")["name"] == "mirror.example/reg:3"
+
+
 def test_redis_keeps_nothing_on_disk_and_drops_what_is_used_least(local: Engine) -> None:
     lines = _configuration_of_redis(local).splitlines()
     assert {"maxmemory-policy allkeys-lru", 'save ""', "appendonly no"} <= set(lines)

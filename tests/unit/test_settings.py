@@ -1,89 +1,482 @@
 """A stack file's problems: all of them at once, each with key, rule, value and fix."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components import settings
+from components.distribution import RELEASES
+from components.environment import Hole, redact
 from components.settings import SettingsError, Stack, load
+from operations import render
+
+FAULTS = Path(__file__).parent / "faults"
+SECRETS = ("http-secret", "redis-password", "hook", "password-alice")
 
 
-def _load(**settings: object) -> Stack:
-    config = {f"oss-registry:{key}": json.dumps(value) for key, value in settings.items()}
-    return load("dev", config, set())
+def _load(
+    secrets: Mapping[str, str] | None = None,
+    region: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    **sections: object,
+) -> Stack:
+    config = {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
+    config |= {f"oss-registry:{name}": value for name, value in (secrets or {}).items()}
+    config |= {"alicloud:region": region} if region is not None else {}
+    return load("dev", config, {f"oss-registry:{name}" for name in secrets or {}}, variables)
+
+
+def _problems(**given: Any) -> list[str]:  # noqa: ANN401
+    """What is said about it, a line each."""
+    with pytest.raises(SettingsError) as failure:
+        _load(**given)
+    return [line.removeprefix("  - ") for line in str(failure.value).splitlines()[1:]]
+
+
+def _refused(key: str, word: str, **given: Any) -> None:  # noqa: ANN401
+    lines = _problems(**given)
+    assert any(line.startswith(f"{key}: ") and word in line for line in lines), lines
 
 
 def test_an_empty_stack_file_is_a_registry_on_a_volume_with_redis() -> None:
     stack = load("dev", {}, set())
     assert stack.release.version == "3.1.2"
     assert stack.redacted["REGISTRY_STORAGE"] == "filesystem"
-    assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis password]"
+    assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_twelve_faults_are_twelve_lines_that_say_what_to_do() -> None:
     with pytest.raises(SettingsError) as failure:
-        _load(registry={"port": "5000", "release": 3.1}, storage={"kind": "nfs"}, cach={})
-    lines = str(failure.value).splitlines()
-    assert lines[0] == "stacks/Pulumi.dev.yaml can't be used:"
-    assert lines[1:] == [
-        "  - oss-registry:cach: is not a setting; known are cache, registry, storage",
-        "  - oss-registry:registry.release: input should be a valid string, not 3.1; "
-        "put it in quotes",
-        '  - oss-registry:registry.port: input should be a valid integer, not "5000"; '
-        "write a whole number, without quotes",
-        "  - oss-registry:storage.kind: input should be 'filesystem', not \"nfs\"",
-    ]
-
-
-@pytest.mark.parametrize("release", ["3.0", "latest", "2", ""])
-def test_a_release_without_rules_is_refused_with_those_that_have_some(release: str) -> None:
-    with pytest.raises(SettingsError, match=r"registry\.release: must be one of 2\.8\.3, 3\.1\.2"):
-        _load(registry={"release": release})
-
-
-@pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5])
-def test_a_port_that_is_none_is_refused(port: object) -> None:
-    with pytest.raises(SettingsError, match=r"oss-registry:registry\.port: "):
-        _load(registry={"port": port})
-
-
-@pytest.mark.parametrize("text", ["true", "[]", "5000", "hello"])
-def test_a_section_that_is_no_map_is_refused_without_a_traceback(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"oss-registry:registry: .*`name: value`"):
-        load("dev", {"oss-registry:registry": text}, set())
-
-
-def test_what_may_hold_a_secret_is_not_repeated() -> None:
-    with pytest.raises(SettingsError) as failure:
-        _load(
-            storage={"accesskeysecret": "hunter2"},
-            registry={"port": {"password": "hunter4"}, "release": ["hunter5"]},
-            password="hunter3",
-        )
-    assert len(str(failure.value).splitlines()) == 5
+        load("dev", *render.configuration(FAULTS / "Pulumi.dev.yaml"))
+    assert f"{failure.value}\n" == (FAULTS / "expected.txt").read_text()
+    assert len(str(failure.value).splitlines()) == 1 + 12
     assert "hunter" not in str(failure.value)
 
 
-def test_a_section_that_was_made_a_secret_is_refused() -> None:
+def test_the_schema_for_editors_is_current() -> None:
+    file = render.STACKS / "schema.json"
+    assert json.loads(file.read_text()) == settings.stack_file_schema(), "run `make schema`"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    for model in settings.stack_file_schema()["$defs"].values():
+        for name, setting in model["properties"].items():
+            assert "description" in setting, name
+
+
+@pytest.mark.parametrize("release", ["latest", "stable", "2", "3.0", "3.2.0", "", 2.8, 3, None])
+def test_a_release_without_rules_is_refused_with_those_that_have_some(release: object) -> None:
+    (line,) = _problems(registry={"release": release})
+    assert line.startswith(
+        'oss-registry:registry.release: must be one of "2.8.3", "3.0.0", "3.1.2"'
+    )
+    assert "registry.image" in line
+
+
+def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
+    _refused("oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"})
+    stack = _load(registry={"image": "my/reg:4", "release": "3.1.2"})
+    assert stack.image == "my/reg:4"
+    assert _load().image == "registry:3.1.2"
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
+def test_a_port_that_is_none_is_refused(port: object) -> None:
+    _refused("oss-registry:registry.port", "must be", registry={"port": port})
+
+
+@pytest.mark.parametrize("text", ["true", "[]", "5000", "hello", '"{"', "null", ""])
+@pytest.mark.parametrize("section", ["registry", "storage", "cache"])
+def test_a_section_that_is_no_map_is_refused_without_a_traceback(section: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"oss-registry:{section}: must be a section"):
+        load("dev", {f"oss-registry:{section}": text}, set())
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "nearest"),
+    [
+        ({"cach": {}}, "cach", "write cache"),
+        ({"registry": {"prot": 1}}, "registry.prot", "write port"),
+        ({"storage": {"Bucket": "b"}}, "storage.Bucket", "write bucket"),
+        ({"cache": {"pool": {"maxidle": 1}}}, "cache.pool.maxidle", "write max_idle"),
+        ({"auth": {"users": {"bob": {"hsh": 1}}}}, "auth.users.bob.hsh", "write hash"),
+        ({"registry": {"config": {"htpp": {}}}}, "registry.config.htpp", "write http"),
+        ({"storage": {"region": "x"}}, "storage.region", "alicloud:region"),
+        ({"cache": {"policy": "x"}}, "cache.policy", "drops the oldest"),
+        ({"cache": {"tls": {}}}, "cache.tls", "3.1.2"),
+        ({"zzz": 1}, "zzz", "known are auth, cache, http-secret"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(
+    sections: dict[str, Any], key: str, nearest: str
+) -> None:
+    _refused(f"oss-registry:{key}", nearest, **sections)
+
+
+def test_what_may_hold_a_secret_is_not_repeated() -> None:
+    lines = _problems(
+        storage={"accesskeysecret": "hunter2", "kind": "filesystem"},
+        registry={
+            "port": {"password": "hunter4"},
+            "image": ["hunter5"],
+            "ca_certificates": "-----BEGIN PRIVATE KEY-----\nhunter6",
+            "external_url": "https://me:hunter7@x",
+            "environment": {"HTTP_PROXY": "http://me:hunter8@p:1", "MY_TOKEN": "hunter9"},
+            "config": {"proxy": {"password": "hunter0"}, "x": "hunter1"},
+        },
+        cache={"address": "redis://:hunter2@h:1"},
+        auth={"users": {"bob": {"hash": "$apr1$hunter3"}}},
+        password="hunter3",
+    )
+    assert len(lines) >= 12
+    assert "hunter" not in "".join(lines)
+
+
+def test_with_an_unknown_release_only_what_no_release_takes_is_a_problem() -> None:
+    lines = _problems(
+        registry={"release": "9", "config": {"redis": {"addr": "r:1"}, "tags": {}, "nope": 1}}
+    )
+    assert [line.split(": ")[0] for line in lines] == [
+        "oss-registry:registry.release",
+        "oss-registry:registry.config.nope",
+        "oss-registry:registry.config.redis.addr",  # no release's: cache.address sets it
+    ]
+
+
+# Secrets.
+
+
+def test_a_section_that_holds_a_secret_is_refused() -> None:
     config = {"oss-registry:storage": '{"kind": "s3cret"}'}
-    with pytest.raises(SettingsError, match="may not be a secret") as failure:
+    with pytest.raises(SettingsError, match="holds a secret") as failure:
         load("dev", config, {"oss-registry:storage"})
     assert "s3cret" not in str(failure.value)
 
 
-def test_a_secret_without_a_use_is_refused_by_its_name() -> None:
-    with pytest.raises(SettingsError, match="oss-registry:redis-password: is not a setting"):
-        load("dev", {"oss-registry:redis-password": "x"}, {"oss-registry:redis-password"})
+@pytest.mark.parametrize("name", ["http-secret", "redis-password", "tls-key", "password-bob"])
+def test_a_secret_that_is_not_one_is_refused(name: str) -> None:
+    (line,) = _problems(**{name: "hunter2"})
+    assert line == (
+        f"oss-registry:{name}: must be a secret; pulumi config set --secret oss-registry:{name}"
+    )
+
+
+def test_a_secret_that_nothing_uses_is_refused() -> None:
+    _refused("oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"})
+    _refused("oss-registry:password-bob", "nothing uses", secrets={"password-bob": "x"})
+
+
+def test_an_empty_secret_is_refused() -> None:
+    _refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
+
+
+def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> None:
+    endpoint = {
+        "name": "hook",
+        "url": "https://h/",
+        "headers": {"Authorization": [{"from_secret": "hook"}]},
+    }
+    stack = _load(
+        secrets={"hook": "Bearer hunter2"},
+        registry={"config": {"notifications": {"endpoints": [endpoint]}}},
+    )
+    text = stack.environment["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
+    assert Hole("hook") in text
+    assert "[secret: hook]" in redact(text)
+    assert "hunter2" not in repr(stack)
+
+
+def test_a_secret_that_is_not_there_is_refused_where_it_is_named() -> None:
+    _refused(
+        "oss-registry:registry.config.http.secret",
+        "pulumi config set --secret oss-registry:mine",
+        registry={"config": {"http": {"secret": {"from_secret": "mine"}}}},
+    )
+
+
+def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
+    endpoint = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
+    config = {"notifications": {"endpoints": [endpoint]}}
+    for level, warned in (("info", True), ("warn", False)):
+        stack = _load(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
+        assert any("config.log.level" in warning for warning in stack.warnings) is warned
+
+
+# The process's own environment.
+
+
+@pytest.mark.parametrize("name", ["REGISTRY_REDIS_PASSWORD_FILE", "REGISTRY_HTTP_ADDR"])
+def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) -> None:
+    _refused(
+        f"oss-registry:registry.environment.{name}",
+        "registry.config",
+        registry={"environment": {name: "/run/secrets/x"}},
+    )
+
+
+def test_more_variables_reach_the_process_and_override_ours() -> None:
+    stack = _load(
+        registry={"environment": {"HTTP_PROXY": "http://p:1", "OTEL_TRACES_EXPORTER": "x"}}
+    )
+    assert stack.environment["HTTP_PROXY"] == ("http://p:1",)
+    assert stack.environment["OTEL_TRACES_EXPORTER"] == ("x",)
+
+
+# OSS.
+
+OSS = {"kind": "oss", "bucket": "demo-registry"}
+
+
+def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: Any) -> None:  # noqa: ANN401
+    storage = OSS | given.pop("storage", {})
+    _refused(key, word, storage=storage, region=region, **given)
+
+
+@pytest.mark.parametrize(
+    ("region", "right"),
+    [
+        ("oss-cn-hangzhou", "cn-hangzhou"),
+        ("cn-hangzhou-internal", "cn-hangzhou"),
+        ("oss-cn-beijing-internal.aliyuncs.com", "cn-beijing"),
+        ("CN-Hangzhou", "cn-hangzhou"),
+        ("cn-hangzhou-b", "cn-hangzhou"),
+        ("us-west-1a", "us-west-1"),
+        ("hangzhou", "cn-hangzhou"),
+        ("cn_hangzhou", "cn-hangzhou"),
+        ("https://oss-eu-central-1.aliyuncs.com", "eu-central-1"),
+    ],
+)
+def test_a_region_in_any_other_form_is_refused_with_the_right_one(region: str, right: str) -> None:
+    _oss("alicloud:region", f"write {right}", region=region)
+
+
+@pytest.mark.parametrize(
+    "region",
+    ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
+)
+def test_a_regions_id_is_taken(region: str) -> None:
+    assert not [line for line in _problems(storage=OSS, region=region) if "alicloud" in line]
+
+
+def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> None:
+    _oss("alicloud:region", "is required", region=None)
+    for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
+        lines = _problems(storage=OSS, variables={variable: "cn-beijing"})
+        assert not [line for line in lines if line.startswith("alicloud")]
+    assert _load(storage={"kind": "filesystem"}).region == ""
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
-    assert load("dev", {"docker:host": "ssh://ops@h"}, set()).name == "dev"
+    config = {"docker:host": "ssh://ops@h", "alicloud:assumeRole": "{}", "alicloud:secretKey": "x"}
+    assert load("dev", config, {"alicloud:secretKey"}).name == "dev"
 
 
-@pytest.mark.parametrize(("written", "read"), [("64MiB", 2**26), ("1 GiB", 2**30)])
-def test_memory_is_written_with_its_unit(written: str, read: int) -> None:
+@pytest.mark.parametrize(
+    "bucket", ["My_Bucket", "-x-", "ab", "x" * 64, "a.b.c", "reg-", "ünique", "", "a\n", 123]
+)
+def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
+    _oss("oss-registry:storage.bucket", "must be", storage={"bucket": bucket})
+
+
+@pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
+def test_a_bucket_that_oss_takes_is_taken(bucket: str) -> None:
+    lines = _problems(storage=OSS | {"bucket": bucket}, region="cn-hangzhou")
+    assert lines == ['oss-registry:storage.kind: is not in this version; leave it at "filesystem"']
+
+
+def test_a_bucket_is_required() -> None:
+    _refused(
+        "oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing"
+    )
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://oss-cn-beijing.aliyuncs.com",
+        "https://oss-cn-beijing.aliyuncs.com/",
+        "demo-registry.oss-cn-beijing.aliyuncs.com",
+        "oss-cn-beijing.aliyuncs.com:443",
+        "s3.oss-cn-beijing.aliyuncs.com",
+        "cn-beijing",
+    ],
+)
+def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
+    _oss("oss-registry:storage.endpoint", "without scheme", storage={"endpoint": endpoint})
+
+
+@pytest.mark.parametrize(
+    ("storage", "key", "word"),
+    [
+        ({"access_keys": ["1", "2", "3"]}, "access_keys", "two"),
+        ({"access_keys": ["1", "1"]}, "access_keys", "different"),
+        ({"access_keys": []}, "access_keys", "empty"),
+        ({"access_keys": "1"}, "access_keys", "list"),
+        ({"access_keys": [2026]}, "access_keys[0]", "quotes"),
+        ({"access_keys": ["a b"]}, "access_keys[0]", "a-z"),
+        ({"versioning": True}, "versioning", "noncurrent_days"),
+        ({"versioning": {}}, "versioning.noncurrent_days", "required"),
+        ({"versioning": {"noncurrent_days": 0}}, "versioning.noncurrent_days", "must be"),
+        ({"encryption": "AES256"}, "encryption", "section"),
+        ({"prefix": "/a"}, "prefix", "neither end"),
+        ({"prefix": "a/"}, "prefix", "neither end"),
+        ({"internal": "yes"}, "internal", "true or false"),
+        ({"force_destroy": True}, "force_destroy", "protect"),
+        ({"force_destroy": True, "protect": False, "adopt": True}, "force_destroy", "adopt"),
+    ],
+)
+def test_what_oss_or_ram_would_refuse_is_refused(
+    storage: dict[str, Any], key: str, word: str
+) -> None:
+    _oss(f"oss-registry:storage.{key}", word, storage=storage)
+
+
+def test_settings_of_a_bucket_are_refused_without_one() -> None:
+    _refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
+
+
+def test_signature_v1_on_a_new_bucket_must_be_said() -> None:
+    key = "oss-registry:storage.signature_v1"
+    _oss(key, "withdrawing", registry={"release": "2.8.3"})
+    for said in ({"signature_v1": True}, {"adopt": True}):
+        lines = _problems(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
+        assert not [line for line in lines if line.startswith(key)]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_internal_with_redirects_is_refused_naming_both(release: str) -> None:
+    _oss(
+        "oss-registry:registry.config.storage.redirect.disable",
+        "storage.internal",
+        storage={"signature_v1": True},
+        registry={"release": release, "config": {"storage": {"redirect": {"disable": False}}}},
+    )
+
+
+# The cache.
+
+
+@pytest.mark.parametrize(("written", "read"), [("64MiB", 2**26), ("1 GiB", 2**30), (2**27, 2**27)])
+def test_memory_is_written_with_its_unit(written: str | int, read: int) -> None:
     assert _load(cache={"max_memory": written}).settings.cache.max_memory == read
 
 
 def test_too_little_memory_for_redis_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"oss-registry:cache\.max_memory: "):
-        _load(cache={"max_memory": "1KiB"})
+    _refused("oss-registry:cache.max_memory", "at least 1MiB", cache={"max_memory": "1KiB"})
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s")]
+)
+def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
+    _refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
+
+
+def test_the_pool_and_the_database_reach_the_registry() -> None:
+    pool = {"max_idle": 3, "max_active": 7, "idle_timeout": "1m"}
+    shown = _load(cache={"db": 4, "pool": pool}).redacted
+    names = ("DB", "MAXIDLECONNS", "POOLSIZE", "CONNMAXIDLETIME")
+    assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
+
+
+def test_redis_as_cache_without_a_redis_is_refused() -> None:
+    _refused(
+        "oss-registry:registry.config.storage.cache.blobdescriptor",
+        "cache.enabled",
+        cache={"enabled": False},
+        registry={"config": {"storage": {"cache": {"blobdescriptor": "redis"}}}},
+    )
+
+
+# Users, TLS, maintenance.
+
+
+@pytest.mark.parametrize("hashed", ["$apr1$abc", "{SHA}abc", "secret", "$2y$05$short"])
+def test_a_hash_that_never_lets_anyone_in_is_refused(hashed: str) -> None:
+    _refused(
+        "oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}}
+    )
+
+
+@pytest.mark.parametrize("name", ["a:b", "a b", ""])
+def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
+    _refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
+
+
+def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
+    key = "oss-registry:tls.letsencrypt"
+    some = {"hosts": ["reg.example.com"]}
+    _refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
+    _refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
+    _refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
+    _refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
+    _refused("oss-registry:tls", "exactly one", tls={})
+
+
+def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -> None:
+    _refused(
+        "oss-registry:maintenance.delete_untagged",
+        "multi-architecture",
+        registry={"release": "2.8.3"},
+        maintenance={"delete_untagged": True},
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"registry": {"runtime": "swarm"}}, "registry.runtime"),
+        ({"registry": {"exposure": "tls"}}, "registry.exposure"),
+        ({"registry": {"replicas": 2}}, "registry.replicas"),
+        ({"registry": {"bind": "0.0.0.0"}}, "registry.bind"),
+        ({"registry": {"external_url": "https://reg.example.com"}}, "registry.external_url"),
+        ({"registry": {"limits": {"memory": "1GiB", "cpus": 1}}}, "registry.limits"),
+        ({"cache": {"address": "redis.example.com:6379"}}, "cache.address"),
+        ({"cache": {"enabled": False}}, "cache.enabled"),
+        ({"auth": {"users": {"bob": {}}}}, "auth"),
+        ({"tls": {"self_signed": True}}, "tls"),
+        ({"maintenance": {}}, "maintenance"),
+    ],
+)
+def test_what_is_not_built_yet_says_so(sections: dict[str, Any], key: str) -> None:
+    (line,) = _problems(**sections)
+    assert line.startswith(f"oss-registry:{key}: is not in this version; ")
+
+
+# The two deliveries.
+
+
+@pytest.mark.parametrize(
+    ("release", "path"),
+    [
+        ("2.8.3", "/etc/docker/registry/config.yml"),
+        ("3.0.0", "/etc/distribution/config.yml"),
+        ("3.1.2", "/etc/distribution/config.yml"),
+    ],
+)
+def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
+    release: str, path: str
+) -> None:
+    stack = _load(registry={"release": release, "delivery": "file"})
+    assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
+    (text,) = stack.files.values()
+    content = json.loads("".join('"x"' if isinstance(p, Hole) else p for p in text))
+    assert list(stack.files) == [path]
+    assert content["version"] == "0.1"
+    assert content["http"]["addr"] == ":5000"
+    assert content["health"]["storagedriver"]["enabled"] is True
+    assert stack.redacted[path] == redact(text)
+
+
+def test_the_order_of_the_stack_file_changes_nothing() -> None:
+    config = {"log": {"fields": {"b": "1", "a": "2"}}, "http": {"host": "https://h", "net": "tcp"}}
+    turned = {"http": {"net": "tcp", "host": "https://h"}, "log": {"fields": {"a": "2", "b": "1"}}}
+    for delivery in ("env", "file"):
+        one, two = (
+            _load(registry={"delivery": delivery, "config": c, "environment": e})
+            for c, e in ((config, {"B": "1", "A": "2"}), (turned, {"A": "2", "B": "1"}))
+        )
+        assert json.dumps(one.redacted) == json.dumps(two.redacted)
