@@ -25,7 +25,7 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview down test unit check format lock env engine-stop ready
+.PHONY: help up preview render down test unit check format schema lock env engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +35,9 @@ up: ready ## make or change the registry of STACK (local, unless you say another
 
 preview: ready ## show what `up` would change
 	@$(ENGINE) pulumi preview --stack $(STACK) --diff
+
+render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
+	@python -m operations.render $(STACK)
 
 down: ready ## remove the registry, but not its images
 	@$(ENGINE) pulumi destroy --stack $(STACK) $(CONSENT)
@@ -54,6 +57,10 @@ check: $(VENV)/dev ## lint and check types
 format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
+
+schema: $(VENV)/dev ## write what the releases and the settings say of themselves
+	@python -m tests.oracle.dump
+	@python -m components.settings > stacks/schema.json
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt
