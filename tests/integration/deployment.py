@@ -72,8 +72,15 @@ class Deployment:
             self._settings.setdefault(section, {}).update(values)
         file = self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
         content = yaml.safe_load(file.read_text())
-        content["config"] = {f"oss-registry:{key}": value for key, value in self._settings.items()}
-        file.write_text(yaml.safe_dump(content))
+        content.setdefault("config", {}).update(
+            {f"oss-registry:{key}": value for key, value in self._settings.items()}
+        )
+        # JSON: what PyYAML leaves without quotes, such as 0899, is a number to Pulumi.
+        file.write_text(json.dumps(content, indent=2))
+
+    def secret(self, name: str, value: str, *flags: str) -> None:
+        """Bring a secret along, as a user does."""
+        self.pulumi("config", "set", "--secret", *flags, f"oss-registry:{name}", value)
 
     def pulumi(self, *words: str) -> str:
         return command(*self._pulumi(words), env=self._environment)

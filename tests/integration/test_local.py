@@ -11,7 +11,7 @@ from tests.integration.deployment import Deployment, command, image_id, run
 pytestmark = pytest.mark.local
 
 
-def _push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
+def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
     """Push `image` as `name` with the Docker client; gives its reference and digest."""
     reference = f"{deployment.outputs()['login_server']}/{name}:1"
     command("docker", "tag", image, reference)
@@ -26,7 +26,7 @@ def _digest(reference: str) -> str:
     return str(digest.partition("@")[2])
 
 
-def _pull_anew(reference: str) -> str:
+def pull_anew(reference: str) -> str:
     """Pull `reference` into an engine that has none of it any more; gives its digest."""
     identity = image_id(reference)
     command("docker", "image", "rm", "--force", identity)
@@ -40,10 +40,16 @@ def _skopeo(*words: str | Path) -> str:
     return command("skopeo", "--insecure-policy", *words)
 
 
-def _variables(deployment: Deployment) -> Mapping[str, str]:
+def variables(deployment: Deployment) -> Mapping[str, str]:
     container = f"{deployment.prefix}-registry"
     envs = command("docker", "container", "inspect", "--format", "{{json .Config.Env}}", container)
     return dict(env.split("=", 1) for env in json.loads(envs))
+
+
+def _generated(deployment: Deployment) -> list[str]:
+    """The http secret and the redis password; release 3.0 has a name of its own for this."""
+    found = variables(deployment).items()
+    return [json.loads(text) for name, text in found if name.endswith(("_SECRET", "_PASSWORD"))]
 
 
 def _redis(deployment: Deployment, *words: str, password: str = "") -> str:
@@ -52,8 +58,8 @@ def _redis(deployment: Deployment, *words: str, password: str = "") -> str:
 
 
 def test_the_docker_client_gets_back_what_it_pushed(deployment: Deployment, image: str) -> None:
-    reference, digest = _push(deployment, image, "docker")
-    assert _pull_anew(reference) == digest
+    reference, digest = push(deployment, image, "docker")
+    assert pull_anew(reference) == digest
 
 
 def test_skopeo_gets_back_what_it_pushed(
@@ -70,16 +76,16 @@ def test_skopeo_gets_back_what_it_pushed(
 
 
 def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
-    reference, digest = _push(deployment, image, "both")
+    reference, digest = push(deployment, image, "both")
     inspected = _skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest
 
 
 def test_redis_holds_the_descriptors_of_pushed_blobs(deployment: Deployment, image: str) -> None:
-    reference, _ = _push(deployment, image, "cached")
+    reference, _ = push(deployment, image, "cached")
     raw = _skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
-    password = json.loads(_variables(deployment)["REGISTRY_REDIS_PASSWORD"])
+    _, password = _generated(deployment)
     keys = _redis(deployment, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 
@@ -91,7 +97,7 @@ def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> No
 def test_what_the_environment_output_shows_is_what_the_container_has(
     deployment: Deployment,
 ) -> None:
-    running = _variables(deployment)
+    running = variables(deployment)
     shown = deployment.outputs()["environment"]
     secret = {name for name, text in shown.items() if text.startswith("[secret: ")}
     assert len(secret) == 2
@@ -108,15 +114,13 @@ def test_the_release_that_runs_is_the_one_asked_for(deployment: Deployment) -> N
 def test_generated_secrets_are_in_no_output_and_not_plain_in_the_state(
     deployment: Deployment,
 ) -> None:
-    running = _variables(deployment)
-    names = ("REGISTRY_REDIS_PASSWORD", "REGISTRY_HTTP_SECRET")
     printed = [
         deployment.up(),
         deployment.pulumi("preview", "--diff"),
         deployment.pulumi("stack", "output", "--json"),
         deployment.state(),
     ]
-    for secret in (json.loads(running[name]) for name in names):
+    for secret in _generated(deployment):
         assert len(secret) == 43
         assert not any(secret in text for text in printed)
 
@@ -131,22 +135,22 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployme
 def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
     deployment: Deployment, image: str
 ) -> None:
-    reference, digest = _push(deployment, image, "changed")
-    assert _variables(deployment)["REGISTRY_LOG_LEVEL"] == "warn"
+    reference, digest = push(deployment, image, "changed")
+    assert variables(deployment)["REGISTRY_LOG_LEVEL"] == "warn"
     deployment.configure(registry={"log_level": "info"})
     assert "REGISTRY_LOG_LEVEL" in deployment.pulumi("preview")
     deployment.up()
-    assert _variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
-    assert _pull_anew(reference) == digest
+    assert variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
+    assert pull_anew(reference) == digest
 
 
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
-    reference, digest = _push(deployment, image, "kept")
+    reference, digest = push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")
     assert deployment.made("container") == []
     assert deployment.made("network") == []
     deployment.up()
-    assert _pull_anew(reference) == digest
+    assert pull_anew(reference) == digest
 
 
 def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:

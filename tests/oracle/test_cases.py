@@ -1,0 +1,143 @@
+"""Single cases: counter-examples, public failures, and the quirks that our writing goes round."""
+
+from typing import Any
+
+import pytest
+
+from components.distribution import RELEASES, Release
+from components.environment import Hole, Section, quote
+from tests.oracle import trees
+from tests.oracle.oracle import Oracle, Refused
+from tests.oracle.test_reading import agrees, delivered, image_file
+
+IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
+TYPED = ("http.secret", "redis.password")
+UNTYPED = ("storage.filesystem.rootdirectory", "auth.htpasswd.realm", "log.fields")
+
+
+def _at(path: str, value: Any) -> Section:  # noqa: ANN401
+    tree: Any = {"storage": {"filesystem": {}}}
+    inner = tree
+    *above, last = path.split(".")
+    for key in above:
+        inner = inner.setdefault(key, {})
+    inner[last] = {"a_B": value} if path == "log.fields" else value
+    return tree  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("path", TYPED + UNTYPED)
+def test_a_nasty_string_is_read_as_it_was_written_wherever_it_stands(
+    oracle: Oracle, release: Release, path: str
+) -> None:
+    for text in trees.NASTY:
+        for read_back in delivered(oracle, release, _at(path, text)):
+            assert agrees(_at(path, text), read_back, release.schema.keys), text
+
+
+@pytest.mark.parametrize("secret", trees.SECRETS)
+def test_a_secret_is_read_as_it_was_brought(oracle: Oracle, release: Release, secret: str) -> None:
+    tree = _at("http.secret", Hole(secret))
+    for read_back in delivered(oracle, release, tree):
+        assert read_back["http"]["secret"] == trees.SECRETS[secret]
+
+
+def test_a_large_number_keeps_its_last_digit(oracle: Oracle, release: Release) -> None:
+    for number in (2**63 - 1, -(2**63), 6.542779618291365e16, 5e-324):
+        tree = _at("log.fields", number)
+        for read_back in delivered(oracle, release, tree):
+            assert agrees(tree, read_back, release.schema.keys), number
+
+
+# The quirks: should a release lose one, these say so, and a rule of ours can go.
+
+SILENT = [
+    # A path that goes on below a text, and the _FILE that other images understand.
+    ("2.8.3", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
+    ("3.1.2", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
+    ("3.0.0", {"REGISTRY_REDIS_ADDRS": '["r:1"]'}, "redis.addrs", []),
+    ("3.0.0", {"REGISTRY_REDIS_OPTIONS_ADDRS": '["r:1"]'}, "redis.addrs", ["r:1"]),
+    ("3.1.2", {"REGISTRY_REDIS_ADDRS": '["r:1"]'}, "redis.addrs", ["r:1"]),
+    ("2.8.3", {"REGISTRY_HTTP_TLS_CLIENTCAS_0": "/ca"}, "http.tls.clientcas", []),
+    ("3.1.2", {"REGISTRY_REDIS_ADDRS_0": "r:1"}, "redis.addrs", [""]),
+    ("2.8.3", {"REGISTRY_REDIS_DIALTIMEOUT": "10"}, "redis.dialtimeout", 10),
+    ("3.1.2", {"REGISTRY_REDIS_DIALTIMEOUT": "10"}, "redis.dialtimeout", 10),
+    ("2.8.3", {"REGISTRY_HTTP_SECRET": "#tok"}, "http.secret", ""),
+    ("3.1.2", {"REGISTRY_HTTP_SECRET": "tok #2"}, "http.secret", "tok"),
+    ("2.8.3", {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "0123"}, "storage.filesystem", 83),
+    ("2.8.3", {"REGISTRY_STORAGE": "inmemory"}, "storage.cache", None),
+    ("3.1.2", {"REGISTRY_STORAGE": "inmemory"}, "storage.delete", None),
+]
+
+
+@pytest.mark.parametrize(("version", "environment", "path", "value"), SILENT)
+def test_what_goes_wrong_without_a_word(
+    oracles: dict[str, Oracle],
+    version: str,
+    environment: dict[str, str],
+    path: str,
+    value: Any,  # noqa: ANN401
+) -> None:
+    found = oracles[version].read(image_file(RELEASES[version]), environment)
+    for key in path.split("."):
+        found = found.get(key)
+    found = found["rootdirectory"] if path == "storage.filesystem" else found
+    assert found == value
+
+
+FATAL = [
+    ("redirect: {disabled: true}", "storage", "redirect"),
+    ('redirect: {disable: "true"}', "storage", "redirect"),
+    ("maintenance: {uploadpurging: {age: 111h}}", "storage", ""),
+    ("maintenance: {uploadpurging: true}", "storage", "uploadpurging"),
+    ("maintenance: {uploadpurging: {age: 168, interval: 24h, dryrun: false}}", "storage", "age"),
+    ("cache: {blobdescriptor: redis}", "storage", "redis"),
+    ("http: {host: '::'}", "", "host"),
+    ("auth: {htpasswd: {realm: 2026, path: /dev/null}}", "", "realm"),
+    ("auth: {htpasswd: {realm: y, path: /dev/null}}", "", "realm"),
+    ("auth: {htpasswd: {realm: a}}", "", "path"),
+    ("auth: {silly: {realm: a, service: b}, none: {}}", "", "exactly one"),
+    ("log: {level: verbose}", "", "loglevel"),
+    ("http: {relativeurls: 'yes please'}", "", ""),
+    ("health: {storagedriver: {interval: 10 s}}", "", ""),
+    ("middleware: {storage: [{name: ours}]}", "", "middleware"),
+]
+
+
+@pytest.mark.parametrize(("text", "section", "word"), FATAL)
+def test_what_keeps_the_registry_from_starting(
+    oracle: Oracle, text: str, section: str, word: str
+) -> None:
+    inside = f"{{inmemory: {{}}, {text}}}" if section else "{inmemory: {}}"
+    file = f"version: 0.1\nstorage: {inside}\n{'' if section else text}\n"
+    with pytest.raises(Refused) as refused:
+        oracle.start(file)
+    assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["3.0.0", "3.1.2"])
+def test_numbers_that_keep_release_3_from_starting(
+    oracles: dict[str, Oracle], version: str
+) -> None:
+    for redis in ("poolsize: -1", "poolsize: 9999999999999999"):
+        with pytest.raises(Refused):
+            oracles[version].start(f"{IN_MEMORY}redis: {{addrs: ['127.0.0.1:1'], {redis}}}\n")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        {"REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE": "111h"},
+        {"REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": "true"},
+    ],
+)
+def test_a_maintenance_section_given_by_key_is_a_panic(
+    oracle: Oracle, variable: dict[str, str]
+) -> None:
+    with pytest.raises(Refused, match="panic"):
+        oracle.start(IN_MEMORY, variable)
+
+
+def test_an_emoji_as_surrogate_escapes_is_refused(oracle: Oracle) -> None:
+    with pytest.raises(Refused):
+        oracle.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": '"pw\\ud83d\\ude00"'})
+    assert oracle.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": quote("pw😀")})
