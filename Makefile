@@ -60,7 +60,7 @@ format: $(VENV)/dev ## mend what the linter can
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
-	@python -m components.settings > stacks/schema.json
+	@python -m components.stack_file > stacks/schema.json
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

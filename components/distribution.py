@@ -234,6 +234,7 @@ def plan(
     user: Section,
 ) -> Section:
     """The registry's whole configuration, with holes where secrets go and `user` laid over it."""
+    level = at(user, "log.level") or http.log_level
     if isinstance(storage, OssFacts):
         driver, purges = release.oss_door(storage), release.purges_oss
         redirect: Section = {"redirect": {"disable": True}}
@@ -242,10 +243,10 @@ def plan(
         redirect = {}
     planned: Section = {
         "log": {
-            "level": http.log_level,
+            "level": level,
             "fields": {"service": "registry"},
             # It would be written at every level, with each health check.
-            "accesslog": {"disabled": http.log_level in ("error", "warn")},
+            "accesslog": {"disabled": level in ("error", "warn")},
         },
         "storage": {
             **driver,
@@ -323,6 +324,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+_DEPTH = 60  # sections and lists inside each other; the registry's own go to 6
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
 # What the other generation calls it.
@@ -382,6 +384,9 @@ class _Reader(NamedTuple):
 
     def value(self, path: str, key: str, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
         """`value` as the registry is to get it, or None where it was refused."""
+        if path.count(".") + path.count("[") > _DEPTH:
+            self.refuse(path, "is nested too deep", "write less")
+            return None
         if isinstance(value, Mapping) and set(value) == {"from_secret"}:
             return self.hole(path, value["from_secret"], kinds)
         if kinds == "any" and isinstance(value, Mapping | list):

@@ -330,29 +330,6 @@ class StackSettings(_Settings):
     maintenance: MaintenanceSettings | None = None
 
 
-def stack_file_schema() -> dict[str, Any]:
-    """The JSON schema of a stack file, for editors: `python -m components.settings` prints it."""
-    settings = StackSettings.model_json_schema()
-    secret = {"type": "object", "required": ["secure"], "additionalProperties": False}
-    secret["properties"] = {"secure": {"type": "string"}}
-    taken = "|".join(settings["properties"])
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A stack file of oss-registry",
-        "type": "object",
-        "properties": {
-            "config": {
-                "type": "object",
-                "properties": {
-                    f"{PROJECT}:{name}": section for name, section in settings["properties"].items()
-                },
-                "patternProperties": {f"^{PROJECT}:(?!(?:{taken})$)": secret},
-            }
-        },
-        "$defs": settings["$defs"],
-    }
-
-
 @dataclass(frozen=True)
 class Stack:
     """A stack's settings and what follows from them without any resource.
@@ -533,10 +510,20 @@ def load(
         stack, [stack.release] if known else [*distribution.RELEASES.values()]
     )
     problems += found
+    stack = replace(stack, user=user)
+    problems += _too_long(stack)
     if problems:
         lines = "".join(f"\n  - {_line(problem)}" for problem in problems)
         raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
-    return replace(stack, user=user)
+    return stack
+
+
+def _too_long(stack: Stack) -> Iterator[Problem]:
+    """Linux takes no variable of 128 KiB or more (MAX_ARG_STRLEN)."""
+    for name, text in stack.environment.items():
+        if len(f"{name}={redact(text)}".encode()) >= 2**17:
+            rule = f"makes {name} longer than the 128 KiB that a variable may have"
+            yield Problem(f"{PROJECT}:registry.config", rule, "set registry.delivery: file")
 
 
 def _within(path: str, broken: Iterable[str]) -> bool:
@@ -584,7 +571,7 @@ def _parsed(text: str) -> object:
     """Pulumi hands over a scalar as it is written, and a map as JSON."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -758,7 +745,3 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
         for problem in found[-1]
         if problem.path in common
     ]
-
-
-if __name__ == "__main__":
-    print(json.dumps(stack_file_schema(), indent=2))

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
-from components import settings
+from components import stack_file
 from components.distribution import RELEASES
 from components.environment import Hole, redact
-from components.settings import SettingsError, Stack, load
+from components.settings import SettingsError, Stack, StackSettings, load
 from operations import render
 
 FAULTS = Path(__file__).parent / "faults"
@@ -58,11 +60,35 @@ def test_twelve_faults_are_twelve_lines_that_say_what_to_do() -> None:
 
 def test_the_schema_for_editors_is_current() -> None:
     file = render.STACKS / "schema.json"
-    assert json.loads(file.read_text()) == settings.stack_file_schema(), "run `make schema`"
+    assert json.loads(file.read_text()) == stack_file.schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("file", sorted(render.STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
+def test_an_editor_finds_nothing_wrong_with_our_stack_files(file: Path) -> None:
+    jsonschema.validate(yaml.safe_load(file.read_text()), stack_file.schema())
+
+
+def test_an_editor_marks_what_is_wrong_with_a_stack_file() -> None:
+    content = yaml.safe_load((FAULTS / "Pulumi.dev.yaml").read_text())
+    del content["config"]["oss-registry:registry"]["release"]  # it decides what config: may say
+    errors = jsonschema.Draft202012Validator(stack_file.schema()).iter_errors(content)
+    marked = {
+        ".".join(map(str, error.path)).removeprefix("config.oss-registry:") for error in errors
+    }
+    assert marked >= {
+        "redis-password",
+        "registry",  # prot
+        "registry.config",  # notifcations
+        "registry.config.redis.dialtimeout",
+        "registry.config.storage.redirect",
+        "registry.exposure",
+        "storage.bucket",
+        "cache",  # policy
+    }
 
 
 def test_every_setting_says_what_it_is_for() -> None:
-    for model in settings.stack_file_schema()["$defs"].values():
+    for model in StackSettings.model_json_schema()["$defs"].values():
         for name, setting in model["properties"].items():
             assert "description" in setting, name
 
