@@ -25,7 +25,7 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down test unit check format schema lock env engine-stop ready
+.PHONY: help up preview render down test unit check format bench schema lock env engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,9 @@ check: $(VENV)/dev ## lint and check types
 format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
+
+bench: $(VENV)/dev ## measure how things grow, as ratios
+	@python -m bench.environment
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump

@@ -7,9 +7,9 @@ configuration/parser.go, the same in releases 2.8 and 3.x but where a comment sa
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import TypeAlias, Union
 
@@ -81,8 +81,7 @@ def redact(text: Text) -> str:
 
 def to_file(tree: Section) -> Text:
     """`tree` as a config.yml: JSON, which is YAML; a switched-off key is left out."""
-    *pieces, end = _json({"version": "0.1", **tree}, "\n")
-    return *pieces, f"{end}\n"
+    return _joined((*_json({"version": "0.1", **tree}, "\n"), "\n"))
 
 
 def to_environment(tree: Section, schema: Schema) -> dict[str, Text]:
@@ -114,7 +113,7 @@ def _variables(
 def _value(value: Tree) -> Text:
     if value is None:
         return ("",)
-    return (_scalar(value),) if isinstance(value, str) else _json(value)
+    return (_scalar(value),) if isinstance(value, str) else _joined(_json(value))
 
 
 def _scalar(text: str) -> str:
@@ -122,34 +121,37 @@ def _scalar(text: str) -> str:
     return text if plain else quote(text)
 
 
-def _json(value: Tree, line: str = "") -> Text:
+def _joined(pieces: Iterable[str | Hole]) -> Text:
+    """`pieces` with the strings between two holes made one."""
+    groups = groupby(pieces, lambda piece: isinstance(piece, Hole))
+    return tuple(
+        chain.from_iterable(
+            group if holes else ["".join(map(str, group))] for holes, group in groups
+        )
+    )
+
+
+def _json(value: Tree, line: str = "") -> Iterator[str | Hole]:
     """`value` as JSON on one line; or, with `line` (a line feed and blanks), one entry a line."""
     inner = line and line + "  "
     match value:
         case Hole():
-            return (value,)
+            yield value
         case str():
-            return (quote(value),)
+            yield quote(value)
         case Mapping():
             colon = ": " if line else ":"
-            entries = (
-                (quote(key) + colon, *_json(item, inner))
-                for key, item in value.items()
-                if item is not None
-            )
-            return _join("{", entries, "}", inner, line)
+            entries = [(key, item) for key, item in value.items() if item is not None]
+            yield "{"
+            for number, (key, item) in enumerate(entries):
+                yield "," * bool(number) + inner + quote(key) + colon
+                yield from _json(item, inner)
+            yield line * bool(entries) + "}"
         case Sequence():
-            return _join("[", (_json(item, inner) for item in value), "]", inner, line)
+            yield "["
+            for number, element in enumerate(value):
+                yield "," * bool(number) + inner
+                yield from _json(element, inner)
+            yield line * bool(value) + "]"
         case _:
-            return (json.dumps(value),)
-
-
-def _join(opening: str, items: Iterator[Text], closing: str, inner: str, line: str) -> Text:
-    separated = [("," * bool(number) + inner, *item) for number, item in enumerate(items)]
-    joined: list[str | Hole] = [opening]
-    for piece in (*chain.from_iterable(separated), line * bool(separated) + closing):
-        if isinstance(piece, str) and isinstance(last := joined[-1], str):
-            joined[-1] = last + piece
-        else:
-            joined.append(piece)
-    return tuple(joined)
+            yield json.dumps(value)
