@@ -589,7 +589,10 @@ _RULES = (
         "storage.redirect.disable",
         lambda off, its: (
             not off
-            and (its.at("storage.oss.internal") or "-internal." in str(its.at("storage.s3")))
+            and (
+                its.at("storage.oss.internal")
+                or "-internal." in str(its.at("storage.s3.regionendpoint"))
+            )
         ),
         "can't be false with storage.internal: clients can't reach an address inside the region",
         "remove it, or set storage.internal: false",
@@ -640,8 +643,8 @@ _WARNINGS = (
     Rule(
         "auth.htpasswd.path",
         _there,
-        "must be a file that you put there: the registry makes up a user where there is none, and "
-        "logs its password",
+        "is a file that only you can put there: where there is none, the registry makes up a user "
+        "and logs the password",
         "name users in oss-registry:auth instead",
     ),
 )

@@ -39,6 +39,7 @@ from components.environment import Section, Text, redact, to_environment, to_fil
 
 PROJECT = "oss-registry"
 DRAIN_SECONDS = 30
+PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
 # What the alicloud provider heeds when the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
@@ -108,6 +109,7 @@ Days = Annotated[int, Field(ge=1, le=3650)]
 Duration = Annotated[str, BeforeValidator(_duration)]
 Word = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, _Matches(r"[0-9a-fA-F.:]+", "must be one IP address")]
+Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
     _Matches(
@@ -202,7 +204,7 @@ class RegistrySettings(_Settings):
     """The address that clients use."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
     """What the registry logs; from info on, each request is a line."""
-    environment: Mapping[str, str] = {}
+    environment: Mapping[Variable, str] = {}
     """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
     ca_certificates: Certificates | None = None
     """PEM certificates that the registry trusts beside the usual ones."""
@@ -548,9 +550,12 @@ def _divided(
     set_secret = distribution.SET_SECRET
     for key, text in sorted(config.items()):
         namespace, _, name = key.partition(":")
+        if namespace in PROVIDERS:
+            continue
         if namespace != PROJECT:
-            continue  # a provider's own
-        if name in StackSettings.model_fields:
+            fix = f"known are {', '.join((PROJECT, *PROVIDERS))}"
+            problems.append(Problem(key, f"{namespace} is not a namespace here", fix))
+        elif name in StackSettings.model_fields:
             if key in secret_keys:
                 rule = "holds a secret, which would come out as plain text"
                 fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in registry.config"
@@ -656,12 +661,11 @@ def _known_at(place: Sequence[str | int]) -> Iterable[str]:
 
 def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
     """Remove what is at `place`; of a list, all of it."""
-    for part in place[:-1]:
-        if not isinstance(tree[part], dict):
-            del tree[part]
-            return
-        tree = tree[part]
-    tree.pop(place[-1], None)
+    part, *below = place
+    if below and isinstance(tree.get(part), dict):
+        _drop(tree[part], below)
+    else:
+        tree.pop(part, None)
 
 
 def _contradictions(stack: Stack) -> Iterator[Problem]:

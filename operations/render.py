@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from components.environment import redact
-from components.settings import SettingsError, load
+from components.settings import PROJECT, SettingsError, load
 
 STACKS = Path(__file__).parent.parent / "stacks"
 
@@ -67,11 +67,10 @@ def configuration(file: Path) -> tuple[dict[str, str], set[str]]:
     config = content.get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise SettingsError(f"stacks/{file.name} needs a section config:")
-    texts = {
-        str(key): value if isinstance(value, str) else json.dumps(value)
-        for key, value in config.items()
-    }
-    return texts, {str(key) for key, value in config.items() if _holds_a_secret(value)}
+    # A key without a namespace is the project's own.
+    named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
+    return texts, {key for key, value in named.items() if _holds_a_secret(value)}
 
 
 def _holds_a_secret(value: object) -> bool:

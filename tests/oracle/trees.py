@@ -8,42 +8,16 @@ from hypothesis import strategies as st
 from components.distribution import Release
 from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds
 
+WORDS = r"""
+~ null NULL y Y yes n N No ON on off true False << = #b tail: *x &x !x %x @x `x | > ' " \ {x [x] ?
+, --- ... 0123 0899 08 1e5 1e+5 12e03 0x1F 0o17 0b1 .5 0. 1_000 1__0 12:30:45 -0 +1 .inf .nan 10 1.5
+10s 168h 2026-11-25 ${HOME} $(id) a=b a;b %s 日本
+"""
 NASTY = (
-    *(
-        "",
-        " ",
-        "~",
-        "null",
-        "y",
-        "No",
-        "ON",
-        "true",
-        "<<",
-        "=",
-        "- x",
-        "a: b",
-        "a #b",
-        "#b",
-        "tail:",
-    ),
-    *("*x", "&x", "!x", "%x", "@x", "`x", "|", ">", "'", '"', "\\", "{x", "[x]", "?", ",", "---"),
-    *(
-        "0123",
-        "0899",
-        "1e5",
-        "1e+5",
-        "0x1F",
-        "0o17",
-        ".5",
-        "1_000",
-        "12:30:45",
-        "9" * 23,
-        "-0",
-        ".inf",
-    ),
-    *("10", "10s", "168h", "1.5", "2026-11-25", "0b1", "12e03", "+1", "1__0", ".nan", "0."),
-    *("pw😀", "\x7f", "\x85", "\u2028", "\ufeff", "\uffff", "\t\n\x00", "a\r\nb", "\ue000", "日本"),
-    *("${HOME}", "$(id)", "a=b", "a;b", "%s", "x" * 2000),
+    *WORDS.split(),
+    *("", " ", " lead", "trail ", "- x", "a: b", "a #b", "k: [", "\t\n\x00", "a\r\nb"),
+    *("pw😀", "\x7f", "\x85", "\x9f", "\ue000", "9" * 23, "x" * 2000),
+    *("\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff"),
 )
 texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # As keys that are not our own: http.Header and untyped maps take any.

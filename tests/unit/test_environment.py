@@ -146,7 +146,7 @@ def test_what_is_only_unknown_is_not_called_a_secret() -> None:
     assert redact(("a", Hole("access key id 1", secret=False))) == "a[access key id 1]"
 
 
-WORDS = ("y", "No", "ON", "true", "null", "~", "", "<<", "=")
+WORDS = ("y", "yes", "n", "No", "ON", "off", "true", "FALSE", "null", "~", "", "<<", "=")
 NUMBERS = ("0123", "0899", "1e5", "12e03", "1e+5", "08", "0x1F", "0o17", ".5", "1_000", "12:30:45")
 SYNTAX = (" x", "a: b", "a #b", "*x", "&x", "%x", "@x", "- x", "{x", "tail:", 'say "hi"', "a\\b")
 SECRETS = (">Kq7&w2}z", "&%x1", "*tok", "%tok", "{tok", "k: v", "#tok", "!tok", "tok #2", " lead ")
@@ -167,10 +167,13 @@ def test_a_plain_string_stays_as_a_person_would_write_it(text: str) -> None:
     assert yaml.safe_load(text) == text
 
 
-@pytest.mark.parametrize("text", ["pw😀", "\x7f", "\x85", "\u2028", "\ufeff", "\uffff", "\t\n\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["pw😀", "\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff", "\t\n\x00"],
+)
 def test_quoted_text_has_no_raw_character_that_a_reader_refuses(text: str) -> None:
     assert json.loads(quote(text)) == text
-    assert not set(quote(text)) & set("\x7f\x85\u2028\ufeff\uffff\t\n\x00")
+    assert not set(quote(text)) & set("\x7f\x85\x9f\u2028\u2029\ufeff\ufffe\uffff\t\n\x00")
     assert "😀" not in text or "😀" in quote(text)  # surrogate escapes are refused by yaml.v2
 
 

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components import stack_file
 from components.distribution import RELEASES
@@ -15,8 +18,22 @@ from components.environment import Hole, redact
 from components.settings import SettingsError, Stack, StackSettings, load
 from operations import render
 
+
+def _properties(model: Any) -> list[str]:  # noqa: ANN401
+    return [*model.get("properties", ())] if isinstance(model, dict) else []
+
+
 FAULTS = Path(__file__).parent / "faults"
 SECRETS = ("http-secret", "redis-password", "hook", "password-alice")
+
+
+# The names of settings, of the registry's keys, and any others.
+KEYS = st.sampled_from(
+    sorted(
+        {*StackSettings.model_fields}
+        | {name for model in stack_file.schema()["$defs"].values() for name in _properties(model)}
+    )
+) | st.text(max_size=5)
 
 
 def _load(
@@ -140,6 +157,48 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(
     sections: dict[str, Any], key: str, nearest: str
 ) -> None:
     _refused(f"oss-registry:{key}", nearest, **sections)
+
+
+def test_a_namespace_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="oss-regsitry:registry: oss-regsitry is not"):
+        load("dev", {"oss-regsitry:registry": "{}"}, set())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(config=st.dictionaries(KEYS.map("oss-registry:{}".format), JSON.map(json.dumps), max_size=4))
+@hypothesis.settings(derandomize=True, max_examples=60, deadline=None)
+def test_no_stack_file_is_a_traceback(config: dict[str, str]) -> None:
+    try:
+        load("dev", config, set())
+    except SettingsError as error:
+        assert str(error).count("\n") >= 1  # noqa: PT017
+
+
+def test_two_faults_in_one_section_that_lacks_something_are_both_told() -> None:
+    lines = _problems(tls={"letsencrypt": {"email": 5}})
+    assert [line.split(": ")[0] for line in lines][:2] == [
+        "oss-registry:tls.letsencrypt.hosts",
+        "oss-registry:tls.letsencrypt.email",
+    ]
+
+
+@pytest.mark.parametrize("depth", [100, 500, 100_000])
+def test_a_config_without_a_bottom_is_refused(depth: int) -> None:
+    text = '{"config": {"log": {"fields": ' + '{"a": ' * depth + "1" + "}" * depth + "}}}"
+    with pytest.raises(SettingsError):
+        load("dev", {"oss-registry:registry": text}, set())
+
+
+def test_a_variable_that_linux_would_not_take_is_refused() -> None:
+    config = {"log": {"fields": {"long": "x" * 2**17}}}
+    _refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
+    assert _load(registry={"config": config, "delivery": "file"}).files
 
 
 def test_what_may_hold_a_secret_is_not_repeated() -> None:
