@@ -63,7 +63,7 @@ bench: $(VENV)/dev ## measure how things grow, as ratios
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
-	@python -m components.stack_file > stacks/schema.json
+	@python -m operations.stack_file > stacks/schema.json
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

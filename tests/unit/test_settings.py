@@ -12,11 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import stack_file
 from components.distribution import RELEASES
 from components.environment import Hole, redact
 from components.settings import SettingsError, Stack, StackSettings, load
-from operations import render
+from operations import render, stack_file
 
 
 def _properties(model: Any) -> list[str]:  # noqa: ANN401

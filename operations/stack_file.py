@@ -1,4 +1,4 @@
-"""The JSON schema of a stack file, for editors: `python -m components.stack_file` prints it."""
+"""The JSON schema of a stack file, for editors: `python -m operations.stack_file` prints it."""
 
 import json
 from collections.abc import Mapping
