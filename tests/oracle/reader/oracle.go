@@ -18,8 +18,6 @@ import (
 type Release struct {
 	// Configuration is the type that a configuration file is read into.
 	Configuration reflect.Type
-	// InlinedName names a variable for a field of an inlined struct, given both Go names.
-	InlinedName func(outer, field string) string
 	// Read reads a file, with this process's environment over it.
 	Read func(file string) (any, error)
 	// Start makes an app of a configuration that was read, on storage in memory.
@@ -81,23 +79,25 @@ func answer(release Release, line []byte) (result any, err error) {
 	return plain(reflect.ValueOf(configuration)), nil
 }
 
-// field is a field of a configuration struct by its key in a file; name is for its variable.
+// field is a field of a configuration struct by its key in a file; name is for its variable, after
+// inlined where the release knows no field of an inlined struct by name alone.
 type field struct {
-	key, name string
-	index     []int
-	kind      reflect.Type
+	key, name, inlined string
+	index              []int
+	kind               reflect.Type
 }
 
-// fieldsOf lists what a file can set in a struct, those of an inlined struct among them.
-func fieldsOf(structure reflect.Type, inlinedName func(outer, field string) string) []field {
+// fieldsOf lists what a file can set in a struct, those of an inlined struct among them; their
+// names may begin with that struct's.
+func fieldsOf(structure reflect.Type) []field {
 	var fields []field
 	for number := 0; number < structure.NumField(); number++ {
 		member := structure.Field(number)
 		tag, options, _ := strings.Cut(member.Tag.Get("yaml"), ",")
 		if options == "inline" {
-			for _, inner := range fieldsOf(member.Type, inlinedName) {
+			for _, inner := range fieldsOf(member.Type) {
 				inner.index = append([]int{number}, inner.index...)
-				inner.name = inlinedName(member.Name, inner.name)
+				inner.inlined = strings.ToUpper(member.Name) + "_"
 				fields = append(fields, inner)
 			}
 			continue
@@ -107,7 +107,7 @@ func fieldsOf(structure reflect.Type, inlinedName func(outer, field string) stri
 		}
 		if settable(member.Type) {
 			name := strings.ToUpper(member.Name)
-			fields = append(fields, field{tag, name, []int{number}, member.Type})
+			fields = append(fields, field{tag, name, "", []int{number}, member.Type})
 		}
 	}
 	return fields
@@ -130,7 +130,7 @@ func plain(value reflect.Value) any {
 		return plain(value.Elem())
 	case reflect.Struct:
 		entries := map[string]any{}
-		for _, field := range fieldsOf(value.Type(), keepField) {
+		for _, field := range fieldsOf(value.Type()) {
 			entries[field.key] = plain(value.FieldByIndex(field.index))
 		}
 		return entries
@@ -150,8 +150,6 @@ func plain(value reflect.Value) any {
 	return value.Interface()
 }
 
-func keepField(_, field string) string { return field }
-
 // schema is what a release understands: the keys with their kinds, the names of variables that are
 // not the key in upper case, and the sections that variables can't set key by key.
 type schema struct {
@@ -162,6 +160,7 @@ type schema struct {
 
 func schemaOf(release Release) schema {
 	found := schema{Names: map[string]string{}, Whole: []string{}}
+	sees := seesThroughInlined(release)
 	var describe func(path string, kind reflect.Type) any
 	describe = func(path string, kind reflect.Type) any {
 		if kind == duration {
@@ -175,8 +174,11 @@ func schemaOf(release Release) schema {
 			return describe(path, kind.Elem())
 		case reflect.Struct:
 			keys := map[string]any{}
-			for _, field := range fieldsOf(kind, release.InlinedName) {
+			for _, field := range fieldsOf(kind) {
 				below := strings.TrimPrefix(path+"."+field.key, ".")
+				if !sees {
+					field.name = field.inlined + field.name
+				}
 				if field.name != strings.ToUpper(field.key) && !strings.Contains(below, "[]") {
 					found.Names[below] = field.name
 				}
@@ -197,4 +199,16 @@ func schemaOf(release Release) schema {
 	delete(keys, "version") // the file's own, not the registry's
 	found.Keys = keys
 	return found
+}
+
+// seesThroughInlined tries whether a variable can name a field of an inlined struct, redis's.
+func seesThroughInlined(release Release) bool {
+	os.Clearenv()
+	os.Setenv("REGISTRY_REDIS_DB", "7")
+	configuration, err := release.Read("{version: 0.1, storage: inmemory}")
+	if err != nil {
+		panic(err)
+	}
+	redis := plain(reflect.ValueOf(configuration)).(map[string]any)["redis"]
+	return fmt.Sprint(redis.(map[string]any)["db"]) == "7"
 }

@@ -24,7 +24,6 @@ func main() {
 	logrus.SetOutput(io.Discard)
 	oracle.Serve(oracle.Release{
 		Configuration: reflect.TypeOf(configuration.Configuration{}),
-		InlinedName:   func(_, field string) string { return field },
 		Read: func(file string) (any, error) {
 			return configuration.Parse(strings.NewReader(file))
 		},

@@ -1,4 +1,4 @@
-// The oracle of release 3.1.2.
+// The oracle of releases 3.x; go.mod says which.
 package main
 
 import (
@@ -25,7 +25,6 @@ func main() {
 	logrus.SetOutput(io.Discard)
 	oracle.Serve(oracle.Release{
 		Configuration: reflect.TypeFor[configuration.Configuration](),
-		InlinedName:   func(_, field string) string { return field },
 		Read: func(file string) (any, error) {
 			return configuration.Parse(strings.NewReader(file))
 		},
