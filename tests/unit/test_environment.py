@@ -114,6 +114,14 @@ def test_a_section_that_panics_by_key_is_one_variable(schema: Schema, key: str) 
     }
 
 
+@pytest.mark.parametrize("schema", [MIDDLE, NEW], ids=["3.0.0", "3.1.2"])
+def test_a_section_behind_a_pointer_is_one_variable(schema: Schema) -> None:
+    tree: Section = {"proxy": {"exec": {"command": "/get", "lifetime": "1h"}}}
+    assert to_environment(tree, schema) == {
+        "REGISTRY_PROXY_EXEC": ('{"command":"/get","lifetime":"1h"}',)
+    }
+
+
 def test_what_is_switched_off_is_an_empty_variable_and_left_out_of_maps_and_files() -> None:
     tree: Section = {"http": {"debug": {"addr": None}}, "log": {"fields": {"a": 1, "b": None}}}
     assert to_environment(tree, NEW) == {
@@ -148,7 +156,24 @@ def test_what_is_only_unknown_is_not_called_a_secret() -> None:
 
 WORDS = ("y", "yes", "n", "No", "ON", "off", "true", "FALSE", "null", "~", "", "<<", "=")
 NUMBERS = ("0123", "0899", "1e5", "12e03", "1e+5", "08", "0x1F", "0o17", ".5", "1_000", "12:30:45")
-SYNTAX = (" x", "a: b", "a #b", "*x", "&x", "%x", "@x", "- x", "{x", "tail:", 'say "hi"', "a\\b")
+SYNTAX = (
+    " x",
+    "x ",
+    ":",
+    ":/",
+    "a:",
+    "a: b",
+    "a #b",
+    "*x",
+    "&x",
+    "%x",
+    "@x",
+    "- x",
+    "{x",
+    "tail:",
+    'say "hi"',
+    "a\\b",
+)
 SECRETS = (">Kq7&w2}z", "&%x1", "*tok", "%tok", "{tok", "k: v", "#tok", "!tok", "tok #2", " lead ")
 
 
