@@ -9,7 +9,7 @@ from components.distribution import Release
 from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds
 
 WORDS = r"""
-~ null NULL : :/ a: y Y yes n N No ON on off true False << = #b tail: *x &x !x %x @x `x | > ' " \ {x [x] ?
+: :/ a: ~ null y yes n No ON on off true False << = #b tail: *x &x !x %x @x `x | > ' " \ {x [x] ?
 , --- ... 0123 0899 08 1e5 1e+5 12e03 0x1F 0o17 0b1 .5 0. 1_000 1__0 12:30:45 -0 +1 .inf .nan 10 1.5
 10s 168h 2026-11-25 ${HOME} $(id) a=b a;b %s 日本
 """

@@ -171,7 +171,7 @@ JSON = st.recursive(
 
 
 @given(config=st.dictionaries(KEYS.map("oss-registry:{}".format), JSON.map(json.dumps), max_size=4))
-@hypothesis.settings(derandomize=True, max_examples=60, deadline=None)
+@hypothesis.settings(derandomize=True, max_examples=25, deadline=None)
 def test_no_stack_file_is_a_traceback(config: dict[str, str]) -> None:
     try:
         load("dev", config, set())
