@@ -25,13 +25,13 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # as the base class has it
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        seen: list[object] = []
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
                 )
-            seen.add(key.value)
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
     def whole_or_float(self, node: yaml.ScalarNode) -> int | float:
