@@ -46,10 +46,11 @@ def variables(deployment: Deployment) -> Mapping[str, str]:
     return dict(env.split("=", 1) for env in json.loads(envs))
 
 
-def _generated(deployment: Deployment) -> list[str]:
-    """The http secret and the redis password; release 3.0 has a name of its own for this."""
+def _generated(deployment: Deployment) -> Mapping[str, str]:
+    """The SECRET for http and the PASSWORD of redis, whose variable differs between releases."""
     found = variables(deployment).items()
-    return [json.loads(text) for name, text in found if name.endswith(("_SECRET", "_PASSWORD"))]
+    kinds = {name.rpartition("_")[2]: text for name, text in found}
+    return {kind: json.loads(kinds[kind]) for kind in ("SECRET", "PASSWORD")}
 
 
 def _redis(deployment: Deployment, *words: str, password: str = "") -> str:
@@ -85,7 +86,7 @@ def test_redis_holds_the_descriptors_of_pushed_blobs(deployment: Deployment, ima
     reference, _ = push(deployment, image, "cached")
     raw = _skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
-    _, password = _generated(deployment)
+    password = _generated(deployment)["PASSWORD"]
     keys = _redis(deployment, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 
@@ -120,7 +121,7 @@ def test_generated_secrets_are_in_no_output_and_not_plain_in_the_state(
         deployment.pulumi("stack", "output", "--json"),
         deployment.state(),
     ]
-    for secret in _generated(deployment):
+    for secret in _generated(deployment).values():
         assert len(secret) == 43
         assert not any(secret in text for text in printed)
 
