@@ -84,7 +84,7 @@ def closed_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A vendor's address that takes connections and never says a word."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as silent:
         monkeypatch.setattr(pulumi_cli, "VENDOR", f"http://127.0.0.1:{silent.server_port}")
-        monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 0.05)
         yield
 
 
@@ -327,7 +327,7 @@ def test_engine_stop_waits_for_the_engine_and_not_only_for_its_pid_file(
     gone = tmp_path / "gone"
     monkeypatch.setattr(engine, "PID_FILE", tmp_path / "pid")
     script = f"""
-        trap 'rm {engine.PID_FILE}; sleep 0.3; touch {gone}; exit' TERM
+        trap 'rm {engine.PID_FILE}; sleep 0.1; touch {gone}; exit' TERM
         echo $$ > {tmp_path}/new && mv {tmp_path}/new {engine.PID_FILE}
         echo ready
         while :; do sleep 0.02; done
