@@ -28,7 +28,7 @@ cache = RedisCache(
         host=stack.redis_host,
         image=stack.settings.cache.image,
         max_memory=stack.settings.cache.max_memory,
-        password=stack.holes.get(distribution.REDIS_PASSWORD.label),
+        brought=stack.holes,
         network=network,
     ),
 )

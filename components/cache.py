@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from components import distribution, runtime
-from components.stash import generated_secret
+from components.stash import secret
 
 CONFIGURATION = "/etc/redis.conf"
 
@@ -16,14 +16,14 @@ CONFIGURATION = "/etc/redis.conf"
 class RedisCacheArgs:
     """`host` is the container's name and its name on the network; `max_memory` is in bytes.
 
-    `password` is drawn where it is None.
+    `brought` are the secrets that the user brings, by name.
     """
 
     stack: str
     host: str
     image: str
     max_memory: int
-    password: Input[str] | None
+    brought: Mapping[str, Input[str]]
     network: Input[str]
 
 
@@ -36,12 +36,9 @@ class RedisCache(ComponentResource):
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
-        password = (
-            generated_secret("redis-password", parent=self)
-            if args.password is None
-            else Output.secret(args.password)
-        )
-        self.holes = {distribution.REDIS_PASSWORD.label: password}
+        label = distribution.REDIS_PASSWORD.label
+        password = secret(label, args.brought, parent=self)
+        self.holes = {label: password}
         runtime.run(
             "redis",
             runtime.Workload(

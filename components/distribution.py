@@ -1,15 +1,15 @@
 """What each release of the registry (distribution) understands, and the configuration tree for it.
 
 Pure: what differs between releases stands in one table, RELEASES, with the keys in `schema/`
-(`by_hand.json` aside, dumped from each release's own types by tests/oracle); what a
-user's own `config:` may not say stands in the tables of the second half.
+(`by_hand.json` aside, dumped from each release's own types by tests/oracle); what a user's own
+`config:` may not say stands in the tables of the second half.
 """
 
 import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,14 +157,14 @@ def merge(below: Section, above: Section) -> Section:
 
 
 _SCHEMAS = Path(__file__).parent / "schema"
+_BY_HAND = json.loads((_SCHEMAS / "by_hand.json").read_text())
 
 
 def _schema(version: str, *parts: str) -> Schema:
     dumped = json.loads((_SCHEMAS / f"{version}.json").read_text())
-    by_hand = json.loads((_SCHEMAS / "by_hand.json").read_text())
     keys: Any = {**dumped["keys"], "auth": {}, "storage": {}}  # there the types say: anything
     for part in parts:
-        keys = merge(keys, by_hand[part])
+        keys = merge(keys, _BY_HAND[part])
     # By key these become maps of another Go type than the one that the registry asserts: a panic.
     maintenance = {f"storage.maintenance.{key}" for key in ("uploadpurging", "readonly")}
     return Schema(keys, dumped["names"], frozenset(dumped["whole"]) | maintenance)
@@ -280,17 +280,13 @@ def drain_seconds(tree: Section) -> int:
     return math.ceil(seconds(at(tree, "http.draintimeout") or "0s"))
 
 
-def over_image(release: Release, tree: Section) -> Section:
-    """`tree` with None for each key that only the image's own configuration file sets."""
-    return _switch_off(release.image_defaults, tree)
-
-
-def _switch_off(image: Section, tree: Section) -> Section:
+def over_image(image: Section, tree: Section) -> Section:
+    """`tree` with None for each key that only `image`, the image's own file, sets."""
     switched = dict(tree)
     for key, value in image.items():
         under = tree.get(key, {})
         if isinstance(value, Mapping) and isinstance(under, Mapping):
-            switched[key] = _switch_off(value, under)
+            switched[key] = over_image(value, under)
         else:
             switched.setdefault(key, None)
     return switched
@@ -346,6 +342,13 @@ def is_secret(name: str, value: object = None) -> bool:
     return bool(in_url or _SECRET_KEY.match(name))
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to write in place of `name`, which is none of `known`."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
+
+
 class _Reader(NamedTuple):
     release: Release
     secrets: Set[str]
@@ -376,10 +379,8 @@ class _Reader(NamedTuple):
             fix = f"release {version} calls it {_RENAMED[path]}"
         elif others:
             fix = f"it belongs to release {' and '.join(others)}: remove it"
-        elif near := difflib.get_close_matches(key.lower(), keys, 1):
-            fix = f"write {near[0]}"
         else:
-            fix = f"known are {', '.join(sorted(keys))}" if keys else "remove it"
+            fix = nearest(key, keys) if keys else "remove it"
         self.refuse(path, f"is not a key of release {version}", fix)
 
     def value(self, path: str, key: str, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401

@@ -7,7 +7,7 @@ from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from components import distribution, runtime
 from components.environment import Hole, Text, quote
-from components.stash import generated_secret
+from components.stash import secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,8 @@ class Registry(ComponentResource):
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
-        holes = dict(args.holes)
-        if distribution.HTTP_SECRET.label not in holes:
-            holes[distribution.HTTP_SECRET.label] = generated_secret("http-secret", parent=self)
+        label = distribution.HTTP_SECRET.label
+        holes = {**args.holes, label: secret(label, args.holes, parent=self)}
         runtime.run(
             "registry",
             runtime.Workload(

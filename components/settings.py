@@ -1,6 +1,5 @@
 """The stack file: read, checked and made a `Stack` before the first resource is registered."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -394,7 +393,7 @@ class Stack:
     def environment(self) -> Mapping[str, Text]:
         """The registry's variables, sorted, with holes where secrets go."""
         process = {**self.release.environment, **self.settings.registry.environment}
-        tree = distribution.over_image(self.release, self.tree)
+        tree = distribution.over_image(self.release.image_defaults, self.tree)
         variables = to_environment(tree, self.release.schema) if not self.files else {}
         return {name: (text,) for name, text in sorted(process.items())} | variables
 
@@ -409,7 +408,7 @@ class Stack:
         """`environment` and `files` as a reviewer may see them."""
         return {name: redact(text) for name, text in {**self.environment, **self.files}.items()}
 
-    @property
+    @cached_property
     def holes(self) -> Mapping[str, pulumi.Output[str]]:
         """The secrets that the user brings, by the label of their holes."""
         return {name: pulumi.Output.secret(value) for name, value in self.secrets.items()}
@@ -418,10 +417,7 @@ class Stack:
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
         found = distribution.warnings(self.release, self.tree)
-        return [
-            _line(problem._replace(path=f"{PROJECT}:registry.config.{problem.path}"))
-            for problem in found
-        ]
+        return [_line(_in_config(problem)) for problem in found]
 
 
 def _new_and_v1(_: object, its: Context) -> bool:
@@ -567,7 +563,7 @@ def _divided(
         elif name in _SECRETS or name.startswith("password-"):
             problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
         else:
-            fix = _nearest(name, [*StackSettings.model_fields, *_SECRETS])
+            fix = distribution.nearest(name, [*StackSettings.model_fields, *_SECRETS])
             problems.append(Problem(key, "is not a setting", fix))
     return sections, secrets, problems
 
@@ -578,12 +574,6 @@ def _parsed(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
 
 
 # How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
@@ -616,18 +606,22 @@ def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
             if problems is None:  # what is wrong later is wrong for want of what was dropped
                 problems = [_problem(detail) for detail in details]
             for detail in details:
-                place = [part for part in detail["loc"] if part != "[key]"]
+                place = _place(detail)
                 _drop(sections, place[:-1] if detail["type"] == "missing" else place)
 
 
+def _place(detail: ErrorDetails) -> list[str | int]:
+    return [part for part in detail["loc"] if part != "[key]"]
+
+
 def _problem(detail: ErrorDetails) -> Problem:
-    place = [part for part in detail["loc"] if part != "[key]"]
+    place = _place(detail)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     kind, value = detail["type"], detail["input"]
     message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
     if kind == "extra_forbidden":
-        fix = _nearest(str(place[-1]), _known_at(place[:-1]))
+        fix = distribution.nearest(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
     # An unknown key may hold anything, a secret too.
@@ -719,7 +713,7 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
         if name not in used:
-            fix = _nearest(name, used)
+            fix = distribution.nearest(name, used)
             yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
         elif not value:
             yield Problem(key, "is empty", f"{distribution.SET_SECRET} {key}")
@@ -744,8 +738,8 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
         more = distribution.problems(release, stack.planned(release, {}), user)
         found.append(problems + [p for p in more if not _within(p.path, broken)])
     common = set.intersection(*({problem.path for problem in problems} for problems in found))
-    return user, [
-        problem._replace(path=f"{PROJECT}:registry.config.{problem.path}")
-        for problem in found[-1]
-        if problem.path in common
-    ]
+    return user, [_in_config(problem) for problem in found[-1] if problem.path in common]
+
+
+def _in_config(problem: Problem) -> Problem:
+    return problem._replace(path=f"{PROJECT}:registry.config.{problem.path}")

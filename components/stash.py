@@ -1,12 +1,18 @@
-"""Secrets that are generated once and kept, encrypted, in the stack's state."""
+"""Secrets that the user brings, or that are drawn once and kept, encrypted, in the state."""
 
 import secrets
+from collections.abc import Mapping
 
-from pulumi import Output, Resource, ResourceOptions, Stash
+from pulumi import Input, Output, Resource, ResourceOptions, Stash
 
 
-def generated_secret(name: str, parent: Resource) -> Output[str]:
-    """256 random bits as text of letters, digits, `-` and `_`: the same at each `up`."""
+def secret(name: str, brought: Mapping[str, Input[str]], parent: Resource) -> Output[str]:
+    """The secret `name` if the user brought it along, else one that is drawn.
+
+    That is 256 random bits as text of letters, digits, `-` and `_`: the same at each `up`.
+    """
+    if name in brought:
+        return Output.secret(brought[name])
     stash = Stash(
         name,
         input=Output.secret(secrets.token_urlsafe(32)),

@@ -8,20 +8,20 @@ from components.distribution import DEFAULT_RELEASE, RELEASES
 from components.environment import ANY, Kinds
 from components.settings import PROJECT, StackSettings
 
-SECRET = {
-    "description": "A secret: pulumi config set --secret",
-    "type": "object",
-    "required": ["secure"],
-    "additionalProperties": False,
-    "properties": {"secure": {"type": "string"}},
-}
-FROM_SECRET = {
-    "description": "What a secret of this stack file holds, by its name.",
-    "type": "object",
-    "required": ["from_secret"],
-    "additionalProperties": False,
-    "properties": {"from_secret": {"type": "string"}},
-}
+
+def _only(key: str, description: str) -> dict[str, Any]:
+    """A map with the one key `key`, whose value is text."""
+    return {
+        "description": description,
+        "type": "object",
+        "required": [key],
+        "additionalProperties": False,
+        "properties": {key: {"type": "string"}},
+    }
+
+
+SECRET = _only("secure", "A secret: pulumi config set --secret")
+FROM_SECRET = _only("from_secret", "What a secret of this stack file holds, by its name.")
 # Null takes one of our defaults away.
 KINDS: Mapping[str, Any] = {
     "string": {"anyOf": [{"type": ["string", "integer", "null"]}, FROM_SECRET]},

@@ -53,7 +53,7 @@ def filled(text: Text) -> str:
 
 def delivered(oracle: Oracle, release: Release, tree: Section) -> tuple[Any, Any]:
     """What the registry makes of `tree` as variables over its image's file, and as a whole file."""
-    variables = to_environment(over_image(release, tree), release.schema)
+    variables = to_environment(over_image(release.image_defaults, tree), release.schema)
     environment = {name: filled(text) for name, text in variables.items()}
     return (oracle.read(image_file(release), environment), oracle.read(filled(to_file(tree))))
 

@@ -53,7 +53,7 @@ def _tree(
 
 
 def _variables(release: Release, tree: Section | None = None) -> dict[str, str]:
-    tree = over_image(release, _tree(release) if tree is None else tree)
+    tree = over_image(release.image_defaults, _tree(release) if tree is None else tree)
     return {name: redact(text) for name, text in to_environment(tree, release.schema).items()}
 
 
