@@ -31,6 +31,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
+	@$(ENGINE) python -m operations.recover $(STACK)
 	@$(ENGINE) pulumi up --stack $(STACK) $(CONSENT)
 
 preview: ready ## show what `up` would change
@@ -40,7 +41,9 @@ render: $(VENV)/runtime ## print what the registry is given, without an engine o
 	@python -m operations.render $(STACK)
 
 down: ready ## remove the registry, but not its images
+	@$(ENGINE) python -m operations.recover $(STACK)
 	@$(ENGINE) pulumi destroy --stack $(STACK) $(CONSENT)
+	@$(ENGINE) python -m operations.kept $(STACK)
 
 test: check ## check, then run all tests on a real Docker engine
 	@python -m toolchain test
@@ -63,7 +66,7 @@ bench: $(VENV)/dev ## measure how things grow, as ratios
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
-	@python -m operations.stack_file > stacks/schema.json
+	@python -m operations.schema > stacks/schema.json
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

@@ -5,7 +5,7 @@ import os
 import pulumi
 
 from components import distribution, runtime, settings
-from components.cache import RedisCache, RedisCacheArgs
+from components.cache import RedisCacheArgs, redis_cache
 from components.registry import Registry, RegistryArgs
 from components.storage import FilesystemStorage, FilesystemStorageArgs
 
@@ -18,10 +18,8 @@ stack = settings.load(
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 network = runtime.network(stack.prefix, stack.name)
-storage = FilesystemStorage(
-    "storage", FilesystemStorageArgs(stack=stack.name, volume=f"{stack.prefix}-data")
-)
-cache = RedisCache(
+storage = FilesystemStorage("storage", FilesystemStorageArgs(stack=stack.name, volume=stack.volume))
+cache = redis_cache(
     "cache",
     RedisCacheArgs(
         stack=stack.name,
@@ -31,6 +29,7 @@ cache = RedisCache(
         brought=stack.holes,
         network=network,
     ),
+    needed=stack.runs_redis,
 )
 registry = Registry(
     "registry",
@@ -38,12 +37,15 @@ registry = Registry(
         stack=stack.name,
         name=f"{stack.prefix}-registry",
         image=stack.image,
+        address=stack.address,
         port=stack.settings.registry.port,
+        memory=stack.settings.registry.limits.memory,
+        cpus=stack.settings.registry.limits.cpus,
         drain_seconds=distribution.drain_seconds(stack.tree),
         environment=stack.environment,
         files=stack.files,
-        holes={**stack.holes, **cache.holes},
-        mounts=storage.mounts,
+        brought=stack.holes,
+        provisions=[storage.provision, cache],
         network=network,
     ),
 )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pulumi import ComponentResource, Input, Output, ResourceOptions
+from pulumi import ComponentResource, Input, ResourceOptions
 
 from components import distribution, runtime
 from components.stash import secret
@@ -30,7 +30,7 @@ class RedisCacheArgs:
 class RedisCache(ComponentResource):
     """A redis without persistence, reachable on the stack's network with a password of its own."""
 
-    holes: Mapping[str, Output[str]]
+    provision: runtime.Provision
 
     def __init__(
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
@@ -38,7 +38,7 @@ class RedisCache(ComponentResource):
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
         label = distribution.REDIS_PASSWORD.label
         password = secret(label, args.brought, parent=self)
-        self.holes = {label: password}
+        self.provision = runtime.Provision(holes={label: password})
         runtime.run(
             "redis",
             runtime.Workload(
@@ -63,6 +63,11 @@ class RedisCache(ComponentResource):
             parent=self,
         )
         self.register_outputs({})
+
+
+def redis_cache(name: str, args: RedisCacheArgs, *, needed: bool) -> runtime.Provision:
+    """A RedisCache where one is `needed`; else the redis is the user's own, or there is none."""
+    return RedisCache(name, args).provision if needed else runtime.Provision()
 
 
 def _configuration(password: str, max_memory: int) -> str:

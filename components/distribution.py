@@ -48,9 +48,10 @@ class OssFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheFacts:
-    """A redis at `address` (host:port), whose password goes into the hole REDIS_PASSWORD."""
+    """A redis at `address` (host:port); with `password`, it goes into the hole REDIS_PASSWORD."""
 
     address: str
+    password: bool
     db: int
     max_idle: int
     max_active: int
@@ -65,20 +66,31 @@ class HttpFacts:
     drain_seconds: int
 
 
+def _redis_options(cache: CacheFacts) -> Section:
+    """What both generations call the same.
+
+    The waits are bounded, as a redis that hangs must not hang the registry (2.8 would wait for
+    ever, 3.x for 3 s a try).
+    """
+    password: Section = {"password": REDIS_PASSWORD} if cache.password else {}
+    wait = "500ms"
+    waits = {"dialtimeout": wait, "readtimeout": wait, "writetimeout": wait}
+    return {**password, "db": cache.db, **waits}
+
+
 def _redigo(cache: CacheFacts) -> Section:
     pool: Section = {
         "maxidle": cache.max_idle,
         "maxactive": cache.max_active,
         "idletimeout": cache.idle_timeout,
     }
-    return {"addr": cache.address, "password": REDIS_PASSWORD, "db": cache.db, "pool": pool}
+    return {"addr": cache.address, **_redis_options(cache), "pool": pool}
 
 
 def _go_redis(cache: CacheFacts) -> Section:
     return {
         "addrs": [cache.address],
-        "password": REDIS_PASSWORD,
-        "db": cache.db,
+        **_redis_options(cache),
         "maxidleconns": cache.max_idle,
         "poolsize": cache.max_active,
         "connmaxidletime": cache.idle_timeout,
@@ -640,6 +652,12 @@ _WARNINGS = (
         lambda _, its: _logs_requests(its),
         "is written into the log at config.log.level info and debug",
         "set registry.log_level: warn",
+    ),
+    Rule(
+        "health.tcp.*.addr",
+        lambda addr, its: addr in (its.at("redis.addr"), *(its.at("redis.addrs") or ())),
+        "answers every request with 503 while redis is away, which the registry can do without",
+        "remove it",
     ),
     Rule(
         "auth.htpasswd.path",

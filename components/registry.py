@@ -12,25 +12,29 @@ from components.stash import secret
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
-    """`environment` and `files` (by path) are filled from `holes`, by label.
+    """`environment` and `files` (by path) are filled from `brought` and `provisions`, by label.
 
-    `drain_seconds` is as in the configuration.
+    `address` is where `port` is published; `memory` is in bytes; `drain_seconds` is as in the
+    configuration.
     """
 
     stack: str
     name: str
     image: str
+    address: str
     port: int
+    memory: int | None
+    cpus: float | None
     drain_seconds: int
     environment: Mapping[str, Text]
     files: Mapping[str, Text]
-    holes: Mapping[str, Input[str]]
-    mounts: Sequence[runtime.Mount]
+    brought: Mapping[str, Input[str]]
+    provisions: Sequence[runtime.Provision]
     network: Input[str]
 
 
 class Registry(ComponentResource):
-    """A running registry that answers on 127.0.0.1."""
+    """A running registry that answers on a loopback address."""
 
     endpoint: Output[str]
     login_server: Output[str]
@@ -38,7 +42,9 @@ class Registry(ComponentResource):
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
         label = distribution.HTTP_SECRET.label
-        holes = {**args.holes, label: secret(label, args.holes, parent=self)}
+        holes = {**args.brought, label: secret(label, args.brought, parent=self)}
+        for provision in args.provisions:
+            holes.update(provision.holes)
         runtime.run(
             "registry",
             runtime.Workload(
@@ -51,18 +57,23 @@ class Registry(ComponentResource):
                     runtime.File(path=path, content=fill(text, holes))
                     for path, text in args.files.items()
                 ],
-                mounts=args.mounts,
+                mounts=[mount for provision in args.provisions for mount in provision.mounts],
                 ports=[
-                    runtime.Port(address="127.0.0.1", host=args.port, container=distribution.PORT)
+                    runtime.Port(address=args.address, host=args.port, container=distribution.PORT)
                 ],
+                memory=args.memory,
+                cpus=args.cpus,
                 # `/` answers without a login, whatever the registry's own access rules are.
                 health=["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{distribution.PORT}/"],
                 stop_seconds=args.drain_seconds + 5,
             ),
             parent=self,
         )
-        self.endpoint = Output.from_input(f"http://127.0.0.1:{args.port}")
-        self.login_server = Output.from_input(f"localhost:{args.port}")
+        host = f"[{args.address}]" if ":" in args.address else args.address
+        self.endpoint = Output.from_input(f"http://{host}:{args.port}")
+        # Docker takes no IPv6 address in a reference.
+        named = {"127.0.0.1": "localhost", "::1": "localhost"}
+        self.login_server = Output.from_input(f"{named.get(args.address, host)}:{args.port}")
         self.register_outputs({"endpoint": self.endpoint, "login_server": self.login_server})
 
 

@@ -1,12 +1,25 @@
 """One `Workload` as a Docker container, with what it hangs on: image, network, volume."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi_docker as docker
-from pulumi import Input, Output, Resource, ResourceOptions
+from pulumi import (
+    ErrorHook,
+    ErrorHookArgs,
+    Input,
+    Output,
+    Resource,
+    ResourceHookBinding,
+    ResourceOptions,
+    log,
+)
 
-LABEL = "oss-registry.stack"
+from components.settings import STACK_LABEL
+
+HEALTHY_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +44,19 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Provision:
+    """What storage and cache give to the registry: values for its holes, by label, and mounts."""
+
+    holes: Mapping[str, Input[str]] = field(default_factory=dict)
+    mounts: Sequence[Mount] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """What runs. `image` is a reference, `health` a command without a shell.
 
-    `stop_seconds` is the time it gets to end by itself.
+    `stop_seconds` is the time it gets to end by itself; `memory`, in bytes, and `cpus` are what it
+    may use.
     """
 
     stack: str
@@ -50,6 +72,8 @@ class Workload:
     files: Sequence[File] = ()
     mounts: Sequence[Mount] = ()
     ports: Sequence[Port] = ()
+    memory: int | None = None
+    cpus: float | None = None
 
 
 def network(name: str, stack: str) -> Output[str]:
@@ -58,7 +82,8 @@ def network(name: str, stack: str) -> Output[str]:
         "network",
         name=name,
         driver="bridge",
-        labels=[docker.NetworkLabelArgs(label=LABEL, value=stack)],
+        labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack)],
+        opts=ResourceOptions(hooks=_explained("network")),
     )
     return made.name
 
@@ -68,9 +93,9 @@ def data_volume(name: str, stack: str, parent: Resource) -> Output[str]:
     made = docker.Volume(
         "data",
         name=name,
-        labels=[docker.VolumeLabelArgs(label=LABEL, value=stack)],
+        labels=[docker.VolumeLabelArgs(label=STACK_LABEL, value=stack)],
         # It holds the images: nothing but a user's own `docker volume rm` may remove it.
-        opts=ResourceOptions(parent=parent, retain_on_delete=True),
+        opts=ResourceOptions(parent=parent, retain_on_delete=True, hooks=_explained("data")),
     )
     return made.name
 
@@ -81,8 +106,9 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
         f"{name}-image",
         name=workload.image,
         keep_locally=True,  # other containers on this engine may use it
-        opts=ResourceOptions(parent=parent),
+        opts=ResourceOptions(parent=parent, hooks=_explained(f"{name}-image")),
     )
+    memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
     docker.Container(
         name,
         name=workload.name,
@@ -119,15 +145,79 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
             start_period="30s",
         ),
         wait=True,
-        wait_timeout=120,
+        wait_timeout=HEALTHY_SECONDS,
         restart="unless-stopped",
         # Explicit, so that an engine with other defaults does not read back as a change.
         log_driver="json-file",
         log_opts={"max-size": "10m", "max-file": "3"},
+        memory=memory,
+        memory_swap=memory,  # the same: no swap; unset, the engine's choice reads back as a change
+        cpus=None if workload.cpus is None else f"{workload.cpus:g}",
+        # The first is what an engine that stops gives it, the second what Pulumi does.
+        stop_timeout=workload.stop_seconds,
         destroy_grace_seconds=workload.stop_seconds,
-        labels=[docker.ContainerLabelArgs(label=LABEL, value=workload.stack)],
+        labels=[docker.ContainerLabelArgs(label=STACK_LABEL, value=workload.stack)],
         opts=ResourceOptions(
             parent=parent,
             delete_before_replace=True,  # the name and the port must be free first
+            # The plugin takes a change to these for one in place, and then makes none, or not
+            # each: it never lifts a limit.
+            replace_on_changes=["healthcheck", "memory", "memorySwap"],
+            hooks=_explained(name),
         ),
     )
+
+
+# What the plugin says when the engine can't, and what that means to who wrote the stack file.
+_EXPLANATIONS = (
+    (
+        "port is already allocated|address already in use",
+        "{address}:{port} is taken: stop what listens there, or set registry.port to another",
+    ),
+    (
+        "cannot assign requested address",
+        "{address} is not an address of the engine's machine: set registry.bind to one that is",
+    ),
+    (
+        "unable to (find|pull)",
+        "the image {name} is not in the engine, and its registry does not give it: see that it is "
+        "written right and can be reached, or load it (docker load)",
+    ),
+    (
+        "pinging Docker|connect to the Docker|during connect|create Docker client",
+        "the Docker engine does not answer: start it, or say where it is (docker:host in the stack "
+        "file, or DOCKER_HOST)",
+    ),
+    (
+        "already in use by container|network with name .* already exists",
+        "{name} is in the engine already, from another checkout or a state that was lost: "
+        "`make down` there, or remove it (docker rm, docker network rm)",
+    ),
+    (
+        "Range of CPUs",
+        "the engine's machine has less CPUs: set registry.limits.cpus to what it has",
+    ),
+    (
+        "healthy state",
+        f"{{name}} was not healthy within {HEALTHY_SECONDS} s: `docker logs {{name}}` says why",
+    ),
+)
+
+
+def _explained(name: str) -> ResourceHookBinding:
+    """Has what fails of the resource `name` explained in one sentence beside the plugin's own."""
+
+    def explain(failed: ErrorHookArgs) -> bool:
+        if sentence := explanation(failed.errors[0], failed.new_inputs or {}):
+            log.error(sentence)
+        return False  # no second try
+
+    return ResourceHookBinding(on_error=[ErrorHook(f"explain-{name}", explain)])
+
+
+def explanation(error: str, inputs: Mapping[str, Any]) -> str | None:
+    """What `error` means for the resource with `inputs`, if that is known."""
+    port, *_ = inputs.get("ports") or [{}]
+    facts = {"name": inputs.get("name"), "address": port.get("ip"), "port": port.get("external")}
+    found = (text for pattern, text in _EXPLANATIONS if re.search(pattern, error))
+    return next((text.format_map(facts) for text in found), None)

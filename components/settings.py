@@ -1,5 +1,6 @@
 """The stack file: read, checked and made a `Stack` before the first resource is registered."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -37,9 +38,11 @@ from components.distribution import (
 from components.environment import Section, Text, redact, to_environment, to_file
 
 PROJECT = "oss-registry"
+STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
 DRAIN_SECONDS = 30
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
+CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
 # What the alicloud provider heeds when the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
 
@@ -92,6 +95,14 @@ def _duration(value: object) -> object:
     return value
 
 
+def _address(text: str) -> str:
+    """An address as the engine reads it back."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be one IP address; write such as 127.0.0.1") from None
+
+
 def _at_least(size: str) -> AfterValidator:
     least = TypeAdapter(ByteSize).validate_python(size)
 
@@ -107,7 +118,7 @@ Count = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Duration = Annotated[str, BeforeValidator(_duration)]
 Word = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, _Matches(r"[0-9a-fA-F.:]+", "must be one IP address")]
+Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
@@ -172,7 +183,7 @@ class _Settings(BaseModel):
 class Limits(_Settings):
     memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
     """Such as 512MiB."""
-    cpus: Annotated[float, Field(gt=0)] | None = None
+    cpus: Annotated[float, Field(ge=0.01)] | None = None
     """Such as 1.5."""
 
 
@@ -207,7 +218,7 @@ class RegistrySettings(_Settings):
     """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
     ca_certificates: Certificates | None = None
     """PEM certificates that the registry trusts beside the usual ones."""
-    limits: Limits | None = None
+    limits: Limits = Limits()
     """The memory and CPUs that it may use."""
     config: Mapping[str, Any] = {}
     """Any of the registry's own configuration, laid over what this program says: sections deep,
@@ -350,6 +361,11 @@ class Stack:
         return f"{PROJECT}-{self.name}"
 
     @property
+    def volume(self) -> str:
+        """The volume that holds the images, where none other does."""
+        return f"{self.prefix}-data"
+
+    @property
     def release(self) -> Release:
         release = distribution.RELEASES[self.settings.registry.release]
         return release._replace(middleware=None) if self.settings.registry.image else release
@@ -359,8 +375,19 @@ class Stack:
         return self.settings.registry.image or self.release.image
 
     @property
+    def address(self) -> str:
+        """The address that the port is published on."""
+        return self.settings.registry.bind or "127.0.0.1"
+
+    @property
     def redis_host(self) -> str:
         return f"{self.prefix}-redis"
+
+    @property
+    def runs_redis(self) -> bool:
+        """Whether the stack has a redis of its own."""
+        cache = self.settings.cache
+        return cache.enabled and cache.address is None
 
     def planned(self, release: Release, user: Section) -> Section:
         """The configuration of `release`, with holes where secrets go and `user` laid over it."""
@@ -374,7 +401,10 @@ class Stack:
             key=storage.access_keys[-1],
         )
         redis = CacheFacts(
-            address=cache.address or f"{self.redis_host}:6379", db=cache.db, **dict(cache.pool)
+            address=cache.address or f"{self.redis_host}:6379",
+            password=self.runs_redis or distribution.REDIS_PASSWORD.label in self.secrets,
+            db=cache.db,
+            **dict(cache.pool),
         )
         return distribution.plan(
             release,
@@ -394,14 +424,19 @@ class Stack:
         """The registry's variables, sorted, with holes where secrets go."""
         process = {**self.release.environment, **self.settings.registry.environment}
         tree = distribution.over_image(self.release.image_defaults, self.tree)
-        variables = to_environment(tree, self.release.schema) if not self.files else {}
+        by_variable = self.settings.registry.delivery == "env"
+        variables = to_environment(tree, self.release.schema) if by_variable else {}
         return {name: (text,) for name, text in sorted(process.items())} | variables
 
     @cached_property
     def files(self) -> Mapping[str, Text]:
-        """The registry's configuration file by its path, where it is delivered so."""
-        whole = self.settings.registry.delivery == "file"
-        return {self.release.config_path: to_file(self.tree)} if whole else {}
+        """The registry's files by their paths, with holes where secrets go."""
+        registry = self.settings.registry
+        whole = {self.release.config_path: to_file(self.tree)}
+        trusted = {CERTIFICATES: (registry.ca_certificates or "",)}
+        return (whole if registry.delivery == "file" else {}) | (
+            trusted if registry.ca_certificates else {}
+        )
 
     @property
     def redacted(self) -> Mapping[str, str]:
@@ -418,6 +453,10 @@ class Stack:
         """What works, but not as the user may think."""
         found = distribution.warnings(self.release, self.tree)
         return [_line(_in_config(problem)) for problem in found]
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(re.match(r"localhost:|127\.", address))
 
 
 def _new_and_v1(_: object, its: Context) -> bool:
@@ -446,6 +485,40 @@ _RULES = (
         "remove it, or set protect: false",
     ),
     Rule(
+        "registry.bind",
+        lambda bind, its: (
+            bind is not None
+            and its.at("registry.exposure") == "loopback"
+            and not ipaddress.ip_address(bind).is_loopback
+        ),
+        "must be a loopback address with exposure: loopback",
+        "remove it, or write such as 127.0.0.2",
+    ),
+    Rule(
+        "cache.address",
+        lambda address, _: address is not None and _is_loopback(address),
+        "must be an address that the registry reaches: this one is its own container",
+        "write the machine's name or address",
+    ),
+    Rule(
+        "cache.address",
+        lambda address, its: address is not None and not its.at("cache.enabled"),
+        "can't be set with enabled: false",
+        "remove one of them",
+    ),
+    Rule(
+        "registry.config.redis.tls",
+        lambda _, its: its.at("cache.address") is None,
+        "needs a redis of your own: the stack's is reached on its own network, without TLS",
+        "set cache.address, or remove it",
+    ),
+    Rule(
+        "registry.config.redis.username",
+        lambda name, its: its.at("cache.address") is None and name != "default",
+        "needs a redis of your own: the stack's has no users",
+        "set cache.address, or remove it",
+    ),
+    Rule(
         "tls",
         lambda tls, _: tls is not None and len([*filter(None, tls.values())]) != 1,
         "needs exactly one of certificate, self_signed and letsencrypt",
@@ -468,14 +541,9 @@ _RULES = (
 _LATER: Mapping[str, object] = {
     "registry.runtime": "container",
     "registry.exposure": "loopback",
-    "registry.bind": None,
     "registry.replicas": 1,
     "registry.external_url": None,
-    "registry.ca_certificates": None,
-    "registry.limits": None,
     "storage.kind": "filesystem",
-    "cache.enabled": True,
-    "cache.address": None,
     "auth": None,
     "tls": None,
     "maintenance": None,
@@ -671,6 +739,10 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
     if registry.image and "release" not in registry.model_fields_set:
         rule = "must be given with registry.image: it says which rules the image follows"
         yield Problem(f"{PROJECT}:registry.release", rule, "add the release that it was built from")
+    if stack.settings.cache.address:
+        for key in sorted(stack.settings.cache.model_fields_set & {"image", "max_memory"}):
+            rule = "belongs to a redis of the stack"
+            yield Problem(f"{PROJECT}:cache.{key}", rule, "remove it, or address")
     if storage.kind == "filesystem":
         for key in sorted(storage.model_fields_set - {"kind"}):
             yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")

@@ -1,6 +1,5 @@
 """Where the registry keeps its images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pulumi import ComponentResource, ResourceOptions
@@ -17,12 +16,13 @@ class FilesystemStorageArgs:
 class FilesystemStorage(ComponentResource):
     """A Docker volume that stays when the stack is destroyed."""
 
-    mounts: Sequence[runtime.Mount]
+    provision: runtime.Provision
 
     def __init__(
         self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
         volume = runtime.data_volume(args.volume, args.stack, parent=self)
-        self.mounts = [runtime.Mount(volume=volume, path=distribution.DATA_PATH)]
+        data = runtime.Mount(volume=volume, path=distribution.DATA_PATH)
+        self.provision = runtime.Provision(mounts=[data])
         self.register_outputs({"volume": volume})

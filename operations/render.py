@@ -3,86 +3,19 @@
 Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it all.
 """
 
-import json
 import os
-import re
 import sys
-from collections.abc import Hashable, Sequence
-from pathlib import Path
-from typing import Any
-
-import yaml
+from collections.abc import Sequence
 
 from components.environment import redact
-from components.settings import PROJECT, SettingsError, load
-
-STACKS = Path(__file__).parent.parent / "stacks"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as Pulumi reads it: the core schema of YAML 1.2, and no key twice."""
-
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # as the base class has it
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: list[object] = []
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
-                )
-            seen.append(key.value)
-        return super().construct_mapping(node, deep)
-
-    def whole_or_float(self, node: yaml.ScalarNode) -> int | float:
-        """Pulumi hands values over as JSON, where 3.0 is 3."""
-        number = float(str(self.construct_scalar(node)))
-        return int(number) if number.is_integer() else number
-
-
-for kind, pattern in (
-    ("null", r"~|null|Null|NULL|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)|0o?[0-7]+|0x[0-9a-fA-F]+"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), None)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.whole_or_float)
-
-
-def configuration(file: Path) -> tuple[dict[str, str], set[str]]:
-    """A stack file's configuration as Pulumi hands it over, but for secrets, which stay encrypted.
-
-    The second part is the keys of the secrets. Raises SettingsError where it is no such file.
-    """
-    try:
-        content = yaml.load(file.read_text(), _Loader)
-    except FileNotFoundError:
-        raise SettingsError(f"there is no stacks/{file.name}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"stacks/{file.name}, line {line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"stacks/{file.name} is not YAML: {error}") from None
-    config = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        raise SettingsError(f"stacks/{file.name} needs a section config:")
-    # A key without a namespace is the project's own.
-    named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
-    return texts, {key for key, value in named.items() if _holds_a_secret(value)}
-
-
-def _holds_a_secret(value: object) -> bool:
-    if isinstance(value, dict):
-        return "secure" in value or any(map(_holds_a_secret, value.values()))
-    return isinstance(value, list) and any(map(_holds_a_secret, value))
+from components.settings import SettingsError, load
+from operations.stack_file import configuration
 
 
 def main(arguments: Sequence[str]) -> int:
     (name,) = arguments
     try:
-        stack = load(name, *configuration(STACKS / f"Pulumi.{name}.yaml"), os.environ)
+        stack = load(name, *configuration(name), os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

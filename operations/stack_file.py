@@ -1,81 +1,74 @@
-"""The JSON schema of a stack file, for editors: `python -m operations.stack_file` prints it."""
+"""A stack file's configuration as Pulumi hands it over, read without Pulumi."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
-from components.distribution import DEFAULT_RELEASE, RELEASES
-from components.environment import ANY, Kinds
-from components.settings import PROJECT, StackSettings
+import yaml
+
+from components.settings import PROJECT, SettingsError
+
+STACKS = Path(__file__).parent.parent / "stacks"
 
 
-def _only(key: str, description: str) -> dict[str, Any]:
-    """A map with the one key `key`, whose value is text."""
-    return {
-        "description": description,
-        "type": "object",
-        "required": [key],
-        "additionalProperties": False,
-        "properties": {key: {"type": "string"}},
-    }
+class _Loader(yaml.SafeLoader):
+    """YAML as Pulumi reads it: the core schema of YAML 1.2, and no key twice."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # as the base class has it
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: list[object] = []
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
+
+    def whole_or_float(self, node: yaml.ScalarNode) -> int | float:
+        """Pulumi hands values over as JSON, where 3.0 is 3."""
+        number = float(str(self.construct_scalar(node)))
+        return int(number) if number.is_integer() else number
 
 
-SECRET = _only("secure", "A secret: pulumi config set --secret")
-FROM_SECRET = _only("from_secret", "What a secret of this stack file holds, by its name.")
-# Null takes one of our defaults away.
-KINDS: Mapping[str, Any] = {
-    "string": {"anyOf": [{"type": ["string", "integer", "null"]}, FROM_SECRET]},
-    "bool": {"type": ["boolean", "null"]},
-    "int": {"type": ["integer", "null"]},
-    "duration": {"description": "Such as 10s, 1m30s or 168h.", "type": ["string", "null"]},
-    "any": True,
-}
+for kind, pattern in (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0o?[0-7]+|0x[0-9a-fA-F]+"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), None)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.whole_or_float)
 
 
-def schema() -> dict[str, Any]:
-    """What an editor completes and marks; `config:` by the release that stands beside it."""
-    settings = StackSettings.model_json_schema()
-    definitions, sections = settings["$defs"], settings["properties"]
-    definitions |= KINDS
-    for section in sections.values():
-        section.pop("default", None)
-    branches = definitions["RegistrySettings"]["allOf"] = []
-    for version, release in RELEASES.items():
-        definitions[f"Config {version}"] = _of(release.schema.keys)
-        here = {"properties": {"release": {"const": version}}}
-        if version != DEFAULT_RELEASE:  # which is the one where none is given
-            here["required"] = ["release"]  # type: ignore[assignment]
-        then = {"properties": {"config": {"$ref": f"#/$defs/Config {version}"}}}
-        branches.append({"if": here, "then": then})
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A stack file of oss-registry",
-        "type": "object",
-        "properties": {
-            "config": {
-                "type": "object",
-                "properties": {f"{PROJECT}:{name}": sections[name] for name in sections},
-                "patternProperties": {f"^{PROJECT}:(?!(?:{'|'.join(sections)})$)": SECRET},
-            }
-        },
-        "$defs": definitions,
-    }
+def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
+    """The configuration of `stack`'s file as Pulumi hands it over, and the keys of its secrets.
+
+    What is secret stays encrypted. Raises SettingsError where it is no such file.
+    """
+    file = STACKS / f"Pulumi.{stack}.yaml"
+    try:
+        content = yaml.load(file.read_text(), _Loader)
+    except FileNotFoundError:
+        raise SettingsError(f"there is no stacks/{file.name}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"stacks/{file.name}, line {line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"stacks/{file.name} is not YAML: {error}") from None
+    config = content.get("config") if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        raise SettingsError(f"stacks/{file.name} needs a section config:")
+    # A key without a namespace is the project's own.
+    named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
+    return texts, {key for key, value in named.items() if _holds_a_secret(value)}
 
 
-def _of(kinds: Kinds) -> dict[str, Any]:
-    if isinstance(kinds, Mapping):
-        free = _of(kinds[ANY]) if ANY in kinds else False
-        keys = {key: _of(below) for key, below in kinds.items() if key != ANY}
-        return {"type": ["object", "null"], "additionalProperties": free, "properties": keys}
-    if not isinstance(kinds, str):
-        return {"type": ["array", "null"], "items": _of(kinds[0])}
-    kind, _, span = kinds.partition(" ")
-    if kind not in KINDS:
-        return {"enum": [*kind.split("|"), None]}
-    least, _, most = span.partition("..")
-    bounds = {"minimum": int(least), "maximum": int(most)} if span else {}
-    return {"$ref": f"#/$defs/{kind}", **bounds}
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(), indent=1))
+def _holds_a_secret(value: object) -> bool:
+    if isinstance(value, dict):
+        return "secure" in value or any(map(_holds_a_secret, value.values()))
+    return isinstance(value, list) and any(map(_holds_a_secret, value))

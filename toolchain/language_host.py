@@ -11,6 +11,7 @@ import os
 import runpy
 import signal
 import sys
+import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -49,6 +50,7 @@ class LanguageHost(LanguageServer):
 
 
 def serve() -> None:
+    engine = os.getppid()
     options = (
         ("grpc.so_reuseport", 0),  # two hosts started at once must not come to share a port
         ("grpc.max_receive_message_length", -1),
@@ -64,7 +66,9 @@ def serve() -> None:
 
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGTERM, leave)
-    server.wait_for_termination()
+    # An engine that was killed can't say so; without it there is nothing to host.
+    while os.getppid() == engine:
+        time.sleep(1)
 
 
 if __name__ == "__main__":

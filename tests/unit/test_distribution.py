@@ -35,7 +35,9 @@ BUCKET = OssFacts(
     prefix="team/registry",
     key="2026-11",
 )
-REDIS = CacheFacts(address="redis:6379", db=2, max_idle=16, max_active=64, idle_timeout="300s")
+REDIS = CacheFacts(
+    address="redis:6379", password=True, db=2, max_idle=16, max_active=64, idle_timeout="300s"
+)
 OLD, MIDDLE, NEW = RELEASES.values()
 each_release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
@@ -77,6 +79,9 @@ def test_redis_goes_by_the_keys_of_the_release() -> None:
         "POOL_MAXIDLE": "16",
         "POOL_MAXACTIVE": "64",
         "POOL_IDLETIMEOUT": "300s",
+        "DIALTIMEOUT": "500ms",
+        "READTIMEOUT": "500ms",
+        "WRITETIMEOUT": "500ms",
     }
     assert redis(NEW) == {
         "ADDRS": '["redis:6379"]',
@@ -85,6 +90,9 @@ def test_redis_goes_by_the_keys_of_the_release() -> None:
         "MAXIDLECONNS": "16",
         "POOLSIZE": "64",
         "CONNMAXIDLETIME": "300s",
+        "DIALTIMEOUT": "500ms",
+        "READTIMEOUT": "500ms",
+        "WRITETIMEOUT": "500ms",
     }
     assert redis(MIDDLE) == {f"OPTIONS_{name}": text for name, text in redis(NEW).items()}
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from components.runtime import explanation
 from components.settings import SettingsError
 from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file
 
@@ -13,6 +14,8 @@ IMAGE = "docker:index/remoteImage:RemoteImage"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 STASH = "pulumi:index:Stash"
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+SECRETS = ("one", "http-secret", "redis-password")
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,84 @@ def test_a_longer_drain_gives_the_engine_more_patience() -> None:
 def test_an_image_of_the_users_own_is_what_runs() -> None:
     engine = run({"oss-registry:registry": {"release": "3.1.2", "image": "mirror.example/reg:3"}})
     assert engine.inputs(IMAGE, "registry-image")["name"] == "mirror.example/reg:3"
+
+
+def test_limits_and_the_address_reach_the_container() -> None:
+    limits = {"memory": "96MiB", "cpus": 0.5}
+    engine = run({"oss-registry:registry": {"limits": limits, "bind": "127.0.0.2", "port": 80}})
+    container = engine.inputs(CONTAINER, "registry")
+    # Without the second, the engine chooses, and what it chose looks like a change.
+    assert (container["memory"], container["memorySwap"], container["cpus"]) == (96, 96, "0.5")
+    assert container["ports"][0]["ip"] == "127.0.0.2"
+    assert engine.exports["endpoint"] == "http://127.0.0.2:80"
+    assert engine.exports["login_server"] == "127.0.0.2:80"
+
+
+def test_an_ipv6_address_stands_in_brackets_where_docker_takes_it() -> None:
+    engine = run({"oss-registry:registry": {"bind": "::1"}})
+    assert engine.exports["endpoint"] == "http://[::1]:5000"
+    assert engine.exports["login_server"] == "localhost:5000"
+
+
+@pytest.mark.parametrize(
+    "cache", [{"enabled": False}, {"address": "redis.example.com:6379"}], ids=["off", "other"]
+)
+def test_no_redis_runs_where_there_is_none_or_another(cache: dict[str, object]) -> None:
+    engine = run({"oss-registry:cache": cache})
+    names = {request.name for request in engine.requests.values()}
+    assert not names & {"cache", "redis", "redis-image", "redis-password"}
+    assert "registry" in names
+
+
+def test_what_the_plugin_would_change_in_place_and_does_not_is_replaced(local: Engine) -> None:
+    options = local.request(CONTAINER, "registry")
+    assert list(options.replaceOnChanges) == ["healthcheck", "memory", "memorySwap"]
+
+
+def test_no_variable_of_redis_says_what_its_image_would_not_heed(local: Engine) -> None:
+    assert local.inputs(CONTAINER, "redis").get("envs", []) == []
+
+
+def test_the_order_of_the_stack_file_changes_no_input() -> None:
+    def inputs(config: dict[str, object], environment: dict[str, str]) -> dict[str, object]:
+        registry = {"config": config, "environment": environment, "ca_certificates": PEM}
+        engine = run(
+            {"oss-registry:registry": registry},
+            secrets={f"oss-registry:{secret}": secret for secret in SECRETS},
+        )
+        return {r.name: engine.inputs(r.type, r.name) for r in engine.requests.values()}
+
+    fields = {"a": {"from_secret": "one"}, "b": "2"}
+    one = inputs({"log": {"fields": fields}, "http": {"host": "https://h"}}, {"A": "1", "B": "2"})
+    turned = dict(reversed(fields.items()))
+    two = inputs({"http": {"host": "https://h"}, "log": {"fields": turned}}, {"B": "2", "A": "1"})
+    assert json.dumps(one) == json.dumps(two)
+
+
+TAKEN = "127.0.0.1:5000 is taken: stop what listens there, or set registry.port to another"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("Bind for 127.0.0.1:5000 failed: port is already allocated", TAKEN),
+        ("listen tcp4 127.0.0.1:5000: bind: address already in use", TAKEN),
+        (
+            "listen tcp4 127.0.0.1:5000: bind: cannot assign requested address",
+            "127.0.0.1 is not an address of the engine's machine: set registry.bind to one that is",
+        ),
+        ("unable to pull image x: no such host", "the image x is not in the engine, and its"),
+        ("Cannot connect to the Docker daemon at unix:///x.", "the Docker engine does not answer:"),
+        ('The container name "/x" is already in use by container', "x is in the engine already"),
+        ("network with name x already exists", "x is in the engine already"),
+        ("container failed to be in healthy state", "x was not healthy within 60 s: `docker log"),
+        ("Range of CPUs is from 0.01 to 2.00", "the engine's machine has less CPUs"),
+        ("something new", None),
+    ],
+)
+def test_what_only_the_engine_can_know_is_one_sentence(error: str, sentence: str | None) -> None:
+    said = explanation(error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000}]})
+    assert said is None if sentence is None else str(said).startswith(sentence)
 
 
 def test_redis_keeps_nothing_on_disk_and_drops_what_is_used_least(local: Engine) -> None:

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 from components.settings import SettingsError
-from operations import render
+from operations import render, stack_file
+from operations.stack_file import configuration
 
 
 @pytest.fixture
 def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(render, "STACKS", tmp_path)
+    monkeypatch.setattr(stack_file, "STACKS", tmp_path)
     return tmp_path
 
 
-def _file(stacks: Path, text: str) -> Path:
-    file = stacks / "Pulumi.mine.yaml"
-    file.write_text(text)
-    return file
+def _file(stacks: Path, text: str) -> str:
+    (stacks / "Pulumi.mine.yaml").write_text(text)
+    return "mine"
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,20 @@ def _file(stacks: Path, text: str) -> Path:
 def test_values_are_those_that_pulumi_would_hand_over(
     stacks: Path, written: str, value: object
 ) -> None:
-    file = _file(stacks, f"config:\n  oss-registry:registry:\n    key: {written}\n")
-    texts, _ = render.configuration(file)
+    name = _file(stacks, f"config:\n  oss-registry:registry:\n    key: {written}\n")
+    texts, _ = configuration(name)
     read = json.loads(texts["oss-registry:registry"])["key"]
     assert (read, type(read)) == (value, type(value))
 
 
 def test_a_key_without_a_namespace_is_the_projects_own(stacks: Path) -> None:
-    texts, _ = render.configuration(_file(stacks, "config: {registry: {port: 1}, 'a:b': c}"))
+    texts, _ = configuration(_file(stacks, "config: {registry: {port: 1}, 'a:b': c}"))
     assert texts == {"oss-registry:registry": '{"port": 1}', "a:b": "c"}
 
 
 def test_secrets_are_known_by_their_keys_wherever_they_are(stacks: Path) -> None:
     text = "config: {a: {secure: x}, b: {c: [{secure: x}]}, d: {e: 1}, f: [1]}"
-    _, secrets = render.configuration(_file(stacks, text))
+    _, secrets = configuration(_file(stacks, text))
     assert secrets == {"oss-registry:a", "oss-registry:b"}
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_stack_file_is_one_clear_message(
 
 def test_a_stack_without_a_file_is_one_clear_message(stacks: Path) -> None:
     with pytest.raises(SettingsError, match=r"^there is no stacks/Pulumi\.other\.yaml$"):
-        render.configuration(stacks / "Pulumi.other.yaml")
+        configuration("other")
 
 
 def test_problems_go_to_stderr_and_fail(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:

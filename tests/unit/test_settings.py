@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from components.distribution import RELEASES
 from components.environment import Hole, redact
 from components.settings import SettingsError, Stack, StackSettings, load
-from operations import render, stack_file
+from operations import schema, stack_file
+from operations.stack_file import STACKS
 
 
 def _properties(model: Any) -> list[str]:  # noqa: ANN401
@@ -30,7 +31,7 @@ SECRETS = ("http-secret", "redis-password", "hook", "password-alice")
 KEYS = st.sampled_from(
     sorted(
         {*StackSettings.model_fields}
-        | {name for model in stack_file.schema()["$defs"].values() for name in _properties(model)}
+        | {name for model in schema.schema()["$defs"].values() for name in _properties(model)}
     )
 ) | st.text(max_size=5)
 
@@ -66,28 +67,31 @@ def test_an_empty_stack_file_is_a_registry_on_a_volume_with_redis() -> None:
     assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
-def test_twelve_faults_are_twelve_lines_that_say_what_to_do() -> None:
+def test_twelve_faults_are_twelve_lines_that_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stack_file, "STACKS", FAULTS)
     with pytest.raises(SettingsError) as failure:
-        load("dev", *render.configuration(FAULTS / "Pulumi.dev.yaml"))
+        load("dev", *stack_file.configuration("dev"))
     assert f"{failure.value}\n" == (FAULTS / "expected.txt").read_text()
     assert len(str(failure.value).splitlines()) == 1 + 12
     assert "hunter" not in str(failure.value)
 
 
 def test_the_schema_for_editors_is_current() -> None:
-    file = render.STACKS / "schema.json"
-    assert json.loads(file.read_text()) == stack_file.schema(), "run `make schema`"
+    file = STACKS / "schema.json"
+    assert json.loads(file.read_text()) == schema.schema(), "run `make schema`"
 
 
-@pytest.mark.parametrize("file", sorted(render.STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
+@pytest.mark.parametrize("file", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
 def test_an_editor_finds_nothing_wrong_with_our_stack_files(file: Path) -> None:
-    jsonschema.validate(yaml.safe_load(file.read_text()), stack_file.schema())
+    jsonschema.validate(yaml.safe_load(file.read_text()), schema.schema())
 
 
 def test_an_editor_marks_what_is_wrong_with_a_stack_file() -> None:
     content = yaml.safe_load((FAULTS / "Pulumi.dev.yaml").read_text())
     del content["config"]["oss-registry:registry"]["release"]  # it decides what config: may say
-    errors = jsonschema.Draft202012Validator(stack_file.schema()).iter_errors(content)
+    errors = jsonschema.Draft202012Validator(schema.schema()).iter_errors(content)
     marked = {
         ".".join(map(str, error.path)).removeprefix("config.oss-registry:") for error in errors
     }
@@ -128,6 +132,64 @@ def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
 @pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
 def test_a_port_that_is_none_is_refused(port: object) -> None:
     _refused("oss-registry:registry.port", "must be", registry={"port": port})
+
+
+@pytest.mark.parametrize(
+    ("bind", "word"),
+    [
+        ("0.0.0.0", "loopback"),
+        ("::", "loopback"),
+        ("192.0.2.7", "loopback"),
+        ("localhost", "one IP address"),
+        ("127.0.0.1,::1", "one IP address"),
+        ("127.0.0.1:80", "one IP address"),
+        ("127.000.0.1", "one IP address"),
+        (["127.0.0.1", "::1"], "single value"),
+    ],
+)
+def test_a_port_is_published_on_one_loopback_address(bind: object, word: str) -> None:
+    _refused("oss-registry:registry.bind", word, registry={"bind": bind})
+
+
+def test_an_address_is_said_as_the_engine_says_it() -> None:
+    assert _load(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
+    assert _load(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
+    assert _load().address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("limits", "key"),
+    [
+        ({"memory": "1MiB"}, "memory"),
+        ({"memory": 0}, "memory"),
+        ({"memory": "much"}, "memory"),
+        ({"cpus": 0}, "cpus"),
+        ({"cpus": -1}, "cpus"),
+        ({"cpus": "1"}, "cpus"),
+    ],
+)
+def test_a_limit_that_the_registry_can_not_live_with_is_refused(
+    limits: dict[str, Any], key: str
+) -> None:
+    _refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("delivery", ["env", "file"])
+def test_certificates_lie_beside_the_images_own_and_are_shown(delivery: str) -> None:
+    stack = _load(registry={"delivery": delivery, "ca_certificates": PEM})
+    assert stack.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
+    assert stack.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
+    assert ("REGISTRY_HTTP_ADDR" in stack.environment) is (delivery == "env")
+
+
+def test_a_private_key_among_certificates_is_refused_and_not_repeated() -> None:
+    both = PEM + "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"
+    (line,) = _problems(registry={"ca_certificates": both})
+    assert "oss-registry:registry.ca_certificates: must be PEM certificates" in line
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize("text", ["true", "[]", "5000", "hello", '"{"', "null", ""])
@@ -466,6 +528,65 @@ def test_the_pool_and_the_database_reach_the_registry() -> None:
     assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
 
 
+def test_a_redis_of_the_users_own_has_a_password_only_if_one_is_brought() -> None:
+    own = {"address": "redis.example.com:6379", "db": 3}
+    stack = _load(cache=own)
+    assert not stack.runs_redis
+    assert stack.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
+    assert stack.redacted["REGISTRY_REDIS_DB"] == "3"
+    assert "REGISTRY_REDIS_PASSWORD" not in stack.redacted
+    stack = _load(cache=own, secrets={"redis-password": "x"})
+    assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
+
+
+def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
+    stack = _load(cache={"enabled": False, "max_memory": "64MiB"})
+    assert not stack.runs_redis
+    assert stack.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
+    assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
+
+
+@pytest.mark.parametrize("address", ["localhost:6379", "127.0.0.1:6379"])
+def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
+    _refused("oss-registry:cache.address", "its own container", cache={"address": address})
+
+
+@pytest.mark.parametrize("address", ["redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"])
+def test_an_address_of_redis_is_host_and_port(address: str) -> None:
+    _refused("oss-registry:cache.address", "host:port", cache={"address": address})
+
+
+def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
+    own = {"address": "r.example.com:6379"}
+    _refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
+    _refused("oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"})
+    _refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("redis", "key"), [({"tls": {"rootcas": ["/a"]}}, "tls"), ({"username": "bob"}, "username")]
+)
+def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
+    redis: dict[str, Any], key: str
+) -> None:
+    registry = {"config": {"redis": redis}}
+    _refused(f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry)
+    _load(registry=registry, cache={"address": "r.example.com:6379"})
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
+    def warnings(address: str) -> list[str]:
+        health = {"tcp": [{"addr": address, "interval": "10s"}]}
+        return [*_load(registry={"release": release, "config": {"health": health}}).warnings]
+
+    (warning,) = warnings("oss-registry-dev-redis:6379")
+    assert "registry.config.health.tcp[0].addr" in warning
+    assert "503" in warning
+    assert warnings("db.example.com:6379") == []
+    assert not [n for n in _load(registry={"release": release}).redacted if "CHECKERS" in n]
+
+
 def test_redis_as_cache_without_a_redis_is_refused() -> None:
     _refused(
         "oss-registry:registry.config.storage.cache.blobdescriptor",
@@ -515,11 +636,7 @@ def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -
         ({"registry": {"runtime": "swarm"}}, "registry.runtime"),
         ({"registry": {"exposure": "tls"}}, "registry.exposure"),
         ({"registry": {"replicas": 2}}, "registry.replicas"),
-        ({"registry": {"bind": "0.0.0.0"}}, "registry.bind"),
         ({"registry": {"external_url": "https://reg.example.com"}}, "registry.external_url"),
-        ({"registry": {"limits": {"memory": "1GiB", "cpus": 1}}}, "registry.limits"),
-        ({"cache": {"address": "redis.example.com:6379"}}, "cache.address"),
-        ({"cache": {"enabled": False}}, "cache.enabled"),
         ({"auth": {"users": {"bob": {}}}}, "auth"),
         ({"tls": {"self_signed": True}}, "tls"),
         ({"maintenance": {}}, "maintenance"),

@@ -1,0 +1,48 @@
+"""The Docker engine of a stack, for the docker command: the one that its stack file names."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.settings import STACK_LABEL
+
+
+@contextmanager
+def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Variables with which docker and ssh mean the engine that the docker plugin means.
+
+    `config` is a stack file's, as `configuration` gives it. What it leaves open is as it is.
+    """
+    variables = {**os.environ}
+    if host := config.get("docker:host"):
+        variables["DOCKER_HOST"] = host
+    if certificates := config.get("docker:certPath"):
+        variables |= {"DOCKER_CERT_PATH": certificates, "DOCKER_TLS_VERIFY": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        if options := config.get("docker:sshOpts"):
+            # The docker command takes no options for ssh; the one that it finds on PATH does.
+            ssh = shlex.join([shutil.which("ssh") or "ssh", *json.loads(options)])
+            wrapper = Path(folder, "ssh")
+            wrapper.write_text(f'#!/bin/sh\nexec {ssh} "$@"\n')
+            wrapper.chmod(0o700)
+            variables["PATH"] = f"{folder}:{variables['PATH']}"
+        yield variables
+
+
+def labelled(kind: str, name: str, stack: str, variables: Mapping[str, str]) -> list[str]:
+    """The ids of what is of `kind` (container, network, volume), has `name` and is the stack's."""
+    every = ["--all"] if kind == "container" else []
+    filters = [f"--filter=name=^/?{name}$", f"--filter=label={STACK_LABEL}={stack}"]
+    return docker(variables, kind, "ls", "--quiet", *every, *filters).split()
+
+
+def docker(variables: Mapping[str, str], *words: str) -> str:
+    """What the command printed. Raises subprocess.CalledProcessError with its errors."""
+    command = ["docker", *words]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout

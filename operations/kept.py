@@ -1,0 +1,23 @@
+"""`make down` ends with this: it says where the images still are, and how to remove them."""
+
+import sys
+from collections.abc import Sequence
+
+from components.settings import Stack, StackSettings
+from operations import engine
+from operations.stack_file import configuration
+
+
+def main(arguments: Sequence[str]) -> int:
+    (name,) = arguments
+    volume = Stack(name, StackSettings()).volume
+    config, _ = configuration(name)
+    with engine.reached(config) as variables:
+        if engine.labelled("volume", volume, name, variables):
+            print(f"The images are kept in the volume {volume}: `make up` finds them there.")
+            print(f"To remove them for good: docker volume rm {volume}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""`make up` and `make down` begin with this: what an `up` that died left is out of their way.
+
+The lock of a process that is gone is dropped. What the state calls "being created" may be there or
+not: a container or network that carries the stack's label is removed, as nothing lives in it, and
+the state is read anew from the engine.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.settings import PROJECT, SettingsError
+from operations import engine
+from operations.stack_file import configuration
+
+# In this order: a network goes only when no container hangs on it.
+KINDS = {
+    "docker:index/container:Container": ("container", ["--force", "--volumes"]),
+    "docker:index/network:Network": ("network", []),
+}
+
+
+class Blocked(Exception):
+    """The stack can't be worked on now; the text is one sentence that says why and what to do."""
+
+
+def recover(stack: str) -> None:
+    """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
+    if gone := [holder for holder in _holders(stack) if not _runs(holder, stack)]:
+        _pulumi("cancel", "--yes", "--stack", stack)
+        _say(f"dropped the lock of process {gone[0]['pid']}, which is gone")
+    pending = _pending(stack)
+    if not pending:
+        return
+    _say(f"the last run ended in the middle of {', '.join(map(_named, pending))}: cleaning up …")
+    config, _ = configuration(stack)
+    with engine.reached(config) as variables:
+        for kind, (noun, flags) in KINDS.items():
+            for resource in (o["resource"] for o in pending if o["type"] == "creating"):
+                if resource["type"] == kind:
+                    for found in engine.labelled(
+                        noun, resource["inputs"]["name"], stack, variables
+                    ):
+                        engine.docker(variables, noun, "rm", *flags, found)
+        _pulumi(
+            *("refresh", "--stack", stack, "--yes", "--skip-preview", "--non-interactive"),
+            "--clear-pending-creates",
+        )
+    _say("cleaned up")
+
+
+def _pending(stack: str) -> Sequence[Mapping[str, Any]]:
+    """The operations that had begun and not ended when the state was last written."""
+    exported = json.loads(_pulumi("stack", "export", "--stack", stack))
+    pending: Sequence[Mapping[str, Any]] = exported["deployment"].get("pending_operations") or ()
+    return pending
+
+
+def _named(operation: Mapping[str, Any]) -> str:
+    return f"{operation['type']} {operation['resource']['urn'].rpartition('::')[2]}"
+
+
+def _holders(stack: str) -> Iterator[Mapping[str, Any]]:
+    """Who holds the stack's lock: pid, username, hostname, timestamp.
+
+    That is known for states in a folder; of another backend's lock Pulumi says itself whose it is.
+    """
+    url = urlsplit(json.loads(_pulumi("whoami", "--json"))["url"])
+    if url.scheme == "file":
+        folder = Path(url.netloc + url.path).expanduser()
+        for lock in (folder / f".pulumi/locks/organization/{PROJECT}/{stack}").glob("*.json"):
+            yield json.loads(lock.read_text())
+
+
+def _runs(holder: Mapping[str, Any], stack: str) -> bool:
+    """False if the process is gone. Raises Blocked where it runs or nobody here can know."""
+    who = f"process {holder['pid']} of {holder['username']} on {holder['hostname']}"
+    since = f"since {holder['timestamp'][:19]} UTC"
+    if holder["hostname"] != socket.gethostname():
+        raise Blocked(
+            f"{who} works on this stack {since}: wait, or if you know that it is gone, "
+            f"pulumi cancel --stack {stack}"
+        )
+    if _is_pulumi(holder["pid"]):
+        raise Blocked(f"{who} works on this stack {since}: wait until it has ended")
+    return False
+
+
+def _is_pulumi(pid: int) -> bool:
+    """Whether `pid` is a running pulumi: the number may be another program's by now."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's, or a machine without /proc
+
+
+def _pulumi(*words: str) -> str:
+    return subprocess.run(["pulumi", *words], capture_output=True, text=True, check=True).stdout
+
+
+def _say(text: str) -> None:
+    print(f"recover: {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    (stack,) = arguments
+    try:
+        recover(stack)
+    except (Blocked, SettingsError) as error:
+        _say(str(error))
+        return 1
+    except subprocess.CalledProcessError as error:
+        _say(error.stderr.strip() or error.stdout.strip())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
