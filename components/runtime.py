@@ -20,6 +20,7 @@ from pulumi import (
 from components.settings import STACK_LABEL
 
 HEALTHY_SECONDS = 60
+CPU_PERIOD = 100_000  # µs, the kernel's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,9 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
         log_opts={"max-size": "10m", "max-file": "3"},
         memory=memory,
         memory_swap=memory,  # the same: no swap; unset, the engine's choice reads back as a change
-        cpus=None if workload.cpus is None else f"{workload.cpus:g}",
+        # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", a change at each `up`.
+        cpu_period=None if workload.cpus is None else CPU_PERIOD,
+        cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
         # The first is what an engine that stops gives it, the second what Pulumi does.
         stop_timeout=workload.stop_seconds,
         destroy_grace_seconds=workload.stop_seconds,
@@ -162,7 +165,7 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
             delete_before_replace=True,  # the name and the port must be free first
             # The plugin takes a change to these for one in place, and then makes none, or not
             # each: it never lifts a limit.
-            replace_on_changes=["healthcheck", "memory", "memorySwap"],
+            replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
             hooks=_explained(name),
         ),
     )
@@ -192,10 +195,6 @@ _EXPLANATIONS = (
         "already in use by container|network with name .* already exists",
         "{name} is in the engine already, from another checkout or a state that was lost: "
         "`make down` there, or remove it (docker rm, docker network rm)",
-    ),
-    (
-        "Range of CPUs",
-        "the engine's machine has less CPUs: set registry.limits.cpus to what it has",
     ),
     (
         "healthy state",

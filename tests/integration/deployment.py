@@ -13,6 +13,11 @@ import yaml
 
 PROJECT = Path(__file__).parent.parent.parent
 PASSPHRASE = "only for tests"
+# What a project is made of, each a link into this checkout.
+SHARED = (
+    *("Pulumi.yaml", "__main__.py", "components", ".venv"),
+    *("Makefile", "operations", "toolchain", "requirements.txt", "requirements-dev.txt"),
+)
 
 
 def command(*words: str | Path, env: Mapping[str, str] | None = None, timeout: int = 300) -> str:
@@ -49,32 +54,51 @@ def free_port() -> int:
 
 
 class Deployment:
-    """One stack in the folder `folder`: a project whose program is this checkout's."""
+    """One stack in the folder `folder`: a project whose program is this checkout's.
 
-    def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
+    It is on the engine at `host`, else on the one that the tests have.
+    """
+
+    def __init__(
+        self, folder: Path, host: str | None = None, **settings: Mapping[str, Any]
+    ) -> None:
         self.folder = folder
         self.stack = f"test-{secrets.token_hex(4)}"
         self.prefix = f"oss-registry-{self.stack}"
-        self._environment = {
+        self._engine = {"DOCKER_HOST": host} if host else {}
+        self.environment = {
             "PULUMI_BACKEND_URL": f"file://{folder}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            **self._engine,
         }
-        for shared in ("Pulumi.yaml", "__main__.py", "components", ".venv"):
+        for shared in SHARED:
             (folder / shared).symlink_to(PROJECT / shared)
         (folder / "stacks").mkdir()
         self.pulumi("stack", "init")
         self._settings: dict[str, dict[str, Any]] = {"registry": {"port": free_port()}}
         self.configure(**settings)
 
+    @property
+    def file(self) -> Path:
+        """The stack file."""
+        return self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
+
     def configure(self, **settings: Mapping[str, Any]) -> None:
         """Change the stack file by `settings`, section by section."""
         for section, values in settings.items():
             self._settings.setdefault(section, {}).update(values)
-        file = self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
+        self.write({f"oss-registry:{key}": value for key, value in self._settings.items()})
+
+    def forget(self, section: str, key: str) -> None:
+        """Remove a setting from the stack file."""
+        self._settings[section].pop(key, None)
+        self.configure()
+
+    def write(self, keys: Mapping[str, Any]) -> None:
+        """Set `keys`, in full, in the stack file."""
+        file = self.file
         content = yaml.safe_load(file.read_text())
-        content.setdefault("config", {}).update(
-            {f"oss-registry:{key}": value for key, value in self._settings.items()}
-        )
+        content.setdefault("config", {}).update(keys)
         # JSON: what PyYAML leaves without quotes, such as 0899, is a number to Pulumi.
         file.write_text(json.dumps(content, indent=2))
 
@@ -83,20 +107,37 @@ class Deployment:
         self.pulumi("config", "set", "--secret", *flags, f"oss-registry:{name}", value)
 
     def pulumi(self, *words: str) -> str:
-        return command(*self._pulumi(words), env=self._environment)
+        return command(*self.command(*words), env=self.environment)
 
     def refused(self, *words: str) -> str:
         """What pulumi printed when it failed, as it must."""
-        done = run(*self._pulumi(words), env=self._environment)
+        done = run(*self.command(*words), env=self.environment)
         assert done.returncode != 0, done.stdout
         return done.stdout
 
-    def _pulumi(self, words: tuple[str, ...]) -> list[str | Path]:
+    def command(self, *words: str) -> list[str | Path]:
+        """The pulumi command of `words` for this stack."""
         stack = ["--stack", self.stack, "--non-interactive", "--color", "never"]
         return ["pulumi", "--cwd", self.folder, *words, *stack]
 
     def up(self) -> str:
-        return self.pulumi("up", "--yes")
+        return self.pulumi("up", "--yes", "--skip-preview")
+
+    def make(self, *targets: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run make as a user does, who has said yes beforehand."""
+        given = {"STACK": self.stack, "CONSENT": "--yes --skip-preview", **variables}
+        words = [f"{name}={value}" for name, value in given.items()]
+        return run("make", "--directory", self.folder, *targets, *words, env=self.environment)
+
+    def docker(self, *words: str | Path) -> str:
+        """What docker printed, on the stack's engine."""
+        return command("docker", *words, env=self._engine)
+
+    def inspect(self, part: str, template: str) -> Any:  # noqa: ANN401
+        """What the engine says of the container `part` (registry or redis)."""
+        name = f"{self.prefix}-{part}"
+        found = self.docker("container", "inspect", "--format", f"{{{{json {template}}}}}", name)
+        return json.loads(found)
 
     def outputs(self) -> Mapping[str, Any]:
         outputs: Mapping[str, Any] = json.loads(self.pulumi("stack", "output", "--json"))
@@ -117,10 +158,10 @@ class Deployment:
                 ("volume", []),
             ):
                 if left := self.made(kind):
-                    command("docker", kind, "rm", *flags, *left)
+                    self.docker(kind, "rm", *flags, *left)
 
     def made(self, kind: str) -> list[str]:
         """What the engine has of `kind` (container, network or volume) with the stack's label."""
         every = ["--all"] if kind == "container" else []
         label = f"label=oss-registry.stack={self.stack}"
-        return command("docker", kind, "ls", *every, "--quiet", "--filter", label).split()
+        return self.docker(kind, "ls", *every, "--quiet", "--filter", label).split()

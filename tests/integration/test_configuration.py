@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.deployment import PROJECT, Deployment, command
-from tests.integration.test_local import pull_anew, push, variables
+from tests.integration.clients import pull_anew, push, redis, variables
+from tests.integration.deployment import Deployment, command
 
 pytestmark = pytest.mark.local
 # What breaks a shell, a redis.conf, YAML and argv, one way or another.
@@ -70,11 +70,7 @@ def test_redis_is_used_with_a_password_that_breaks_everything_else(
     deployment: Deployment, image: str
 ) -> None:
     push(deployment, image, "password")
-    keys = command(
-        *("docker", "exec", "--env", f"REDISCLI_AUTH={PASSWORD}", f"{deployment.prefix}-redis"),
-        *("redis-cli", "--scan"),
-    )
-    assert "blobs::sha256:" in keys
+    assert "blobs::sha256:" in redis(deployment, "--scan", password=PASSWORD)
 
 
 def test_what_the_user_configures_is_what_the_registry_does(deployment: Deployment) -> None:
@@ -111,13 +107,18 @@ def test_variables_in_place_of_the_file_serve_the_same_images(
 
 
 def test_render_says_what_up_gives(deployment: Deployment) -> None:
-    stack = f"Pulumi.{deployment.stack}.yaml"
-    (PROJECT / "stacks" / stack).symlink_to(deployment.folder / "stacks" / stack)
-    try:
-        without = {"PATH": f"{PROJECT}/.venv/bin:{os.defpath}", "DOCKER_HOST": "tcp://127.0.0.1:1"}
-        rendered = command("make", "--silent", "render", f"STACK={deployment.stack}", env=without)
-    finally:
-        (PROJECT / "stacks" / stack).unlink()
+    without = {
+        "PATH": f"{deployment.folder}/.venv/bin:{os.defpath}",
+        "DOCKER_HOST": "tcp://127.0.0.1:1",
+    }
+    words: list[str | Path] = [
+        "--silent",
+        "--directory",
+        deployment.folder,
+        "render",
+        f"STACK={deployment.stack}",
+    ]
+    rendered = command("make", *words, env=without)
     shown = deployment.outputs()["environment"]
     assert rendered.splitlines() == [f"{name}={text}" for name, text in shown.items()]
 
@@ -148,7 +149,7 @@ def test_a_secret_inside_a_section_is_refused_before_it_comes_out(undeployed: De
 def test_a_stack_file_that_is_not_yaml_is_one_clear_message(
     undeployed: Deployment, text: str, word: str
 ) -> None:
-    (undeployed.folder / "stacks" / f"Pulumi.{undeployed.stack}.yaml").write_text(text)
+    undeployed.file.write_text(text)
     printed = undeployed.refused("up", "--yes")
     assert word in printed
     assert "Traceback" not in printed

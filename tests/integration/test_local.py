@@ -6,44 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.deployment import Deployment, command, image_id, run
+from tests.integration.clients import pull_anew, push, redis, skopeo, variables
+from tests.integration.deployment import Deployment, command
 
 pytestmark = pytest.mark.local
-
-
-def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
-    """Push `image` as `name` with the Docker client; gives its reference and digest."""
-    reference = f"{deployment.outputs()['login_server']}/{name}:1"
-    command("docker", "tag", image, reference)
-    command("docker", "push", reference)
-    return reference, _digest(reference)
-
-
-def _digest(reference: str) -> str:
-    repository = reference.rsplit(":", 1)[0]
-    found = command("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", reference)
-    (digest,) = [d for d in json.loads(found) if d.startswith(f"{repository}@")]
-    return str(digest.partition("@")[2])
-
-
-def pull_anew(reference: str) -> str:
-    """Pull `reference` into an engine that has none of it any more; gives its digest."""
-    identity = image_id(reference)
-    command("docker", "image", "rm", "--force", identity)
-    assert run("docker", "image", "inspect", identity).returncode != 0
-    command("docker", "pull", reference)
-    assert identity == image_id(reference)
-    return _digest(reference)
-
-
-def _skopeo(*words: str | Path) -> str:
-    return command("skopeo", "--insecure-policy", *words)
-
-
-def variables(deployment: Deployment) -> Mapping[str, str]:
-    container = f"{deployment.prefix}-registry"
-    envs = command("docker", "container", "inspect", "--format", "{{json .Config.Env}}", container)
-    return dict(env.split("=", 1) for env in json.loads(envs))
 
 
 def _generated(deployment: Deployment) -> Mapping[str, str]:
@@ -51,11 +17,6 @@ def _generated(deployment: Deployment) -> Mapping[str, str]:
     found = variables(deployment).items()
     kinds = {name.rpartition("_")[2]: text for name, text in found}
     return {kind: json.loads(kinds[kind]) for kind in ("SECRET", "PASSWORD")}
-
-
-def _redis(deployment: Deployment, *words: str, password: str = "") -> str:
-    auth = ["--env", f"REDISCLI_AUTH={password}"] if password else []
-    return command("docker", "exec", *auth, f"{deployment.prefix}-redis", "redis-cli", *words)
 
 
 def test_the_docker_client_gets_back_what_it_pushed(deployment: Deployment, image: str) -> None:
@@ -68,9 +29,9 @@ def test_skopeo_gets_back_what_it_pushed(
 ) -> None:
     there = f"docker://{deployment.outputs()['login_server']}/skopeo:1"
     first, second = tmp_path / "pushed", tmp_path / "pulled"
-    _skopeo("copy", f"docker-daemon:{image}", f"dir:{first}")
-    _skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", f"dir:{first}", there)
-    _skopeo("copy", "--preserve-digests", "--src-tls-verify=false", there, f"dir:{second}")
+    skopeo("copy", f"docker-daemon:{image}", f"dir:{first}")
+    skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", f"dir:{first}", there)
+    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", there, f"dir:{second}")
     pushed, pulled = ({f.name: f.read_bytes() for f in d.iterdir()} for d in (first, second))
     assert len(json.loads(pushed["manifest.json"])["layers"]) == 5
     assert pushed == pulled
@@ -78,21 +39,21 @@ def test_skopeo_gets_back_what_it_pushed(
 
 def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
     reference, digest = push(deployment, image, "both")
-    inspected = _skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
+    inspected = skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest
 
 
 def test_redis_holds_the_descriptors_of_pushed_blobs(deployment: Deployment, image: str) -> None:
     reference, _ = push(deployment, image, "cached")
-    raw = _skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
+    raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
     password = _generated(deployment)["PASSWORD"]
-    keys = _redis(deployment, "--scan", password=password)
+    keys = redis(deployment, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 
 
 def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> None:
-    assert _redis(deployment, "ping").startswith("NOAUTH")
+    assert redis(deployment, "ping").startswith("NOAUTH")
 
 
 def test_what_the_environment_output_shows_is_what_the_container_has(

@@ -1,0 +1,69 @@
+"""What a user does with a registry: push and pull with the Docker client and with skopeo."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.integration.deployment import Deployment, command, image_id, run
+
+
+def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
+    """Push `image` as `name` with the Docker client; gives its reference and digest."""
+    reference = f"{deployment.outputs()['login_server']}/{name}:1"
+    deployment.docker("tag", image, reference)
+    deployment.docker("push", reference)
+    return reference, _digest(reference)
+
+
+def _digest(reference: str) -> str:
+    repository = reference.rsplit(":", 1)[0]
+    found = command("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", reference)
+    (digest,) = [d for d in json.loads(found) if d.startswith(f"{repository}@")]
+    return str(digest.partition("@")[2])
+
+
+def pull_anew(reference: str) -> str:
+    """Pull `reference` into an engine that has none of it any more; gives its digest."""
+    identity = image_id(reference)
+    command("docker", "image", "rm", "--force", identity)
+    assert run("docker", "image", "inspect", identity).returncode != 0
+    command("docker", "pull", reference)
+    assert identity == image_id(reference)
+    return _digest(reference)
+
+
+def skopeo(*words: str | Path) -> str:
+    return command("skopeo", "--insecure-policy", *words)
+
+
+def copy_in(deployment: Deployment, archive: Path, name: str) -> None:
+    """Push the image in `archive` (as `docker save` makes it) with skopeo, which does not retry."""
+    there = f"docker://{deployment.outputs()['login_server']}/{name}:1"
+    skopeo("copy", "--dest-tls-verify=false", f"docker-archive:{archive}", there)
+
+
+def copy_out(deployment: Deployment, name: str, folder: Path) -> Mapping[str, bytes]:
+    """Pull `name` with skopeo, which checks each digest; gives the files of the image by name."""
+    there = f"docker://{deployment.outputs()['login_server']}/{name}:1"
+    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", there, f"dir:{folder}")
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for digest in _blobs(files["manifest.json"]):
+        assert hashlib.sha256(files[digest]).hexdigest() == digest
+    return files
+
+
+def _blobs(manifest: bytes) -> list[str]:
+    content = json.loads(manifest)
+    return [blob["digest"].split(":")[1] for blob in (content["config"], *content["layers"])]
+
+
+def variables(deployment: Deployment) -> Mapping[str, str]:
+    """The variables of the running registry."""
+    return dict(env.split("=", 1) for env in deployment.inspect("registry", ".Config.Env"))
+
+
+def redis(deployment: Deployment, *words: str, password: str = "") -> str:
+    """What redis-cli prints inside the stack's redis."""
+    auth = ["--env", f"REDISCLI_AUTH={password}"] if password else []
+    return deployment.docker("exec", *auth, f"{deployment.prefix}-redis", "redis-cli", *words)
