@@ -88,10 +88,10 @@ def test_generated_secrets_are_in_no_output_and_not_plain_in_the_state(
 
 
 def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployment) -> None:
-    before = command("docker", "container", "ls", "--quiet", "--no-trunc")
+    before = deployment.made("container")
     deployment.pulumi("up", "--yes", "--expect-no-changes")
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
-    assert command("docker", "container", "ls", "--quiet", "--no-trunc") == before
+    assert deployment.made("container") == before
 
 
 def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
