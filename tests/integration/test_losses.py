@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +105,33 @@ def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -
     assert done.returncode != 0
     assert f"process {up.pid} of" in done.stdout
     assert "wait until it has ended" in done.stdout
+
+
+# What only the engine can know is one clear sentence, and the next `up` ends well.
+
+
+def test_a_port_that_is_taken_is_one_sentence(undeployed: Deployment) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        undeployed.configure(registry={"port": port})
+        printed = undeployed.refused("up", "--yes", "--skip-preview")
+        assert (
+            f"127.0.0.1:{port} is taken: stop what listens there, or set registry.port" in printed
+        )
+    undeployed.up()
+
+
+def test_an_image_that_is_not_to_be_had_is_one_sentence(undeployed: Deployment) -> None:
+    undeployed.configure(registry={"release": "3.1.2", "image": "127.0.0.1:1/registry:3"})
+    printed = undeployed.refused("up", "--yes", "--skip-preview")
+    assert "the image 127.0.0.1:1/registry:3 is not in the engine" in printed
+    undeployed.forget("registry", "image")
+    undeployed.up()
+
+
+def test_an_engine_that_does_not_answer_is_one_sentence(undeployed: Deployment) -> None:
+    undeployed.write({"docker:host": "unix:///nowhere.sock"})
+    printed = undeployed.refused("up", "--yes", "--skip-preview")
+    assert "the Docker engine does not answer: start it, or say where it is" in printed
