@@ -217,6 +217,10 @@ def _explained(name: str) -> ResourceHookBinding:
 def explanation(error: str, inputs: Mapping[str, Any]) -> str | None:
     """What `error` means for the resource with `inputs`, if that is known."""
     port, *_ = inputs.get("ports") or [{}]
-    facts = {"name": inputs.get("name"), "address": port.get("ip"), "port": port.get("external")}
+    facts = {
+        "name": inputs.get("name"),
+        "address": port.get("ip"),
+        "port": int(port.get("external", 0)),  # a hook gets numbers as floats
+    }
     found = (text for pattern, text in _EXPLANATIONS if re.search(pattern, error))
     return next((text.format_map(facts) for text in found), None)

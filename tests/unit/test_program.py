@@ -263,7 +263,7 @@ TAKEN = "127.0.0.1:5000 is taken: stop what listens there, or set registry.port 
     ],
 )
 def test_what_only_the_engine_can_know_is_one_sentence(error: str, sentence: str | None) -> None:
-    said = explanation(error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000}]})
+    said = explanation(error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]})
     assert said is None if sentence is None else str(said).startswith(sentence)
 
 
