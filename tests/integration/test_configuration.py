@@ -111,14 +111,10 @@ def test_render_says_what_up_gives(deployment: Deployment) -> None:
         "PATH": f"{deployment.folder}/.venv/bin:{os.defpath}",
         "DOCKER_HOST": "tcp://127.0.0.1:1",
     }
-    words: list[str | Path] = [
-        "--silent",
-        "--directory",
-        deployment.folder,
-        "render",
-        f"STACK={deployment.stack}",
-    ]
-    rendered = command("make", *words, env=without)
+    deployment.configure(registry={"delivery": "env"})
+    deployment.up()
+    words = ["--silent", "render", f"STACK={deployment.stack}"]
+    rendered = command("make", "--directory", deployment.folder, *words, env=without)
     shown = deployment.outputs()["environment"]
     assert rendered.splitlines() == [f"{name}={text}" for name, text in shown.items()]
 
