@@ -32,26 +32,25 @@ class Blocked(Exception):
 
 def recover(stack: str) -> None:
     """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
-    if gone := [holder for holder in _holders(stack) if not _runs(holder, stack)]:
+    if holders := [*_holders(stack)]:
+        for holder in holders:
+            _see_gone(holder, stack)
         _pulumi("cancel", "--yes", "--stack", stack)
-        _say(f"dropped the lock of process {gone[0]['pid']}, which is gone")
+        _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
     pending = _pending(stack)
     if not pending:
         return
     _say(f"the last run ended in the middle of {', '.join(map(_named, pending))}: cleaning up …")
     config, _ = configuration(stack)
+    begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
     with engine.reached(config) as variables:
         for kind, (noun, flags) in KINDS.items():
-            for resource in (o["resource"] for o in pending if o["type"] == "creating"):
-                if resource["type"] == kind:
-                    for found in engine.labelled(
-                        noun, resource["inputs"]["name"], stack, variables
-                    ):
-                        engine.docker(variables, noun, "rm", *flags, found)
-        _pulumi(
-            *("refresh", "--stack", stack, "--yes", "--skip-preview", "--non-interactive"),
-            "--clear-pending-creates",
-        )
+            names = [resource["inputs"]["name"] for resource in begun if resource["type"] == kind]
+            for name in names:
+                for found in engine.labelled(noun, name, stack, variables):
+                    engine.docker(variables, noun, "rm", *flags, found)
+    consent = ("--yes", "--skip-preview", "--non-interactive")
+    _pulumi("refresh", "--stack", stack, *consent, "--clear-pending-creates")
     _say("cleaned up")
 
 
@@ -78,8 +77,8 @@ def _holders(stack: str) -> Iterator[Mapping[str, Any]]:
             yield json.loads(lock.read_text())
 
 
-def _runs(holder: Mapping[str, Any], stack: str) -> bool:
-    """False if the process is gone. Raises Blocked where it runs or nobody here can know."""
+def _see_gone(holder: Mapping[str, Any], stack: str) -> None:
+    """Raises Blocked where the process is not gone, or nobody here can know."""
     who = f"process {holder['pid']} of {holder['username']} on {holder['hostname']}"
     since = f"since {holder['timestamp'][:19]} UTC"
     if holder["hostname"] != socket.gethostname():
@@ -89,7 +88,6 @@ def _runs(holder: Mapping[str, Any], stack: str) -> bool:
         )
     if _is_pulumi(holder["pid"]):
         raise Blocked(f"{who} works on this stack {since}: wait until it has ended")
-    return False
 
 
 def _is_pulumi(pid: int) -> bool:
