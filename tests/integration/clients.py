@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.integration.deployment import Deployment, command, image_id, run
+from tests.integration.deployment import Deployment, command
 
 
 def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
@@ -13,24 +13,28 @@ def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:
     reference = f"{deployment.outputs()['login_server']}/{name}:1"
     deployment.docker("tag", image, reference)
     deployment.docker("push", reference)
-    return reference, _digest(reference)
+    return reference, _digest(deployment, reference)
 
 
-def _digest(reference: str) -> str:
+def _digest(deployment: Deployment, reference: str) -> str:
     repository = reference.rsplit(":", 1)[0]
-    found = command("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", reference)
+    found = deployment.docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference)
     (digest,) = [d for d in json.loads(found) if d.startswith(f"{repository}@")]
     return str(digest.partition("@")[2])
 
 
-def pull_anew(reference: str) -> str:
+def _identity(deployment: Deployment, reference: str) -> str:
+    return deployment.docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
+
+
+def pull_anew(deployment: Deployment, reference: str) -> str:
     """Pull `reference` into an engine that has none of it any more; gives its digest."""
-    identity = image_id(reference)
-    command("docker", "image", "rm", "--force", identity)
-    assert run("docker", "image", "inspect", identity).returncode != 0
-    command("docker", "pull", reference)
-    assert identity == image_id(reference)
-    return _digest(reference)
+    identity = _identity(deployment, reference)
+    deployment.docker("image", "rm", "--force", identity)
+    assert identity not in deployment.docker("image", "ls", "--all", "--quiet", "--no-trunc")
+    deployment.docker("pull", reference)
+    assert identity == _identity(deployment, reference)
+    return _digest(deployment, reference)
 
 
 def skopeo(*words: str | Path) -> str:

@@ -5,7 +5,8 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def eventually(happens: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until it `happens`. Raises AssertionError when it has not by then."""
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, f"it did not happen within {seconds} s"
+        time.sleep(0.2)
 
 
 class Deployment:
@@ -138,6 +147,11 @@ class Deployment:
         name = f"{self.prefix}-{part}"
         found = self.docker("container", "inspect", "--format", f"{{{{json {template}}}}}", name)
         return json.loads(found)
+
+    def healthy(self, part: str) -> bool:
+        """Whether the container `part` runs and answers, as the engine sees it."""
+        state = self.inspect(part, ".State")
+        return bool(state["Running"]) and state["Health"]["Status"] == "healthy"
 
     def outputs(self) -> Mapping[str, Any]:
         outputs: Mapping[str, Any] = json.loads(self.pulumi("stack", "output", "--json"))

@@ -41,7 +41,7 @@ def test_a_whole_file_serves_images_and_leaves_no_variable(
     deployment: Deployment, image: str
 ) -> None:
     reference, digest = push(deployment, image, "file")
-    assert pull_anew(reference) == digest
+    assert pull_anew(deployment, reference) == digest
     assert not [name for name in variables(deployment) if name.startswith("REGISTRY_")]
 
 
@@ -103,7 +103,7 @@ def test_variables_in_place_of_the_file_serve_the_same_images(
     deployment.configure(registry={"delivery": "env"})
     deployment.up()
     assert json.loads(variables(deployment)["REGISTRY_REDIS_OPTIONS_PASSWORD"]) == PASSWORD
-    assert pull_anew(reference) == digest
+    assert pull_anew(deployment, reference) == digest
 
 
 def test_render_says_what_up_gives(deployment: Deployment) -> None:

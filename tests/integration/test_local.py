@@ -21,7 +21,7 @@ def _generated(deployment: Deployment) -> Mapping[str, str]:
 
 def test_the_docker_client_gets_back_what_it_pushed(deployment: Deployment, image: str) -> None:
     reference, digest = push(deployment, image, "docker")
-    assert pull_anew(reference) == digest
+    assert pull_anew(deployment, reference) == digest
 
 
 def test_skopeo_gets_back_what_it_pushed(
@@ -103,7 +103,7 @@ def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
     assert "REGISTRY_LOG_LEVEL" in deployment.pulumi("preview")
     deployment.up()
     assert variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
-    assert pull_anew(reference) == digest
+    assert pull_anew(deployment, reference) == digest
 
 
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
@@ -112,7 +112,7 @@ def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
     assert deployment.made("container") == []
     assert deployment.made("network") == []
     deployment.up()
-    assert pull_anew(reference) == digest
+    assert pull_anew(deployment, reference) == digest
 
 
 def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
