@@ -2,10 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.deployment import Deployment, command
+
+
+def random_image(folder: Path, sizes: Sequence[int]) -> Path:
+    """An image, as `docker save` makes it, with a layer of each of `sizes`, in bytes."""
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        Path(folder, f"file{number}").write_bytes(secrets.token_bytes(size))
+    lines = ["FROM scratch", *(f"COPY file{number} /" for number in range(len(sizes)))]
+    Path(folder, "Dockerfile").write_text("\n".join(lines))
+    reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
+    # The engine's own builder: BuildKit's client is a plugin that Debian's docker.io lacks.
+    command("docker", "build", "--quiet", "--tag", reference, folder, env={"DOCKER_BUILDKIT": "0"})
+    try:
+        command("docker", "save", "--output", folder / "image.tar", reference)
+    finally:
+        command("docker", "image", "rm", "--force", reference)
+    return folder / "image.tar"
 
 
 def push(deployment: Deployment, image: str, name: str) -> tuple[str, str]:

@@ -1,4 +1,3 @@
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.distribution import RELEASES
+from tests.integration.clients import random_image
 from tests.integration.deployment import Deployment, command, image_id
 
 
@@ -31,20 +31,8 @@ def deployment(
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image of five layers, one of them of 20 MB, that nobody has elsewhere."""
-    folder = tmp_path_factory.mktemp("image")
     sizes = (20_000_000, 300_000, 10_000, 10, 0)
-    for number, size in enumerate(sizes):
-        Path(folder, f"file{number}").write_bytes(secrets.token_bytes(size))
-    lines = ["FROM scratch", *(f"COPY file{number} /" for number in range(len(sizes)))]
-    Path(folder, "Dockerfile").write_text("\n".join(lines))
-    reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
-    # The engine's own builder: BuildKit's client is a plugin that Debian's docker.io lacks.
-    command("docker", "build", "--quiet", "--tag", reference, folder, env={"DOCKER_BUILDKIT": "0"})
-    try:
-        command("docker", "save", "--output", folder / "image.tar", reference)
-    finally:
-        command("docker", "image", "rm", "--force", reference)
-    return folder / "image.tar"
+    return random_image(tmp_path_factory.mktemp("image") / "image", sizes)
 
 
 @pytest.fixture

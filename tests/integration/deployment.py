@@ -148,6 +148,10 @@ class Deployment:
         found = self.docker("container", "inspect", "--format", f"{{{{json {template}}}}}", name)
         return json.loads(found)
 
+    def log(self, part: str) -> str:
+        """What the container `part` has written."""
+        return self.docker("container", "logs", f"{self.prefix}-{part}")
+
     def healthy(self, part: str) -> bool:
         """Whether the container `part` runs and answers, as the engine sees it."""
         state = self.inspect(part, ".State")

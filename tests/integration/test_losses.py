@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.clients import copy_in, copy_out
-from tests.integration.deployment import Deployment, command
+from components.distribution import RELEASES
+from tests.integration.clients import copy_in, copy_out, random_image, skopeo
+from tests.integration.deployment import Deployment, command, eventually
 
 pytestmark = pytest.mark.local
 
@@ -53,6 +54,64 @@ def test_a_redis_that_hangs_does_not_hang_the_registry(
         command("curl", "--silent", "--fail", "--header", accept, manifest)
     finally:
         deployment.docker("container", "unpause", redis)
+
+
+def test_a_registry_whose_process_is_killed_is_back_by_itself(
+    deployment: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    copy_in(deployment, archive, "killed")
+    before = copy_out(deployment, "killed", tmp_path / "before")
+    process = deployment.inspect("registry", ".State.Pid")
+    # `docker kill` would count as a user's wish that it be down.
+    busybox = ["--entrypoint", "busybox", deployment.inspect("registry", ".Config.Image")]
+    kill = ["kill", "-9", str(process)]
+    deployment.docker("run", "--rm", "--pid", "host", "--network", "none", *busybox, *kill)
+    eventually(
+        lambda: (
+            deployment.inspect("registry", ".State.Pid") not in (0, process)
+            and deployment.healthy("registry")
+        )
+    )
+    assert copy_out(deployment, "killed", tmp_path / "after") == before
+    deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_what_was_swept_and_is_pushed_again_is_pulled(
+    deployment: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    copy_in(deployment, archive, "swept")
+    before = copy_out(deployment, "swept", tmp_path / "before")
+    skopeo(
+        "delete", "--tls-verify=false", f"docker://{deployment.outputs()['login_server']}/swept:1"
+    )
+    registry, redis = (f"{deployment.prefix}-{part}" for part in ("registry", "redis"))
+    path = RELEASES[deployment.outputs()["release"]].config_path
+    swept = deployment.docker("exec", registry, "registry", "garbage-collect", path)
+    blobs = {name for name in before if f"sha256:{name}" in swept}
+    assert len(blobs) == 6  # five layers and their configuration
+    # Redis remembers the blobs that are gone; having no persistence, it forgets them now.
+    deployment.docker("container", "restart", redis)
+    eventually(lambda: deployment.healthy("redis"))
+    copy_in(deployment, archive, "swept")
+    assert copy_out(deployment, "swept", tmp_path / "after") == before
+
+
+def test_a_full_disk_is_an_error_and_harms_no_other_image(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    tmpfs = ["type=tmpfs", "device=tmpfs", f"o=size={archive.stat().st_size * 3 // 2}"]
+    options = [f"--opt={option}" for option in tmpfs]
+    label = f"--label=oss-registry.stack={undeployed.stack}"
+    undeployed.docker("volume", "create", label, *options, f"{undeployed.prefix}-data")
+    undeployed.up()
+    copy_in(undeployed, archive, "first")
+    before = copy_out(undeployed, "first", tmp_path / "before")
+    larger = random_image(tmp_path / "larger", [archive.stat().st_size])
+    with pytest.raises(AssertionError, match="writing blob"):
+        copy_in(undeployed, larger, "larger")
+    assert "no space left on device" in undeployed.log("registry")
+    assert copy_out(undeployed, "first", tmp_path / "after") == before
+    assert undeployed.healthy("registry")
 
 
 def test_after_ups_that_were_killed_the_next_one_ends_well(
