@@ -4,9 +4,10 @@ Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, whose last entry is for
 """
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -22,10 +23,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match arguments:
             case ["up", stack]:
-                parts = _ready(_images_of(stack))
+                parts = [*_pulumi(), *_engine_of(stack)]
             case ["test"]:
-                parts = _ready([image.reference for image in images.IMAGES])
+                parts = [*_pulumi(), *_engine([image.reference for image in images.IMAGES])]
                 debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
+                _have_sshd()
             case ["engine-stop"]:
                 engine.stop()
                 return 0
@@ -42,8 +44,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _images_of(stack: str) -> list[str]:
-    """The images that the stack may ask for; all, where its file does not say which release."""
+def _have_sshd() -> None:
+    """For the test of an engine that is reached by ssh; where there is none, it is left out."""
+    advice = "the test of a remote engine is left out: install openssh-server for it"
+    try:
+        # Only where an installation starts no service.
+        if shutil.which("sshd") or Path("/usr/sbin/policy-rc.d").exists():
+            debian.have("sshd", ["openssh-server"], advice)
+        else:
+            raise Unavailable(advice)
+    except Unavailable as left_out:
+        say(str(left_out))
+
+
+def _config_of(stack: str) -> Mapping[str, object]:
+    """What the stack's file sets; what is wrong with it is for Pulumi and the program to say."""
     file = PROJECT / "stacks" / f"Pulumi.{stack}.yaml"
     if not file.exists():
         known = sorted(other.name.split(".")[1] for other in file.parent.glob("Pulumi.*.yaml"))
@@ -52,9 +67,24 @@ def _images_of(stack: str) -> list[str]:
         )
     try:
         config = yaml.safe_load(file.read_text())["config"]
-        release = config["oss-registry:registry"]["release"]
     except (yaml.YAMLError, LookupError, TypeError):
-        release = None  # what is wrong with the file is for Pulumi and the program to say
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _engine_of(stack: str) -> list[str]:
+    """Have the stack's engine, with the images that the stack may ask for."""
+    config = _config_of(stack)
+    if host := config.get("docker:host"):
+        engine.client_ready()
+        return [f"Docker engine at {host}, which has or pulls its images itself"]
+    return _engine(_images_of(config))
+
+
+def _images_of(config: Mapping[str, object]) -> list[str]:
+    """The images that a stack may ask for; all, where it does not say which release."""
+    registry = config.get("oss-registry:registry")
+    release = registry.get("release") if isinstance(registry, dict) else None
     return [
         image.reference
         for image in images.IMAGES
@@ -62,14 +92,15 @@ def _images_of(stack: str) -> list[str]:
     ]
 
 
-def _ready(references: Sequence[str]) -> list[str]:
+def _engine(references: Sequence[str]) -> list[str]:
+    return [f"Docker engine {engine.ready()}", *images.ready(references)]
+
+
+def _pulumi() -> list[str]:
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     return [
         pulumi_cli.cli_ready(link=Path(os.get_exec_path()[-1])),
-        pulumi_cli.docker_plugin_ready(
-            home=Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-        ),
-        f"Docker engine {engine.ready()}",
-        *images.ready(references),
+        pulumi_cli.docker_plugin_ready(home),
     ]
 
 

@@ -34,6 +34,12 @@ def ready() -> str:
     return _version() or _start()
 
 
+def client_ready() -> None:
+    """Raises Unavailable where there is no `docker` command."""
+    if not shutil.which("docker"):
+        raise Unavailable("install Docker's command line (https://docs.docker.com/engine/install)")
+
+
 def stop() -> None:
     """End the engine that `ready` started, and no other; its containers stop with it."""
     pid = _started()

@@ -132,11 +132,14 @@ class Deployment:
     def up(self) -> str:
         return self.pulumi("up", "--yes", "--skip-preview")
 
-    def make(self, *targets: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    def make(
+        self, *targets: str, env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Run make as a user does, who has said yes beforehand."""
-        given = {"STACK": self.stack, "CONSENT": "--yes --skip-preview", **variables}
-        words = [f"{name}={value}" for name, value in given.items()]
-        return run("make", "--directory", self.folder, *targets, *words, env=self.environment)
+        words = [f"STACK={self.stack}", "CONSENT=--yes --skip-preview"]
+        return run(
+            "make", "--directory", self.folder, *targets, *words, env=env or self.environment
+        )
 
     def docker(self, *words: str | Path) -> str:
         """What docker printed, on the stack's engine."""

@@ -1,14 +1,21 @@
 """Engines that are not this machine's usual one: restarted, set up otherwise, or far away."""
 
-from collections.abc import Iterator
+import getpass
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from components.distribution import DEFAULT_RELEASE
 from components.settings import CacheSettings
 from tests.integration.clients import pull_anew, push
-from tests.integration.deployment import Deployment, eventually
+from tests.integration.deployment import PROJECT, Deployment, command, eventually, free_port
 from tests.integration.engine import MISSING, Engine
 
 pytestmark = pytest.mark.local
@@ -55,3 +62,79 @@ def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_
     assert deployment.made("container") == before
     assert pull_anew(deployment, reference) == digest
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
+    """The settings of a stack file for an engine on this machine that is reached by ssh."""
+    sshd = shutil.which("sshd")
+    if not sshd:
+        pytest.skip("no sshd on PATH: the test of a remote engine is left out")
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    for name in ("host", "user"):
+        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
+    port = free_port()
+    host_key = (folder / "host.pub").read_text()
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key}")
+    (folder / "configuration").write_text(
+        f"ListenAddress 127.0.0.1:{port}\n"
+        f"HostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/user.pub\n"
+        "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        "MaxStartups 100\nMaxSessions 100\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # a service would make it
+    options = ["-i", f"{folder}/user", "-o", f"UserKnownHostsFile={folder}/known"]
+    words = [sshd, "-D", "-e", "-f", str(folder / "configuration")]
+    with (folder / "log").open("w") as log, subprocess.Popen(words, stderr=log) as server:
+        try:
+            eventually(lambda: "Server listening" in (folder / "log").read_text())
+            yield {
+                "docker:host": f"ssh://{getpass.getuser()}@127.0.0.1:{port}",
+                "docker:sshOpts": options,
+            }
+        finally:
+            server.terminate()
+
+
+def test_a_registry_runs_on_an_engine_behind_ssh_without_a_file_of_this_machine(
+    ssh: Mapping[str, Any], image: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    authority = trustme.CA().cert_pem.bytes().decode()
+    deployment = Deployment(folder, registry={"delivery": "file", "ca_certificates": authority})
+    deployment.write(ssh)
+    nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
+    try:
+        made = deployment.make("up", env=nowhere)
+        assert made.returncode == 0, made.stdout
+        assert f"Docker engine at {ssh['docker:host']}" in made.stdout
+        reference, digest = push(deployment, image, "remote")
+        assert pull_anew(deployment, reference) == digest
+        for part in ("registry", "redis"):
+            assert {mount["Type"] for mount in deployment.inspect(part, ".Mounts")} == {"volume"}
+            assert str(PROJECT) not in json.dumps(deployment.inspect(part, "."))
+        words = ("preview", "--refresh", "--expect-no-changes")
+        command(*deployment.command(*words), env=nowhere)
+
+        gone = deployment.make("down", env=nowhere)
+        assert gone.returncode == 0, gone.stdout
+        assert f"docker volume rm {deployment.prefix}-data" in gone.stdout
+        assert deployment.made("container") == []
+    finally:
+        deployment.remove()
+
+
+def test_an_engine_behind_an_unknown_host_key_is_not_taken(
+    ssh: Mapping[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    deployment = Deployment(folder)
+    deployment.write({**ssh, "docker:sshOpts": ssh["docker:sshOpts"][:2]})
+    printed = deployment.refused("up", "--yes", "--skip-preview")
+    assert "the Docker engine does not answer" in printed
+    assert "Host key verification failed" in printed

@@ -350,14 +350,27 @@ def test_a_stack_without_a_file_is_told_with_those_that_have_one(
     assert "there is no stacks/Pulumi.nowhere.yaml: STACK is one of" in capsys.readouterr().err
 
 
-def test_a_stack_needs_redis_and_the_registry_of_its_release(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the file of the stack mine goes."""
     monkeypatch.setattr(toolchain, "PROJECT", tmp_path)
     file = tmp_path / "stacks" / "Pulumi.mine.yaml"
     file.parent.mkdir()
-    file.write_text('config: {"oss-registry:registry": {release: "2.8.3"}}')
-    assert toolchain._images_of("mine") == ["registry:2.8.3", "redis:7.0.15"]
+    return file
+
+
+def test_a_stack_needs_redis_and_the_registry_of_its_release(stack_file: Path) -> None:
+    stack_file.write_text('config: {"oss-registry:registry": {release: "2.8.3"}}')
+    config = toolchain._config_of("mine")
+    assert toolchain._images_of(config) == ["registry:2.8.3", "redis:7.0.15"]
     for broken in ("", "config: []", 'config: {"oss-registry:registry": no}', "{", "a: b: c"):
-        file.write_text(broken)
-        assert len(toolchain._images_of("mine")) == len(images.IMAGES)
+        stack_file.write_text(broken)
+        config = toolchain._config_of("mine")
+        assert len(toolchain._images_of(config)) == len(images.IMAGES)
+
+
+def test_a_stack_on_another_machine_needs_no_engine_here(stack_file: Path, path: Path) -> None:
+    stack_file.write_text("config: {'docker:host': ssh://ops@example}")
+    _program(path, "docker", "exit 1")
+    (said,) = toolchain._engine_of("mine")
+    assert "Docker engine at ssh://ops@example" in said
