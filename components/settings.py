@@ -42,6 +42,7 @@ STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
 DRAIN_SECONDS = 30
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
+LOGINS = "docker:registryAuth"  # for pulling images
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
 # What the alicloud provider heeds when the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
@@ -567,6 +568,7 @@ def load(
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
     stack = Stack(name, settings, region, secrets)
+    problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
     broken = {problem.path for problem in problems}
     problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
     problems += [p for p in _not_built(stack.settings) if p.path not in broken]
@@ -762,6 +764,21 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
             yield Problem(key, "is a secret in plain text", "remove it")
 
 
+def _logins(text: str, secret: bool) -> Iterator[Problem]:
+    """What the docker plugin would take, and then not use, or write down as plain text."""
+    entries = _parsed(text)
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        key, entry = f"{LOGINS}[{number}]", entry if isinstance(entry, dict) else {}
+        address = str(entry.get("address", ""))
+        if not re.fullmatch(_REGISTRY_HOST, address):
+            rule = "must be the registry's host alone, without scheme and path"
+            host = re.sub(r"^\w*://|/.*", "", address)
+            yield Problem(f"{key}.address", rule, f"write {host or 'registry.example.com'}")
+        if entry.get("password") and not secret:
+            fix = f"{distribution.SET_SECRET} --path '{key}.password'"
+            yield Problem(f"{key}.password", "is a secret in plain text", fix)
+
+
 def _not_built(settings: StackSettings) -> Iterator[Problem]:
     for key, only in _LATER.items():
         value = attrgetter(key)(settings)
@@ -772,6 +789,7 @@ def _not_built(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
+_REGISTRY_HOST = r"[\w.-]+(:\d+)?"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.
 _SECRETS = ("http-secret", "redis-password", "tls-key")

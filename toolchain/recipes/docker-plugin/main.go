@@ -60,7 +60,7 @@ func main() {
 			"host": {Default: &tfbridge.DefaultInfo{
 				EnvVars: []string{"DOCKER_HOST"}, Value: "unix:///var/run/docker.sock",
 			}},
-			"registry_auth": {MaxItemsOne: &several},
+			"registry_auth": {Name: "registryAuth", MaxItemsOne: &several},
 		},
 	}
 	schema, err := tfgen.GenerateSchemaWithOptions(tfgen.GenerateSchemaOptions{

@@ -1,0 +1,103 @@
+"""An image of the user's own: derived, named by its digest, in a registry that wants a login."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.distribution import DEFAULT_RELEASE
+from tests.integration.clients import skopeo
+from tests.integration.deployment import Deployment, command, eventually, free_port, run
+
+pytestmark = pytest.mark.local
+OFFICIAL = f"registry:{DEFAULT_RELEASE}"
+# Of two users, each with a password and its bcrypt hash.
+TOKENS = {"first": "first seed password", "second": "second seed password"}
+HTPASSWD = (
+    "first:$2y$04$abcdefghijklmnopqrstuu48klauptuuvup7ZFQLpjy3ghF0S/WEa\n"
+    "second:$2y$04$abcdefghijklmnopqrstuuxk27Yo31u/Y9JXFymQW9l7BB2R7JLfy\n"
+)
+DERIVED = f"FROM {OFFICIAL}\nWORKDIR /srv\nUSER 0:0\nENV OTHER=1\nLABEL own=1\nSTOPSIGNAL SIGINT\n"
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Where a registry with a login is, which is none of a stack's."""
+    name, port = f"oss-registry-test-{secrets.token_hex(4)}", free_port()
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    variables = ("REGISTRY_AUTH_HTPASSWD_REALM=seed", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
+    environment = [f"--env={variable}" for variable in variables]
+    publish = f"--publish=127.0.0.1:{port}:5000"
+    command("docker", "container", "create", f"--name={name}", publish, *environment, OFFICIAL)
+    try:
+        command("docker", "container", "cp", tmp_path / "htpasswd", f"{name}:/htpasswd")
+        command("docker", "container", "start", name)
+        eventually(lambda: run("curl", "--silent", f"http://127.0.0.1:{port}/").returncode == 0)
+        yield f"127.0.0.1:{port}"
+    finally:
+        command("docker", "container", "rm", "--force", "--volumes", name)
+
+
+@pytest.fixture
+def reference(address: str, tmp_path: Path) -> Iterator[str]:
+    """A derived image, by tag and digest, that is there and no longer in the engine."""
+    built = f"oss-registry-test-{secrets.token_hex(4)}:1"
+    (tmp_path / "Dockerfile").write_text(DERIVED)
+    build = ("docker", "build", "--quiet", "--tag", built, tmp_path)
+    identity = command(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
+    try:
+        login = ["--dest-tls-verify=false", f"--dest-creds=first:{TOKENS['first']}"]
+        there = f"{address}/team/registry:own"
+        digest = tmp_path / "digest"
+        source = f"docker-daemon:{built}"
+        skopeo("copy", f"--digestfile={digest}", *login, source, f"docker://{there}")
+        command("docker", "image", "rm", built)
+        yield f"{there}@{digest.read_text().strip()}"
+    finally:
+        run("docker", "image", "rm", "--force", identity)
+
+
+def test_an_image_from_a_registry_with_a_login_is_pulled_and_replaced_by_no_new_token(
+    address: str, reference: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    deployment = Deployment(folder, registry={"release": DEFAULT_RELEASE, "image": reference})
+
+    def log_in(user: str) -> None:
+        for key, value, *secret in (
+            ("address", address),
+            ("username", user),
+            ("password", TOKENS[user], "--secret"),
+        ):
+            path = f"docker:registryAuth[0].{key}"
+            deployment.pulumi("config", "set", "--path", *secret, path, value)
+
+    try:
+        assert "its registry does not give it" in deployment.refused("up", "--yes")
+        log_in("first")
+        printed = [deployment.up()]
+        assert deployment.inspect("registry", ".Config.Labels")["own"] == "1"
+        before = deployment.made("container")
+        deployment.pulumi("up", "--yes", "--expect-no-changes")
+        deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+
+        log_in("second")
+        printed += [deployment.pulumi("preview", "--diff"), deployment.up(), deployment.state()]
+        assert deployment.made("container") == before
+        printed += [json.dumps(deployment.inspect("registry", "."))]
+        assert not [text for text in printed for token in TOKENS.values() if token in text]
+    finally:
+        deployment.remove()
+
+
+def test_a_login_that_docker_would_not_use_or_that_is_no_secret_is_refused(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    entry = {"address": "https://registry.example/team", "username": "u", "password": "hunter2"}
+    deployment.write({"docker:registryAuth": [entry]})
+    printed = deployment.refused("preview")
+    assert "docker:registryAuth[0].address: must be the registry's host alone" in printed
+    assert "docker:registryAuth[0].password: is a secret in plain text" in printed
+    assert "hunter2" not in printed
