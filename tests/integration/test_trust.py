@@ -1,0 +1,109 @@
+"""Certificates of the user's own authority: the registry trusts what it calls itself."""
+
+import http.server
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from components.settings import CERTIFICATES
+from tests.integration.clients import copy_in, copy_out
+from tests.integration.deployment import Deployment, command, eventually
+
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, authority: trustme.CA) -> Iterator[Deployment]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Deployment(folder)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+def test_events_reach_a_server_whose_certificate_the_user_trusts(
+    deployment: Deployment, authority: trustme.CA, archive: Path
+) -> None:
+    gateway = deployment.docker(
+        *("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}"), deployment.prefix
+    ).strip()
+    received: list[str] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            received.extend(event["target"]["repository"] for event in sent["events"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(gateway).configure_cert(context)
+    with http.server.ThreadingHTTPServer((gateway, 0), Hook) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"https://{gateway}:{server.server_port}/events"
+            hook = {"name": "hook", "url": url, "timeout": "5s", "threshold": 5, "backoff": "1s"}
+            deployment.configure(
+                registry={
+                    "ca_certificates": authority.cert_pem.bytes().decode(),
+                    "config": {"notifications": {"endpoints": [hook]}},
+                }
+            )
+            deployment.up()
+            copy_in(deployment, archive, "noticed")
+            eventually(lambda: "noticed" in received)
+        finally:
+            server.shutdown()
+
+
+def test_a_redis_of_the_users_own_is_reached_by_tls(
+    deployment: Deployment, authority: trustme.CA, archive: Path, tmp_path: Path
+) -> None:
+    own = f"{deployment.prefix}-own"
+    certificate = authority.issue_cert(own)
+    files = {
+        "redis.conf": b"port 0\ntls-port 6379\ntls-auth-clients no\nprotected-mode no\n"
+        b"tls-cert-file /tls.crt\ntls-key-file /tls.key\ntls-ca-cert-file /tls.crt\n",
+        "tls.crt": b"".join(pem.bytes() for pem in certificate.cert_chain_pems),
+        "tls.key": certificate.private_key_pem.bytes(),
+    }
+    run_redis = ["redis:7.0.15", "redis-server", "/redis.conf"]
+    network = ["--network", deployment.prefix]
+    command("docker", "container", "create", "--name", own, *network, *run_redis)
+    try:
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            command("docker", "container", "cp", tmp_path / name, f"{own}:/{name}")
+        command("docker", "container", "start", own)
+        deployment.configure(
+            registry={
+                "ca_certificates": authority.cert_pem.bytes().decode(),
+                "config": {"redis": {"tls": {"rootcas": [CERTIFICATES]}}},
+            },
+            cache={"address": f"{own}:6379"},
+        )
+        deployment.up()
+        copy_in(deployment, archive, "secured")
+        copy_out(deployment, "secured", tmp_path / "secured")
+        words = ("redis-cli", "--tls", "--insecure", "--scan")
+        assert "blobs::sha256:" in command("docker", "exec", own, *words)
+        deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+    finally:
+        command("docker", "container", "rm", "--force", "--volumes", own)
