@@ -61,8 +61,10 @@ format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
 
-bench: $(VENV)/dev ## measure how things grow, as ratios
+bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m bench.environment
+	@python -m toolchain test
+	@$(ENGINE) python -m bench.control_plane
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent.parent
 PASSPHRASE = "only for tests"
 # What a project is made of, each a link into this checkout.
 SHARED = (
-    *("Pulumi.yaml", "__main__.py", "components", ".venv"),
+    *("Pulumi.yaml", "components", ".venv"),
     *("Makefile", "operations", "toolchain", "requirements.txt", "requirements-dev.txt"),
 )
 
@@ -63,13 +63,17 @@ def eventually(happens: Callable[[], object], seconds: float = 60) -> None:
 
 
 class Deployment:
-    """One stack in the folder `folder`: a project whose program is this checkout's.
+    """One stack in the folder `folder`: a project whose program is `program` of this checkout.
 
     It is on the engine at `host`, else on the one that the tests have.
     """
 
     def __init__(
-        self, folder: Path, host: str | None = None, **settings: Mapping[str, Any]
+        self,
+        folder: Path,
+        host: str | None = None,
+        program: str = "__main__.py",
+        **settings: Mapping[str, Any],
     ) -> None:
         self.folder = folder
         self.stack = f"test-{secrets.token_hex(4)}"
@@ -82,6 +86,7 @@ class Deployment:
         }
         for shared in SHARED:
             (folder / shared).symlink_to(PROJECT / shared)
+        (folder / "__main__.py").symlink_to(PROJECT / program)
         (folder / "stacks").mkdir()
         self.pulumi("stack", "init")
         self._settings: dict[str, dict[str, Any]] = {"registry": {"port": free_port()}}

@@ -421,6 +421,29 @@ def test_keys_of_providers_are_left_to_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://images.example.com", "images.example.com"),
+        ("images.example.com:5000/team", "images.example.com:5000"),
+        ("", "registry.example.com"),
+    ],
+)
+def test_a_login_for_images_names_a_host_alone_and_its_password_is_secret(
+    address: str, host: str
+) -> None:
+    key = "docker:registryAuth"
+    config = {key: json.dumps([{"address": address, "username": "u", "password": "hunter2"}])}
+    with pytest.raises(SettingsError) as failure:
+        load("dev", config, set())
+    assert f"{key}[0].address: must be the registry's host alone" in str(failure.value)
+    assert f"write {host}" in str(failure.value)
+    assert f"{key}[0].password: is a secret in plain text" in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+    right = {key: config[key].replace(f'"{address}"', f'"{host}"')}
+    assert load("dev", right, {key}).name == "dev"
+
+
+@pytest.mark.parametrize(
     "bucket", ["My_Bucket", "-x-", "ab", "x" * 64, "a.b.c", "reg-", "ünique", "", "a\n", 123]
 )
 def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
