@@ -23,7 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match arguments:
             case ["up", stack]:
-                parts = [*_pulumi(), *_engine_of(stack)]
+                config = _config_of(stack)
+                parts = [*_pulumi(), *_engine_of(config)]
             case ["test"]:
                 parts = [*_pulumi(), *_engine([image.reference for image in images.IMAGES])]
                 debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
@@ -72,9 +73,8 @@ def _config_of(stack: str) -> Mapping[str, object]:
     return config if isinstance(config, dict) else {}
 
 
-def _engine_of(stack: str) -> list[str]:
-    """Have the stack's engine, with the images that the stack may ask for."""
-    config = _config_of(stack)
+def _engine_of(config: Mapping[str, object]) -> list[str]:
+    """Have a stack's engine, with the images that the stack may ask for."""
     if host := config.get("docker:host"):
         engine.client_ready()
         return [f"Docker engine at {host}, which has or pulls its images itself"]

@@ -28,6 +28,17 @@ def deployment(
         made.remove()
 
 
+@pytest.fixture
+def undeployed(tmp_path: Path) -> Iterator[Deployment]:
+    """A stack that is not up, and may be left in any state."""
+    made = Deployment(tmp_path)
+    try:
+        yield made
+    finally:
+        made.make("down")
+        made.remove()
+
+
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image of five layers, one of them of 20 MB, that nobody has elsewhere."""

@@ -372,5 +372,5 @@ def test_a_stack_needs_redis_and_the_registry_of_its_release(stack_file: Path) -
 def test_a_stack_on_another_machine_needs_no_engine_here(stack_file: Path, path: Path) -> None:
     stack_file.write_text("config: {'docker:host': ssh://ops@example}")
     _program(path, "docker", "exit 1")
-    (said,) = toolchain._engine_of("mine")
+    (said,) = toolchain._engine_of(toolchain._config_of("mine"))
     assert "Docker engine at ssh://ops@example" in said

@@ -1,0 +1,65 @@
+"""An `up` that died, or that goes on elsewhere, and what `make down` leaves."""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clients import copy_in, copy_out
+from tests.integration.deployment import Deployment
+
+pytestmark = pytest.mark.local
+
+
+def test_after_ups_that_were_killed_the_next_one_ends_well(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    assert undeployed.make("up").returncode == 0
+    copy_in(undeployed, archive, "kept")
+    kept = copy_out(undeployed, "kept", tmp_path / "kept")
+    for number in range(10):
+        undeployed.configure(registry={"log_level": ("info", "error")[number % 2]})
+        with subprocess.Popen(
+            undeployed.command("up", "--yes", "--skip-preview"),
+            env={**os.environ, **undeployed.environment},
+            stdout=subprocess.DEVNULL,
+        ) as up:
+            try:
+                up.wait(moments.uniform(0.3, 6))
+            except subprocess.TimeoutExpired:
+                up.kill()
+        done = undeployed.make("up")
+        assert done.returncode == 0, done.stdout
+    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
+    undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_down_leaves_the_images_and_says_how_to_remove_them(undeployed: Deployment) -> None:
+    assert undeployed.make("up").returncode == 0
+    done = undeployed.make("down")
+    assert done.returncode == 0, done.stdout
+    assert f"docker volume rm {undeployed.prefix}-data" in done.stdout
+    assert undeployed.made("container") == []
+    assert undeployed.made("network") == []
+    assert undeployed.made("volume") == [f"{undeployed.prefix}-data"]
+
+
+def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -> None:
+    with subprocess.Popen(
+        undeployed.command("up", "--yes", "--skip-preview"),
+        env={**os.environ, **undeployed.environment},
+        stdout=subprocess.DEVNULL,
+    ) as up:
+        locks = undeployed.folder / ".pulumi/locks"
+        while not [*locks.rglob("*.json")] and up.poll() is None:
+            pass
+        done = undeployed.make("up")
+    assert up.returncode == 0
+    assert done.returncode != 0
+    assert f"process {up.pid} of" in done.stdout
+    assert "wait until it has ended" in done.stdout
