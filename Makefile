@@ -32,7 +32,8 @@ help: ## list the commands
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
 	@$(ENGINE) python -m operations.recover $(STACK)
-	@$(ENGINE) pulumi up --stack $(STACK) $(CONSENT)
+	@# Read anew: a container that was removed by hand is there again.
+	@$(ENGINE) pulumi up --stack $(STACK) --refresh $(CONSENT)
 
 preview: ready ## show what `up` would change
 	@$(ENGINE) pulumi preview --stack $(STACK) --diff

@@ -95,8 +95,14 @@ def data_volume(name: str, stack: str, parent: Resource) -> Output[str]:
         "data",
         name=name,
         labels=[docker.VolumeLabelArgs(label=STACK_LABEL, value=stack)],
-        # It holds the images: nothing but a user's own `docker volume rm` may remove it.
-        opts=ResourceOptions(parent=parent, retain_on_delete=True, hooks=_explained("data")),
+        # It holds the images: nothing but a user's own `docker volume rm` may remove it, and one
+        # that was there before, whatever its labels and driver are, is taken as it is.
+        opts=ResourceOptions(
+            parent=parent,
+            retain_on_delete=True,
+            ignore_changes=["labels", "driver", "driverOpts"],
+            hooks=_explained("data"),
+        ),
     )
     return made.name
 

@@ -433,11 +433,12 @@ class Stack:
     def files(self) -> Mapping[str, Text]:
         """The registry's files by their paths, with holes where secrets go."""
         registry = self.settings.registry
-        whole = {self.release.config_path: to_file(self.tree)}
-        trusted = {CERTIFICATES: (registry.ca_certificates or "",)}
-        return (whole if registry.delivery == "file" else {}) | (
-            trusted if registry.ca_certificates else {}
-        )
+        files: dict[str, Text] = {}
+        if registry.delivery == "file":
+            files[self.release.config_path] = to_file(self.tree)
+        if registry.ca_certificates:
+            files[CERTIFICATES] = (registry.ca_certificates,)
+        return files
 
     @property
     def redacted(self) -> Mapping[str, str]:

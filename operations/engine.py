@@ -36,7 +36,7 @@ def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 
 
 def labelled(kind: str, name: str, stack: str, variables: Mapping[str, str]) -> list[str]:
-    """The ids of what is of `kind` (container, network, volume), has `name` and is the stack's."""
+    """The ids of what is of `kind` (container or network), has `name` and is the stack's."""
     every = ["--all"] if kind == "container" else []
     filters = [f"--filter=name=^/?{name}$", f"--filter=label={STACK_LABEL}={stack}"]
     return docker(variables, kind, "ls", "--quiet", *every, *filters).split()

@@ -13,7 +13,9 @@ def main(arguments: Sequence[str]) -> int:
     volume = Stack(name, StackSettings()).volume
     config, _ = configuration(name)
     with engine.reached(config) as variables:
-        if engine.labelled("volume", volume, name, variables):
+        # By its name alone: it may have been there before the stack.
+        named = ("volume", "ls", "--quiet", "--filter", f"name=^{volume}$")
+        if engine.docker(variables, *named):
             print(f"The images are kept in the volume {volume}: `make up` finds them there.")
             print(f"To remove them for good: docker volume rm {volume}")
     return 0

@@ -13,6 +13,19 @@ from tests.integration.deployment import Deployment
 pytestmark = pytest.mark.local
 
 
+def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
+    """Run pulumi with `words`, and kill it (-9) after `seconds`."""
+    with subprocess.Popen(
+        deployment.command(*words),
+        env={**os.environ, **deployment.environment},
+        stdout=subprocess.DEVNULL,
+    ) as pulumi:
+        try:
+            pulumi.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pulumi.kill()
+
+
 def test_after_ups_that_were_killed_the_next_one_ends_well(
     undeployed: Deployment, archive: Path, tmp_path: Path
 ) -> None:
@@ -24,15 +37,7 @@ def test_after_ups_that_were_killed_the_next_one_ends_well(
     kept = copy_out(undeployed, "kept", tmp_path / "kept")
     for number in range(10):
         undeployed.configure(registry={"log_level": ("info", "error")[number % 2]})
-        with subprocess.Popen(
-            undeployed.command("up", "--yes", "--skip-preview"),
-            env={**os.environ, **undeployed.environment},
-            stdout=subprocess.DEVNULL,
-        ) as up:
-            try:
-                up.wait(moments.uniform(0.3, 6))
-            except subprocess.TimeoutExpired:
-                up.kill()
+        _killed(undeployed, moments.uniform(0.3, 6), "up", "--yes", "--skip-preview")
         done = undeployed.make("up")
         assert done.returncode == 0, done.stdout
     assert copy_out(undeployed, "kept", tmp_path / "again") == kept
@@ -63,3 +68,58 @@ def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -
     assert done.returncode != 0
     assert f"process {up.pid} of" in done.stdout
     assert "wait until it has ended" in done.stdout
+
+
+def test_what_was_removed_or_stopped_by_hand_is_back_with_the_next_up(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    assert undeployed.make("up").returncode == 0
+    copy_in(undeployed, archive, "kept")
+    kept = copy_out(undeployed, "kept", tmp_path / "kept")
+    undeployed.docker("container", "rm", "--force", f"{undeployed.prefix}-redis")
+    undeployed.docker("container", "stop", f"{undeployed.prefix}-registry")
+    done = undeployed.make("up")
+    assert done.returncode == 0, done.stdout
+    assert undeployed.healthy("registry")
+    assert undeployed.healthy("redis")
+    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
+
+
+def test_a_volume_that_was_there_before_is_taken_with_its_images(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    volume = f"{undeployed.prefix}-data"
+    undeployed.docker("volume", "create", "--label", "mine=1", volume)
+    try:
+        assert undeployed.make("up").returncode == 0
+        copy_in(undeployed, archive, "kept")
+        kept = copy_out(undeployed, "kept", tmp_path / "kept")
+        for _ in range(2):  # the first one reads the volume's own labels
+            assert undeployed.make("up").returncode == 0
+        undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
+        assert copy_out(undeployed, "kept", tmp_path / "again") == kept
+        down = undeployed.make("down")
+        assert f"docker volume rm {volume}" in down.stdout
+        undeployed.pulumi("stack", "rm", "--yes", "--preserve-config")
+        undeployed.pulumi("stack", "init")
+        assert undeployed.make("up").returncode == 0
+        assert copy_out(undeployed, "kept", tmp_path / "at last") == kept
+    finally:
+        undeployed.remove()
+        undeployed.docker("volume", "rm", volume)
+
+
+def test_after_a_down_that_was_killed_the_next_up_ends_well(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    assert undeployed.make("up").returncode == 0
+    copy_in(undeployed, archive, "kept")
+    kept = copy_out(undeployed, "kept", tmp_path / "kept")
+    for _ in range(3):
+        _killed(undeployed, moments.uniform(0.5, 3), "destroy", "--yes", "--skip-preview")
+        done = undeployed.make("up")
+        assert done.returncode == 0, done.stdout
+    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
