@@ -128,3 +128,15 @@ def test_an_engine_that_does_not_answer_is_one_sentence(undeployed: Deployment) 
     undeployed.write({"docker:host": "unix:///nowhere.sock"})
     printed = undeployed.refused("up", "--yes", "--skip-preview")
     assert "the Docker engine does not answer: start it, or say where it is" in printed
+
+
+def test_a_registry_that_does_not_start_is_one_sentence(undeployed: Deployment) -> None:
+    token = {"realm": "https://auth.example", "service": "s", "issuer": "i"}
+    token["rootcertbundle"] = "/nowhere.pem"
+    undeployed.configure(registry={"config": {"auth": {"token": token}}})
+    printed = undeployed.refused("up", "--yes", "--skip-preview")
+    name = f"{undeployed.prefix}-registry"
+    assert f"{name} was not healthy within 60 s: `docker logs {name}` says why" in printed
+    assert "/nowhere.pem" in undeployed.log("registry")
+    undeployed.configure(registry={"config": {}})
+    undeployed.up()
