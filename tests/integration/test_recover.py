@@ -26,8 +26,9 @@ def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
             pulumi.kill()
 
 
-def test_after_ups_that_were_killed_the_next_one_ends_well(
-    undeployed: Deployment, archive: Path, tmp_path: Path
+@pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 10), ("destroy", 3, 3)])
+def test_after_runs_that_were_killed_the_next_up_ends_well(
+    undeployed: Deployment, archive: Path, tmp_path: Path, verb: str, longest: float, times: int
 ) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -35,9 +36,9 @@ def test_after_ups_that_were_killed_the_next_one_ends_well(
     assert undeployed.make("up").returncode == 0
     copy_in(undeployed, archive, "kept")
     kept = copy_out(undeployed, "kept", tmp_path / "kept")
-    for number in range(10):
+    for number in range(times):
         undeployed.configure(registry={"log_level": ("info", "error")[number % 2]})
-        _killed(undeployed, moments.uniform(0.3, 6), "up", "--yes", "--skip-preview")
+        _killed(undeployed, moments.uniform(0.3, longest), verb, "--yes", "--skip-preview")
         done = undeployed.make("up")
         assert done.returncode == 0, done.stdout
     assert copy_out(undeployed, "kept", tmp_path / "again") == kept
@@ -107,19 +108,3 @@ def test_a_volume_that_was_there_before_is_taken_with_its_images(
     finally:
         undeployed.remove()
         undeployed.docker("volume", "rm", volume)
-
-
-def test_after_a_down_that_was_killed_the_next_up_ends_well(
-    undeployed: Deployment, archive: Path, tmp_path: Path
-) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    assert undeployed.make("up").returncode == 0
-    copy_in(undeployed, archive, "kept")
-    kept = copy_out(undeployed, "kept", tmp_path / "kept")
-    for _ in range(3):
-        _killed(undeployed, moments.uniform(0.5, 3), "destroy", "--yes", "--skip-preview")
-        done = undeployed.make("up")
-        assert done.returncode == 0, done.stdout
-    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
