@@ -48,7 +48,7 @@ down: ready ## remove the registry, but not its images
 
 test: check ## check, then run all tests on a real Docker engine
 	@python -m toolchain test
-	@$(ENGINE) pytest --numprocesses 4 --dist loadscope # most of them wait, for an engine
+	@$(ENGINE) pytest --numprocesses 4 --dist loadgroup # most of them wait, for an engine
 
 unit: $(VENV)/dev ## run the tests that need no engine
 	@pytest tests/unit
