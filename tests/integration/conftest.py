@@ -15,11 +15,7 @@ def _tools() -> None:
     assert not missing, f"{', '.join(missing)} not on PATH: run `make test`, which has them"
 
 
-# One worker has all tests of a release, and brings its registry up once for each module.
-BY_RELEASE = [pytest.param(release, marks=pytest.mark.xdist_group(release)) for release in RELEASES]
-
-
-@pytest.fixture(scope="module", params=BY_RELEASE)
+@pytest.fixture(scope="module", params=RELEASES)
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:

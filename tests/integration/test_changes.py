@@ -10,7 +10,7 @@ import pytest
 from tests.integration.clients import copy_in, copy_out, redis, variables
 from tests.integration.deployment import Deployment, command, free_port, run
 
-pytestmark = [pytest.mark.local, pytest.mark.xdist_group("changes")]
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture(scope="module")

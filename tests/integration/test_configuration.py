@@ -11,7 +11,7 @@ import yaml
 from tests.integration.clients import pull_anew, push, redis, variables
 from tests.integration.deployment import Deployment, command
 
-pytestmark = [pytest.mark.local, pytest.mark.xdist_group("configuration")]
+pytestmark = pytest.mark.local
 # What breaks a shell, a redis.conf, YAML and argv, one way or another.
 PASSWORD = "Pa'ss\"w$x y\\z;FOO #&: 😀"
 CONFIG = {

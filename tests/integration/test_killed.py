@@ -1,0 +1,45 @@
+"""A run of Pulumi that was killed is finished by the next `make up`."""
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clients import copy_in, copy_out
+from tests.integration.deployment import Deployment
+
+pytestmark = pytest.mark.local
+
+
+def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
+    """Run pulumi with `words`, and kill it (-9) after `seconds`."""
+    with subprocess.Popen(
+        deployment.command(*words),
+        env={**os.environ, **deployment.environment},
+        stdout=subprocess.DEVNULL,
+    ) as pulumi:
+        try:
+            pulumi.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pulumi.kill()
+
+
+@pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 10), ("destroy", 3, 3)])
+def test_after_runs_that_were_killed_the_next_up_ends_well(
+    undeployed: Deployment, archive: Path, tmp_path: Path, verb: str, longest: float, times: int
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    assert undeployed.make("up").returncode == 0
+    copy_in(undeployed, archive, "kept")
+    kept = copy_out(undeployed, "kept", tmp_path / "kept")
+    for number in range(times):
+        undeployed.configure(registry={"log_level": ("info", "error")[number % 2]})
+        _killed(undeployed, moments.uniform(0.3, longest), verb, "--yes", "--skip-preview")
+        done = undeployed.make("up")
+        assert done.returncode == 0, done.stdout
+    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
+    undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
