@@ -37,6 +37,7 @@ def recover(stack: str) -> None:
             _see_gone(holder, stack)
         _pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
+    _drop_torn_attributes(stack)
     pending = _pending(stack)
     if not pending:
         return
@@ -70,11 +71,29 @@ def _holders(stack: str) -> Iterator[Mapping[str, Any]]:
 
     That is known for states in a folder; of another backend's lock Pulumi says itself whose it is.
     """
-    url = urlsplit(json.loads(_pulumi("whoami", "--json"))["url"])
-    if url.scheme == "file":
-        folder = Path(url.netloc + url.path).expanduser()
-        for lock in (folder / f".pulumi/locks/organization/{PROJECT}/{stack}").glob("*.json"):
+    if folder := _folder():
+        for lock in (folder / f"locks/organization/{PROJECT}/{stack}").glob("*.json"):
             yield json.loads(lock.read_text())
+
+
+def _drop_torn_attributes(stack: str) -> None:
+    """Remove the files of attributes beside a state that a killed process left half-written.
+
+    Pulumi's storage writes the state itself in one step, but not these; it reads a state without
+    them, and none with an empty one ("failed to load checkpoint: EOF").
+    """
+    if folder := _folder():
+        for attributes in (folder / "stacks" / PROJECT).glob(f"{stack}.json*.attrs"):
+            try:
+                json.loads(attributes.read_text())
+            except ValueError:
+                attributes.unlink()
+
+
+def _folder() -> Path | None:
+    """Where Pulumi keeps its states, if that is a folder."""
+    url = urlsplit(json.loads(_pulumi("whoami", "--json"))["url"])
+    return Path(url.netloc + url.path).expanduser() / ".pulumi" if url.scheme == "file" else None
 
 
 def _see_gone(holder: Mapping[str, Any], stack: str) -> None:

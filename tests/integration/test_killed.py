@@ -43,3 +43,14 @@ def test_after_runs_that_were_killed_the_next_up_ends_well(
         assert done.returncode == 0, done.stdout
     assert copy_out(undeployed, "kept", tmp_path / "again") == kept
     undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_a_state_whose_attributes_are_torn_is_read_again(undeployed: Deployment) -> None:
+    undeployed.up()
+    states = undeployed.folder / ".pulumi/stacks/oss-registry"
+    # What a kill between the two writes of a checkpoint leaves.
+    (states / f"{undeployed.stack}.json.attrs").write_text("")
+    assert "EOF" in undeployed.refused("preview")
+    done = undeployed.make("up")
+    assert done.returncode == 0, done.stdout
+    undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
