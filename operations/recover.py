@@ -32,12 +32,13 @@ class Blocked(Exception):
 
 def recover(stack: str) -> None:
     """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
-    if holders := [*_holders(stack)]:
-        for holder in holders:
-            _see_gone(holder, stack)
+    holders = [*_holders(stack)]
+    for holder in holders:
+        _see_gone(holder, stack)
+    _drop_torn_attributes(stack)
+    if holders:
         _pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
-    _drop_torn_attributes(stack)
     pending = _pending(stack)
     if not pending:
         return

@@ -1,7 +1,9 @@
 """A run of Pulumi that was killed is finished by the next `make up`."""
 
+import json
 import os
 import random
+import socket
 import subprocess
 from pathlib import Path
 
@@ -50,7 +52,12 @@ def test_a_state_whose_attributes_are_torn_is_read_again(undeployed: Deployment)
     states = undeployed.folder / ".pulumi/stacks/oss-registry"
     # What a kill between the two writes of a checkpoint leaves.
     (states / f"{undeployed.stack}.json.attrs").write_text("")
-    assert "EOF" in undeployed.refused("preview")
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    held = {"pid": gone.pid, "username": "me", "hostname": socket.gethostname()}
+    lock = states.parent.parent / f"locks/organization/oss-registry/{undeployed.stack}/1.json"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(json.dumps({**held, "timestamp": "2026-01-01T00:00:00Z"}))
     done = undeployed.make("up")
     assert done.returncode == 0, done.stdout
     undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
