@@ -32,10 +32,12 @@ class Blocked(Exception):
 
 def recover(stack: str) -> None:
     """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
-    holders = [*_holders(stack)]
+    folder = _folder()
+    holders = [*_holders(folder, stack)] if folder else []
     for holder in holders:
         _see_gone(holder, stack)
-    _drop_torn_attributes(stack)
+    if folder:
+        _drop_torn_attributes(folder, stack)
     if holders:
         _pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
@@ -67,32 +69,30 @@ def _named(operation: Mapping[str, Any]) -> str:
     return f"{operation['type']} {operation['resource']['urn'].rpartition('::')[2]}"
 
 
-def _holders(stack: str) -> Iterator[Mapping[str, Any]]:
-    """Who holds the stack's lock: pid, username, hostname, timestamp.
-
-    That is known for states in a folder; of another backend's lock Pulumi says itself whose it is.
-    """
-    if folder := _folder():
-        for lock in (folder / f"locks/organization/{PROJECT}/{stack}").glob("*.json"):
-            yield json.loads(lock.read_text())
+def _holders(folder: Path, stack: str) -> Iterator[Mapping[str, Any]]:
+    """Who holds the stack's lock: pid, username, hostname, timestamp."""
+    for lock in (folder / f"locks/organization/{PROJECT}/{stack}").glob("*.json"):
+        yield json.loads(lock.read_text())
 
 
-def _drop_torn_attributes(stack: str) -> None:
+def _drop_torn_attributes(folder: Path, stack: str) -> None:
     """Remove the files of attributes beside a state that a killed process left half-written.
 
     Pulumi's storage writes the state itself in one step, but not these; it reads a state without
     them, and none with an empty one ("failed to load checkpoint: EOF").
     """
-    if folder := _folder():
-        for attributes in (folder / "stacks" / PROJECT).glob(f"{stack}.json*.attrs"):
-            try:
-                json.loads(attributes.read_text())
-            except ValueError:
-                attributes.unlink()
+    for attributes in (folder / "stacks" / PROJECT).glob(f"{stack}.json*.attrs"):
+        try:
+            json.loads(attributes.read_text())
+        except ValueError:
+            attributes.unlink()
 
 
 def _folder() -> Path | None:
-    """Where Pulumi keeps its states, if that is a folder."""
+    """Where Pulumi keeps its states and locks, if that is a folder.
+
+    Of another backend's lock Pulumi says itself whose it is.
+    """
     url = urlsplit(json.loads(_pulumi("whoami", "--json"))["url"])
     return Path(url.netloc + url.path).expanduser() / ".pulumi" if url.scheme == "file" else None
 
