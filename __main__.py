@@ -7,7 +7,7 @@ import pulumi
 from components import distribution, runtime, settings
 from components.cache import RedisCacheArgs, redis_cache
 from components.registry import Registry, RegistryArgs
-from components.storage import FilesystemStorage, FilesystemStorageArgs
+from components.storage import storage
 
 stack = settings.load(
     pulumi.get_stack(),
@@ -18,7 +18,7 @@ stack = settings.load(
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 network = runtime.network(stack.prefix, stack.name)
-storage = FilesystemStorage("storage", FilesystemStorageArgs(stack=stack.name, volume=stack.volume))
+images = storage("storage", stack)
 cache = redis_cache(
     "cache",
     RedisCacheArgs(
@@ -45,7 +45,7 @@ registry = Registry(
         environment=stack.environment,
         files=stack.files,
         brought=stack.holes,
-        provisions=[storage.provision, cache],
+        provisions=[images, cache],
         network=network,
     ),
 )
@@ -53,4 +53,6 @@ registry = Registry(
 pulumi.export("endpoint", registry.endpoint)
 pulumi.export("login_server", registry.login_server)
 pulumi.export("release", stack.release.version)
+for name, value in images.outputs.items():
+    pulumi.export(name, value)
 pulumi.export("environment", stack.redacted)

@@ -32,13 +32,17 @@ class VolumeFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class OssFacts:
-    """Images in a bucket below `prefix`, reached at `host` with the access key named `key`."""
+    """Images in a bucket below `prefix`, reached at `host` with the access key named `key`.
+
+    With `cname`, an address of the bucket, clients are sent there for layers.
+    """
 
     region: str
     host: str
     bucket: str
     prefix: str
     key: str
+    cname: str | None = None
 
     @property
     def access_key(self) -> tuple[Hole, Hole]:
@@ -125,6 +129,7 @@ def _s3_driver(oss: OssFacts) -> Section:
             "bucket": oss.bucket,
             "forcepathstyle": False,
             "rootdirectory": oss.prefix,
+            **({"redirectendpoint": oss.cname} if oss.cname else {}),
         }
     }
 
@@ -154,6 +159,11 @@ class Release(NamedTuple):
     @property
     def image(self) -> str:
         return f"registry:{self.version}"
+
+    @property
+    def redirects(self) -> bool:
+        """Whether it can send clients to another address of the bucket than its own."""
+        return _kinds(self.schema.keys, "storage.s3.redirectendpoint") is not None
 
 
 def merge(below: Section, above: Section) -> Section:
@@ -249,7 +259,7 @@ def plan(
     level = at(user, "log.level") or http.log_level
     if isinstance(storage, OssFacts):
         driver, purges = release.oss_door(storage), release.purges_oss
-        redirect: Section = {"redirect": {"disable": True}}
+        redirect: Section = {"redirect": {"disable": not storage.cname}}
     else:
         driver, purges = {"filesystem": {"rootdirectory": storage.path}}, True
         redirect = {}
@@ -602,13 +612,14 @@ _RULES = (
         "storage.redirect.disable",
         lambda off, its: (
             not off
+            and not its.at("storage.s3.redirectendpoint")
             and (
                 its.at("storage.oss.internal")
                 or "-internal." in str(its.at("storage.s3.regionendpoint"))
             )
         ),
         "can't be false with storage.internal: clients can't reach an address inside the region",
-        "remove it, or set storage.internal: false",
+        "remove it, or set storage.internal: false, or storage.cname",
     ),
     Rule(
         "log.level",
@@ -685,6 +696,7 @@ MANAGED = {
     "storage.s3.accesskey": "storage.access_keys",
     "storage.s3.secretkey": "storage.access_keys",
     "storage.s3.bucket": "storage.bucket",
+    "storage.s3.redirectendpoint": "storage.cname",
     "storage.s3.region": "alicloud:region",
     "storage.s3.regionendpoint": "storage.endpoint",
     "storage.s3.rootdirectory": "storage.prefix",

@@ -1,26 +1,46 @@
 """One `Workload` as a Docker container, with what it hangs on: image, network, volume."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi_docker as docker
-from pulumi import (
-    ErrorHook,
-    ErrorHookArgs,
-    Input,
-    Output,
-    Resource,
-    ResourceHookBinding,
-    ResourceOptions,
-    log,
-)
+from pulumi import Input, Output, Resource, ResourceOptions
 
+from components.explained import explained
 from components.settings import STACK_LABEL
 
 HEALTHY_SECONDS = 60
 CPU_PERIOD = 100_000  # µs, the kernel's own
+# What the plugin says when the engine can't.
+SENTENCES = (
+    (
+        "port is already allocated|address already in use",
+        "{address}:{port} is taken: stop what listens there, or set registry.port to another",
+    ),
+    (
+        "cannot assign requested address",
+        "{address} is not an address of the engine's machine: set registry.bind to one that is",
+    ),
+    (
+        "unable to (find|pull)",
+        "the image {name} is not in the engine, and its registry does not give it: see that it is "
+        "written right and can be reached, or load it (docker load)",
+    ),
+    (
+        "pinging Docker|connect to the Docker|during connect|create Docker client",
+        "the Docker engine does not answer: start it, or say where it is (docker:host in the stack "
+        "file, or DOCKER_HOST)",
+    ),
+    (
+        "already in use by container|network with name .* already exists",
+        "{name} is in the engine already, from another checkout or a state that was lost: "
+        "`make down` there, or remove it (docker rm, docker network rm)",
+    ),
+    (
+        "healthy state",
+        f"{{name}} was not healthy within {HEALTHY_SECONDS} s: `docker logs {{name}}` says why",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +66,14 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Provision:
-    """What storage and cache give to the registry: values for its holes, by label, and mounts."""
+    """What storage and cache give to the registry: values for its holes, by label, and mounts.
+
+    `outputs` are what the stack says of them.
+    """
 
     holes: Mapping[str, Input[str]] = field(default_factory=dict)
     mounts: Sequence[Mount] = ()
+    outputs: Mapping[str, Input[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +108,7 @@ def network(name: str, stack: str) -> Output[str]:
         name=name,
         driver="bridge",
         labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack)],
-        opts=ResourceOptions(hooks=_explained("network")),
+        opts=ResourceOptions(hooks=explained("network", SENTENCES)),
     )
     return made.name
 
@@ -101,7 +125,7 @@ def data_volume(name: str, stack: str, parent: Resource) -> Output[str]:
             parent=parent,
             retain_on_delete=True,
             ignore_changes=["labels", "driver", "driverOpts"],
-            hooks=_explained("data"),
+            hooks=explained("data", SENTENCES),
         ),
     )
     return made.name
@@ -113,7 +137,7 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
         f"{name}-image",
         name=workload.image,
         keep_locally=True,  # other containers on this engine may use it
-        opts=ResourceOptions(parent=parent, hooks=_explained(f"{name}-image")),
+        opts=ResourceOptions(parent=parent, hooks=explained(f"{name}-image", SENTENCES)),
     )
     memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
     docker.Container(
@@ -172,61 +196,6 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
             # The plugin takes a change to these for one in place, and then makes none, or not
             # each: it never lifts a limit.
             replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
-            hooks=_explained(name),
+            hooks=explained(name, SENTENCES),
         ),
     )
-
-
-# What the plugin says when the engine can't, and what that means to who wrote the stack file.
-_EXPLANATIONS = (
-    (
-        "port is already allocated|address already in use",
-        "{address}:{port} is taken: stop what listens there, or set registry.port to another",
-    ),
-    (
-        "cannot assign requested address",
-        "{address} is not an address of the engine's machine: set registry.bind to one that is",
-    ),
-    (
-        "unable to (find|pull)",
-        "the image {name} is not in the engine, and its registry does not give it: see that it is "
-        "written right and can be reached, or load it (docker load)",
-    ),
-    (
-        "pinging Docker|connect to the Docker|during connect|create Docker client",
-        "the Docker engine does not answer: start it, or say where it is (docker:host in the stack "
-        "file, or DOCKER_HOST)",
-    ),
-    (
-        "already in use by container|network with name .* already exists",
-        "{name} is in the engine already, from another checkout or a state that was lost: "
-        "`make down` there, or remove it (docker rm, docker network rm)",
-    ),
-    (
-        "healthy state",
-        f"{{name}} was not healthy within {HEALTHY_SECONDS} s: `docker logs {{name}}` says why",
-    ),
-)
-
-
-def _explained(name: str) -> ResourceHookBinding:
-    """Has what fails of the resource `name` explained in one sentence beside the plugin's own."""
-
-    def explain(failed: ErrorHookArgs) -> bool:
-        if sentence := explanation(failed.errors[0], failed.new_inputs or {}):
-            log.error(sentence)
-        return False  # no second try
-
-    return ResourceHookBinding(on_error=[ErrorHook(f"explain-{name}", explain)])
-
-
-def explanation(error: str, inputs: Mapping[str, Any]) -> str | None:
-    """What `error` means for the resource with `inputs`, if that is known."""
-    port, *_ = inputs.get("ports") or [{}]
-    facts = {
-        "name": inputs.get("name"),
-        "address": port.get("ip"),
-        "port": int(port.get("external", 0)),  # a hook gets numbers as floats
-    }
-    found = (text for pattern, text in _EXPLANATIONS if re.search(pattern, error))
-    return next((text.format_map(facts) for text in found), None)

@@ -42,6 +42,8 @@ STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
 DRAIN_SECONDS = 30
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
+CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
+USER_NAME = 64  # characters, RAM's limit
 LOGINS = "docker:registryAuth"  # for pulling images
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
 # What the alicloud provider heeds when the stack file names no region.
@@ -255,6 +257,8 @@ class StorageSettings(_Settings):
     """OSS's host, where it is not the region's own."""
     internal: bool = True
     """Reach OSS inside the region, where traffic is free; only without `endpoint`."""
+    cname: Url | None = None
+    """Send clients to this address of the bucket for layers, past the registry; from 3.1 on."""
     signature_v1: bool = False
     """Yes, a new bucket shall take Signature V1, which release 2.8 needs."""
     versioning: Versioning | None = None
@@ -390,17 +394,23 @@ class Stack:
         cache = self.settings.cache
         return cache.enabled and cache.address is None
 
-    def planned(self, release: Release, user: Section) -> Section:
-        """The configuration of `release`, with holes where secrets go and `user` laid over it."""
-        storage, cache = self.settings.storage, self.settings.cache
+    @property
+    def oss(self) -> OssFacts:
+        """The bucket that the images are in, where `storage.kind` says so."""
+        storage = self.settings.storage
         internal = "-internal" * storage.internal
-        oss = OssFacts(
+        return OssFacts(
             region=self.region,
             host=storage.endpoint or f"oss-{self.region}{internal}.aliyuncs.com",
             bucket=storage.bucket or "",
             prefix=storage.prefix,
             key=storage.access_keys[-1],
+            cname=storage.cname and storage.cname.rstrip("/"),
         )
+
+    def planned(self, release: Release, user: Section) -> Section:
+        """The configuration of `release`, with holes where secrets go and `user` laid over it."""
+        cache, in_oss = self.settings.cache, self.settings.storage.kind == "oss"
         redis = CacheFacts(
             address=cache.address or f"{self.redis_host}:6379",
             password=self.runs_redis or distribution.REDIS_PASSWORD.label in self.secrets,
@@ -409,7 +419,7 @@ class Stack:
         )
         return distribution.plan(
             release,
-            oss if storage.kind == "oss" else VolumeFacts(path=distribution.DATA_PATH),
+            self.oss if in_oss else VolumeFacts(path=distribution.DATA_PATH),
             redis if cache.enabled else None,
             HttpFacts(log_level=self.settings.registry.log_level, drain_seconds=DRAIN_SECONDS),
             user,
@@ -453,8 +463,15 @@ class Stack:
     @property
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
-        found = distribution.warnings(self.release, self.tree)
-        return [_line(_in_config(problem)) for problem in found]
+        found = [_in_config(p) for p in distribution.warnings(self.release, self.tree)]
+        return [_line(problem) for problem in (*found, *_unpurged(self))]
+
+
+def _unpurged(stack: Stack) -> Iterator[Problem]:
+    if stack.settings.storage.adopt and not stack.release.purges_oss:
+        rule = f"with release {stack.release.version} nobody clears unfinished uploads"
+        fix = f"add a lifecycle rule to the bucket that aborts them below {stack.oss.prefix}/"
+        yield Problem(f"{PROJECT}:storage.adopt", rule, fix)
 
 
 def _is_loopback(address: str) -> bool:
@@ -479,6 +496,18 @@ _RULES = (
         _new_and_v1,
         "must be true for a new bucket: release 2.8 signs with V1, which OSS is withdrawing",
         'set registry.release: "3.1.2", or say signature_v1: true',
+    ),
+    Rule(
+        "storage.cname",
+        lambda cname, its: cname is not None and not its.release.redirects,
+        "needs release 3.1: an earlier one sends clients to the address that it uses itself",
+        'set registry.release: "3.1.2", or remove it',
+    ),
+    Rule(
+        "storage.versioning",
+        lambda on, its: on is not None and its.at("storage.adopt"),
+        "belongs to a bucket that the stack makes: one that is adopted stays as it is",
+        "remove it, and set it on the bucket",
     ),
     Rule(
         "storage.force_destroy",
@@ -545,7 +574,6 @@ _LATER: Mapping[str, object] = {
     "registry.exposure": "loopback",
     "registry.replicas": 1,
     "registry.external_url": None,
-    "storage.kind": "filesystem",
     "auth": None,
     "tls": None,
     "maintenance": None,
@@ -617,6 +645,9 @@ def _divided(
     set_secret = distribution.SET_SECRET
     for key, text in sorted(config.items()):
         namespace, _, name = key.partition(":")
+        if namespace == "alicloud" and name in CLOUD_SECRETS and key not in secret_keys:
+            fix = f"{set_secret} {key}, or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+            problems.append(Problem(key, "is a secret in plain text", fix))
         if namespace in PROVIDERS:
             continue
         if namespace != PROJECT:
@@ -753,6 +784,9 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         yield Problem(
             REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
         )
+    elif len(stack.prefix) > USER_NAME:
+        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
+        yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
     if stack.region and not re.fullmatch(_REGION, stack.region):
         near = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", stack.region.lower()))
         example = near[0] if near else "cn-hangzhou"

@@ -1,10 +1,67 @@
-"""Where the registry keeps its images."""
+"""Where the registry keeps its images: a Docker volume, or a bucket in OSS."""
 
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pulumi import ComponentResource, ResourceOptions
+from pulumi import (
+    ComponentResource,
+    Output,
+    Resource,
+    ResourceHook,
+    ResourceHookArgs,
+    ResourceHookBinding,
+    ResourceOptions,
+    RunError,
+    log,
+)
 
-from components import distribution, runtime
+from components import access, distribution, runtime
+from components.explained import explained
+from components.settings import STACK_LABEL, Stack
+
+SETTLED_SECONDS = 60
+ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging gives them
+
+# What OSS and RAM say, and what that means to who wrote the stack file.
+SENTENCES = (
+    (
+        "BucketAlreadyExists|is not available. The bucket namespace is shared",
+        "the bucket {bucket} is someone's already: choose another storage.bucket; if it is yours, "
+        "set storage.adopt: true",
+    ),
+    (
+        "BucketNotEmpty",
+        "the bucket is not empty, so it stays: set storage.force_destroy: true, `up`, and try "
+        "again; what it still holds then are unfinished uploads (ossutil abort, or 7 days)",
+    ),
+    (
+        r"LimitExceeded\.User\.AccessKey",
+        "the RAM user {userName} has two access keys, RAM's limit: leave one label in "
+        "storage.access_keys, `up`, and add the new one then; a key that no label stands for is "
+        "to be deleted in RAM's console",
+    ),
+    (
+        r"EntityAlreadyExists\.(User|Policy)\b(?!\.)",
+        "{name} is in RAM already, from another stack of this name or a state that was lost: "
+        "delete it there, or choose another stack name",
+    ),
+    (
+        r"NoSuchBucket|bucket does not exist",
+        "there is no such bucket in this region: see storage.bucket and alicloud:region",
+    ),
+    (
+        r"NoPermission|Forbidden\.RAM|AccessDenied",
+        "the deployer's own access key is not allowed to do this: see docs/production.md",
+    ),
+    (
+        "InvalidAccessKeyId|SignatureDoesNotMatch|no valid credential|get credential failed",
+        "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +81,272 @@ class FilesystemStorage(ComponentResource):
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
         volume = runtime.data_volume(args.volume, args.stack, parent=self)
         data = runtime.Mount(volume=volume, path=distribution.DATA_PATH)
-        self.provision = runtime.Provision(mounts=[data])
+        self.provision = runtime.Provision(mounts=[data], outputs={"volume": volume})
         self.register_outputs({"volume": volume})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OssStorageArgs:
+    """`user` is the RAM user's name, and its policy's; `access_keys` are labels, the last in use.
+
+    `noncurrent_days` is given with versioning, `kms_key_id` for a key other than OSS's own.
+    """
+
+    stack: str
+    oss: distribution.OssFacts
+    user: str
+    access_keys: Sequence[str]
+    adopt: bool
+    noncurrent_days: int | None
+    kms_key_id: str | None
+    protect: bool
+    force_destroy: bool
+
+
+class OssStorage(ComponentResource):
+    """A bucket, and a RAM user that may do in it what the registry does, and nothing else."""
+
+    provision: runtime.Provision
+
+    def __init__(
+        self, name: str, args: OssStorageArgs, opts: ResourceOptions | None = None
+    ) -> None:
+        super().__init__("oss-registry:index:OssStorage", name, None, opts)
+        bucket = self._adopted(args) if args.adopt else self._made(args)
+        keys, user = self._access(args, bucket)
+        self.provision = runtime.Provision(
+            holes=keys,
+            outputs={
+                "bucket": bucket,
+                "storage_endpoint": f"https://{args.oss.host}",
+                "ram_user": user,
+                "access_key": args.access_keys[-1],
+            },
+        )
+        self.register_outputs(dict(self.provision.outputs))
+
+    def _adopted(self, args: OssStorageArgs) -> Output[str]:
+        """A bucket that is there, as it is: it is read, so that a wrong name is known at once."""
+        from pulumi_alicloud import oss
+
+        bucket = args.oss.bucket
+        return oss.Bucket.get("bucket", bucket, opts=ResourceOptions(parent=self)).id
+
+    def _made(self, args: OssStorageArgs) -> Output[str]:
+        # Here, as it takes 0.3 s that a stack without a cloud need not wait for.
+        from pulumi_alicloud import oss
+
+        days = args.noncurrent_days
+        rule = oss.BucketLifecycleRuleArgs(
+            # OSS refuses two rules that overlap, so one holds all that happens below the prefix.
+            id=STACK_LABEL,
+            prefix=f"{args.oss.prefix}/",
+            enabled=True,
+            abort_multipart_uploads=[
+                oss.BucketLifecycleRuleAbortMultipartUploadArgs(days=ABORT_DAYS)
+            ],
+            noncurrent_version_expirations=[
+                oss.BucketLifecycleRuleNoncurrentVersionExpirationArgs(days=days)
+            ]
+            if days
+            else [],
+            expirations=[oss.BucketLifecycleRuleExpirationArgs(expired_object_delete_marker=True)]
+            if days
+            else [],
+        )
+        bucket = oss.Bucket(
+            "bucket",
+            bucket=args.oss.bucket,
+            lifecycle_rules=[rule],
+            tags={STACK_LABEL: args.stack},
+            force_destroy=args.force_destroy,
+            opts=ResourceOptions(
+                parent=self,
+                protect=args.protect,
+                # They have resources of their own below, which the bucket would undo (provider
+                # issue 9331).
+                ignore_changes=["acl", "policy", "serverSideEncryptionRule", "versioning"],
+                hooks=explained("bucket", SENTENCES),
+            ),
+        )
+
+        def opts(name: str, *after: Resource) -> ResourceOptions:
+            return ResourceOptions(
+                # Not of the bucket, as they would be protected with it.
+                parent=self,
+                deleted_with=bucket,
+                depends_on=after,
+                hooks=explained(name, SENTENCES),
+            )
+
+        name = bucket.bucket
+        blocked = oss.BucketPublicAccessBlock(
+            "public-access-block",
+            bucket=name,
+            block_public_access=True,
+            opts=opts("public-access-block"),
+        )
+        oss.BucketAcl("acl", bucket=name, acl="private", opts=opts("acl"))
+        oss.BucketServerSideEncryption(
+            "encryption",
+            bucket=name,
+            sse_algorithm="KMS" if args.kms_key_id else "AES256",
+            kms_master_key_id=args.kms_key_id,
+            opts=opts("encryption"),
+        )
+        oss.BucketHttpsConfig(
+            "https-config",
+            bucket=name,
+            enable=True,
+            tls_versions=["TLSv1.2", "TLSv1.3"],
+            opts=opts("https-config"),
+        )
+        oss.BucketPolicy(
+            "bucket-policy",
+            bucket=name,
+            policy=access.encrypted_only(args.oss.bucket),
+            opts=opts("bucket-policy", blocked),
+        )
+        if days:
+            oss.BucketVersioning(
+                "versioning", bucket=name, status="Enabled", opts=opts("versioning")
+            )
+        return bucket.id
+
+    def _access(
+        self, args: OssStorageArgs, bucket: Output[str]
+    ) -> tuple[Mapping[str, Output[str]], Output[str]]:
+        """The values of the key's holes, once it may be used; and the user's name."""
+        from pulumi_alicloud import ram
+
+        def opts(name: str, *after: Resource) -> ResourceOptions:
+            return ResourceOptions(parent=self, depends_on=after, hooks=explained(name, SENTENCES))
+
+        user = ram.User(
+            "ram-user",
+            name=args.user,
+            comments=f"The registry of the stack {args.stack}",
+            force=True,
+            opts=opts("ram-user"),
+        )
+        policy = ram.Policy(
+            "ram-policy",
+            policy_name=args.user,
+            policy_document=access.registry_policy(args.oss, args.kms_key_id),
+            # RAM keeps five versions of a policy, and would refuse the sixth.
+            rotate_strategy="DeleteOldestNonDefaultVersionWhenLimitExceeded",
+            force=True,
+            opts=opts("ram-policy"),
+        )
+        attachment = ram.UserPolicyAttachment(
+            "ram-policy-attachment",
+            user_name=user.name,
+            policy_name=policy.policy_name,
+            policy_type="Custom",
+            opts=opts("ram-policy-attachment"),
+        )
+        keys = {
+            label: ram.AccessKey(
+                f"access-key-{label}",
+                user_name=user.name,
+                opts=ResourceOptions.merge(
+                    # The registry waits for the key it uses, and so for all that makes it useful.
+                    opts(f"access-key-{label}", attachment),
+                    ResourceOptions(
+                        additional_secret_outputs=["secret"], hooks=_settled(label, args.oss)
+                    ),
+                ),
+            )
+            for label in args.access_keys
+        }
+        in_use = keys[args.access_keys[-1]]
+        key_id, secret = args.oss.access_key
+        values = {key_id.label: in_use.id, secret.label: in_use.secret.apply(_present)}
+        # Not before the bucket is there.
+        return {
+            label: Output.all(value, bucket).apply(lambda both: str(both[0]))
+            for label, value in values.items()
+        }, user.name
+
+
+def _present(secret: str | None) -> str:
+    if not secret:
+        raise RunError("RAM gave no secret for the access key: add a new label for another one")
+    return secret
+
+
+def _settled(label: str, oss: distribution.OssFacts) -> ResourceHookBinding:
+    """Has a new key waited for until OSS takes it: for some seconds it may refuse one."""
+
+    async def wait(made: ResourceHookArgs) -> None:
+        secret = await Output.from_input((made.new_outputs or {})["secret"]).future()
+        address = _signed(oss, made.id, str(secret))
+        begun = time.monotonic()
+        while (state := await asyncio.to_thread(_asked, address)) and (
+            time.monotonic() < begun + SETTLED_SECONDS
+        ):
+            await asyncio.sleep(1)
+        if state == "InvalidAccessKeyId":
+            raise RuntimeError(f"OSS does not take the new access key {label}: `up` again later")
+        if state:
+            log.warn(f"whether OSS takes the new access key {label} is not known: {state}")
+
+    hook = ResourceHook(f"settled-{label}", wait)
+    return ResourceHookBinding(after_create=[hook])
+
+
+def _signed(oss: distribution.OssFacts, key_id: str, secret: str) -> str:
+    """The address of an object that is not there, signed with a key."""
+    import alibabacloud_oss_v2 as client
+
+    config = client.config.load_default()
+    config.region = oss.region
+    config.credentials_provider = client.credentials.StaticCredentialsProvider(key_id, secret)
+    request = client.GetObjectRequest(bucket=oss.bucket, key=f"{oss.prefix}/{STACK_LABEL}")
+    return str(client.Client(config).presign(request).url)
+
+
+def _asked(address: str) -> str:
+    """Why OSS did not answer whether it takes the key, or that it does not; empty if it does."""
+    try:
+        urllib.request.urlopen(address, timeout=10).close()
+    except urllib.error.HTTPError as answer:
+        text = answer.read().decode(errors="replace")
+        if "InvalidAccessKeyId" in text:
+            return "InvalidAccessKeyId"
+        return f"OSS answers {answer.code}" if answer.code >= 500 else ""
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _volume(name: str, stack: Stack) -> runtime.Provision:
+    args = FilesystemStorageArgs(stack=stack.name, volume=stack.volume)
+    return FilesystemStorage(name, args).provision
+
+
+def _bucket(name: str, stack: Stack) -> runtime.Provision:
+    its = stack.settings.storage
+    args = OssStorageArgs(
+        stack=stack.name,
+        oss=stack.oss,
+        user=stack.prefix,
+        access_keys=its.access_keys,
+        adopt=its.adopt,
+        noncurrent_days=its.versioning.noncurrent_days if its.versioning else None,
+        kms_key_id=its.encryption.kms_key_id if its.encryption else None,
+        protect=its.protect,
+        force_destroy=its.force_destroy,
+    )
+    return OssStorage(name, args).provision
+
+
+_KINDS: Mapping[str, Callable[[str, Stack], runtime.Provision]] = {
+    "filesystem": _volume,
+    "oss": _bucket,
+}
+
+
+def storage(name: str, stack: Stack) -> runtime.Provision:
+    """The storage that the stack file asks for."""
+    return _KINDS[stack.settings.storage.kind](name, stack)

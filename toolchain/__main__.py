@@ -1,6 +1,6 @@
 """`python -m toolchain up STACK`, `test` or `engine-stop`: see the Makefile, their one caller.
 
-Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, whose last entry is for the CLI.
+Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which should end with CLI.
 """
 
 import os
@@ -13,9 +13,12 @@ from pathlib import Path
 import yaml
 
 from toolchain import debian, engine, images, pulumi_cli
+from toolchain.golang import GoProgram
 from toolchain.progress import Unavailable, say
 
 PROJECT = Path(__file__).parent.parent
+CLI = PROJECT / ".state" / "bin"  # a link to the CLI's folder, where none is on PATH
+PLUGINS = (pulumi_cli.DOCKER_PLUGIN, pulumi_cli.ALICLOUD_PLUGIN)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
         match arguments:
             case ["up", stack]:
                 config = _config_of(stack)
-                parts = [*_pulumi(), *_engine_of(config)]
+                parts = [*_pulumi(_plugins_of(config)), *_engine_of(config)]
             case ["test"]:
-                parts = [*_pulumi(), *_engine([image.reference for image in images.IMAGES])]
+                parts = [*_pulumi(PLUGINS), *_engine([image.reference for image in images.IMAGES])]
                 debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
                 _have_sshd()
             case ["engine-stop"]:
@@ -96,12 +99,17 @@ def _engine(references: Sequence[str]) -> list[str]:
     return [f"Docker engine {engine.ready()}", *images.ready(references)]
 
 
-def _pulumi() -> list[str]:
+def _plugins_of(config: Mapping[str, object]) -> Sequence[GoProgram]:
+    """The plugins that a stack needs: one that knows no cloud need not wait for the large one."""
+    storage = config.get("oss-registry:storage")
+    in_cloud = isinstance(storage, dict) and storage.get("kind") == "oss"
+    return PLUGINS if in_cloud else PLUGINS[:1]
+
+
+def _pulumi(plugins: Sequence[GoProgram]) -> list[str]:
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    return [
-        pulumi_cli.cli_ready(link=Path(os.get_exec_path()[-1])),
-        pulumi_cli.docker_plugin_ready(home),
-    ]
+    cli = pulumi_cli.cli_ready(link=CLI)
+    return [cli, *(pulumi_cli.plugin_ready(plugin, home) for plugin in plugins)]
 
 
 if __name__ == "__main__":

@@ -36,6 +36,13 @@ DOCKER_PLUGIN = GoProgram(
     stamp="main.version=5.2.0",
     minutes=3,
 )
+ALICLOUD_PLUGIN = GoProgram(
+    binary="pulumi-resource-alicloud",
+    sources=RECIPES / "alicloud-plugin",
+    version="4.0.0",
+    stamp="main.version=4.0.0",
+    minutes=6,
+)
 
 
 def cli_ready(link: Path) -> str:
@@ -57,19 +64,23 @@ def cli_ready(link: Path) -> str:
     return f"pulumi {CLI.version} ({origin})"
 
 
-def docker_plugin_ready(home: Path) -> str:
-    """Have the docker plugin in the PULUMI_HOME `home`; says whence. Raises Unavailable."""
-    version, ours = DOCKER_PLUGIN.version, DOCKER_PLUGIN.path
-    plugin = home / "plugins" / f"resource-docker-v{version}" / ours.name
+def plugin_ready(program: GoProgram, home: Path) -> str:
+    """Have the plugin `program` in the PULUMI_HOME `home`; says whence. Raises Unavailable."""
+    name, version, ours = _name(program), program.version, program.path
+    plugin = home / "plugins" / f"resource-{name}-v{version}" / ours.name
     if not plugin.exists() or (plugin.is_symlink() and plugin.resolve() != ours):
         shutil.rmtree(plugin.parent, ignore_errors=True)
-        if ours.exists() or not _fetched("the docker plugin", _fetch_docker_plugin):
-            DOCKER_PLUGIN.build()
+        if ours.exists() or not _fetched(f"the {name} plugin", lambda: _fetch_plugin(program)):
+            program.build()
             plugin.parent.mkdir(parents=True)
-            # A link: each checkout has a PULUMI_HOME of its own, the plugin is 115 MB.
+            # A link: each checkout has a PULUMI_HOME of its own, a plugin is 115 MB or more.
             plugin.symlink_to(ours)
     origin = "built from mirrors" if plugin.is_symlink() else "its vendor"
-    return f"docker plugin {version} ({origin})"
+    return f"{name} plugin {version} ({origin})"
+
+
+def _name(program: GoProgram) -> str:
+    return program.binary.rpartition("-")[2]
 
 
 def _fetched(part: str, fetch: Callable[[], object]) -> bool:
@@ -81,14 +92,14 @@ def _fetched(part: str, fetch: Callable[[], object]) -> bool:
     return True
 
 
-def _fetch_docker_plugin() -> None:
-    version = DOCKER_PLUGIN.version
+def _fetch_plugin(program: GoProgram) -> None:
+    name, version = _name(program), program.version
     _require_answer(f"{VENDOR}/latest-version")
-    with step(f"fetching the docker plugin {version} from its vendor"):
+    with step(f"fetching the {name} plugin {version} from its vendor"):
         run(
-            ["pulumi", "plugin", "install", "resource", "docker", version],
-            log=LOGS / "plugin-docker.log",
-            failure=f"the docker plugin {version} could not be fetched",
+            ["pulumi", "plugin", "install", "resource", name, version],
+            log=LOGS / f"plugin-{name}.log",
+            failure=f"the {name} plugin {version} could not be fetched",
         )
 
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from components.runtime import explanation
+from components.explained import explanation
+from components.runtime import SENTENCES
 from components.settings import SettingsError
 from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file
 
@@ -263,7 +264,9 @@ TAKEN = "127.0.0.1:5000 is taken: stop what listens there, or set registry.port 
     ],
 )
 def test_what_only_the_engine_can_know_is_one_sentence(error: str, sentence: str | None) -> None:
-    said = explanation(error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]})
+    said = explanation(
+        error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]}, SENTENCES
+    )
     assert said is None if sentence is None else str(said).startswith(sentence)
 
 

@@ -374,6 +374,7 @@ def test_more_variables_reach_the_process_and_override_ours() -> None:
 # OSS.
 
 OSS = {"kind": "oss", "bucket": "demo-registry"}
+FORCE = {"protect": False, "force_destroy": True}
 
 
 def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: Any) -> None:  # noqa: ANN401
@@ -404,14 +405,13 @@ def test_a_region_in_any_other_form_is_refused_with_the_right_one(region: str, r
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
 def test_a_regions_id_is_taken(region: str) -> None:
-    assert not [line for line in _problems(storage=OSS, region=region) if "alicloud" in line]
+    assert _load(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
 
 
 def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> None:
     _oss("alicloud:region", "is required", region=None)
     for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
-        lines = _problems(storage=OSS, variables={variable: "cn-beijing"})
-        assert not [line for line in lines if line.startswith("alicloud")]
+        assert _load(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
     assert _load(storage={"kind": "filesystem"}).region == ""
 
 
@@ -452,8 +452,7 @@ def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
 def test_a_bucket_that_oss_takes_is_taken(bucket: str) -> None:
-    lines = _problems(storage=OSS | {"bucket": bucket}, region="cn-hangzhou")
-    assert lines == ['oss-registry:storage.kind: is not in this version; leave it at "filesystem"']
+    assert _load(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
 
 
 def test_a_bucket_is_required() -> None:
@@ -511,8 +510,41 @@ def test_signature_v1_on_a_new_bucket_must_be_said() -> None:
     key = "oss-registry:storage.signature_v1"
     _oss(key, "withdrawing", registry={"release": "2.8.3"})
     for said in ({"signature_v1": True}, {"adopt": True}):
-        lines = _problems(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
-        assert not [line for line in lines if line.startswith(key)]
+        stack = _load(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
+        assert stack.redacted["REGISTRY_STORAGE"] == "oss"
+
+
+def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
+    for key in ("secretKey", "securityToken"):
+        with pytest.raises(SettingsError) as failure:
+            load("dev", {f"alicloud:{key}": "hunter2"}, set())
+        assert f"alicloud:{key}: is a secret in plain text" in str(failure.value)
+        assert "hunter2" not in str(failure.value)
+
+
+def test_clients_are_sent_to_a_cname_by_a_release_that_can() -> None:
+    cname = {"cname": "https://images.example.com/"}
+    shown = _load(storage=OSS | cname, region="cn-beijing").redacted
+    assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
+    assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
+    for release in ("2.8.3", "3.0.0"):
+        _oss("oss-registry:storage.cname", "3.1", storage=cname, registry={"release": release})
+
+
+def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
+    some = {"adopt": True, "versioning": {"noncurrent_days": 30}}
+    _oss("oss-registry:storage.versioning", "stays as it is", storage=some)
+    _oss("oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE)
+    stack = _load(storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing")
+    (warning,) = stack.warnings
+    assert "nobody clears unfinished uploads" in warning
+
+
+def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
+    config = {"oss-registry:storage": json.dumps(OSS), "alicloud:region": "cn-beijing"}
+    assert load("s" * 51, config, set()).prefix == f"oss-registry-{'s' * 51}"
+    with pytest.raises(SettingsError, match="longer than the 64"):
+        load("s" * 52, config, set())
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -133,8 +133,29 @@ def test_the_cli_is_fetched_where_its_vendor_answers(tmp_path: Path) -> None:
 def test_the_docker_plugin_is_fetched_where_its_vendor_answers(path: Path, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     _program(path, "pulumi", f'echo "$@" > {asked}')
-    assert "its vendor" in pulumi_cli.docker_plugin_ready(tmp_path / "home")
+    assert "its vendor" in pulumi_cli.plugin_ready(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
     assert asked.read_text() == f"plugin install resource docker {version('pulumi-docker')}\n"
+
+
+def test_no_folder_of_path_is_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi_cli, "cli_ready", lambda link: str(link))
+    assert toolchain._pulumi([]) == [str(toolchain.PROJECT / ".state" / "bin")]
+
+
+@pytest.mark.parametrize(
+    ("config", "plugins"),
+    [
+        ({}, ["docker"]),
+        ({"oss-registry:storage": {"kind": "filesystem"}}, ["docker"]),
+        ({"oss-registry:storage": {"kind": "oss"}}, ["docker", "alicloud"]),
+    ],
+)
+def test_only_a_stack_in_the_cloud_waits_for_its_plugin(
+    config: dict[str, object], plugins: list[str]
+) -> None:
+    asked = toolchain._plugins_of(config)
+    assert [plugin.binary.rpartition("-")[2] for plugin in asked] == plugins
+    assert pulumi_cli.ALICLOUD_PLUGIN.version == version("pulumi-alicloud")
 
 
 @pytest.mark.usefixtures("closed_network")
@@ -156,7 +177,7 @@ def test_what_is_built_once_is_not_built_for_the_next_checkout(
     for checkout in ("one", "two"):
         pulumi_cli.cli_ready(tmp_path / checkout)
         home = tmp_path / f"home-{checkout}"
-        assert "built from mirrors" in pulumi_cli.docker_plugin_ready(home)
+        assert "built from mirrors" in pulumi_cli.plugin_ready(pulumi_cli.DOCKER_PLUGIN, home)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
         # The second time nothing may be built.

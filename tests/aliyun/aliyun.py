@@ -1,0 +1,300 @@
+"""A double of Alibaba Cloud: OSS by both its doors, RAM and STS, as far as this program calls them.
+
+It believes nobody: each call's signature is checked, and each is allowed only by what policies say
+of the key's user. It answers for whole hosts, so clients come by HTTP(S)_PROXY and trust its CA.
+"""
+
+import json
+import re
+import secrets
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.aliyun import page, signature
+from tests.aliyun.http import Certificates, Request, Response, Server
+from tests.aliyun.oss import Api, Bucket, Oss, api_of, document, source, to_delete
+from tests.aliyun.policy import Ask, allowed, denied
+from tests.aliyun.ram import AccessKey, Ram, Refused
+
+ACCOUNT = "1000000000000001"  # whose RAM it is
+_OSS_HOST = re.compile(r"(?:([a-z0-9-]+)\.)??(s3\.)?oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+_SERVICE_HOST = re.compile(r"(\w+)(?:[.-][a-z0-9.-]+)?\.aliyuncs\.com")
+
+
+@dataclass
+class Call:
+    """One call: by which door (`oss`, `s3`, `ram` …), what, by whom, and what came of it."""
+
+    door: str
+    api: str = ""
+    bucket: str = ""
+    key: str = ""
+    user: str = ""
+    key_id: str = ""
+    scheme: str = ""
+    actions: tuple[str, ...] = ()
+    decision: str = ""
+    status: int = 0
+    code: str = ""
+    size: int = 0
+    at: float = field(default_factory=time.time)
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the calls that `hits`, `times` times (None: each time)."""
+
+    hits: Callable[[Call], bool]
+    times: int | None = None
+    status: int = 0  # answered in place of doing it
+    code: str = "InternalError"
+    seconds: float = 0  # it takes that much longer
+    cut: bool = False  # the connection breaks off before it is done
+    cut_answer: bool = False  # … after it is done, with half of the answer gone
+    met: int = 0
+
+    def meets(self, call: Call) -> bool:
+        if not self.hits(call) or (self.times is not None and self.met >= self.times):
+            return False
+        self.met += 1
+        return True
+
+
+class _Place(NamedTuple):
+    door: str
+    bucket: str
+    region: str
+    internal: bool
+
+
+class Aliyun:
+    """The double, reached as a proxy at each of `addresses`.
+
+    `key_id` and `key_secret` are the account's own access key.
+    """
+
+    def __init__(
+        self,
+        addresses: list[tuple[str, int]],
+        folder: Path | None = None,
+        key: tuple[str, str] | None = None,
+    ) -> None:
+        self.key_id, self.key_secret = key or ("LTAI5tRoot", secrets.token_urlsafe(24)[:30])
+        self.ram, self.oss = Ram(), Oss()
+        self.calls: deque[Call] = deque(maxlen=200_000)
+        self.faults: list[Fault] = []
+        self.settling_seconds = 0.0  # for which a new access key is refused
+        self.public_data = True  # whether public endpoints take calls for data
+        self.s3_lists_uploads = True  # ListMultipartUploads by the S3 door
+        self.cnames: dict[str, str] = {}  # buckets by the host that is a CNAME of theirs
+        self._lock = threading.RLock()
+        self.certificates = Certificates(folder)
+        self._server = Server(addresses, self.certificates, self._answer)
+
+    @property
+    def addresses(self) -> list[str]:
+        return self._server.addresses
+
+    def close(self) -> None:
+        self._server.close()
+
+    @contextmanager
+    def failing(
+        self,
+        *apis: str,
+        hits: Callable[[Call], bool] = lambda _: True,
+        **how: Any,  # noqa: ANN401
+    ) -> Iterator[Fault]:
+        """Calls of `apis` (all, if none is named) that `hits` go wrong, as `Fault` says."""
+        fault = Fault(lambda call: (not apis or call.api in apis) and hits(call), **how)
+        self.faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self.faults.remove(fault)
+
+    def add_bucket(self, name: str, region: str, owner: str = ACCOUNT) -> Bucket:
+        """A bucket that was there before, old enough for Signature V1."""
+        bucket = self.oss.buckets[name] = Bucket(name, owner, region, takes_v1=True)
+        return bucket
+
+    def counted(self, since: float = 0) -> "Counter[str]":
+        """The calls to OSS by their names."""
+        return Counter(c.api for c in self.calls if c.door in ("oss", "s3") and c.at >= since)
+
+    def _answer(self, request: Request) -> Response:
+        place = self._place(request)
+        if not place:
+            return page.answer(self, request)
+        call = Call(place.door, bucket=place.bucket, size=len(request.body))
+        self.calls.append(call)
+        rpc = place.door not in ("oss", "s3")
+        try:
+            response = self._rpc(request, call) if rpc else self._oss(request, place, call)
+        except Refused as refused:
+            call.code = refused.code
+            response = (_rpc_error if rpc else _oss_error)(refused, request)
+        call.status = response.status
+        identity = {"x-oss-request-id": secrets.token_hex(12).upper()}
+        return replace(response, headers={**identity, **response.headers})
+
+    def _place(self, request: Request) -> _Place | None:
+        if request.host in self.cnames:
+            bucket = self.cnames[request.host]
+            door = "s3" if "x-amz-signature" in request.raw_query.lower() else "oss"
+            return _Place(door, bucket, self.oss.buckets[bucket].region, internal=True)
+        if found := _OSS_HOST.fullmatch(request.host):
+            bucket, s3, region, internal = found.groups()
+            return _Place("s3" if s3 else "oss", bucket or "", region, bool(internal))
+        if found := _SERVICE_HOST.fullmatch(request.host):
+            return _Place(found[1], "", "", internal=False)
+        return None
+
+    def _fail(self, call: Call, do: Callable[[], Response]) -> Response:
+        met = [fault for fault in list(self.faults) if fault.meets(call)]
+        for fault in met:
+            time.sleep(fault.seconds)
+            if fault.cut:
+                return Response(cut=True)
+            if fault.status:
+                raise Refused(fault.status, fault.code, "The double was told to fail.")
+        with self._lock:
+            response = do()
+        if any(fault.cut_answer for fault in met):
+            return replace(response, cut=True)
+        return response
+
+    def _rpc(self, request: Request, call: Call) -> Response:
+        signed, parameters = signature.rpc(request)
+        call.api = parameters.get("Action", "")
+        who = self._signer(signed, call)
+        if call.door in ("location", "business"):
+            return self._fail(call, lambda: _json({"Endpoints": {"Endpoint": []}, "Success": True}))
+        call.actions = (f"{call.door}:{call.api}",)
+        resource = self.ram.resource(parameters) if call.door == "ram" else "*"
+        self._authorise(call, who, [(call.actions[0], resource)], {}, request)
+        if call.door == "sts" and call.api == "GetCallerIdentity":
+            return self._fail(call, lambda: _json({"AccountId": ACCOUNT, "UserId": call.user}))
+        if call.door != "ram":
+            raise Refused(404, "InvalidAction.NotFound", f"the double knows no {call.door}")
+        return self._fail(call, lambda: _json(self.ram.call(call.api, parameters)))
+
+    def _oss(self, request: Request, place: _Place, call: Call) -> Response:
+        if place.door == "s3" and not place.bucket and request.key:
+            message = "Please use virtual hosted style to access."
+            raise Refused(403, "SecondLevelDomainForbidden", message)
+        api = api_of(request, place.bucket)
+        call.api, call.key = api.name, request.key
+        data = _is_data(api)
+        if data and not (place.internal or self.public_data):
+            raise Refused(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
+        signed = signature.found(request, place.bucket)
+        who = self._signer(signed, call)
+        bucket = self.oss.buckets.get(place.bucket)
+        if api.on != "service" and api.name != "PutBucket":
+            if not bucket:
+                raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
+            if bucket.region != place.region:
+                raise Refused(403, "AccessDenied", "The bucket must be addressed at its endpoint.")
+            if call.scheme == "oss-v1" and not bucket.takes_v1:
+                raise Refused(403, "InvalidRequest", "The bucket takes no Signature V1.")
+        asked = [(api.action, self._resource(api, place.bucket, request.key))]
+        if api.name in ("CopyObject", "UploadPartCopy"):
+            asked.append(("oss:GetObject", "acs:oss:*:*:{}/{}".format(*source(request))))
+        if api.name == "DeleteMultipleObjects":
+            keys = [key for key, _ in to_delete(request)]
+            asked = [(api.action, f"acs:oss:*:*:{place.bucket}/{key}") for key in keys]
+        if bucket and bucket.kms and data and api.on == "object":
+            kms = f"acs:kms:*:*:key/{bucket.kms}"
+            asked += [("kms:GenerateDataKey", kms)] * (api.action == "oss:PutObject")
+            asked += [("kms:Decrypt", kms)] * (api.action in ("oss:GetObject", "oss:PutObject"))
+        call.actions = tuple(sorted({action for action, _ in asked}))
+        facts = {"oss:Prefix": request.query.get("prefix", "")}
+        self._authorise(call, who, asked, facts, request, bucket)
+        if api.name == "ListMultipartUploads" and place.door == "s3" and not self.s3_lists_uploads:
+            raise Refused(501, "NotImplemented", "A header you provided implies what is not there.")
+        return self._fail(
+            call, lambda: self.oss.answer(api, request, place.bucket, place.region, ACCOUNT)
+        )
+
+    @staticmethod
+    def _resource(api: Api, bucket: str, key: str) -> str:
+        if api.on == "service":
+            return "acs:oss:*:*:*"
+        return f"acs:oss:*:*:{bucket}" + (f"/{key}" if api.on == "object" else "")
+
+    def _signer(self, signed: signature.Signature | None, call: Call) -> AccessKey | None:
+        """The key that signed, None for the account's own. Raises Refused."""
+        if signed is None:
+            raise Refused(403, "AccessDenied", "Anonymous access is forbidden for this operation.")
+        call.key_id, call.scheme = signed.key_id, signed.scheme
+        ram = call.door not in ("oss", "s3")
+        if signed.key_id == self.key_id:
+            call.user, key, secret = "root", None, self.key_secret
+        else:
+            key = self.ram.key(signed.key_id)
+            young = key and time.time() < key.created + self.settling_seconds and not ram
+            if key is None or not key.active or young:
+                call.user = key.user if key else ""
+                code = "InvalidAccessKeyId.NotFound" if ram else "InvalidAccessKeyId"
+                message = "The OSS Access Key Id you provided does not exist in our records."
+                raise Refused(404 if ram else 403, code, message)
+            call.user, secret = key.user, key.secret
+        if not signed.by(secret):
+            message = "The request signature we calculated does not match the one you provided."
+            raise Refused(403, "SignatureDoesNotMatch", message)
+        return key
+
+    def _authorise(
+        self,
+        call: Call,
+        who: AccessKey | None,
+        asked: list[tuple[str, str]],
+        facts: Mapping[str, str],
+        request: Request,
+        bucket: Bucket | None = None,
+    ) -> None:
+        facts = {**facts, "acs:SecureTransport": str(request.secure).lower()}
+        own = json.loads(bucket.settings.get("policy", b"{}")) if bucket else {}
+        for action, resource in asked:
+            ask = Ask(action, resource, facts)
+            if who is None:
+                let = not denied(ask, own) and (bucket is None or bucket.owner == ACCOUNT)
+            else:
+                let = allowed(ask, self.ram.documents(who.user), own)
+                let = let and (bucket is None or bucket.owner == ACCOUNT)
+            if not let:
+                call.decision = f"refused: {action} on {resource}"
+                message = f"You have no right to access this object: {action}"
+                raise Refused(403, "AccessDenied", message)
+        call.decision = "allowed"
+
+
+def _is_data(api: Api) -> bool:
+    return api.on == "object" or (api.on == "bucket" and api.name.startswith("List"))
+
+
+def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+    text = json.dumps({"RequestId": secrets.token_hex(16).upper(), **content})
+    return Response(status=status, headers={"Content-Type": "application/json"}, body=text.encode())
+
+
+def _rpc_error(refused: Refused, request: Request) -> Response:
+    content = {"Code": refused.code, "Message": refused.message, "HostId": request.host}
+    return _json(content, refused.status)
+
+
+def _oss_error(refused: Refused, request: Request) -> Response:
+    content = {
+        "Code": refused.code,
+        "Message": refused.message,
+        "RequestId": secrets.token_hex(12).upper(),
+        "HostId": request.host,
+    }
+    return replace(document("Error", content), status=refused.status)

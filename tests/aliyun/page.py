@@ -1,0 +1,106 @@
+"""What a browser sees at the double's own address: buckets, objects, users and the last calls."""
+
+import time
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tests.aliyun.http import Request, Response
+
+if TYPE_CHECKING:
+    from tests.aliyun.aliyun import Aliyun
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
+  color: #1b1f24; background: #fff }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+table { border-collapse: collapse; width: 100%; font-size: .87rem }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d8dee4;
+  overflow-wrap: anywhere; vertical-align: top }
+th { white-space: nowrap } td.number, th.number { text-align: right; white-space: nowrap }
+.refused { color: #b42318 } .none { color: #59636e }
+@media (prefers-color-scheme: dark) { body { color: #e6edf3; background: #0d1117 }
+  th, td { border-color: #30363d } .refused { color: #ff7b72 } .none { color: #9198a1 } }
+"""
+
+
+def answer(double: "Aliyun", request: Request) -> Response:
+    if request.path != "/":
+        return Response(status=404, body=b"the double has one page: /\n")
+    text = "".join(_page(double))
+    headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    return Response(headers=headers, body=text.encode())
+
+
+def _page(double: "Aliyun") -> Iterable[str]:
+    yield '<!doctype html><html lang="en"><meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width"><title>The double</title>'
+    yield f"<style>{_STYLE}</style><h1>A double of Alibaba Cloud, on this machine</h1>"
+    yield "<p>Kept in memory: what is here is gone when it ends. Reload to see what is new.</p>"
+    for bucket in double.oss.buckets.values():
+        names = bucket.names()
+        sizes = {name: len(v.content or b"") for name in names if (v := bucket.current(name))}
+        facts = f"{len(names)} objects, {_size(sum(sizes.values()))}; {bucket.region}, {bucket.acl}"
+        yield f"<h2>Bucket {escape(bucket.name)}</h2><p>{escape(facts)}; set on it: "
+        yield f"{escape(', '.join(sorted(bucket.settings)) or 'nothing')}.</p>"
+        rows = [(name, _size(size)) for name, size in islice(sizes.items(), 500)]
+        yield from _table(("Object", "Size"), rows)
+    yield "<h2>RAM users</h2>"
+    users = double.ram.users.values()
+    yield from _table(
+        ("User", "Access keys", "Policies"),
+        [
+            (
+                user.name,
+                ", ".join(f"{k.id}{'' if k.active else ' (inactive)'}" for k in user.keys.values()),
+                ", ".join(name for _, name in user.policies),
+            )
+            for user in users
+        ],
+    )
+    yield "<h2>Calls to OSS by kind</h2>"
+    counted = double.counted().most_common()
+    yield from _table(("API", "Calls"), [(name, str(number)) for name, number in counted])
+    yield "<h2>Last calls</h2>"
+    yield from _table(
+        ("Time", "Door", "API", "On", "User", "Policy", "Answer"),
+        [
+            (
+                time.strftime("%H:%M:%S", time.localtime(call.at)),
+                call.door,
+                call.api,
+                f"{call.bucket}/{call.key}".strip("/"),
+                call.user,
+                call.decision,
+                f"{call.status} {call.code}".strip(),
+            )
+            for call in islice(reversed(list(double.calls)), 100)
+        ],
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    if not rows:
+        yield '<p class="none">None yet.</p>'
+        return
+    number = {index for index, name in enumerate(head) if name in ("Size", "Calls")}
+    yield "<table><tr>"
+    for index, name in enumerate(head):
+        yield f"<th{' class=number' * (index in number)}>{name}</th>"
+    yield "</tr>"
+    for row in rows:
+        refused = ' class="refused"' * any("refused" in cell for cell in row)
+        yield f"<tr{refused}>"
+        for index, cell in enumerate(row):
+            yield f"<td{' class=number' * (index in number)}>{escape(cell)}</td>"
+        yield "</tr>"
+    yield "</table>"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

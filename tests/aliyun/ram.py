@@ -1,0 +1,306 @@
+"""RAM: users, policies, their attachments, and access keys; each call as its API page has it."""
+
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KEYS = 2  # a user has at most
+VERSIONS = 5  # a policy has at most
+Parameters = Mapping[str, str]
+Content = dict[str, Any]
+
+
+class Refused(Exception):
+    """What RAM or OSS answers in place of what was asked."""
+
+    def __init__(self, status: int, code: str, message: str = "") -> None:
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message or code
+
+
+@dataclass
+class AccessKey:
+    id: str
+    secret: str
+    user: str
+    created: float
+    active: bool = True
+
+    @property
+    def content(self) -> Content:
+        status = "Active" if self.active else "Inactive"
+        return {"AccessKeyId": self.id, "Status": status, "CreateDate": _date(self.created)}
+
+
+@dataclass
+class User:
+    name: str
+    id: str
+    created: float
+    facts: dict[str, str]
+    policies: list[tuple[str, str]] = field(default_factory=list)  # type and name
+    keys: dict[str, AccessKey] = field(default_factory=dict)
+
+    @property
+    def content(self) -> Content:
+        return {
+            "UserName": self.name,
+            "UserId": self.id,
+            "CreateDate": _date(self.created),
+            "UpdateDate": _date(self.created),
+            **{name: self.facts.get(name, "") for name in ("DisplayName", "Comments")},
+        }
+
+
+@dataclass
+class Policy:
+    name: str
+    created: float
+    description: str
+    versions: dict[str, str]  # documents by their ids
+    current: str
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(2))
+
+    @property
+    def content(self) -> Content:
+        return {
+            "PolicyName": self.name,
+            "PolicyType": "Custom",
+            "Description": self.description,
+            "DefaultVersion": self.current,
+            "CreateDate": _date(self.created),
+            "UpdateDate": _date(self.created),
+        }
+
+    def version(self, number: str) -> Content:
+        return {
+            "VersionId": number,
+            "IsDefaultVersion": number == self.current,
+            "PolicyDocument": self.versions[number],
+            "CreateDate": _date(self.created),
+        }
+
+
+class Ram:
+    """One account's RAM."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, User] = {}
+        self.policies: dict[str, Policy] = {}
+
+    def key(self, key_id: str) -> AccessKey | None:
+        return next((u.keys[key_id] for u in self.users.values() if key_id in u.keys), None)
+
+    def documents(self, user: str) -> list[Mapping[str, Any]]:
+        """The policies in force for `user`."""
+        attached = self.users[user].policies
+        policies = [self.policies[name] for _, name in attached if name in self.policies]
+        return [json.loads(policy.versions[policy.current]) for policy in policies]
+
+    def resource(self, parameters: Parameters) -> str:
+        """What a call acts on, as policies name it."""
+        if "UserName" in parameters:
+            return f"acs:ram:*:*:user/{parameters['UserName']}"
+        name = parameters.get("PolicyName")
+        return f"acs:ram:*:*:policy/{name}" if name else "acs:ram:*:*:*"
+
+    def call(self, action: str, parameters: Parameters) -> Content:
+        """Raises Refused."""
+        handle: Callable[[Parameters], Content] | None = getattr(self, f"_{action}", None)
+        if handle is None:
+            raise Refused(400, "InvalidAction", f"the double knows no {action}")
+        return handle(parameters)
+
+    def _user(self, parameters: Parameters) -> User:
+        name = parameters.get("UserName", "")
+        if name not in self.users:
+            message = f"The user does not exist. User: {name}"
+            raise Refused(404, "EntityNotExist.User", message)
+        return self.users[name]
+
+    def _policy(self, parameters: Parameters) -> Policy:
+        name = parameters.get("PolicyName", "")
+        if name not in self.policies:
+            raise Refused(404, "EntityNotExist.Policy", f"The policy does not exist: {name}")
+        return self.policies[name]
+
+    def _CreateUser(self, parameters: Parameters) -> Content:
+        name = parameters["UserName"]
+        if name in self.users:
+            raise Refused(409, "EntityAlreadyExists.User", f"The user does already exist: {name}")
+        number = str(secrets.randbelow(10**18))
+        self.users[name] = User(name, number, time.time(), dict(parameters))
+        return {"User": self.users[name].content}
+
+    def _GetUser(self, parameters: Parameters) -> Content:
+        return {"User": self._user(parameters).content}
+
+    def _UpdateUser(self, parameters: Parameters) -> Content:
+        user = self._user(parameters)
+        user.facts.update(
+            {name.removeprefix("New"): value for name, value in parameters.items() if value}
+        )
+        return {"User": user.content}
+
+    def _ListUsers(self, _: Parameters) -> Content:
+        users = [user.content for user in self.users.values()]
+        return {"IsTruncated": False, "Users": {"User": users}}
+
+    def _ListGroupsForUser(self, parameters: Parameters) -> Content:
+        self._user(parameters)
+        return {"Groups": {"Group": []}}
+
+    def _DeleteLoginProfile(self, parameters: Parameters) -> Content:
+        self._user(parameters)
+        raise Refused(404, "EntityNotExist.User.LoginProfile", "The login policy does not exist.")
+
+    def _UnbindMFADevice(self, parameters: Parameters) -> Content:
+        self._user(parameters)
+        raise Refused(404, "EntityNotExist.User.MFADevice", "The MFA device does not exist.")
+
+    def _DeleteUser(self, parameters: Parameters) -> Content:
+        user = self._user(parameters)
+        if user.keys:
+            raise Refused(409, "DeleteConflict.User.AccessKey", "The user has access keys.")
+        if user.policies:
+            raise Refused(409, "DeleteConflict.User.Policy", "The user has attached policies.")
+        del self.users[user.name]
+        return {}
+
+    def _ListTagResources(self, _: Parameters) -> Content:
+        return {"IsTruncated": False, "TagResources": {"TagResource": []}}
+
+    def _CreatePolicy(self, parameters: Parameters) -> Content:
+        name = parameters["PolicyName"]
+        if name in self.policies:
+            raise Refused(409, "EntityAlreadyExists.Policy", f"The policy does exist: {name}")
+        documents = {"v1": _document(parameters)}
+        description = parameters.get("Description", "")
+        self.policies[name] = Policy(name, time.time(), description, documents, "v1")
+        return {"Policy": self.policies[name].content}
+
+    def _GetPolicy(self, parameters: Parameters) -> Content:
+        policy = self._policy(parameters)
+        version = policy.version(policy.current)
+        return {
+            "Policy": {**policy.content, "PolicyDocument": version["PolicyDocument"]},
+            "DefaultPolicyVersion": version,
+        }
+
+    def _ListPolicyVersions(self, parameters: Parameters) -> Content:
+        policy = self._policy(parameters)
+        versions = [policy.version(number) for number in policy.versions]
+        return {"PolicyVersions": {"PolicyVersion": versions}}
+
+    def _CreatePolicyVersion(self, parameters: Parameters) -> Content:
+        policy = self._policy(parameters)
+        if len(policy.versions) >= VERSIONS:
+            if "RotateStrategy" not in parameters or parameters["RotateStrategy"] == "None":
+                raise Refused(409, "LimitExceeded.Policy.Version", "The policy has 5 versions.")
+            del policy.versions[next(v for v in policy.versions if v != policy.current)]
+        number = f"v{next(policy.numbers)}"
+        policy.versions[number] = _document(parameters)
+        if parameters.get("SetAsDefault") == "true":
+            policy.current = number
+        return {"PolicyVersion": policy.version(number)}
+
+    def _DeletePolicyVersion(self, parameters: Parameters) -> Content:
+        policy = self._policy(parameters)
+        if parameters["VersionId"] == policy.current:
+            raise Refused(409, "DeleteConflict.PolicyVersion.Default", "It is the default version.")
+        policy.versions.pop(parameters["VersionId"], None)
+        return {}
+
+    def _DeletePolicy(self, parameters: Parameters) -> Content:
+        policy = self._policy(parameters)
+        if any(("Custom", policy.name) in user.policies for user in self.users.values()):
+            raise Refused(409, "DeleteConflict.Policy.User", "The policy is attached.")
+        if len(policy.versions) > 1:
+            raise Refused(409, "DeleteConflict.Policy.Version", "The policy has versions.")
+        del self.policies[policy.name]
+        return {}
+
+    def _ListEntitiesForPolicy(self, parameters: Parameters) -> Content:
+        name = self._policy(parameters).name
+        users = [u.content for u in self.users.values() if ("Custom", name) in u.policies]
+        return {"Users": {"User": users}, "Groups": {"Group": []}, "Roles": {"Role": []}}
+
+    def _AttachPolicyToUser(self, parameters: Parameters) -> Content:
+        user, attached = self._user(parameters), _attached(parameters)
+        self._policy(parameters)
+        if attached in user.policies:
+            raise Refused(409, "EntityAlreadyExists.User.Policy", "It is attached already.")
+        user.policies.append(attached)
+        return {}
+
+    def _DetachPolicyFromUser(self, parameters: Parameters) -> Content:
+        user, attached = self._user(parameters), _attached(parameters)
+        if attached not in user.policies:
+            raise Refused(404, "EntityNotExist.User.Policy", "It is not attached.")
+        user.policies.remove(attached)
+        return {}
+
+    def _ListPoliciesForUser(self, parameters: Parameters) -> Content:
+        attached = self._user(parameters).policies
+        policies = [
+            {**self.policies[name].content, "AttachDate": _date(time.time())}
+            for _, name in attached
+            if name in self.policies
+        ]
+        return {"Policies": {"Policy": policies}}
+
+    def _CreateAccessKey(self, parameters: Parameters) -> Content:
+        user = self._user(parameters)
+        if len(user.keys) >= KEYS:
+            message = f"The count of access keys is beyond the current limits: {KEYS}"
+            raise Refused(409, "LimitExceeded.User.AccessKey", message)
+        key_id = f"LTAI5t{secrets.token_hex(9)}"
+        secret = secrets.token_urlsafe(24)[:30]
+        user.keys[key_id] = key = AccessKey(key_id, secret, user.name, time.time())
+        return {"AccessKey": {**key.content, "AccessKeySecret": key.secret}}
+
+    def _ListAccessKeys(self, parameters: Parameters) -> Content:
+        keys = [key.content for key in self._user(parameters).keys.values()]
+        return {"AccessKeys": {"AccessKey": keys}}
+
+    def _UpdateAccessKey(self, parameters: Parameters) -> Content:
+        self._key(parameters).active = parameters["Status"] == "Active"
+        return {}
+
+    def _DeleteAccessKey(self, parameters: Parameters) -> Content:
+        key = self._key(parameters)
+        del self.users[key.user].keys[key.id]
+        return {}
+
+    def _GetAccessKeyLastUsed(self, parameters: Parameters) -> Content:
+        self._key(parameters)
+        return {"AccessKeyLastUsed": {"LastUsedDate": ""}}
+
+    def _key(self, parameters: Parameters) -> AccessKey:
+        key = self._user(parameters).keys.get(parameters.get("UserAccessKeyId", ""))
+        if key is None:
+            raise Refused(404, "EntityNotExist.User.AccessKey", "The access key does not exist.")
+        return key
+
+
+def _attached(parameters: Parameters) -> tuple[str, str]:
+    return parameters["PolicyType"], parameters["PolicyName"]
+
+
+def _document(parameters: Parameters) -> str:
+    document = parameters["PolicyDocument"]
+    try:
+        valid = bool(json.loads(document)["Statement"])
+    except (ValueError, LookupError):
+        valid = False
+    if not valid or len(document) > 6144:
+        raise Refused(400, "MalformedPolicyDocument", "The policy document is malformed.")
+    return document
+
+
+def _date(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))

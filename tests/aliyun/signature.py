@@ -1,0 +1,218 @@
+"""Which signature a request carries, and what it must be: OSS V1 and V4, S3's V4, and RPC's two.
+
+As the vendors' pages say: "Include signatures in the Authorization header" and "… in the URL"
+(OSS, V1 and V4), "Signature Version 4" (S3), "Request syntax and signature method V3" and
+"RPC mechanism" (OpenAPI).
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+from tests.aliyun.http import Request
+
+# What V1 signs of a query; the rest it leaves out.
+_V1_PARAMETERS = frozenset(
+    "accessPoint acl append bucketInfo callback callback-var cname comp continuation-token cors "
+    "delete encryption endTime httpsConfig img inventory inventoryId lifecycle live location "
+    "logging metaQuery objectInfo objectMeta partNumber policy policyStatus position "
+    "publicAccessBlock qos qosInfo referer regionList replication replicationLocation "
+    "replicationProgress requestPayment resourceGroup response-cache-control "
+    "response-content-disposition response-content-encoding response-content-language "
+    "response-content-type response-expires restore security-token sequential startTime stat "
+    "status style styleName symlink tagging transferAcceleration uploadId uploads versionId "
+    "versioning versions vod website worm wormExtend wormId x-oss-process".split()
+)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The access key that signed, how (`oss-v1`, `oss-v4`, `s3-v4`, `rpc`), and what with."""
+
+    key_id: str
+    scheme: str
+    given: str
+    text: str  # what is signed
+    scope: tuple[str, ...] = ()
+
+    def by(self, secret: str) -> bool:
+        """Whether `secret` made it."""
+        return hmac.compare_digest(self.given, _SIGN[self.scheme](self, secret))
+
+
+class _V4(NamedTuple):
+    algorithm: str
+    key: str
+    extension: str
+
+
+_OSS, _AWS = (
+    _V4("OSS4-HMAC-SHA256", "aliyun_v4", "x-oss-"),
+    _V4("AWS4-HMAC-SHA256", "AWS4", "x-amz-"),
+)
+
+
+def found(request: Request, bucket: str) -> Signature | None:
+    """The signature of a request to OSS or its S3 door, for `bucket` as the host names it."""
+    header = request.headers.get("authorization", "")
+    if header.startswith("OSS "):
+        return _v1(request, bucket, header[4:], request.headers.get("date", ""))
+    if "OSSAccessKeyId" in request.query:
+        query = request.query
+        given = f"{query['OSSAccessKeyId']}:{query.get('Signature', '')}"
+        return _v1(request, bucket, given, query.get("Expires", ""))
+    for v4 in (_OSS, _AWS):
+        if header.startswith(v4.algorithm):
+            fields = dict(re.findall(r"(\w+)=([^,\s]+)", header))
+            return _v4(request, bucket, v4, fields, "")
+        signed = {name.lower(): value for name, value in request.query.items()}
+        if f"{v4.extension}signature" in signed:
+            fields = {
+                "Credential": signed[f"{v4.extension}credential"],
+                "Signature": signed[f"{v4.extension}signature"],
+                "SignedHeaders": signed.get("x-amz-signedheaders", ""),
+                "AdditionalHeaders": signed.get("x-oss-additional-headers", ""),
+            }
+            return _v4(request, bucket, v4, fields, signed[f"{v4.extension}date"])
+    return None
+
+
+def _v1(request: Request, bucket: str, given: str, date: str) -> Signature:
+    key_id, _, signature = given.partition(":")
+    headers = request.headers
+    own = sorted((name, headers[name]) for name in headers if name.startswith("x-oss-"))
+    signed = sorted(
+        (name, value)
+        for name, value in request.query.items()
+        if name in _V1_PARAMETERS or name.startswith("x-oss-")
+    )
+    query = "&".join(f"{name}={value}" if value else name for name, value in signed)
+    resource = (f"/{bucket}/" if bucket else "/") + request.key + ("?" + query if query else "")
+    text = "\n".join(
+        (
+            request.method,
+            headers.get("content-md5", ""),
+            headers.get("content-type", ""),
+            date,
+            *(f"{name}:{value.strip()}" for name, value in own),
+            resource,
+        )
+    )
+    return Signature(key_id, "oss-v1", signature, text)
+
+
+def _v4(
+    request: Request, bucket: str, v4: _V4, fields: Mapping[str, str], query_date: str
+) -> Signature:
+    key_id, *scope = fields.get("Credential", "").split("/")
+    oss, headers = v4 is _OSS, request.headers
+    additional = [name for name in fields.get("AdditionalHeaders", "").split(";") if name]
+    if oss:
+        names = {*additional, *(n for n in headers if _signed_by_oss(n))}
+        path = (f"/{bucket}/" if bucket else "/") + quote(request.key, safe="/~")
+    else:
+        names = set(fields.get("SignedHeaders", "").split(";"))
+        path = "/" + quote(request.key, safe="/~")
+    query = sorted(
+        (_encoded(unquote_plus(name)), _encoded(unquote_plus(value)))
+        for name, _, value in (part.partition("=") for part in request.raw_query.split("&") if part)
+        if name.lower() != f"{v4.extension}signature"
+    )
+    payload = headers.get(f"{v4.extension}content-sha256") or "UNSIGNED-PAYLOAD"
+    canonical = "\n".join(
+        (
+            request.method,
+            path,
+            "&".join(n if oss and not v else f"{n}={v}" for n, v in query),
+            *(f"{name}:{' '.join(_header(request, name).split())}" for name in sorted(names)),
+            "",
+            ";".join(sorted(additional if oss else names)),
+            payload,
+        )
+    )
+    date = query_date or headers.get(f"{v4.extension}date") or headers.get("date", "")
+    text = "\n".join((v4.algorithm, date, "/".join(scope), _sha256(canonical.encode())))
+    scheme = "oss-v4" if oss else "s3-v4"
+    return Signature(key_id, scheme, fields.get("Signature", ""), text, tuple(scope))
+
+
+def _signed_by_oss(header: str) -> bool:
+    return header in ("content-type", "content-md5") or header.startswith("x-oss-")
+
+
+def _header(request: Request, name: str) -> str:
+    return request.headers.get(name, request.host if name == "host" else "")
+
+
+def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
+    """The signature of a call to an OpenAPI service, and the call's parameters."""
+    form = dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True))
+    parameters = {**request.query, **form}
+    header = request.headers.get("authorization", "")
+    if header.startswith("ACS3-HMAC-SHA256"):
+        fields = dict(re.findall(r"(\w+)=([^,\s]+)", header))
+        names = fields.get("SignedHeaders", "")
+        canonical = "\n".join(
+            (
+                request.method,
+                "/",
+                _query(request.query.items()),
+                *(f"{name}:{_header(request, name).strip()}" for name in names.split(";")),
+                "",
+                names,
+                _sha256(request.body),
+            )
+        )
+        text = f"ACS3-HMAC-SHA256\n{_sha256(canonical.encode())}"
+        action = {"Action": request.headers.get("x-acs-action", "")}
+        signature = Signature(fields.get("Credential", ""), "acs3", fields["Signature"], text)
+        return signature, {**parameters, **action}
+    if "Signature" not in parameters:
+        return None, parameters
+    signed = _query((n, v) for n, v in parameters.items() if n != "Signature")
+    text = f"{request.method}&%2F&{_encoded(signed)}"
+    return Signature(parameters["AccessKeyId"], "rpc", parameters["Signature"], text), parameters
+
+
+def _query(pairs: Iterable[tuple[str, str]]) -> str:
+    return "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in sorted(pairs))
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="~")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hmac(key: bytes, text: str, algorithm: str = "sha256") -> bytes:
+    return hmac.new(key, text.encode(), algorithm).digest()
+
+
+def _scoped(prefix: str) -> Callable[[Signature, str], str]:
+    def sign(signature: Signature, secret: str) -> str:
+        key = f"{prefix}{secret}".encode()
+        for part in signature.scope:
+            key = _hmac(key, part)
+        return _hmac(key, signature.text).hex()
+
+    return sign
+
+
+_SIGN: Mapping[str, Callable[[Signature, str], str]] = {
+    "oss-v1": lambda its, secret: _base64(_hmac(secret.encode(), its.text, "sha1")),
+    "oss-v4": _scoped(_OSS.key),
+    "s3-v4": _scoped(_AWS.key),
+    "rpc": lambda its, secret: _base64(_hmac(f"{secret}&".encode(), its.text, "sha1")),
+    "acs3": lambda its, secret: _hmac(secret.encode(), its.text).hex(),
+}
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
