@@ -74,16 +74,13 @@ class _Place(NamedTuple):
 
 
 class Aliyun:
-    """The double, reached as a proxy at each of `addresses`.
+    """The double, reached as a proxy at each of `addresses`; its CA is kept in `folder`.
 
     `key_id` and `key_secret` are the account's own access key.
     """
 
     def __init__(
-        self,
-        addresses: list[tuple[str, int]],
-        folder: Path | None = None,
-        key: tuple[str, str] | None = None,
+        self, addresses: list[tuple[str, int]], folder: Path, key: tuple[str, str] | None = None
     ) -> None:
         self.key_id, self.key_secret = key or ("LTAI5tRoot", secrets.token_urlsafe(24)[:30])
         self.ram, self.oss = Ram(), Oss()
@@ -95,6 +92,7 @@ class Aliyun:
         self.cnames: dict[str, str] = {}  # buckets by the host that is a CNAME of theirs
         self._lock = threading.RLock()
         self.certificates = Certificates(folder)
+        self.ca = folder / "ca.pem"
         self._server = Server(addresses, self.certificates, self._answer)
 
     @property
@@ -265,11 +263,11 @@ class Aliyun:
         for action, resource in asked:
             ask = Ask(action, resource, facts)
             if who is None:
-                let = not denied(ask, own) and (bucket is None or bucket.owner == ACCOUNT)
+                let = not denied(ask, own)
             else:
                 let = allowed(ask, self.ram.documents(who.user), own)
-                let = let and (bucket is None or bucket.owner == ACCOUNT)
-            if not let:
+            foreign = bucket and bucket.owner != ACCOUNT and action != "oss:PutBucket"
+            if foreign or not let:
                 call.decision = f"refused: {action} on {resource}"
                 message = f"You have no right to access this object: {action}"
                 raise Refused(403, "AccessDenied", message)

@@ -53,19 +53,17 @@ Answer = Callable[[Request], Response]
 
 
 class Certificates:
-    """A CA, kept in `folder` where there is one, and a certificate of it for every host."""
+    """A CA, kept in `folder`, and a certificate of it for every host."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        files = (folder / "ca.pem", folder / "ca.key") if folder else ()
-        if files and all(file.exists() for file in files):
-            self._ca = trustme.CA.from_pem(*(file.read_bytes() for file in files))
+    def __init__(self, folder: Path) -> None:
+        certificate, key = folder / "ca.pem", folder / "ca.key"
+        if certificate.exists() and key.exists():
+            self._ca = trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
         else:
             self._ca = trustme.CA(organization_name="oss-registry's double of Alibaba Cloud")
-            for file, pem in zip(
-                files, (self._ca.cert_pem, self._ca.private_key_pem), strict=False
-            ):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                pem.write_to_path(file)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._ca.cert_pem.write_to_path(certificate)
+            self._ca.private_key_pem.write_to_path(key)
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
@@ -137,6 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile = self.connection.makefile("wb", 0)
         self.tunnel = host
         self.close_connection = False
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            self.rfile.close()
+            self.connection.close()
 
     def _do(self) -> None:
         address = urlsplit(self.path)

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from components.distribution import RELEASES
+from tests.aliyun.aliyun import Aliyun
+from tests.integration import cloud
 from tests.integration.clients import random_image
+from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
 
 
@@ -23,6 +26,24 @@ def deployment(
     made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
     try:
         made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
+    """A cloud of the module's own."""
+    double = cloud.start(tmp_path_factory.mktemp("aliyun"))
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def in_cloud(aliyun: Aliyun, tmp_path: Path) -> Iterator[CloudDeployment]:
+    """A stack whose images are in a bucket; it is not up, and may be left in any state."""
+    made = CloudDeployment(tmp_path, aliyun)
+    try:
         yield made
     finally:
         made.remove()

@@ -1,0 +1,127 @@
+"""The registry's HTTP API, call by call, where a client would hide which of them fails."""
+
+import hashlib
+import http.client
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+class Refusal(AssertionError):
+    """The registry did not do what was asked; says which call, and its answer."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Api:
+    """The API at `endpoint`. Each method raises Refusal where the registry refuses."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._host = urlsplit(endpoint).netloc
+
+    def call(
+        self,
+        method: str,
+        address: str,
+        expected: Sequence[int],
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        path = address.partition(self._host)[2] if "://" in address else address
+        connection = http.client.HTTPConnection(self._host, timeout=60)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            answer = Answer(response.status, found, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise Refusal(f"{method} {path}: {error!r}") from error
+        finally:
+            connection.close()
+        if answer.status not in expected:
+            raise Refusal(f"{method} {path}: {answer.status} {answer.body[:200]!r}")
+        return answer
+
+    def begin(self, repository: str) -> str:
+        """The address of a new upload."""
+        answer = self.call("POST", f"/v2/{repository}/blobs/uploads/", [202])
+        return answer.headers["location"]
+
+    def push_blob(self, repository: str, chunks: Sequence[bytes]) -> str:
+        """Upload a blob, each of `chunks` by a call of its own; gives its digest."""
+        address, sent = self.begin(repository), 0
+        *first, last = chunks
+        for chunk in first:
+            span = f"{sent}-{sent + len(chunk) - 1}"
+            headers = {"Content-Type": "application/octet-stream", "Content-Range": span}
+            answer = self.call("PATCH", address, [202], chunk, headers)
+            address, sent = answer.headers["location"], sent + len(chunk)
+        digest = digest_of(b"".join(chunks))
+        address += ("&" if "?" in address else "?") + urlencode({"digest": digest})
+        headers = {"Content-Type": "application/octet-stream"}
+        self.call("PUT", address, [201], last, headers)
+        return digest
+
+    def push_manifest(self, repository: str, layers: Mapping[str, int]) -> str:
+        """Tag an image of `layers` (sizes by digest) as 1; gives its digest."""
+        config = json.dumps({"architecture": "amd64", "os": "linux", "x": secrets.token_hex(8)})
+        config_digest = self.push_blob(repository, [config.encode()])
+        gzipped = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": len(config),
+                "digest": config_digest,
+            },
+            "layers": [
+                {"mediaType": gzipped, "size": size, "digest": digest}
+                for digest, size in layers.items()
+            ],
+        }
+        body = json.dumps(manifest).encode()
+        self.call("PUT", f"/v2/{repository}/manifests/1", [201], body, {"Content-Type": MANIFEST})
+        return digest_of(body)
+
+    def push(self, repository: str, content: bytes, chunks: int = 1) -> str:
+        """Push an image of one layer in so many chunks; gives its digest."""
+        size = -(-len(content) // chunks)
+        pieces = [content[at : at + size] for at in range(0, len(content), size)]
+        return self.push_manifest(repository, {self.push_blob(repository, pieces): len(content)})
+
+    def mount(self, repository: str, digest: str, origin: str) -> None:
+        """Have the blob of another repository in this one."""
+        query = urlencode({"mount": digest, "from": origin})
+        self.call("POST", f"/v2/{repository}/blobs/uploads/?{query}", [201])
+
+    def pull(self, repository: str, reference: str = "1") -> None:
+        """Pull an image, each of its digests checked."""
+        address = f"/v2/{repository}/manifests/{reference}"
+        answer = self.call("GET", address, [200], headers={"Accept": MANIFEST})
+        manifest = json.loads(answer.body)
+        for blob in (manifest["config"], *manifest["layers"]):
+            content = self.call("GET", f"/v2/{repository}/blobs/{blob['digest']}", [200]).body
+            if digest_of(content) != blob["digest"]:
+                raise ValueError(f"{blob['digest']} came wrong: {len(content)} bytes")
+
+    def delete(self, repository: str, digest: str) -> None:
+        self.call("DELETE", f"/v2/{repository}/manifests/{digest}", [202])
+
+    def cancel(self, repository: str, content: bytes) -> None:
+        """Begin an upload, and call it off."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self.call("PATCH", self.begin(repository), [202], content, headers)
+        self.call("DELETE", answer.headers["location"], [204])
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -1,0 +1,94 @@
+"""A stack whose images are in OSS: the double's, which its processes reach as a proxy."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.deployment import PROJECT, Deployment, command, free_port, run
+
+REGION = "cn-hangzhou"
+
+
+def start(folder: Path) -> Aliyun:
+    """A double that this machine and the containers on its engine reach; ports are free ones."""
+    gateway = command(
+        *("docker", "network", "inspect", "bridge"),
+        *("--format", "{{(index .IPAM.Config 0).Gateway}}"),
+    ).strip()
+    return Aliyun([("127.0.0.1", 0), (gateway, 0)], folder)
+
+
+def reaching(aliyun: Aliyun) -> Mapping[str, str]:
+    """The variables of a process here that shall reach the double as the cloud."""
+    proxy = f"http://{aliyun.addresses[0]}"
+    return {
+        "HTTP_PROXY": proxy,
+        "HTTPS_PROXY": proxy,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "SSL_CERT_FILE": str(aliyun.ca),
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": aliyun.key_id,
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": aliyun.key_secret,
+    }
+
+
+def stack(name: str) -> dict[str, Any]:
+    """The sections of a stack file of ours, by their names."""
+    content = yaml.safe_load((PROJECT / f"stacks/Pulumi.{name}.yaml").read_text())["config"]
+    return {
+        key.partition(":")[2]: value for key, value in content.items() if key.startswith("oss-")
+    }
+
+
+class CloudDeployment(Deployment):
+    """A stack like that of the stack file `like`, but for its names, the proxy and its CA.
+
+    `bucket` is its own, unless another is named in `storage`.
+    """
+
+    def __init__(
+        self, folder: Path, aliyun: Aliyun, like: str = "prod", **settings: Mapping[str, Any]
+    ) -> None:
+        super().__init__(folder)
+        self.aliyun = aliyun
+        self.environment.update(reaching(aliyun))
+        self.bucket = f"images-{self.stack}"
+        proxy = f"http://{aliyun.addresses[1]}"
+        self.configure(**stack(like))
+        self.configure(
+            registry={
+                "port": free_port(),
+                "environment": {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy},
+                "ca_certificates": aliyun.certificates.pem,
+            },
+            storage={"bucket": self.bucket},
+        )
+        self.write({"alicloud:region": REGION})
+        self.configure(**settings)
+
+    def as_release(self, release: str) -> "CloudDeployment":
+        """Of another release; the account may still use Signature V1 where that needs it."""
+        self.configure(registry={"release": release})
+        if release.startswith("2."):
+            self.aliyun.oss.new_take_v1 = True
+            self.configure(storage={"signature_v1": True})
+        return self
+
+    def key_in_use(self) -> str:
+        """The id of the access key that the registry was given."""
+        envs = self.inspect("registry", ".Config.Env")
+        names = ("ACCESSKEY=", "ACCESSKEYID=")
+        (found,) = [e.partition("=")[2] for e in envs if any(name in e for name in names)]
+        return str(json.loads(found))
+
+    def remove(self) -> None:
+        """Remove it all: the bucket is the double's, and may go with what is in it."""
+        self.aliyun.faults.clear()
+        for bucket in self.aliyun.oss.buckets.values():
+            bucket.objects.clear()
+            bucket.uploads.clear()
+        run(*self.command("state", "unprotect", "--all", "--yes"), env=self.environment)
+        super().remove()

@@ -1,0 +1,187 @@
+"""Buckets that are made, adopted, taken, emptied, or changed behind the program's back."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.aliyun.aliyun import Aliyun
+from tests.aliyun.oss import Bucket
+from tests.integration.api import Api
+from tests.integration.cloud import REGION, CloudDeployment
+
+pytestmark = pytest.mark.oss
+
+
+def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
+    in_cloud: CloudDeployment,
+) -> None:
+    bucket = in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION)
+    bucket.settings["lifecycle"] = before = b"<LifecycleConfiguration/>"
+    in_cloud.forget("storage", "versioning")
+    # The tutorial's readers: an old bucket, the old release, the old signature.
+    in_cloud.configure(registry={"release": "2.8.3"}, storage={"adopt": True})
+    in_cloud.up()
+    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
+    in_cloud.pulumi("destroy", "--yes")
+    assert bucket.names()
+    assert bucket.settings == {"lifecycle": before}
+    assert not in_cloud.aliyun.ram.users
+    assert not in_cloud.aliyun.ram.policies
+
+
+def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
+    in_cloud: CloudDeployment,
+) -> None:
+    in_cloud.forget("storage", "versioning")
+    in_cloud.configure(storage={"adopt": True})
+    said = in_cloud.refused("up", "--yes", "--skip-preview")
+    assert in_cloud.bucket in said
+    assert in_cloud.bucket not in in_cloud.aliyun.oss.buckets
+
+
+def test_a_name_that_another_account_has_is_said_with_what_to_do(in_cloud: CloudDeployment) -> None:
+    in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION, owner="someone else")
+    said = in_cloud.refused("up", "--yes", "--skip-preview")
+    assert f"the bucket {in_cloud.bucket} is someone's already: choose another" in said
+
+
+def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_path: Path) -> None:
+    dev = CloudDeployment(tmp_path, aliyun, like="dev")
+    dev.write({"alicloud:region": "ap-southeast-1"})
+    dev.configure(storage={"versioning": {"noncurrent_days": 1}})
+    try:
+        dev.up()
+        api = Api(dev.outputs()["endpoint"])
+        digest = api.push("team/app", secrets.token_bytes(1000))
+        api.delete("team/app", digest)
+        bucket = aliyun.oss.buckets[dev.bucket]
+        assert any(len(versions) > 1 for versions in bucket.objects.values())
+        dev.pulumi("destroy", "--yes")
+        assert dev.bucket not in aliyun.oss.buckets
+        assert dev.prefix not in aliyun.ram.users
+        assert dev.prefix not in aliyun.ram.policies
+    finally:
+        dev.remove()
+
+
+def test_two_stacks_in_one_cloud_read_nothing_of_each_other(aliyun: Aliyun, tmp_path: Path) -> None:
+    """Also where they share a bucket, each below a prefix of its own."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    shared = f"shared-{secrets.token_hex(4)}"
+    aliyun.add_bucket(shared, REGION)
+    one = CloudDeployment(tmp_path / "one", aliyun, like="staging")
+    two = CloudDeployment(tmp_path / "two", aliyun, like="staging")
+    for deployment, prefix in ((one, "team/one"), (two, "team/two")):
+        deployment.configure(storage={"bucket": shared, "adopt": True, "prefix": prefix})
+    try:
+        for deployment in (one, two):
+            deployment.up()
+            Api(deployment.outputs()["endpoint"]).push("app", secrets.token_bytes(1000))
+        (key,) = aliyun.ram.users[one.prefix].keys.values()
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=f"https://s3.oss-{REGION}-internal.aliyuncs.com",
+            region_name=REGION,
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
+            verify=str(aliyun.ca),
+            config=Config(
+                s3={"addressing_style": "virtual"},
+                proxies={"https": f"http://{aliyun.addresses[0]}"},
+                retries={"max_attempts": 1},
+            ),
+        )
+        names = aliyun.oss.buckets[shared].names()
+        theirs = next(name for name in names if name.startswith("team/two/"))
+        ours = next(name for name in names if name.startswith("team/one/"))
+        assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
+        assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
+        attempts: list[Callable[[], object]] = [
+            lambda: s3.get_object(Bucket=shared, Key=theirs),
+            lambda: s3.put_object(Bucket=shared, Key=theirs, Body=b""),
+            lambda: s3.delete_object(Bucket=shared, Key=theirs),
+            lambda: s3.copy_object(
+                Bucket=shared, Key=ours, CopySource={"Bucket": shared, "Key": theirs}
+            ),
+            lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/two/"),
+            lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/one-and-more/"),
+            lambda: s3.list_objects_v2(Bucket=shared),
+        ]
+        for attempt in attempts:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                attempt()
+        s3.close()
+    finally:
+        one.remove()
+        two.remove()
+
+
+def _change_all(bucket: Bucket) -> None:
+    for setting in ("lifecycle", "policy", "encryption", "publicAccessBlock", "httpsConfig"):
+        del bucket.settings[setting]
+    bucket.acl = "public-read"
+    bucket.settings["versioning"] = (
+        b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
+    )
+
+
+def _elements(document: bytes) -> list[bytes]:
+    """The provider writes them in any order."""
+    return sorted(re.findall(rb"[^<]+", document))
+
+
+def test_what_is_changed_by_hand_is_shown_by_a_refreshed_preview_and_mended_by_up(
+    in_cloud: CloudDeployment,
+) -> None:
+    in_cloud.up()
+    bucket = in_cloud.aliyun.oss.buckets[in_cloud.bucket]
+    policy = in_cloud.aliyun.ram.policies[in_cloud.prefix]
+    before, whole = dict(bucket.settings), policy.versions[policy.current]
+    _change_all(bucket)
+    policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
+    said = in_cloud.refused("preview", "--refresh", "--expect-no-changes")
+    for changed in (
+        *("bucket", "acl", "bucket-policy", "encryption", "https-config"),
+        *("public-access-block", "versioning", "ram-policy"),
+    ):
+        assert re.search(rf" [~+] .*:\w+ {changed} (update|create)", said), changed
+    assert in_cloud.make("up").returncode == 0
+    assert bucket.acl == "private"
+    assert bucket.settings.keys() == before.keys()
+    assert bucket.versioned
+    for setting in ("lifecycle", "policy", "encryption", "publicAccessBlock", "httpsConfig"):
+        assert _elements(bucket.settings[setting]) == _elements(before[setting])
+    assert json.loads(policy.versions[policy.current]) == json.loads(whole)
+    in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_a_bucket_that_was_deleted_by_hand_is_made_anew(in_cloud: CloudDeployment) -> None:
+    in_cloud.up()
+    del in_cloud.aliyun.oss.buckets[in_cloud.bucket]
+    in_cloud.refused("preview", "--refresh", "--expect-no-changes")
+    assert in_cloud.make("up").returncode == 0
+    assert in_cloud.aliyun.oss.buckets[in_cloud.bucket].settings.keys() >= {"lifecycle", "policy"}
+    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+
+
+def test_a_policy_that_was_changed_as_often_as_ram_keeps_versions_still_changes(
+    in_cloud: CloudDeployment,
+) -> None:
+    in_cloud.up()
+    policy = in_cloud.aliyun.ram.policies[in_cloud.prefix]
+    whole = policy.versions[policy.current]
+    policy.versions = {f"v{number}": whole for number in range(1, 6)}
+    in_cloud.configure(storage={"prefix": "elsewhere"})
+    in_cloud.up()
+    assert len(policy.versions) == 5
+    assert "/elsewhere/*" in policy.versions[policy.current]

@@ -1,0 +1,126 @@
+"""A stack like prod, but for its names, the proxy and its CA: images in OSS, by either door."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from components.distribution import RELEASES
+from components.settings import STACK_LABEL
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.clients import pull_anew, push, random_image
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import command, image_id, run
+
+pytestmark = pytest.mark.oss
+DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def prod(
+    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun).as_release(request.param)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of four layers, one of them of 200 MiB, in the engine."""
+    sizes = (200 * 2**20, 3_000_000, 10_000, 0)
+    archive = random_image(tmp_path_factory.mktemp("image") / "large", sizes)
+    reference = command("docker", "load", "--input", archive).split()[-1]
+    archive.unlink()
+    identity = image_id(reference)
+    yield reference
+    command("docker", "image", "rm", "--force", identity)
+
+
+def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_same(
+    prod: CloudDeployment, large: str
+) -> None:
+    reference, digest = push(prod, large, "team/large")
+    names = prod.aliyun.oss.buckets[prod.bucket].names()
+    assert all(name.startswith("registry/docker/registry/v2/") for name in names)
+    digests = {name.split("/")[-2] for name in names if name.endswith("/data")}
+    assert digest.removeprefix("sha256:") in digests
+    assert len(digests) == 6  # four layers, the image's configuration and its manifest
+    assert pull_anew(prod, reference) == digest
+    command("docker", "tag", reference, large)
+
+
+def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudDeployment) -> None:
+    own = [call for call in prod.aliyun.calls if call.bucket == prod.bucket]
+    # Beside the registry's calls there is the one that asked whether the key is taken.
+    data = [c for c in own if c.user == prod.prefix and c.key != f"registry/{STACK_LABEL}"]
+    release, key_id = prod.outputs()["release"], prod.key_in_use()
+    assert {(call.door, call.scheme) for call in data} == {DOORS[release]}
+    written = [call for call in own if call.api in ("PutObject", "CompleteMultipartUpload")]
+    assert {call.key_id for call in written} == {key_id}
+    assert not [call for call in data if call.code in ("AccessDenied", "SignatureDoesNotMatch")]
+
+
+def test_a_second_up_and_a_refreshed_preview_change_nothing(prod: CloudDeployment) -> None:
+    assert "unchanged" in prod.up()
+    assert not re.search(r"created|updated|replaced", prod.up().partition("Resources:")[2])
+    prod.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_the_stack_says_which_bucket_user_and_key_it_has(prod: CloudDeployment) -> None:
+    outputs = prod.outputs()
+    assert outputs["bucket"] == prod.bucket
+    assert outputs["storage_endpoint"] == "https://oss-cn-hangzhou-internal.aliyuncs.com"
+    assert outputs["ram_user"] == prod.prefix
+    assert outputs["access_key"] == "2026-11"
+
+
+def test_the_bucket_is_private_encrypted_versioned_and_clears_unfinished_uploads(
+    prod: CloudDeployment,
+) -> None:
+    bucket = prod.aliyun.oss.buckets[prod.bucket]
+    assert bucket.acl == "private"
+    assert b"<BlockPublicAccess>true</" in bucket.settings["publicAccessBlock"]
+    assert b"<SSEAlgorithm>AES256</" in bucket.settings["encryption"]
+    assert bucket.versioned
+    (rule,) = re.findall(rb"<Rule>.*?</Rule>", bucket.settings["lifecycle"])
+    for part in (
+        rb"<Prefix>registry/</Prefix>",
+        rb"<Status>Enabled</Status>",
+        rb"<AbortMultipartUpload><Days>7</Days></AbortMultipartUpload>",
+        rb"<NoncurrentDays>14</NoncurrentDays>",
+        rb"<ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker>",
+    ):
+        assert part in rule
+    assert b"<TLSVersion>TLSv1.2</" in bucket.settings["httpsConfig"]
+    assert json.loads(bucket.settings["policy"])["Statement"][0]["Effect"] == "Deny"
+
+
+def test_the_keys_secret_is_in_no_output_log_preview_argument_or_plain_state(
+    prod: CloudDeployment,
+) -> None:
+    (secret,) = [key.secret for key in prod.aliyun.ram.users[prod.prefix].keys.values()]
+    prod.configure(registry={"log_level": "debug"})
+    try:
+        shown = [prod.pulumi("preview", "--diff"), prod.up()]
+        shown += [prod.pulumi("stack", "output", "--json", "--show-secrets")]
+        shown += [prod.pulumi("stack", "export"), prod.state()]
+        shown += [prod.log("registry"), prod.log("redis")]
+        shown += [command("docker", "top", f"{prod.prefix}-registry", "-eo", "pid,args")]
+        assert not [text for text in shown if secret in text]
+        # It is searched for in the right form: the registry has it.
+        assert any(secret in env for env in prod.inspect("registry", ".Config.Env"))
+    finally:
+        prod.configure(registry={"log_level": "warn"})
+        prod.up()
+
+
+def test_a_protected_bucket_is_not_destroyed(prod: CloudDeployment) -> None:
+    said = prod.refused("destroy", "--yes")
+    assert "protect" in said
+    assert prod.bucket in prod.aliyun.oss.buckets
+    assert run("docker", "container", "inspect", f"{prod.prefix}-registry").returncode == 0
