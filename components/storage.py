@@ -29,9 +29,14 @@ ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging give
 # What OSS and RAM say, and what that means to who wrote the stack file.
 SENTENCES = (
     (
-        "BucketAlreadyExists|is not available. The bucket namespace is shared",
-        "the bucket {bucket} is someone's already: choose another storage.bucket; if it is yours, "
-        "set storage.adopt: true",
+        "BucketAlreadyExists",
+        "the bucket {bucket} is another account's: choose another storage.bucket",
+    ),
+    (
+        # The provider looks among the account's own buckets before it makes one.
+        "bucket namespace is shared",
+        "the bucket {bucket} is there already, and yours: set storage.adopt: true to use it as it "
+        "is; if an `up` that failed has made it, it is empty: delete it, and `up` again",
     ),
     (
         "BucketNotEmpty",

@@ -1,8 +1,9 @@
 """`make up` and `make down` begin with this: what an `up` that died left is out of their way.
 
 The lock of a process that is gone is dropped. What the state calls "being created" may be there or
-not: a container or network that carries the stack's label is removed, as nothing lives in it, and
-the state is read anew from the engine.
+not: a container or network that carries the stack's label is removed, as nothing lives in it; a
+bucket, RAM user or policy is taken in, as the next `up` could not make it again; and the state is
+read anew. Of an access key that may be there the secret is lost: that is said.
 """
 
 import json
@@ -24,6 +25,14 @@ KINDS = {
     "docker:index/container:Container": ("container", ["--force", "--volumes"]),
     "docker:index/network:Network": ("network", []),
 }
+CONSENT = ("--yes", "--skip-preview", "--non-interactive")
+# What is taken in, in this order, and the input that is its name.
+IMPORTED = {
+    "alicloud:oss/bucket:Bucket": "bucket",
+    "alicloud:ram/user:User": "name",
+    "alicloud:ram/policy:Policy": "policyName",
+}
+ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
 
 
 class Blocked(Exception):
@@ -53,9 +62,38 @@ def recover(stack: str) -> None:
             for name in names:
                 for found in engine.labelled(noun, name, stack, variables):
                     engine.docker(variables, noun, "rm", *flags, found)
-    consent = ("--yes", "--skip-preview", "--non-interactive")
-    _pulumi("refresh", "--stack", stack, *consent, "--clear-pending-creates")
+    _pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
+    for kind, named in IMPORTED.items():
+        for resource in (resource for resource in begun if resource["type"] == kind):
+            _take_in(resource, resource["inputs"][named], stack)
+    for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
+        _tell_of_lost_key(user, stack)
     _say("cleaned up")
+
+
+def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
+    """Take `resource` into the state if it is there. Raises CalledProcessError if that can't be."""
+    parent = f"parent={resource['parent']}"
+    options = ("--parent", parent, "--protect=false", "--generate-code=false", *CONSENT)
+    own = resource["urn"].rpartition("::")[2]
+    try:
+        _pulumi("import", resource["type"], own, name, *options, "--stack", stack)
+    except subprocess.CalledProcessError as error:
+        if "does not exist" not in error.stdout + error.stderr:
+            raise
+    else:
+        _say(f"took {own} ({name}) in")
+
+
+def _tell_of_lost_key(user: str, stack: str) -> None:
+    """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
+    exported = json.loads(_pulumi("stack", "export", "--stack", stack))["deployment"]
+    known = [r["id"] for r in exported.get("resources", ()) if r["type"] == ACCESS_KEY]
+    others = f"each but {' and '.join(known)}" if known else "each that is there before this `up`"
+    _say(
+        f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
+        f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two"
+    )
 
 
 def _pending(stack: str) -> Sequence[Mapping[str, Any]]:

@@ -57,6 +57,7 @@ class Fault:
     seconds: float = 0  # it takes that much longer
     cut: bool = False  # the connection breaks off before it is done
     cut_answer: bool = False  # … after it is done, with half of the answer gone
+    then: Callable[[], object] | None = None  # called when it is done, before the answer
     met: int = 0
 
     def meets(self, call: Call) -> bool:
@@ -86,7 +87,6 @@ class Aliyun:
         self.ram, self.oss = Ram(), Oss()
         self.calls: deque[Call] = deque(maxlen=200_000)
         self.faults: list[Fault] = []
-        self.settling_seconds = 0.0  # for which a new access key is refused
         self.public_data = True  # whether public endpoints take calls for data
         self.s3_lists_uploads = True  # ListMultipartUploads by the S3 door
         self.cnames: dict[str, str] = {}  # buckets by the host that is a CNAME of theirs
@@ -164,6 +164,9 @@ class Aliyun:
                 raise Refused(fault.status, fault.code, "The double was told to fail.")
         with self._lock:
             response = do()
+        for fault in met:
+            if fault.then:
+                fault.then()
         if any(fault.cut_answer for fault in met):
             return replace(response, cut=True)
         return response
@@ -237,7 +240,7 @@ class Aliyun:
             call.user, key, secret = "root", None, self.key_secret
         else:
             key = self.ram.key(signed.key_id)
-            young = key and time.time() < key.created + self.settling_seconds and not ram
+            young = key and time.time() < key.taken_from and not ram
             if key is None or not key.active or young:
                 call.user = key.user if key else ""
                 code = "InvalidAccessKeyId.NotFound" if ram else "InvalidAccessKeyId"

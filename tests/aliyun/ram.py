@@ -28,6 +28,7 @@ class AccessKey:
     secret: str
     user: str
     created: float
+    taken_from: float  # when OSS begins to take it
     active: bool = True
 
     @property
@@ -91,6 +92,7 @@ class Ram:
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
         self.policies: dict[str, Policy] = {}
+        self.settling_seconds = 0.0  # for which OSS refuses a new access key
 
     def key(self, key_id: str) -> AccessKey | None:
         return next((u.keys[key_id] for u in self.users.values() if key_id in u.keys), None)
@@ -260,7 +262,9 @@ class Ram:
             raise Refused(409, "LimitExceeded.User.AccessKey", message)
         key_id = f"LTAI5t{secrets.token_hex(9)}"
         secret = secrets.token_urlsafe(24)[:30]
-        user.keys[key_id] = key = AccessKey(key_id, secret, user.name, time.time())
+        now = time.time()
+        key = AccessKey(key_id, secret, user.name, now, now + self.settling_seconds)
+        user.keys[key_id] = key
         return {"AccessKey": {**key.content, "AccessKeySecret": key.secret}}
 
     def _ListAccessKeys(self, parameters: Parameters) -> Content:

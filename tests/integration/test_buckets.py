@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.aliyun.aliyun import Aliyun
 from tests.aliyun.oss import Bucket
 from tests.integration.api import Api
-from tests.integration.cloud import REGION, CloudDeployment
+from tests.integration.cloud import REGION, CloudDeployment, bucket_client
 
 pytestmark = pytest.mark.oss
 
@@ -47,7 +48,16 @@ def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
 def test_a_name_that_another_account_has_is_said_with_what_to_do(in_cloud: CloudDeployment) -> None:
     in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION, owner="someone else")
     said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert f"the bucket {in_cloud.bucket} is someone's already: choose another" in said
+    assert f"the bucket {in_cloud.bucket} is another account's: choose another" in said
+
+
+def test_a_bucket_of_ones_own_is_not_taken_over_unless_it_is_said(
+    in_cloud: CloudDeployment,
+) -> None:
+    bucket = in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION)
+    said = in_cloud.refused("up", "--yes", "--skip-preview")
+    assert f"the bucket {in_cloud.bucket} is there already, and yours: set storage.adopt" in said
+    assert not bucket.settings
 
 
 def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_path: Path) -> None:
@@ -71,10 +81,6 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_
 
 def test_two_stacks_in_one_cloud_read_nothing_of_each_other(aliyun: Aliyun, tmp_path: Path) -> None:
     """Also where they share a bucket, each below a prefix of its own."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import ClientError
-
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     shared = f"shared-{secrets.token_hex(4)}"
@@ -88,39 +94,26 @@ def test_two_stacks_in_one_cloud_read_nothing_of_each_other(aliyun: Aliyun, tmp_
             deployment.up()
             Api(deployment.outputs()["endpoint"]).push("app", secrets.token_bytes(1000))
         (key,) = aliyun.ram.users[one.prefix].keys.values()
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=f"https://s3.oss-{REGION}-internal.aliyuncs.com",
-            region_name=REGION,
-            aws_access_key_id=key.id,
-            aws_secret_access_key=key.secret,
-            verify=str(aliyun.ca),
-            config=Config(
-                s3={"addressing_style": "virtual"},
-                proxies={"https": f"http://{aliyun.addresses[0]}"},
-                retries={"max_attempts": 1},
-            ),
-        )
         names = aliyun.oss.buckets[shared].names()
         theirs = next(name for name in names if name.startswith("team/two/"))
         ours = next(name for name in names if name.startswith("team/one/"))
-        assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
-        assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
-        attempts: list[Callable[[], object]] = [
-            lambda: s3.get_object(Bucket=shared, Key=theirs),
-            lambda: s3.put_object(Bucket=shared, Key=theirs, Body=b""),
-            lambda: s3.delete_object(Bucket=shared, Key=theirs),
-            lambda: s3.copy_object(
-                Bucket=shared, Key=ours, CopySource={"Bucket": shared, "Key": theirs}
-            ),
-            lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/two/"),
-            lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/one-and-more/"),
-            lambda: s3.list_objects_v2(Bucket=shared),
-        ]
-        for attempt in attempts:
-            with pytest.raises(ClientError, match="AccessDenied"):
-                attempt()
-        s3.close()
+        with bucket_client(aliyun, key) as s3:
+            assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
+            assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
+            attempts: list[Callable[[], object]] = [
+                lambda: s3.get_object(Bucket=shared, Key=theirs),
+                lambda: s3.put_object(Bucket=shared, Key=theirs, Body=b""),
+                lambda: s3.delete_object(Bucket=shared, Key=theirs),
+                lambda: s3.copy_object(
+                    Bucket=shared, Key=ours, CopySource={"Bucket": shared, "Key": theirs}
+                ),
+                lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/two/"),
+                lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/one-and-more/"),
+                lambda: s3.list_objects_v2(Bucket=shared),
+            ]
+            for attempt in attempts:
+                with pytest.raises(ClientError, match="AccessDenied"):
+                    attempt()
     finally:
         one.remove()
         two.remove()

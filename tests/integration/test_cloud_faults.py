@@ -1,0 +1,80 @@
+"""RAM and OSS that fail while a stack is made, and runs that die in the middle of it."""
+
+import os
+import secrets
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.integration.api import Api
+from tests.integration.cloud import CloudDeployment
+
+pytestmark = pytest.mark.oss
+BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "RAM answers 500": ("CreateUser", {"status": 500, "times": 2}),
+    "RAM is slow": ("CreatePolicy", {"seconds": 4, "times": 1}),
+    "RAM cuts a call": ("AttachPolicyToUser", {"cut": True, "times": 1}),
+    "RAM cuts an answer": ("CreateAccessKey", {"cut_answer": True, "times": 1}),
+    "OSS answers 503": ("PutBucketLifecycle", {"status": 503, "times": 2}),
+    "OSS cuts a call": ("PutBucketEncryption", {"cut": True, "times": 1}),
+    "OSS cuts an answer": ("PutBucket", {"cut_answer": True, "times": 1}),
+}
+
+
+def _works(deployment: CloudDeployment) -> None:
+    api = Api(deployment.outputs()["endpoint"])
+    api.push("team/app", secrets.token_bytes(1000))
+    api.pull("team/app")
+    deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_up_that_meets_a_fault_ends_well_or_says_so_and_the_next_one_does(
+    in_cloud: CloudDeployment, what: str
+) -> None:
+    api, how = BROKEN[what]
+    with in_cloud.aliyun.failing(api, **how) as fault:
+        first = in_cloud.make("up")
+    assert fault.met
+    assert first.returncode == 0 or "error:" in first.stdout
+    if api == "PutBucket":  # nobody can know whose it is
+        said = in_cloud.make("up").stdout
+        assert "if an `up` that failed has made it, it is empty: delete it, and `up` again" in said
+        del in_cloud.aliyun.oss.buckets[in_cloud.bucket]
+    again = in_cloud.make("up")
+    assert again.returncode == 0, again.stdout
+    _works(in_cloud)
+
+
+@pytest.mark.parametrize(
+    "api", ["PutBucket", "PutBucketPolicy", "CreateUser", "CreatePolicy", "CreateAccessKey"]
+)
+def test_an_up_that_was_killed_when_the_cloud_had_done_it_is_finished_by_the_next_one(
+    in_cloud: CloudDeployment, api: str
+) -> None:
+    processes: list[int] = []
+
+    def kill() -> None:
+        for group in processes:
+            os.killpg(group, signal.SIGKILL)
+
+    with (
+        in_cloud.aliyun.failing(api, times=1, then=kill) as fault,
+        subprocess.Popen(
+            in_cloud.command("up", "--yes", "--skip-preview"),
+            env={**os.environ, **in_cloud.environment},
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as up,
+    ):
+        processes.append(up.pid)
+    assert fault.met
+    assert up.returncode == -signal.SIGKILL
+    said = in_cloud.make("up")
+    assert said.returncode == 0, said.stdout
+    if api == "CreateAccessKey":
+        assert f"the RAM user {in_cloud.prefix} may have an access key whose" in said.stdout
+        assert len(in_cloud.aliyun.ram.users[in_cloud.prefix].keys) == 2
+    _works(in_cloud)

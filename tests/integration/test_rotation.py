@@ -1,0 +1,104 @@
+"""Access keys are rotated while a client pushes and pulls."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from tests.integration.api import Api, Refusal
+from tests.integration.cloud import CloudDeployment, bucket_client
+
+pytestmark = pytest.mark.oss
+TRIES = 30  # half a second apart: the time in which one container takes another's place
+
+
+class _Client:
+    """Pushes and pulls without end; what is refused is tried again, as Docker does."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.api = Api(endpoint)
+        self.done = 0
+        self.lost: list[str] = []
+
+    def work(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            name = f"r{self.done}"
+            self._try(partial(self.api.push, name, secrets.token_bytes(300_000)))
+            self._try(partial(self.api.pull, name))
+            self.done += 1
+
+    def _try(self, step: Callable[[], object]) -> None:
+        for number in range(TRIES):
+            try:
+                step()
+                break
+            except Refusal as refusal:
+                if number + 1 == TRIES:
+                    self.lost.append(str(refusal))
+                time.sleep(0.5)
+
+
+@contextmanager
+def _working(deployment: CloudDeployment) -> Iterator[_Client]:
+    client, stop = _Client(deployment.outputs()["endpoint"]), threading.Event()
+    thread = threading.Thread(target=client.work, args=(stop,))
+    thread.start()
+    try:
+        yield client
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
+def test_a_rotation_under_load_loses_no_request_to_a_key(
+    in_cloud: CloudDeployment, release: str
+) -> None:
+    aliyun = in_cloud.aliyun
+    in_cloud.as_release(release).up()
+    (old,) = aliyun.ram.users[in_cloud.prefix].keys.values()
+    aliyun.ram.settling_seconds = 10  # for which OSS refuses a new key
+    begun = time.time()
+    try:
+        with _working(in_cloud) as client:
+            in_cloud.configure(storage={"access_keys": ["2026-11", "2026-12"]})
+            in_cloud.up()
+            new = aliyun.ram.key(in_cloud.key_in_use())
+            assert new
+            assert new.id != old.id
+            assert len(aliyun.ram.users[in_cloud.prefix].keys) == 2
+            in_cloud.configure(storage={"access_keys": ["2026-12"]})
+            in_cloud.up()
+            after = client.done
+        assert client.done >= after > 0
+    finally:
+        aliyun.ram.settling_seconds = 0
+    assert not client.lost
+    # Beside the registry's calls there is the one that asks whether the new key is taken.
+    refused = {c.key for c in aliyun.calls if c.at > begun and c.code == "InvalidAccessKeyId"}
+    assert refused == {"registry/oss-registry.stack"}
+    assert not [c for c in aliyun.calls if c.code == "LimitExceeded.User.AccessKey"]
+    assert [*aliyun.ram.users[in_cloud.prefix].keys] == [new.id]
+    assert in_cloud.outputs()["access_key"] == "2026-12"
+    api = Api(in_cloud.outputs()["endpoint"])
+    for number in range(client.done):
+        api.pull(f"r{number}")
+    with bucket_client(aliyun, old) as s3, pytest.raises(Exception, match="InvalidAccessKeyId"):
+        s3.list_objects_v2(Bucket=in_cloud.bucket, Prefix="registry/")
+
+
+def test_a_third_key_is_refused_with_the_way_to_have_it(in_cloud: CloudDeployment) -> None:
+    in_cloud.configure(storage={"access_keys": ["a", "b"]})
+    in_cloud.up()
+    in_cloud.configure(storage={"access_keys": ["b", "c"]})
+    said = in_cloud.refused("up", "--yes", "--skip-preview")
+    assert f"the RAM user {in_cloud.prefix} has two access keys, RAM's limit: leave one" in said
+    in_cloud.configure(storage={"access_keys": ["b"]})
+    in_cloud.up()
+    in_cloud.configure(storage={"access_keys": ["b", "c"]})
+    in_cloud.up()
+    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
