@@ -5,13 +5,17 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 STATE := $(CURDIR)/.state
 
-ifeq ($(STACK),local)
-# The local stack's login, state and plugins stay in this checkout, away from your own. Its
+ifneq ($(filter local trial,$(STACK)),)
+# These stacks' login, state and plugins stay in this checkout, away from your own. Their
 # passphrase is published: no real secret belongs there.
 export PULUMI_HOME := $(STATE)/pulumi
 export PULUMI_BACKEND_URL := file://$(STATE)
 export PULUMI_CONFIG_PASSPHRASE := local
 CONSENT := --yes --skip-preview
+endif
+# How the trial stack reaches the double that `make aliyun` runs: CLOUD.
+ifeq ($(STACK),trial)
+-include $(STATE)/aliyun/trial.mk
 endif
 export PULUMI_SKIP_UPDATE_CHECK := true
 # An Output in an f-string is an error, not a deployed warning text.
@@ -25,25 +29,26 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down test unit check format bench schema lock env engine-stop ready
+.PHONY: help up preview render down test unit check format aliyun bench schema lock env \
+	engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
-	@$(ENGINE) python -m operations.recover $(STACK)
+	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
 	@# Read anew: a container that was removed by hand is there again.
-	@$(ENGINE) pulumi up --stack $(STACK) --refresh $(CONSENT)
+	@$(ENGINE) $(CLOUD) pulumi up --stack $(STACK) --refresh $(CONSENT)
 
 preview: ready ## show what `up` would change
-	@$(ENGINE) pulumi preview --stack $(STACK) --diff
+	@$(ENGINE) $(CLOUD) pulumi preview --stack $(STACK) --diff
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
 	@python -m operations.render $(STACK)
 
 down: ready ## remove the registry, but not its images
-	@$(ENGINE) python -m operations.recover $(STACK)
-	@$(ENGINE) pulumi destroy --stack $(STACK) $(CONSENT)
+	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
+	@$(ENGINE) $(CLOUD) pulumi destroy --stack $(STACK) $(CONSENT)
 	@$(ENGINE) python -m operations.kept $(STACK)
 
 test: check ## check, then run all tests on a real Docker engine
@@ -62,6 +67,10 @@ check: $(VENV)/dev ## lint and check types
 format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
+
+aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` in another terminal
+	@python -m toolchain up local
+	@$(ENGINE) python -m tests.aliyun $(STATE)/aliyun
 
 bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m bench.environment
@@ -86,8 +95,8 @@ engine-stop: $(VENV)/runtime ## end the Docker engine that make started
 
 ready: $(VENV)/runtime
 	@python -m toolchain up $(STACK)
-ifeq ($(STACK),local)
-	@test -e $(STATE)/.pulumi/stacks/oss-registry/local.json || pulumi stack init local
+ifneq ($(filter local trial,$(STACK)),)
+	@test -e $(STATE)/.pulumi/stacks/oss-registry/$(STACK).json || pulumi stack init $(STACK)
 endif
 
 $(VENV)/runtime: requirements.txt

@@ -7,6 +7,7 @@ of the key's user. It answers for whole hosts, so clients come by HTTP(S)_PROXY 
 import json
 import re
 import secrets
+import subprocess
 import threading
 import time
 from collections import Counter, deque
@@ -75,14 +76,13 @@ class _Place(NamedTuple):
 
 
 class Aliyun:
-    """The double, reached as a proxy at each of `addresses`; its CA is kept in `folder`.
+    """The double, reached as a proxy at `addresses`; its CA is kept in `folder`.
 
-    `key_id` and `key_secret` are the account's own access key.
+    They are 127.0.0.1 and where containers find this machine, on `port` or free ones. `key_id` and
+    `key_secret` are the account's own access key.
     """
 
-    def __init__(
-        self, addresses: list[tuple[str, int]], folder: Path, key: tuple[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, port: int = 0, key: tuple[str, str] | None = None) -> None:
         self.key_id, self.key_secret = key or ("LTAI5tRoot", secrets.token_urlsafe(24)[:30])
         self.ram, self.oss = Ram(), Oss()
         self.calls: deque[Call] = deque(maxlen=200_000)
@@ -93,11 +93,33 @@ class Aliyun:
         self._lock = threading.RLock()
         self.certificates = Certificates(folder)
         self.ca = folder / "ca.pem"
+        hosts = ("127.0.0.1", _engines_address())
+        addresses = [(host, port) for host in hosts]
         self._server = Server(addresses, self.certificates, self._answer)
 
     @property
     def addresses(self) -> list[str]:
         return self._server.addresses
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables of a process on this machine to which this is the cloud."""
+        proxy = f"http://{self.addresses[0]}"
+        return {
+            "HTTP_PROXY": proxy,
+            "HTTPS_PROXY": proxy,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": str(self.ca),
+            "ALIBABA_CLOUD_ACCESS_KEY_ID": self.key_id,
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET": self.key_secret,
+        }
+
+    @property
+    def registry(self) -> Mapping[str, Any]:
+        """The settings of a registry in a container here, to which this is the cloud."""
+        proxy = f"http://{self.addresses[1]}"
+        environment = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
+        return {"environment": environment, "ca_certificates": self.certificates.pem}
 
     def close(self) -> None:
         self._server.close()
@@ -275,6 +297,13 @@ class Aliyun:
                 message = f"You have no right to access this object: {action}"
                 raise Refused(403, "AccessDenied", message)
         call.decision = "allowed"
+
+
+def _engines_address() -> str:
+    """This machine's address on the bridge that its Docker engine always has."""
+    template = "{{(index .IPAM.Config 0).Gateway}}"
+    command = ["docker", "network", "inspect", "bridge", "--format", template]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _is_data(api: Api) -> bool:

@@ -12,7 +12,14 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Refusal(AssertionError):
-    """The registry did not do what was asked; says which call, and its answer."""
+    """The registry did not do what was asked; says which call, and its answer.
+
+    `status` is 0 where the connection broke.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Answer(NamedTuple):
@@ -47,7 +54,7 @@ class Api:
         finally:
             connection.close()
         if answer.status not in expected:
-            raise Refusal(f"{method} {path}: {answer.status} {answer.body[:200]!r}")
+            raise Refusal(f"{method} {path}: {answer.status} {answer.body[:200]!r}", answer.status)
         return answer
 
     def begin(self, repository: str) -> str:

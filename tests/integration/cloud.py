@@ -12,31 +12,9 @@ from botocore.config import Config
 
 from tests.aliyun.aliyun import Aliyun
 from tests.aliyun.ram import AccessKey
-from tests.integration.deployment import PROJECT, Deployment, command, free_port, run
+from tests.integration.deployment import PROJECT, Deployment, free_port, run
 
 REGION = "cn-hangzhou"
-
-
-def start(folder: Path) -> Aliyun:
-    """A double that this machine and the containers on its engine reach; ports are free ones."""
-    gateway = command(
-        *("docker", "network", "inspect", "bridge"),
-        *("--format", "{{(index .IPAM.Config 0).Gateway}}"),
-    ).strip()
-    return Aliyun([("127.0.0.1", 0), (gateway, 0)], folder)
-
-
-def reaching(aliyun: Aliyun) -> Mapping[str, str]:
-    """The variables of a process here that shall reach the double as the cloud."""
-    proxy = f"http://{aliyun.addresses[0]}"
-    return {
-        "HTTP_PROXY": proxy,
-        "HTTPS_PROXY": proxy,
-        "NO_PROXY": "127.0.0.1,localhost",
-        "SSL_CERT_FILE": str(aliyun.ca),
-        "ALIBABA_CLOUD_ACCESS_KEY_ID": aliyun.key_id,
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": aliyun.key_secret,
-    }
 
 
 def stack(name: str) -> dict[str, Any]:
@@ -83,17 +61,11 @@ class CloudDeployment(Deployment):
     ) -> None:
         super().__init__(folder)
         self.aliyun = aliyun
-        self.environment.update(reaching(aliyun))
+        self.environment.update(aliyun.environment)
         self.bucket = f"images-{self.stack}"
-        proxy = f"http://{aliyun.addresses[1]}"
         self.configure(**stack(like))
         self.configure(
-            registry={
-                "port": free_port(),
-                "environment": {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy},
-                "ca_certificates": aliyun.certificates.pem,
-            },
-            storage={"bucket": self.bucket},
+            registry={"port": free_port(), **aliyun.registry}, storage={"bucket": self.bucket}
         )
         self.write({"alicloud:region": REGION})
         self.configure(**settings)

@@ -6,7 +6,6 @@ import pytest
 
 from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
-from tests.integration import cloud
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
@@ -34,7 +33,7 @@ def deployment(
 @pytest.fixture(scope="module")
 def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
     """A cloud of the module's own."""
-    double = cloud.start(tmp_path_factory.mktemp("aliyun"))
+    double = Aliyun(tmp_path_factory.mktemp("aliyun"))
     yield double
     double.close()
 

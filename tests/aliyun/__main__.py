@@ -1,0 +1,54 @@
+"""`make aliyun`: the double until Ctrl-C, and what the trial stack needs to reach it."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from tests.aliyun.aliyun import Aliyun
+
+PORT = 8790
+STACK_FILE = Path(__file__).parent.parent.parent / "stacks" / "Pulumi.trial.yaml"
+KEY = ("LTAI5tTrial", "a-secret-of-the-double-alone")
+HEAD = """\
+# yaml-language-server: $schema=schema.json
+# Written by `make aliyun`, which is the cloud of this stack: change what you like, or delete it.
+# For the other door: release "2.8.3", and signature_v1: true below storage.
+"""
+
+
+def main(folder: Path) -> None:
+    double = Aliyun(folder, PORT, KEY)
+    double.oss.new_take_v1 = True
+    assignments = " ".join(f'{name}="{value}"' for name, value in double.environment.items())
+    (folder / "trial.mk").write_text(f"CLOUD := {assignments}\n")
+    if not STACK_FILE.exists():
+        STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(double.registry)}))
+    print(f"A double of Alibaba Cloud runs here until Ctrl-C: see http://{double.addresses[0]}")
+    print("In another terminal: make up STACK=trial")
+    sys.stdout.flush()
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        double.close()
+
+
+def config(registry: Mapping[str, object]) -> dict[str, object]:
+    """The trial stack's configuration, with what `registry` says of its registry."""
+    return {
+        "alicloud:region": "cn-hangzhou",
+        "oss-registry:registry": {"release": "3.1.2", "port": 5001, **registry},
+        "oss-registry:storage": {
+            "kind": "oss",
+            "bucket": "trial-images",
+            "protect": False,
+            "force_destroy": True,
+        },
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

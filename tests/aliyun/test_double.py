@@ -1,0 +1,321 @@
+"""The double, as clients find it that others wrote: Alibaba Cloud's own, and AWS's."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import alibabacloud_oss_v2 as oss
+import boto3
+import oss2
+import pytest
+from alibabacloud_oss_v2 import exceptions
+from alibabacloud_ram20150501 import models
+from alibabacloud_ram20150501.client import Client as RamClient
+from alibabacloud_tea_openapi.models import Config as RamConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from darabonba.exceptions import DaraException
+
+from components.access import registry_policy
+from components.distribution import OssFacts
+from components.settings import load
+from tests.aliyun.__main__ import config
+from tests.aliyun.aliyun import Aliyun
+from tests.aliyun.ram import AccessKey
+
+pytestmark = pytest.mark.oss
+REGION = "cn-hangzhou"
+HOST = f"oss-{REGION}-internal.aliyuncs.com"
+PART = b"x" * 200_000
+FACTS = OssFacts(region=REGION, host=HOST, bucket="images", prefix="registry", key="1")
+
+
+@pytest.fixture
+def aliyun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aliyun]:
+    """A cloud with an old bucket, `images`, and a registry's user; this process reaches it."""
+    double = Aliyun(tmp_path)
+    double.add_bucket("images", REGION)
+    for name, value in double.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(double.ca))
+    yield double
+    double.close()
+
+
+@pytest.fixture
+def key(aliyun: Aliyun) -> AccessKey:
+    """The key of a user with a registry's policy."""
+    policy = registry_policy(FACTS, None)
+    aliyun.ram.call("CreateUser", {"UserName": "registry"})
+    aliyun.ram.call("CreatePolicy", {"PolicyName": "registry", "PolicyDocument": policy})
+    attached = {"UserName": "registry", "PolicyName": "registry", "PolicyType": "Custom"}
+    aliyun.ram.call("AttachPolicyToUser", attached)
+    made = aliyun.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
+    found = aliyun.ram.key(made["AccessKeyId"])
+    assert found
+    return found
+
+
+def _oss(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN401
+    settings = oss.config.load_default()
+    settings.credentials_provider = oss.credentials.StaticCredentialsProvider(key_id, secret)
+    settings.region, settings.endpoint = REGION, f"https://{HOST}"
+    settings.signature_version, settings.retry_max_attempts = signature, 1
+    return oss.Client(settings)
+
+
+def _s3(aliyun: Aliyun, key: AccessKey, style: str = "virtual") -> Any:  # noqa: ANN401
+    return boto3.client(
+        "s3",
+        endpoint_url=f"https://s3.{HOST}",
+        region_name=REGION,
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        verify=str(aliyun.ca),
+        config=Config(
+            s3={"addressing_style": style},
+            retries={"max_attempts": 1},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _open(address: str) -> Any:  # noqa: ANN401
+    # Not urlopen: it keeps the proxy that it found first.
+    return urllib.request.build_opener().open(address)
+
+
+def _code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
+    return str(failure.value.unwrap().code)
+
+
+@pytest.mark.parametrize("signature", ["v1", "v4"])
+def test_the_vendors_new_client_stores_lists_copies_and_deletes(
+    aliyun: Aliyun, key: AccessKey, signature: str
+) -> None:
+    client, name = _oss(key.id, key.secret, signature), "registry/a b/ü+~"
+    client.put_object(oss.PutObjectRequest(bucket="images", key=name, body=b"content"))
+    client.copy_object(oss.CopyObjectRequest(bucket="images", key="registry/copy", source_key=name))
+    assert client.get_object(oss.GetObjectRequest(bucket="images", key=name)).body.read() == (
+        b"content"
+    )
+    part = client.get_object(
+        oss.GetObjectRequest(bucket="images", key="registry/copy", range_header="bytes=3-")
+    )
+    assert part.body.read() == b"tent"
+    listed = client.list_objects_v2(
+        oss.ListObjectsV2Request(bucket="images", prefix="registry/", delimiter="/")
+    )
+    assert [entry.key for entry in listed.contents] == ["registry/copy"]
+    assert [group.prefix for group in listed.common_prefixes] == ["registry/a b/"]
+    objects = [oss.DeleteObject(key=name), oss.DeleteObject(key="registry/copy")]
+    client.delete_multiple_objects(
+        oss.DeleteMultipleObjectsRequest(bucket="images", objects=objects)
+    )
+    assert aliyun.oss.buckets["images"].names() == []
+    with pytest.raises(exceptions.OperationError) as failure:
+        client.get_object(oss.GetObjectRequest(bucket="images", key=name))
+    assert _code(failure) == "NoSuchKey"
+
+
+@pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV4])
+def test_the_vendors_old_client_uploads_in_parts_and_resumes(
+    aliyun: Aliyun,
+    key: AccessKey,
+    auth: Any,  # noqa: ANN401
+) -> None:
+    bucket = oss2.Bucket(auth(key.id, key.secret), f"https://{HOST}", "images", region=REGION)
+    name = "registry/large"
+    upload = bucket.init_multipart_upload(name).upload_id
+    parts = [
+        oss2.models.PartInfo(number, bucket.upload_part(name, upload, number, PART).etag)
+        for number in (1, 2)
+    ]
+    assert [open_.upload_id for open_ in bucket.list_multipart_uploads().upload_list] == [upload]
+    assert [part.part_number for part in bucket.list_parts(name, upload).parts] == [1, 2]
+    bucket.complete_multipart_upload(name, upload, parts)
+    assert bucket.get_object(name).read() == PART * 2
+    assert bucket.list_multipart_uploads().upload_list == []
+    given_up = bucket.init_multipart_upload(name).upload_id
+    bucket.abort_multipart_upload(name, given_up)
+    assert not aliyun.oss.buckets["images"].uploads
+    signed = bucket.sign_url("GET", name, 60, slash_safe=True)
+    with _open(signed) as answer:
+        assert answer.read() == PART * 2
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        _open(signed.replace("large", "other"))
+
+
+def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
+    aliyun: Aliyun, key: AccessKey
+) -> None:
+    s3 = _s3(aliyun, key)
+    name = "registry/a b/+~ü"
+    s3.put_object(Bucket="images", Key=name, Body=b"content")
+    assert s3.get_object(Bucket="images", Key=name)["Body"].read() == b"content"
+    upload = s3.create_multipart_upload(Bucket="images", Key="registry/large")["UploadId"]
+    etags = [
+        s3.upload_part(
+            Bucket="images", Key="registry/large", PartNumber=number, UploadId=upload, Body=PART
+        )["ETag"]
+        for number in (1, 2)
+    ]
+    (open_,) = s3.list_multipart_uploads(Bucket="images", Prefix="registry/")["Uploads"]
+    assert open_["UploadId"] == upload
+    s3.complete_multipart_upload(
+        Bucket="images",
+        Key="registry/large",
+        UploadId=upload,
+        MultipartUpload={
+            "Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, start=1)]
+        },
+    )
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket="images", Prefix="registry/", PaginationConfig={"PageSize": 1}
+    )
+    keys = [entry["Key"] for page in pages for entry in page["Contents"]]
+    assert keys == [name, "registry/large"]
+    signed = s3.generate_presigned_url("get_object", {"Bucket": "images", "Key": name})
+    with _open(signed) as answer:
+        assert answer.read() == b"content"
+    with pytest.raises(ClientError, match="SecondLevelDomainForbidden"):
+        _s3(aliyun, key, style="path").list_objects_v2(Bucket="images", Prefix="registry")
+    aliyun.s3_lists_uploads = False
+    with pytest.raises(ClientError, match="NotImplemented"):
+        s3.list_multipart_uploads(Bucket="images")
+    aliyun.cnames["images.example.com"] = "images"
+    cname = signed.replace(f"images.s3.{HOST}", "images.example.com")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        _open(cname)  # the host is a part of what is signed
+
+
+def test_what_the_policy_does_not_allow_is_refused(aliyun: Aliyun, key: AccessKey) -> None:
+    client = _oss(key.id, key.secret)
+    outside: list[tuple[Any, Any]] = [
+        (client.put_object, oss.PutObjectRequest(bucket="images", key="other/x", body=b"")),
+        (client.get_object, oss.GetObjectRequest(bucket="images", key="registry")),
+        (client.list_objects_v2, oss.ListObjectsV2Request(bucket="images")),
+        (client.list_objects_v2, oss.ListObjectsV2Request(bucket="images", prefix="registry2/")),
+        (client.get_bucket_acl, oss.GetBucketAclRequest(bucket="images")),
+        (client.delete_bucket, oss.DeleteBucketRequest(bucket="images")),
+        (client.list_buckets, oss.ListBucketsRequest()),
+    ]
+    for call, request in outside:
+        with pytest.raises(exceptions.OperationError) as failure:
+            call(request)
+        assert _code(failure) == "AccessDenied"
+    client.list_objects_v2(oss.ListObjectsV2Request(bucket="images", prefix="registry"))
+    assert {call.decision.partition(":")[0] for call in aliyun.calls} == {"refused", "allowed"}
+
+
+def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
+    aliyun: Aliyun, key: AccessKey
+) -> None:
+    request = oss.ListObjectsV2Request(bucket="images", prefix="registry/")
+
+    def code(key_id: str, secret: str, signature: str = "v4") -> str:
+        with pytest.raises(exceptions.OperationError) as failure:
+            _oss(key_id, secret, signature).list_objects_v2(request)
+        return _code(failure)
+
+    assert code(key.id, "wrong") == "SignatureDoesNotMatch"
+    assert code("LTAInobody", key.secret) == "InvalidAccessKeyId"
+    aliyun.oss.buckets["images"].takes_v1 = False
+    assert code(key.id, key.secret, "v1") == "InvalidRequest"
+    key.active = False
+    assert code(key.id, key.secret) == "InvalidAccessKeyId"
+    key.active = True
+    aliyun.ram.settling_seconds = 60
+    fresh = aliyun.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
+    assert code(fresh["AccessKeyId"], fresh["AccessKeySecret"]) == "InvalidAccessKeyId"
+
+
+def test_public_endpoints_and_plain_http_are_refused_where_they_are_closed(
+    aliyun: Aliyun, key: AccessKey
+) -> None:
+    client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"http://{HOST}", "images")
+    client.put_object("registry/x", b"")
+    deny = {
+        "Effect": "Deny",
+        "Principal": ["*"],
+        "Action": ["oss:*"],
+        "Resource": ["acs:oss:*:*:images/*"],
+        "Condition": {"Bool": {"acs:SecureTransport": ["false"]}},
+    }
+    policy = json.dumps({"Version": "1", "Statement": [deny]})
+    aliyun.oss.buckets["images"].settings["policy"] = policy.encode()
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        client.put_object("registry/x", b"")
+    aliyun.public_data = False
+    public = HOST.replace("-internal", "")
+    client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"https://{public}", "images")
+    with pytest.raises(oss2.exceptions.ServerError, match="PublicEndpointForbidden"):
+        client.get_object("registry/x")
+
+
+def test_the_ram_client_makes_users_policies_and_two_keys_at_most(aliyun: Aliyun) -> None:
+    client = RamClient(
+        RamConfig(
+            access_key_id=aliyun.key_id,
+            access_key_secret=aliyun.key_secret,
+            endpoint="ram.aliyuncs.com",
+            https_proxy=aliyun.environment["HTTPS_PROXY"],
+            ca=str(aliyun.ca),
+        )
+    )
+    client.create_user(models.CreateUserRequest(user_name="bob"))
+    policy = models.CreatePolicyRequest(policy_name="p", policy_document='{"Statement":[]}')
+    with pytest.raises(DaraException, match="MalformedPolicyDocument"):
+        client.create_policy(policy)
+    policy.policy_document = registry_policy(FACTS, None)
+    client.create_policy(policy)
+    attach = models.AttachPolicyToUserRequest(
+        user_name="bob", policy_name="p", policy_type="Custom"
+    )
+    client.attach_policy_to_user(attach)
+    request = models.CreateAccessKeyRequest(user_name="bob")
+    made = [client.create_access_key(request).body.access_key for _ in range(2)]
+    assert all(key.access_key_secret for key in made)
+    with pytest.raises(DaraException, match="LimitExceeded"):
+        client.create_access_key(request)
+    with pytest.raises(DaraException, match="DeleteConflict"):
+        client.delete_user(models.DeleteUserRequest(user_name="bob"))
+    listed = client.list_access_keys(models.ListAccessKeysRequest(user_name="bob"))
+    assert [key.access_key_id for key in listed.body.access_keys.access_key] == [
+        key.access_key_id for key in made
+    ]
+    wrong = RamClient(
+        RamConfig(
+            access_key_id=aliyun.key_id,
+            access_key_secret="wrong",
+            endpoint="ram.aliyuncs.com",
+            https_proxy=aliyun.environment["HTTPS_PROXY"],
+            ca=str(aliyun.ca),
+        )
+    )
+    with pytest.raises(DaraException, match="SignatureDoesNotMatch"):
+        wrong.create_user(models.CreateUserRequest(user_name="eve"))
+
+
+def test_a_browser_sees_what_is_in_it_but_no_secret(aliyun: Aliyun, key: AccessKey) -> None:
+    client = _oss(key.id, key.secret)
+    client.put_object(oss.PutObjectRequest(bucket="images", key="registry/<b>", body=b"1" * 2048))
+    with pytest.raises(exceptions.OperationError):
+        client.put_object(oss.PutObjectRequest(bucket="images", key="other", body=b""))
+    with _open(f"http://{aliyun.addresses[0]}/") as answer:
+        page = answer.read().decode()
+    for shown in ("registry/&lt;b&gt;", "2.0 KiB", "PutObject", "refused: oss:PutObject", key.id):
+        assert shown in page
+    assert key.secret not in page
+
+
+def test_the_trial_stack_is_a_stack_file_without_problems(aliyun: Aliyun) -> None:
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in config(aliyun.registry).items()
+    }
+    assert load("trial", texts, set()).oss.bucket == "trial-images"

@@ -1,0 +1,134 @@
+"""OSS fails during pushes and pulls: what a client is told, and that no image is ever wrong."""
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.aliyun.aliyun import Aliyun, Call
+from tests.integration.api import Api, Refusal
+from tests.integration.cloud import CloudDeployment
+
+pytestmark = pytest.mark.oss
+MEBIBYTE = 2**20
+HOW: dict[str, dict[str, Any]] = {
+    "503": {"status": 503, "code": "ServiceUnavailable"},
+    "slow": {"seconds": 1},
+    "cut": {"cut": True},
+    "answer cut": {"cut_answer": True},
+}
+PUSHING = (
+    *("PutObject", "HeadObject", "GetObject", "ListObjects", "ListObjectsV2", "CopyObject"),
+    *("InitiateMultipartUpload", "UploadPart", "ListMultipartUploads", "ListParts"),
+    *("CompleteMultipartUpload", "DeleteMultipleObjects"),
+)
+PULLING = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
+
+
+@pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
+def stack(
+    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun).as_release(request.param)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+def _met(api: Api, repository: str, content: bytes) -> list[Refusal]:
+    """What a push in two chunks was refused with, until it was done."""
+    refusals: list[Refusal] = []
+    while len(refusals) < 5:
+        try:
+            api.push(repository, content, chunks=2)
+            return refusals
+        except Refusal as refusal:
+            refusals.append(refusal)
+    raise AssertionError(f"the push never came through: {refusals}")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_push_that_meets_a_fault_is_refused_for_now_or_comes_through_whole(
+    stack: CloudDeployment, how: str
+) -> None:
+    api, met = Api(stack.outputs()["endpoint"]), 0
+    for number, name in enumerate(PUSHING):
+        repository = f"push-{how.replace(' ', '-')}-{number}"
+        content = secrets.token_bytes(12 * MEBIBYTE)
+        with stack.aliyun.failing(name, times=1, **HOW[how]) as fault:
+            refusals = _met(api, repository, content)
+        met += fault.met
+        # 5xx, or the connection broke: what Docker tries again.
+        assert not [r for r in refusals if 400 <= r.status < 500], (name, refusals)
+        api.pull(repository)
+    assert met >= 8
+    assert stack.healthy("registry")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_pull_that_meets_a_fault_is_refused_or_whole_and_never_wrong(
+    stack: CloudDeployment, how: str
+) -> None:
+    api = Api(stack.outputs()["endpoint"])
+    repository = f"pull-{how.replace(' ', '-')}"
+    api.push(repository, secrets.token_bytes(3 * MEBIBYTE))
+    for name, position in itertools.product(PULLING, range(3)):
+        # Another one of the calls that a pull makes.
+        nth = _nth(position)
+        with (
+            stack.aliyun.failing(name, hits=nth, times=1, **HOW[how]),
+            suppress(Refusal),  # ValueError is what comes wrong
+        ):
+            api.pull(repository)
+        api.pull(repository)
+
+
+def _nth(position: int) -> Callable[[Call], bool]:
+    skipped = iter(range(position))
+    return lambda _: next(skipped, None) is None
+
+
+def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> None:
+    api = Api(stack.outputs()["endpoint"])
+    api.push("kept", secrets.token_bytes(MEBIBYTE))
+    with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=503):
+        for step in (lambda: api.push("lost", b"x"), lambda: api.pull("kept", "1")):
+            with pytest.raises(Refusal):
+                step()
+    _met(api, "after", secrets.token_bytes(MEBIBYTE))
+    api.pull("kept")
+    api.pull("after")
+
+
+def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
+    aliyun: Aliyun, in_cloud: CloudDeployment
+) -> None:
+    in_cloud.as_release("2.8.3")
+    aliyun.oss.new_take_v1 = False
+    said = in_cloud.refused("up", "--yes", "--skip-preview")
+    assert f"{in_cloud.prefix}-registry was not healthy within 60 s: `docker logs" in said
+    assert "The bucket takes no Signature V1" in in_cloud.log("registry")
+
+
+def test_an_s3_door_without_list_multipart_uploads_refuses_pushes_and_serves_pulls(
+    in_cloud: CloudDeployment,
+) -> None:
+    in_cloud.up()
+    api = Api(in_cloud.outputs()["endpoint"])
+    api.push("before", secrets.token_bytes(MEBIBYTE))
+    in_cloud.aliyun.s3_lists_uploads = False
+    try:
+        with pytest.raises(Refusal) as refusal:
+            api.push("after", secrets.token_bytes(MEBIBYTE))
+        assert refusal.value.status >= 500
+        api.pull("before")
+        assert "NotImplemented" in in_cloud.log("registry")
+    finally:
+        in_cloud.aliyun.s3_lists_uploads = True
+    api.push("after", secrets.token_bytes(MEBIBYTE))
+    api.pull("after")
