@@ -29,7 +29,7 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down test unit check format aliyun bench schema lock env \
+.PHONY: help up preview render down test unit check format aliyun verify-oss bench schema lock env \
 	engine-stop ready
 
 help: ## list the commands
@@ -71,6 +71,9 @@ format: $(VENV)/dev ## mend what the linter can
 aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` in another terminal
 	@python -m toolchain up local
 	@$(ENGINE) python -m tests.aliyun $(STATE)/aliyun
+
+verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
+	@$(CLOUD) python -m operations.verify_oss $(STACK)
 
 bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m bench.environment

@@ -34,7 +34,7 @@ class VolumeFacts:
 class OssFacts:
     """Images in a bucket below `prefix`, reached at `host` with the access key named `key`.
 
-    With `cname`, an address of the bucket, clients are sent there for layers.
+    With `cname`, an address of the bucket that begins with its name, clients are sent there.
     """
 
     region: str
@@ -120,6 +120,10 @@ def _oss_driver(oss: OssFacts) -> Section:
 def _s3_driver(oss: OssFacts) -> Section:
     """Signature V4, with the bucket as a part of the host: OSS refuses it as a part of the path."""
     key_id, secret = oss.access_key
+    redirect: Section = {}
+    if oss.cname:
+        # The driver puts the bucket before this host, as before its own.
+        redirect = {"redirectendpoint": oss.cname.replace(f"{oss.bucket}.", "", 1)}
     return {
         "s3": {
             "accesskey": key_id,
@@ -129,7 +133,7 @@ def _s3_driver(oss: OssFacts) -> Section:
             "bucket": oss.bucket,
             "forcepathstyle": False,
             "rootdirectory": oss.prefix,
-            **({"redirectendpoint": oss.cname} if oss.cname else {}),
+            **redirect,
         }
     }
 

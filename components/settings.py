@@ -258,7 +258,8 @@ class StorageSettings(_Settings):
     internal: bool = True
     """Reach OSS inside the region, where traffic is free; only without `endpoint`."""
     cname: Url | None = None
-    """Send clients to this address of the bucket for layers, past the registry; from 3.1 on."""
+    """Send clients to this address of the bucket for layers, such as
+    https://BUCKET.images.example.com; from 3.1 on."""
     signature_v1: bool = False
     """Yes, a new bucket shall take Signature V1, which release 2.8 needs."""
     versioning: Versioning | None = None
@@ -502,6 +503,12 @@ _RULES = (
         lambda cname, its: cname is not None and not its.release.redirects,
         "needs release 3.1: an earlier one sends clients to the address that it uses itself",
         'set registry.release: "3.1.2", or remove it',
+    ),
+    Rule(
+        "storage.cname",
+        lambda cname, its: cname and not cname.startswith(f"https://{its.at('storage.bucket')}."),
+        "must begin with the bucket's name, which the registry puts before the address",
+        "bind such as https://BUCKET.images.example.com to the bucket",
     ),
     Rule(
         "storage.versioning",

@@ -257,9 +257,7 @@ class OssStorage(ComponentResource):
                 opts=ResourceOptions.merge(
                     # The registry waits for the key it uses, and so for all that makes it useful.
                     opts(f"access-key-{label}", attachment),
-                    ResourceOptions(
-                        additional_secret_outputs=["secret"], hooks=_settled(label, args.oss)
-                    ),
+                    ResourceOptions(hooks=_settled(label, args.oss)),
                 ),
             )
             for label in args.access_keys

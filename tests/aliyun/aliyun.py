@@ -200,8 +200,9 @@ class Aliyun:
         if call.door in ("location", "business"):
             return self._fail(call, lambda: _json({"Endpoints": {"Endpoint": []}, "Success": True}))
         call.actions = (f"{call.door}:{call.api}",)
-        resource = self.ram.resource(parameters) if call.door == "ram" else "*"
-        self._authorise(call, who, [(call.actions[0], resource)], {}, request)
+        resources = self.ram.resources(parameters) if call.door == "ram" else ["*"]
+        asked = [(call.actions[0], resource) for resource in resources]
+        self._authorise(call, who, asked, {}, request)
         if call.door == "sts" and call.api == "GetCallerIdentity":
             return self._fail(call, lambda: _json({"AccountId": ACCOUNT, "UserId": call.user}))
         if call.door != "ram":
@@ -212,6 +213,9 @@ class Aliyun:
         if place.door == "s3" and not place.bucket and request.key:
             message = "Please use virtual hosted style to access."
             raise Refused(403, "SecondLevelDomainForbidden", message)
+        if request.extension("content-sha256").startswith("STREAMING-"):
+            message = "Content in chunks that are signed one by one is not supported."
+            raise Refused(400, "InvalidArgument", message)
         api = api_of(request, place.bucket)
         call.api, call.key = api.name, request.key
         data = _is_data(api)
@@ -231,8 +235,10 @@ class Aliyun:
         if api.name in ("CopyObject", "UploadPartCopy"):
             asked.append(("oss:GetObject", "acs:oss:*:*:{}/{}".format(*source(request))))
         if api.name == "DeleteMultipleObjects":
-            keys = [key for key, _ in to_delete(request)]
-            asked = [(api.action, f"acs:oss:*:*:{place.bucket}/{key}") for key in keys]
+            asked = [
+                (api.action + "Version" * bool(version), f"acs:oss:*:*:{place.bucket}/{key}")
+                for key, version in to_delete(request)
+            ]
         if bucket and bucket.kms and data and api.on == "object":
             kms = f"acs:kms:*:*:key/{bucket.kms}"
             asked += [("kms:GenerateDataKey", kms)] * (api.action == "oss:PutObject")

@@ -103,12 +103,12 @@ class Ram:
         policies = [self.policies[name] for _, name in attached if name in self.policies]
         return [json.loads(policy.versions[policy.current]) for policy in policies]
 
-    def resource(self, parameters: Parameters) -> str:
+    @staticmethod
+    def resources(parameters: Parameters) -> list[str]:
         """What a call acts on, as policies name it."""
-        if "UserName" in parameters:
-            return f"acs:ram:*:*:user/{parameters['UserName']}"
-        name = parameters.get("PolicyName")
-        return f"acs:ram:*:*:policy/{name}" if name else "acs:ram:*:*:*"
+        kinds = (("user", "UserName"), ("policy", "PolicyName"))
+        named = [f"{kind}/{parameters[name]}" for kind, name in kinds if name in parameters]
+        return [f"acs:ram:*:*:{resource}" for resource in named or ["*"]]
 
     def call(self, action: str, parameters: Parameters) -> Content:
         """Raises Refused."""

@@ -54,8 +54,8 @@ class Provider(mocks.Mocks):
 class Engine(mocks.MockMonitor):
     """Records what a program registers: each request by URN, and the outputs of what has some."""
 
-    def __init__(self) -> None:
-        super().__init__(Provider())
+    def __init__(self, provider: Provider | None = None) -> None:
+        super().__init__(provider or Provider())
         self.requests: dict[str, resource_pb2.RegisterResourceRequest] = {}
         self.outputs: dict[str, Mapping[str, Any]] = {}
 
@@ -64,7 +64,7 @@ class Engine(mocks.MockMonitor):
         if response.urn in self.requests and request.type != "pulumi:pulumi:Stack":
             raise RuntimeError(f"duplicate URN {response.urn}")
         self.requests[response.urn] = request
-        for name in request.additionalSecretOutputs:
+        for name in set(request.additionalSecretOutputs):
             plain = response.object[name]
             response.object[name] = {rpc._special_sig_key: rpc._special_secret_sig, "value": plain}
         return response

@@ -523,12 +523,14 @@ def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
 
 
 def test_clients_are_sent_to_a_cname_by_a_release_that_can() -> None:
-    cname = {"cname": "https://images.example.com/"}
+    cname = {"cname": "https://demo-registry.images.example.com/"}
     shown = _load(storage=OSS | cname, region="cn-beijing").redacted
     assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
     assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
     for release in ("2.8.3", "3.0.0"):
         _oss("oss-registry:storage.cname", "3.1", storage=cname, registry={"release": release})
+    other = {"cname": "https://images.example.com"}
+    _oss("oss-registry:storage.cname", "must begin with the bucket's name", storage=other)
 
 
 def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:

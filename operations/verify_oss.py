@@ -1,0 +1,203 @@
+"""`make verify-oss STACK=…`: whether the real OSS does what each release needs of it.
+
+With the stack's own access key, below its prefix, through both doors; what it writes it removes.
+Prints a row of the table in docs/production.md. Its clients come with the development packages.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import alibabacloud_oss_v2 as oss
+import boto3
+from alibabacloud_oss_v2.exceptions import OperationError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.distribution import OssFacts
+from components.settings import SettingsError, load
+from operations.stack_file import configuration
+
+ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
+PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
+YES = "yes"
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str
+    secret: str
+
+
+def key_in_use(stack: str, label: str) -> Key:
+    """The stack's access key `label`, from its state. Raises LookupError where there is none."""
+    words = ["pulumi", "stack", "export", "--show-secrets", "--stack", stack]
+    exported = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    for resource in json.loads(exported)["deployment"].get("resources", ()):
+        if resource["type"] == ACCESS_KEY and resource["urn"].endswith(f"::access-key-{label}"):
+            secret = resource["outputs"]["secret"]
+            # Where it is not plain it is JSON in JSON.
+            plain = json.loads(secret["plaintext"]) if isinstance(secret, dict) else secret
+            return Key(resource["id"], plain)
+    raise LookupError(f"the stack {stack} has no access key {label}: `up` first")
+
+
+class Oss:
+    """OSS's own door, with a signature: v1 or v4."""
+
+    def __init__(self, facts: OssFacts, key: Key, signature: str) -> None:
+        settings = oss.config.load_default()
+        settings.region, settings.endpoint = facts.region, f"https://{facts.host}"
+        settings.signature_version, settings.retry_max_attempts = signature, 2
+        provider = oss.credentials.StaticCredentialsProvider(key.id, key.secret)
+        settings.credentials_provider = provider
+        self._client, self._bucket = oss.Client(settings), facts.bucket
+
+    def objects(self, name: str) -> None:
+        its = {"bucket": self._bucket, "key": name}
+        self._client.put_object(oss.PutObjectRequest(**its, body=b"x"))
+        self._client.get_object(oss.GetObjectRequest(**its)).body.close()
+        self._client.delete_object(oss.DeleteObjectRequest(**its))
+
+    def lists_uploads(self, prefix: str) -> None:
+        request = oss.ListMultipartUploadsRequest(bucket=self._bucket, prefix=prefix)
+        self._client.list_multipart_uploads(request)
+
+    def multipart(self, name: str) -> None:
+        its: dict[str, Any] = {"bucket": self._bucket, "key": name}
+        begun = self._client.initiate_multipart_upload(oss.InitiateMultipartUploadRequest(**its))
+        its["upload_id"] = begun.upload_id
+        try:
+            parts = [
+                oss.UploadPart(
+                    part_number=number,
+                    etag=self._client.upload_part(
+                        oss.UploadPartRequest(**its, part_number=number, body=PART)
+                    ).etag,
+                )
+                for number in (1, 2)
+            ]
+            self._client.list_parts(oss.ListPartsRequest(**its))
+            complete = oss.CompleteMultipartUpload(parts=parts)
+            self._client.complete_multipart_upload(
+                oss.CompleteMultipartUploadRequest(**its, complete_multipart_upload=complete)
+            )
+        except OperationError:
+            self._client.abort_multipart_upload(oss.AbortMultipartUploadRequest(**its))
+            raise
+        self._client.delete_object(oss.DeleteObjectRequest(bucket=self._bucket, key=name))
+
+
+class S3:
+    """The S3 door, which has Signature V4 only."""
+
+    def __init__(self, facts: OssFacts, key: Key) -> None:
+        self._bucket = facts.bucket
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=f"https://s3.{facts.host}",
+            region_name=facts.region,
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
+            config=Config(
+                s3={"addressing_style": "virtual"},
+                retries={"total_max_attempts": 2},
+                # Else content goes in chunks that are signed one by one, which OSS does not take.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def objects(self, name: str) -> None:
+        its = {"Bucket": self._bucket, "Key": name}
+        self._client.put_object(**its, Body=b"x")
+        self._client.get_object(**its)["Body"].close()
+        self._client.delete_object(**its)
+
+    def lists_uploads(self, prefix: str) -> None:
+        self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix)
+
+    def multipart(self, name: str) -> None:
+        its = {"Bucket": self._bucket, "Key": name}
+        upload = self._client.create_multipart_upload(**its)["UploadId"]
+        try:
+            etags = [
+                self._client.upload_part(**its, UploadId=upload, PartNumber=number, Body=PART)
+                for number in (1, 2)
+            ]
+            self._client.list_parts(**its, UploadId=upload)
+            parts = [{"PartNumber": n, "ETag": made["ETag"]} for n, made in enumerate(etags, 1)]
+            self._client.complete_multipart_upload(
+                **its, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except (BotoCoreError, ClientError):
+            self._client.abort_multipart_upload(**its, UploadId=upload)
+            raise
+        self._client.delete_object(**its)
+
+
+def verify(facts: OssFacts, key: Key) -> Mapping[str, str]:
+    """Each column of the row: `yes`, or the code of what OSS answered."""
+    v1, v4, s3 = Oss(facts, key, "v1"), Oss(facts, key, "v4"), S3(facts, key)
+    prefix = f"{facts.prefix}/verify-{secrets.token_hex(4)}"
+    checks: Mapping[str, Callable[[], None]] = {
+        "V1": lambda: v1.objects(prefix),
+        "V4": lambda: v4.objects(prefix),
+        "S3 V4": lambda: s3.objects(prefix),
+        "ListMultipartUploads": lambda: v1.lists_uploads(prefix),
+        "S3 ListMultipartUploads": lambda: s3.lists_uploads(prefix),
+        "multipart push": lambda: v1.multipart(prefix),
+        "S3 multipart push": lambda: s3.multipart(prefix),
+    }
+    return {name: _outcome(check) for name, check in checks.items()}
+
+
+def _outcome(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except OperationError as failure:
+        cause = failure.unwrap()
+        return str(getattr(cause, "code", "") or type(cause).__name__)
+    except ClientError as failure:
+        return str(failure.response["Error"]["Code"])
+    except BotoCoreError as failure:
+        return type(failure).__name__
+    return YES
+
+
+# What each release needs: those of the door that it comes by.
+NEEDED = {
+    "oss": ("V1", "ListMultipartUploads", "multipart push"),
+    "s3": ("S3 V4", "S3 ListMultipartUploads", "S3 multipart push"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    (name,) = arguments
+    try:
+        stack = load(name, *configuration(name), os.environ)
+        if stack.settings.storage.kind != "oss":
+            raise SettingsError(f"the stack {name} has no bucket: its storage.kind is filesystem")
+        row = verify(stack.oss, key_in_use(name, stack.oss.key))
+    except (SettingsError, LookupError) as error:
+        print(f"verify-oss: {error.args[0]}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"verify-oss: {error.stderr.strip()}", file=sys.stderr)
+        return 1
+    cells = {"region": stack.region, "host": stack.oss.host, **row}
+    print(f"| {' | '.join(cells)} |\n|{' --- |' * len(cells)}\n| {' | '.join(cells.values())} |")
+    (door,) = stack.release.oss_door(stack.oss)
+    if missing := [need for need in NEEDED[door] if row[need] != YES]:
+        release = stack.release.version
+        print(f"verify-oss: release {release} needs {', '.join(missing)}", file=sys.stderr)
+    return bool(missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

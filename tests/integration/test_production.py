@@ -1,0 +1,145 @@
+"""What docs/production.md tells to do: its policies, the state in a bucket, a CNAME."""
+
+import json
+import re
+import secrets
+import ssl
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api
+from tests.integration.cloud import REGION, CloudDeployment
+from tests.integration.deployment import PROJECT, command
+
+pytestmark = pytest.mark.oss
+PAGE = (PROJECT / "docs" / "production.md").read_text()
+
+
+def _policy(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found[1]
+
+
+@contextmanager
+def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
+    """Whoever runs Pulumi is a RAM user with that policy of the page, not the account itself."""
+    ram, before = deployment.aliyun.ram, dict(deployment.environment)
+    ram.call("CreateUser", {"UserName": name})
+    ram.call("CreatePolicy", {"PolicyName": name, "PolicyDocument": _policy(name)})
+    attached = {"UserName": name, "PolicyName": name, "PolicyType": "Custom"}
+    ram.call("AttachPolicyToUser", attached)
+    key = ram.call("CreateAccessKey", {"UserName": name})["AccessKey"]
+    deployment.environment |= {
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": key["AccessKeyId"],
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": key["AccessKeySecret"],
+    }
+    try:
+        yield
+    finally:
+        deployment.environment = before
+        ram.call("DeleteAccessKey", {"UserName": name, "UserAccessKeyId": key["AccessKeyId"]})
+        ram.call("DetachPolicyFromUser", attached)
+        ram.call("DeletePolicy", {"PolicyName": name})
+        ram.call("DeleteUser", {"UserName": name})
+
+
+@pytest.fixture
+def named(in_cloud: CloudDeployment) -> CloudDeployment:
+    """Its bucket is named as the policies want it."""
+    in_cloud.bucket = f"example-registry-{in_cloud.stack}"
+    forced = {"protect": False, "force_destroy": True}
+    in_cloud.configure(storage={"bucket": in_cloud.bucket, **forced})
+    return in_cloud
+
+
+def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
+    named: CloudDeployment,
+) -> None:
+    with _as_user(named, "deployer"):
+        named.up()
+        Api(named.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+        named.configure(
+            storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
+        )
+        assert named.make("up").returncode == 0
+        named.pulumi("preview", "--refresh", "--expect-no-changes")
+        named.pulumi("destroy", "--yes")
+    assert named.bucket not in named.aliyun.oss.buckets
+    assert named.prefix not in named.aliyun.ram.users
+    mine = [call for call in named.aliyun.calls if call.user == "deployer"]
+    assert not [call for call in mine if call.code == "AccessDenied"]
+    assert not [call for call in mine if call.api in ("GetObject", "PutObject", "ListObjectsV2")]
+
+
+def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDeployment) -> None:
+    with _as_user(named, "previews"):
+        named.pulumi("preview")
+        said = named.refused("up", "--yes", "--skip-preview")
+    assert "the deployer's own access key is not allowed to do this: see docs/prod" in said
+    assert named.bucket not in named.aliyun.oss.buckets
+    assert named.make("up").returncode == 0
+    with _as_user(named, "previews"):
+        named.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_a_deployer_with_a_wrong_key_is_told_which_variables_to_see(named: CloudDeployment) -> None:
+    named.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "wrong"
+    try:
+        said = named.refused("up", "--yes", "--skip-preview")
+    finally:
+        named.environment |= named.aliyun.environment
+    assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in said
+
+
+def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
+    aliyun: Aliyun, tmp_path: Path
+) -> None:
+    aliyun.add_bucket("example-states", REGION)
+    found = re.search(r"pulumi login '(s3://\S+)'", PAGE)
+    assert found
+    settings = dict(re.findall(r"(AWS_\w+)=(when_required)", PAGE))
+    environment: Mapping[str, str] = {
+        **aliyun.environment,
+        **settings,
+        "AWS_ACCESS_KEY_ID": aliyun.key_id,
+        "AWS_SECRET_ACCESS_KEY": aliyun.key_secret,
+        "AWS_CA_BUNDLE": str(aliyun.ca),
+        "PULUMI_BACKEND_URL": found[1],
+        "PULUMI_CONFIG_PASSPHRASE": "only for tests",
+    }
+    (tmp_path / "Pulumi.yaml").write_text("name: oss-registry\nruntime: python\n")
+
+    def pulumi(*words: str) -> str:
+        return command("pulumi", "--cwd", tmp_path, "--non-interactive", *words, env=environment)
+
+    pulumi("stack", "init", "prod")
+    assert json.loads(pulumi("stack", "ls", "--json"))[0]["name"] == "prod"
+    names = aliyun.oss.buckets["example-states"].names()
+    assert ".pulumi/stacks/oss-registry/prod.json" in names
+    pulumi("stack", "rm", "prod", "--yes")
+
+
+def test_clients_are_sent_to_the_buckets_cname_for_layers(in_cloud: CloudDeployment) -> None:
+    cname = f"{in_cloud.bucket}.images.example.com"
+    in_cloud.aliyun.cnames[cname] = in_cloud.bucket
+    in_cloud.configure(storage={"cname": f"https://{cname}"})
+    in_cloud.up()
+    api, content = Api(in_cloud.outputs()["endpoint"]), secrets.token_bytes(1000)
+    digest = api.push_blob("team/app", [content])
+    answer = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
+    address = answer.headers["location"]
+    assert address.startswith(f"https://{cname}/registry/docker/registry/v2/blobs/")
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"https": in_cloud.aliyun.environment["HTTPS_PROXY"]}),
+        urllib.request.HTTPSHandler(
+            context=ssl.create_default_context(cafile=str(in_cloud.aliyun.ca))
+        ),
+    )
+    with opener.open(address) as layer:
+        assert layer.read() == content

@@ -1,0 +1,84 @@
+"""`make verify-oss`, against clouds that do more and less of what the releases need."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from operations import verify_oss
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.cloud import REGION, CloudDeployment
+
+pytestmark = pytest.mark.oss
+
+
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    aliyun.oss.new_take_v1 = True
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.remove()
+
+
+def _verified(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
+    """How the command ended, the row that it printed, and all that it printed."""
+    bundle = str(stack.aliyun.ca)
+    trusting = {"REQUESTS_CA_BUNDLE": bundle, "AWS_CA_BUNDLE": bundle}
+    done = stack.make("verify-oss", env={**stack.environment, **trusting})
+    head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, row)]
+    return done.returncode, dict(zip(*cells, strict=True)), done.stdout
+
+
+def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
+    stack: CloudDeployment,
+) -> None:
+    code, row, said = _verified(stack)
+    assert code == 0, said
+    assert row.pop("region") == REGION
+    assert row.pop("host") == f"oss-{REGION}-internal.aliyuncs.com"
+    assert set(row.values()) == {verify_oss.YES}
+    assert len(row) == 7
+    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    assert bucket.names() == []
+    assert not bucket.uploads
+    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    assert key.secret not in said
+
+
+def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) -> None:
+    aliyun = stack.aliyun
+    bucket = aliyun.oss.buckets[stack.bucket]
+    bucket.takes_v1, aliyun.s3_lists_uploads = False, False
+    try:
+        code, row, said = _verified(stack)
+    finally:
+        bucket.takes_v1, aliyun.s3_lists_uploads = True, True
+    assert code != 0
+    refused = {name: cell for name, cell in row.items() if cell != verify_oss.YES}
+    assert json.dumps(refused) == json.dumps(
+        {
+            "region": REGION,
+            "host": f"oss-{REGION}-internal.aliyuncs.com",
+            "V1": "InvalidRequest",
+            "ListMultipartUploads": "InvalidRequest",
+            "S3 ListMultipartUploads": "NotImplemented",
+            "multipart push": "InvalidRequest",
+        }
+    )
+    assert "verify-oss: release 3.1.2 needs S3 ListMultipartUploads" in said
+
+
+def test_a_stack_without_a_bucket_or_a_key_is_told_so(
+    stack: CloudDeployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verify_oss.main(["local"]) == 1
+    assert "the stack local has no bucket" in capsys.readouterr().err
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(stack.folder)
+    with pytest.raises(LookupError, match="has no access key other: `up` first"):
+        verify_oss.key_in_use(stack.stack, "other")
