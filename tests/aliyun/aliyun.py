@@ -36,6 +36,7 @@ class Call:
     api: str = ""
     bucket: str = ""
     key: str = ""
+    prefix: str = ""  # of what is listed
     user: str = ""
     key_id: str = ""
     scheme: str = ""
@@ -44,6 +45,7 @@ class Call:
     status: int = 0
     code: str = ""
     size: int = 0
+    agent: str = ""
     at: float = field(default_factory=time.time)
 
 
@@ -152,7 +154,8 @@ class Aliyun:
         place = self._place(request)
         if not place:
             return page.answer(self, request)
-        call = Call(place.door, bucket=place.bucket, size=len(request.body))
+        agent = request.headers.get("user-agent", "")
+        call = Call(place.door, bucket=place.bucket, size=len(request.body), agent=agent)
         self.calls.append(call)
         rpc = place.door not in ("oss", "s3")
         try:
@@ -218,6 +221,7 @@ class Aliyun:
             raise Refused(400, "InvalidArgument", message)
         api = api_of(request, place.bucket)
         call.api, call.key = api.name, request.key
+        call.prefix = request.query.get("prefix", "")
         data = _is_data(api)
         if data and not (place.internal or self.public_data):
             raise Refused(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
@@ -244,7 +248,7 @@ class Aliyun:
             asked += [("kms:GenerateDataKey", kms)] * (api.action == "oss:PutObject")
             asked += [("kms:Decrypt", kms)] * (api.action in ("oss:GetObject", "oss:PutObject"))
         call.actions = tuple(sorted({action for action, _ in asked}))
-        facts = {"oss:Prefix": request.query.get("prefix", "")}
+        facts = {"oss:Prefix": call.prefix}
         self._authorise(call, who, asked, facts, request, bucket)
         if api.name == "ListMultipartUploads" and place.door == "s3" and not self.s3_lists_uploads:
             raise Refused(501, "NotImplemented", "A header you provided implies what is not there.")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import secrets
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from components.distribution import RELEASES
 from components.settings import STACK_LABEL
 from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api
 from tests.integration.clients import pull_anew, push, random_image
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import command, image_id, run
+from tests.integration.deployment import command, eventually, image_id, run
 
 pytestmark = pytest.mark.oss
 DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
@@ -69,6 +72,28 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(prod: CloudDeploymen
     assert "unchanged" in prod.up()
     assert not re.search(r"created|updated|replaced", prod.up().partition("Resources:")[2])
     prod.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployment) -> None:
+    api = Api(prod.outputs()["endpoint"])
+    digests = [api.push(f"asked/{name}", secrets.token_bytes(1000)) for name in ("a", "b")]
+    prod.docker("restart", f"{prod.prefix}-redis")  # it knows nothing then
+    eventually(lambda: prod.healthy("redis"))
+    begun = len(prod.aliyun.calls)
+    for _ in range(3):
+        prod.docker("restart", f"{prod.prefix}-registry")
+        eventually(lambda: prod.healthy("registry"))
+        for name, digest in zip(("a", "b"), digests, strict=True):
+            api.pull(f"asked/{name}", digest)
+    asked = Counter(
+        (call.key or call.prefix).removesuffix("/data")
+        for call in list(prod.aliyun.calls)[begun:]
+        if (call.api == "HeadObject" or call.api.startswith("ListObjects"))
+        and call.code != "NoSuchKey"
+        and "/blobs/sha256/" in call.key + call.prefix
+    )
+    assert len(asked) == 6  # two manifests, each with a configuration and a layer
+    assert set(asked.values()) == {1}, asked
 
 
 def test_the_stack_says_which_bucket_user_and_key_it_has(prod: CloudDeployment) -> None:

@@ -81,11 +81,12 @@ def test_twelve_faults_are_twelve_lines_that_say_what_to_do(
 def test_the_schema_for_editors_is_current() -> None:
     file = STACKS / "schema.json"
     assert json.loads(file.read_text()) == schema.schema(), "run `make schema`"
+    jsonschema.Draft202012Validator.check_schema(schema.schema())
 
 
 @pytest.mark.parametrize("file", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
 def test_an_editor_finds_nothing_wrong_with_our_stack_files(file: Path) -> None:
-    jsonschema.validate(yaml.safe_load(file.read_text()), schema.schema())
+    jsonschema.Draft202012Validator(schema.schema()).validate(yaml.safe_load(file.read_text()))
 
 
 def test_an_editor_marks_what_is_wrong_with_a_stack_file() -> None:
