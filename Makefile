@@ -79,6 +79,7 @@ bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m bench.environment
 	@python -m toolchain test
 	@$(ENGINE) python -m bench.control_plane
+	@$(ENGINE) python -m bench.oss_calls
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
@@ -92,6 +93,7 @@ env: ## print what your own pulumi commands need: eval "$(make env)"
 	@echo 'export PATH="$(PATH)"'
 	@$(foreach name,HOME BACKEND_URL CONFIG_PASSPHRASE SKIP_UPDATE_CHECK ERROR_OUTPUT_STRING,\
 		$(if $(PULUMI_$(name)),echo 'export PULUMI_$(name)="$(PULUMI_$(name))"';))
+	@$(if $(CLOUD),echo 'export $(CLOUD)')
 
 engine-stop: $(VENV)/runtime ## end the Docker engine that make started
 	@python -m toolchain engine-stop

@@ -33,6 +33,7 @@ KINDS = {
     # The rest writes: put, copy, parts and what is around them.
 }
 LAYERS = 10
+PULLS = ("cold pull", "warm pull")
 
 
 def _copy(aliyun: Aliyun, *words: str | Path) -> None:
@@ -75,19 +76,24 @@ def measured(stack: CloudDeployment, folder: Path) -> Iterator[tuple[str, list[C
     yield during("warm pull", *pull, f"dir:{folder}-warm")
 
 
-def _row(calls: Sequence[Call]) -> list[int]:
-    client = [call for call in calls if not call.agent or "skopeo" in call.agent]
-    own = [call for call in calls if call not in client]
-    counted = Counter(next((k for k, apis in KINDS.items() if c.api in apis), "write") for c in own)
-    return [
-        len(own),
-        *(counted[kind] for kind in (*KINDS, "write")),
-        _descriptors(own),
-        len(client),
-    ]
+def _by_client(call: Call) -> bool:
+    return "skopeo" in call.agent or not call.agent
+
+
+def _kinds(calls: Sequence[Call]) -> list[int]:
+    counted = Counter(kind for call in calls for kind, apis in KINDS.items() if call.api in apis)
+    kinds = [counted[kind] for kind in KINDS]
+    return [*kinds, len(calls) - sum(kinds)]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    for row in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(map(str, row))} |")
 
 
 def main() -> None:
+    totals: list[list[object]] = []
+    kinds: list[list[object]] = []
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         aliyun = Aliyun(folder / "aliyun")
@@ -95,10 +101,8 @@ def main() -> None:
         (folder / "project").mkdir()
         stack = CloudDeployment(folder / "project", aliyun, like="staging")
         exits.callback(stack.remove)
-        heads = ("calls", *KINDS, "write", "of them: size of a blob", "by the client")
-        print(f"| release | cache | redirect | what | {' | '.join(heads)} |")
-        print("| --- " * (4 + len(heads)) + "|")
         for release, cache, redirect in itertools.product(RELEASES, CACHES, (False, True)):
+            print(f"{release}, cache {cache}, redirect {redirect} …", flush=True)
             section, storage = CACHES[cache]
             directly = {"redirect": {"disable": False}} if redirect else {}
             stack.as_release(release)
@@ -109,9 +113,17 @@ def main() -> None:
             )
             stack.up()
             place = folder / f"{release}-{cache}-{redirect}".replace(" ", "-").lower()
-            for what, calls in measured(stack, place):
-                cells = [release, cache, "on" if redirect else "off", what, *_row(calls)]
-                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+            steps = dict(measured(stack, place))
+            own = {step: [c for c in calls if not _by_client(c)] for step, calls in steps.items()}
+            counts = [len(calls) for calls in own.values()]
+            sizes = [_descriptors(own[step]) for step in PULLS]
+            client = len(steps["warm pull"]) - len(own["warm pull"])
+            totals.append([release, cache, "on" if redirect else "off", *counts, *sizes, client])
+            if cache == "redis" and not redirect:
+                kinds += [[release, step, *_kinds(calls)] for step, calls in own.items()]
+    asked = (f"sizes asked, {step}" for step in PULLS)
+    _table(("release", "cache", "redirect", "push", *PULLS, *asked, "client, warm pull"), totals)
+    _table(("release", "with redis", *KINDS, "write"), kinds)
 
 
 if __name__ == "__main__":

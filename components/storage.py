@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pulumi import (
     ComponentResource,
@@ -22,6 +23,9 @@ from pulumi import (
 from components import access, distribution, runtime
 from components.explained import explained
 from components.settings import STACK_LABEL, Stack
+
+if TYPE_CHECKING:
+    from pulumi_alicloud import oss
 
 SETTLED_SECONDS = 60
 ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging gives them
@@ -118,11 +122,11 @@ class OssStorage(ComponentResource):
     ) -> None:
         super().__init__("oss-registry:index:OssStorage", name, None, opts)
         bucket = self._adopted(args) if args.adopt else self._made(args)
-        keys, user = self._access(args, bucket)
+        holes, user = self._access(args, bucket)
         self.provision = runtime.Provision(
-            holes=keys,
+            holes=holes,
             outputs={
-                "bucket": bucket,
+                "bucket": bucket.id,
                 "storage_endpoint": f"https://{args.oss.host}",
                 "ram_user": user,
                 "access_key": args.access_keys[-1],
@@ -130,14 +134,13 @@ class OssStorage(ComponentResource):
         )
         self.register_outputs(dict(self.provision.outputs))
 
-    def _adopted(self, args: OssStorageArgs) -> Output[str]:
+    def _adopted(self, args: OssStorageArgs) -> "oss.Bucket":
         """A bucket that is there, as it is: it is read, so that a wrong name is known at once."""
         from pulumi_alicloud import oss
 
-        bucket = args.oss.bucket
-        return oss.Bucket.get("bucket", bucket, opts=ResourceOptions(parent=self)).id
+        return oss.Bucket.get("bucket", args.oss.bucket, opts=ResourceOptions(parent=self))
 
-    def _made(self, args: OssStorageArgs) -> Output[str]:
+    def _made(self, args: OssStorageArgs) -> "oss.Bucket":
         # Here, as it takes 0.3 s that a stack without a cloud need not wait for.
         from pulumi_alicloud import oss
 
@@ -216,12 +219,12 @@ class OssStorage(ComponentResource):
             oss.BucketVersioning(
                 "versioning", bucket=name, status="Enabled", opts=opts("versioning")
             )
-        return bucket.id
+        return bucket
 
     def _access(
-        self, args: OssStorageArgs, bucket: Output[str]
+        self, args: OssStorageArgs, bucket: Resource
     ) -> tuple[Mapping[str, Output[str]], Output[str]]:
-        """The values of the key's holes, once it may be used; and the user's name."""
+        """The values of the key's holes, once it is of use; and the user's name."""
         from pulumi_alicloud import ram
 
         def opts(name: str, *after: Resource) -> ResourceOptions:
@@ -255,8 +258,8 @@ class OssStorage(ComponentResource):
                 f"access-key-{label}",
                 user_name=user.name,
                 opts=ResourceOptions.merge(
-                    # The registry waits for the key it uses, and so for all that makes it useful.
-                    opts(f"access-key-{label}", attachment),
+                    # The registry waits for its key, and so for all that makes the key useful.
+                    opts(f"access-key-{label}", attachment, bucket),
                     ResourceOptions(hooks=_settled(label, args.oss)),
                 ),
             )
@@ -264,12 +267,7 @@ class OssStorage(ComponentResource):
         }
         in_use = keys[args.access_keys[-1]]
         key_id, secret = args.oss.access_key
-        values = {key_id.label: in_use.id, secret.label: in_use.secret.apply(_present)}
-        # Not before the bucket is there.
-        return {
-            label: Output.all(value, bucket).apply(lambda both: str(both[0]))
-            for label, value in values.items()
-        }, user.name
+        return {key_id.label: in_use.id, secret.label: in_use.secret.apply(_present)}, user.name
 
 
 def _present(secret: str | None) -> str:
