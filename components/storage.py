@@ -43,11 +43,6 @@ SENTENCES = (
         "is; if an `up` that failed has made it, it is empty: delete it, and `up` again",
     ),
     (
-        "BucketNotEmpty",
-        "the bucket is not empty, so it stays: set storage.force_destroy: true, `up`, and try "
-        "again; what it still holds then are unfinished uploads (ossutil abort, or 7 days)",
-    ),
-    (
         r"LimitExceeded\.User\.AccessKey",
         "the RAM user {userName} has two access keys, RAM's limit: leave one label in "
         "storage.access_keys, `up`, and add the new one then; a key that no label stands for is "

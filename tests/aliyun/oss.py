@@ -328,7 +328,9 @@ class Oss:
         return Response(status=204)
 
     def _DeleteMultipleObjects(self, there: Bucket, request: Request) -> Response:
-        gone = [(key, version) for key, version in to_delete(request)]
+        gone = [*to_delete(request)]
+        if not gone:
+            raise Refused(400, "MalformedXML", "The XML you provided was not well-formed.")
         for key, version in gone:
             there.delete(key, version)
         entries = [{"Key": quote(key, safe="")} for key, _ in gone]

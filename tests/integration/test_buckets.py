@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.oss import Bucket
+from tests.aliyun.oss import Bucket, Upload
 from tests.integration.api import Api
 from tests.integration.cloud import REGION, CloudDeployment, bucket_client
 
@@ -71,6 +71,10 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_
         api.delete("team/app", digest)
         bucket = aliyun.oss.buckets[dev.bucket]
         assert any(len(versions) > 1 for versions in bucket.objects.values())
+        # A push that broke off: the provider empties a bucket of objects, but not of these.
+        bucket.uploads["1"] = Upload("1", "registry/x", "")
+        assert "MalformedXML" in dev.refused("destroy", "--yes")  # docs/production.md explains it
+        bucket.uploads.clear()
         dev.pulumi("destroy", "--yes")
         assert dev.bucket not in aliyun.oss.buckets
         assert dev.prefix not in aliyun.ram.users
@@ -156,6 +160,19 @@ def test_what_is_changed_by_hand_is_shown_by_a_refreshed_preview_and_mended_by_u
         assert _elements(bucket.settings[setting]) == _elements(before[setting])
     assert json.loads(policy.versions[policy.current]) == json.loads(whole)
     in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_a_bucket_with_images_is_not_deleted_unless_the_preview_said_so(
+    in_cloud: CloudDeployment,
+) -> None:
+    in_cloud.configure(storage={"protect": False})
+    in_cloud.up()
+    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    said = in_cloud.refused("destroy", "--yes")
+    assert "The bucket you tried to delete is not empty" in said
+    assert in_cloud.aliyun.oss.buckets[in_cloud.bucket].names()
+    in_cloud.configure(storage={"force_destroy": True})
+    assert "forceDestroy" in in_cloud.pulumi("preview", "--diff")
 
 
 def test_a_bucket_that_was_deleted_by_hand_is_made_anew(in_cloud: CloudDeployment) -> None:
