@@ -31,14 +31,16 @@ CLI = GoProgram(
 )
 DOCKER_PLUGIN = GoProgram(
     binary="pulumi-resource-docker",
-    sources=RECIPES / "docker-plugin",
+    sources=RECIPES / "plugins",
+    module="docker",
     version="5.2.0",
     stamp="main.version=5.2.0",
     minutes=3,
 )
 ALICLOUD_PLUGIN = GoProgram(
     binary="pulumi-resource-alicloud",
-    sources=RECIPES / "alicloud-plugin",
+    sources=RECIPES / "plugins",
+    module="alicloud",
     version="4.0.0",
     stamp="main.version=4.0.0",
     minutes=6,

@@ -2,6 +2,8 @@ module github.com/aliyun/terraform-provider-alicloud/pulumi
 
 go 1.26
 
+replace oss-registry.invalid/bridge => ../bridge
+
 replace github.com/alibabacloud-go/alibabacloud-gateway-oss => ./gateway-oss
 
 replace github.com/aliyun/aliyun-tablestore-go-sdk => github.com/aliyun/aliyun-tablestore-go-sdk v1.7.11
@@ -12,11 +14,12 @@ replace github.com/hashicorp/terraform-plugin-sdk/v2 => github.com/pulumi/terraf
 
 replace github.com/spf13/afero => github.com/spf13/afero v1.4.1
 
+require oss-registry.invalid/bridge v0.0.0
+
 require (
 	github.com/aliyun/terraform-provider-alicloud v1.285.0
 	github.com/hashicorp/terraform-plugin-sdk v1.17.2
 	github.com/pulumi/pulumi-terraform-bridge/v3 v3.120.0
-	github.com/pulumi/pulumi/sdk/v3 v3.218.0
 )
 
 require (
@@ -232,6 +235,7 @@ require (
 	github.com/pulumi/pulumi-java/pkg v1.12.0 // indirect
 	github.com/pulumi/pulumi-yaml v1.19.1 // indirect
 	github.com/pulumi/pulumi/pkg/v3 v3.218.0 // indirect
+	github.com/pulumi/pulumi/sdk/v3 v3.218.0 // indirect
 	github.com/pulumi/terraform-diff-reader v0.0.2 // indirect
 	github.com/rivo/uniseg v0.4.4 // indirect
 	github.com/rogpeppe/go-internal v1.14.1 // indirect

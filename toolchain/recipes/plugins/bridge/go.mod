@@ -1,0 +1,3 @@
+module oss-registry.invalid/bridge
+
+go 1.26
