@@ -66,7 +66,6 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
         "<HttpsConfiguration><TLS><Enable>false</Enable></TLS></HttpsConfiguration>",
     ),
     "lifecycle": ("Lifecycle", "NoSuchLifecycle"),
-    "location": ("Location", ""),
     "logging": ("Logging", "<BucketLoggingStatus/>"),
     "policy": ("Policy", "NoSuchBucketPolicy"),
     "publicAccessBlock": (
@@ -254,8 +253,6 @@ class Oss:
         if setting == "acl":
             content = {"Owner": owner, "AccessControlList": {"Grant": there.acl}}
             return document("AccessControlPolicy", content)
-        if setting == "location":
-            return _document(f"<LocationConstraint>oss-{there.region}</LocationConstraint>")
         if setting == "bucketInfo":
             return self._info(there, owner)
         if setting in there.settings:

@@ -141,13 +141,6 @@ class Ram:
     def _GetUser(self, parameters: Parameters) -> Content:
         return {"User": self._user(parameters).content}
 
-    def _UpdateUser(self, parameters: Parameters) -> Content:
-        user = self._user(parameters)
-        user.facts.update(
-            {name.removeprefix("New"): value for name, value in parameters.items() if value}
-        )
-        return {"User": user.content}
-
     def _ListUsers(self, _: Parameters) -> Content:
         users = [user.content for user in self.users.values()]
         return {"IsTruncated": False, "Users": {"User": users}}
@@ -279,10 +272,6 @@ class Ram:
         key = self._key(parameters)
         del self.users[key.user].keys[key.id]
         return {}
-
-    def _GetAccessKeyLastUsed(self, parameters: Parameters) -> Content:
-        self._key(parameters)
-        return {"AccessKeyLastUsed": {"LastUsedDate": ""}}
 
     def _key(self, parameters: Parameters) -> AccessKey:
         key = self._user(parameters).keys.get(parameters.get("UserAccessKeyId", ""))

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import alibabacloud_oss_v2 as oss
-import boto3
 import oss2
 import pytest
 from alibabacloud_oss_v2 import exceptions
 from alibabacloud_ram20150501 import models
 from alibabacloud_ram20150501.client import Client as RamClient
 from alibabacloud_tea_openapi.models import Config as RamConfig
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from darabonba.exceptions import DaraException
 
@@ -24,6 +22,7 @@ from components.distribution import OssFacts
 from components.settings import load
 from tests.aliyun.__main__ import config
 from tests.aliyun.aliyun import Aliyun
+from tests.aliyun.clients import s3 as s3_client
 from tests.aliyun.ram import AccessKey
 
 pytestmark = pytest.mark.oss
@@ -65,23 +64,6 @@ def _oss(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN40
     settings.region, settings.endpoint = REGION, f"https://{HOST}"
     settings.signature_version, settings.retry_max_attempts = signature, 1
     return oss.Client(settings)
-
-
-def _s3(aliyun: Aliyun, key: AccessKey, style: str = "virtual") -> Any:  # noqa: ANN401
-    return boto3.client(
-        "s3",
-        endpoint_url=f"https://s3.{HOST}",
-        region_name=REGION,
-        aws_access_key_id=key.id,
-        aws_secret_access_key=key.secret,
-        verify=str(aliyun.ca),
-        config=Config(
-            s3={"addressing_style": style},
-            retries={"max_attempts": 1},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
 
 
 def _open(address: str) -> Any:  # noqa: ANN401
@@ -153,7 +135,7 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
 def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
     aliyun: Aliyun, key: AccessKey
 ) -> None:
-    s3 = _s3(aliyun, key)
+    s3 = s3_client(aliyun, key, REGION)
     name = "registry/a b/+~ü"
     s3.put_object(Bucket="images", Key=name, Body=b"content")
     assert s3.get_object(Bucket="images", Key=name)["Body"].read() == b"content"
@@ -183,7 +165,9 @@ def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
     with _open(signed) as answer:
         assert answer.read() == b"content"
     with pytest.raises(ClientError, match="SecondLevelDomainForbidden"):
-        _s3(aliyun, key, style="path").list_objects_v2(Bucket="images", Prefix="registry")
+        s3_client(aliyun, key, REGION, style="path").list_objects_v2(
+            Bucket="images", Prefix="registry"
+        )
     aliyun.s3_lists_uploads = False
     with pytest.raises(ClientError, match="NotImplemented"):
         s3.list_multipart_uploads(Bucket="images")

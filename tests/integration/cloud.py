@@ -1,17 +1,13 @@
 """A stack whose images are in OSS: the double's, which its processes reach as a proxy."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import yaml
-from botocore.config import Config
 
 from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.ram import AccessKey
 from tests.integration.deployment import PROJECT, Deployment, free_port, run
 
 REGION = "cn-hangzhou"
@@ -23,31 +19,6 @@ def stack(name: str) -> dict[str, Any]:
     return {
         key.partition(":")[2]: value for key, value in content.items() if key.startswith("oss-")
     }
-
-
-@contextmanager
-def bucket_client(aliyun: Aliyun, key: AccessKey) -> Iterator[Any]:
-    """A client of the S3 door with a key, from outside of the registry."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"https://s3.oss-{REGION}-internal.aliyuncs.com",
-        region_name=REGION,
-        aws_access_key_id=key.id,
-        aws_secret_access_key=key.secret,
-        verify=str(aliyun.ca),
-        config=Config(
-            s3={"addressing_style": "virtual"},
-            proxies={"https": f"http://{aliyun.addresses[0]}"},
-            retries={"max_attempts": 1},
-            # OSS takes no content in chunks that are signed one by one.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 class CloudDeployment(Deployment):

@@ -23,11 +23,8 @@ def deployment(
 ) -> Iterator[Deployment]:
     """A registry that is up, once for each release."""
     made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    try:
-        made.up()
+    with made.running():
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

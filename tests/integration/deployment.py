@@ -7,10 +7,10 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -140,6 +140,15 @@ class Deployment:
 
     def up(self) -> str:
         return self.pulumi("up", "--yes", "--skip-preview")
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Up, and removed afterwards, also where that failed."""
+        try:
+            self.up()
+            yield self
+        finally:
+            self.remove()
 
     def make(
         self, *targets: str, env: Mapping[str, str] | None = None

@@ -29,11 +29,8 @@ def stack(
     """With a KMS key, so that it needs every action there is."""
     folder = tmp_path_factory.mktemp("project")
     made = CloudDeployment(folder, aliyun, storage={"encryption": {"kms_key_id": KEY}})
-    try:
-        made.as_release(request.param).up()
+    with made.as_release(request.param).running():
         yield made
-    finally:
-        made.remove()
 
 
 def _documented(release: str) -> Mapping[str, Mapping[str, str]]:

@@ -4,15 +4,17 @@ import json
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.aliyun.aliyun import Aliyun
+from tests.aliyun.clients import s3 as s3_client
 from tests.aliyun.oss import Bucket, Upload
 from tests.integration.api import Api
-from tests.integration.cloud import REGION, CloudDeployment, bucket_client
+from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
 
@@ -101,7 +103,7 @@ def test_two_stacks_in_one_cloud_read_nothing_of_each_other(aliyun: Aliyun, tmp_
         names = aliyun.oss.buckets[shared].names()
         theirs = next(name for name in names if name.startswith("team/two/"))
         ours = next(name for name in names if name.startswith("team/one/"))
-        with bucket_client(aliyun, key) as s3:
+        with closing(s3_client(aliyun, key, REGION)) as s3:
             assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
             assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
             attempts: list[Callable[[], object]] = [

@@ -24,12 +24,9 @@ DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "
 def prod(
     request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun).as_release(request.param)
-    try:
-        made.up()
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.as_release(request.param).running():
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
 import pytest
 
+from tests.aliyun.clients import s3 as s3_client
 from tests.integration.api import Api, Refusal
-from tests.integration.cloud import CloudDeployment, bucket_client
+from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
 TRIES = 30  # half a second apart: the time in which one container takes another's place
@@ -87,7 +88,10 @@ def test_a_rotation_under_load_loses_no_request_to_a_key(
     api = Api(in_cloud.outputs()["endpoint"])
     for number in range(client.done):
         api.pull(f"r{number}")
-    with bucket_client(aliyun, old) as s3, pytest.raises(Exception, match="InvalidAccessKeyId"):
+    with (
+        closing(s3_client(aliyun, old, REGION)) as s3,
+        pytest.raises(Exception, match="InvalidAccessKeyId"),
+    ):
         s3.list_objects_v2(Bucket=in_cloud.bucket, Prefix="registry/")
 
 

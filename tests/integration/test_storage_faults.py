@@ -32,12 +32,9 @@ PULLING = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
 def stack(
     request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun).as_release(request.param)
-    try:
-        made.up()
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.as_release(request.param).running():
         yield made
-    finally:
-        made.remove()
 
 
 def _met(api: Api, repository: str, content: bytes) -> list[Refusal]:

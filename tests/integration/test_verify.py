@@ -16,11 +16,8 @@ pytestmark = pytest.mark.oss
 def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
     aliyun.oss.new_take_v1 = True
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    try:
-        made.up()
+    with made.running():
         yield made
-    finally:
-        made.remove()
 
 
 def _verified(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
