@@ -1,17 +1,24 @@
 """`make down` ends with this: it says where the images still are, and how to remove them."""
 
+import os
 import sys
 from collections.abc import Sequence
 
-from components.settings import Stack, StackSettings
+from components.settings import SettingsError, Stack, StackSettings, load
 from operations import engine
 from operations.stack_file import configuration
 
 
 def main(arguments: Sequence[str]) -> int:
     (name,) = arguments
-    volume = Stack(name, StackSettings()).volume
-    config, _ = configuration(name)
+    config, secrets = configuration(name)
+    try:
+        stack = load(name, config, secrets, os.environ)
+    except SettingsError:
+        stack = Stack(name, StackSettings())  # what is wrong with it keeps nothing from being seen
+    volume, storage = stack.volume, stack.settings.storage
+    if storage.adopt:
+        print(f"The images are kept in the bucket {storage.bucket}, below {storage.prefix}/.")
     with engine.reached(config) as variables:
         # By its name alone: it may have been there before the stack.
         named = ("volume", "ls", "--quiet", "--filter", f"name=^{volume}$")

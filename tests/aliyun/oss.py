@@ -19,21 +19,21 @@ from tests.aliyun.ram import Refused
 LEAST_PART = 100 * 1024  # of all but the last one: "UploadPart"
 
 
+# Each API's page says under "Permissions" which action it needs.
+PAGES = "https://www.alibabacloud.com/help/en/oss/developer-reference/"
+
+
 class Api(NamedTuple):
-    """An API, the action that policies call it, and what it acts on; `page` is the vendor's."""
+    """An API, the action that policies call it, and what it acts on: bucket, object or service."""
 
     name: str
     action: str
-    on: str  # bucket or object
-
-    @property
-    def page(self) -> str:
-        return f"https://www.alibabacloud.com/help/en/oss/developer-reference/{self.name.lower()}"
+    on: str
 
 
 # Data plane: by level, method and what marks the call, the query's or a header's. The actions are
 # those of "RAM Policy" (https://www.alibabacloud.com/help/en/oss/user-guide/ram-policy-overview),
-# which lists them by API; each API's own page, `page`, says the same under "Permissions".
+# which lists them by API.
 _DATA = {
     ("bucket", "GET", ""): Api("ListObjects", "oss:ListObjects", "bucket"),
     ("bucket", "GET", "list-type"): Api("ListObjectsV2", "oss:ListObjects", "bucket"),

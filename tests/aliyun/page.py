@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tests.aliyun.http import Request, Response
+from tests.aliyun.oss import PAGES
 
 if TYPE_CHECKING:
     from tests.aliyun.aliyun import Aliyun
@@ -19,7 +20,7 @@ table { border-collapse: collapse; width: 100%; font-size: .87rem }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d8dee4;
   overflow-wrap: anywhere; vertical-align: top }
 th { white-space: nowrap } td.number, th.number { text-align: right; white-space: nowrap }
-.refused { color: #b42318 } .none { color: #59636e }
+.refused { color: #b42318 } a { color: inherit } .none { color: #59636e }
 @media (prefers-color-scheme: dark) { body { color: #e6edf3; background: #0d1117 }
   th, td { border-color: #30363d } .refused { color: #ff7b72 } .none { color: #9198a1 } }
 """
@@ -61,7 +62,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
     )
     yield "<h2>Calls to OSS by kind</h2>"
     counted = double.counted().most_common()
-    yield from _table(("API", "Calls"), [(name, str(number)) for name, number in counted])
+    yield from _table(("API", "Calls"), [(name, str(number)) for name, number in counted], PAGES)
     yield "<h2>Last calls</h2>"
     yield from _table(
         ("Time", "Door", "API", "On", "User", "Policy", "Answer"),
@@ -80,7 +81,8 @@ def _page(double: "Aliyun") -> Iterable[str]:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], pages: str = "") -> Iterable[str]:
+    """The rows; the first cell of each links to its page below `pages`."""
     if not rows:
         yield '<p class="none">None yet.</p>'
         return
@@ -93,7 +95,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
         refused = ' class="refused"' * any("refused" in cell for cell in row)
         yield f"<tr{refused}>"
         for index, cell in enumerate(row):
-            yield f"<td{' class=number' * (index in number)}>{escape(cell)}</td>"
+            text = escape(cell)
+            if pages and not index:
+                text = f'<a href="{pages}{cell.lower()}">{text}</a>'
+            yield f"<td{' class=number' * (index in number)}>{text}</td>"
         yield "</tr>"
     yield "</table>"
 

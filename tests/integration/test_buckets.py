@@ -30,7 +30,8 @@ def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
     in_cloud.up()
     Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
     in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
-    in_cloud.pulumi("destroy", "--yes")
+    said = in_cloud.make("down").stdout
+    assert f"The images are kept in the bucket {in_cloud.bucket}, below registry/." in said
     assert bucket.names()
     assert bucket.settings == {"lifecycle": before}
     assert not in_cloud.aliyun.ram.users
