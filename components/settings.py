@@ -465,14 +465,19 @@ class Stack:
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
         found = [_in_config(p) for p in distribution.warnings(self.release, self.tree)]
-        return [_line(problem) for problem in (*found, *_unpurged(self))]
+        return [_line(problem) for problem in (*found, *_remarks(self))]
 
 
-def _unpurged(stack: Stack) -> Iterator[Problem]:
-    if stack.settings.storage.adopt and not stack.release.purges_oss:
+def _remarks(stack: Stack) -> Iterator[Problem]:
+    storage = stack.settings.storage
+    if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
-        fix = f"add a lifecycle rule to the bucket that aborts them below {stack.oss.prefix}/"
+        fix = f"add a lifecycle rule to the bucket that aborts them below {storage.prefix}/"
         yield Problem(f"{PROJECT}:storage.adopt", rule, fix)
+    if storage.endpoint and stack.region not in storage.endpoint:
+        # It may be right: some of OSS's hosts are named otherwise.
+        rule = f"names another region than {REGION}, which requests are signed for"
+        yield Problem(f"{PROJECT}:storage.endpoint", rule, "remove it, unless you know better")
 
 
 def _is_loopback(address: str) -> bool:

@@ -543,6 +543,15 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     assert "nobody clears unfinished uploads" in warning
 
 
+def test_a_host_of_another_region_is_remarked_on() -> None:
+    for host, count in (
+        ("oss-cn-beijing-internal.aliyuncs.com", 0),
+        ("oss-cn-hangzhou.aliyuncs.com", 1),
+    ):
+        warnings = _load(storage=OSS | {"endpoint": host}, region="cn-beijing").warnings
+        assert len([w for w in warnings if "storage.endpoint: names another region" in w]) == count
+
+
 def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
     config = {"oss-registry:storage": json.dumps(OSS), "alicloud:region": "cn-beijing"}
     assert load("s" * 51, config, set()).prefix == f"oss-registry-{'s' * 51}"
