@@ -73,7 +73,10 @@ def _config_of(stack: str) -> Mapping[str, object]:
         config = yaml.safe_load(file.read_text())["config"]
     except (yaml.YAMLError, LookupError, TypeError):
         return {}
-    return config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    # As Pulumi has it, a key without a namespace is the project's own.
+    return {k if ":" in str(k) else f"oss-registry:{k}": value for k, value in config.items()}
 
 
 def _engine_of(config: Mapping[str, object]) -> list[str]:

@@ -26,6 +26,9 @@ def main(folder: Path) -> None:
     (folder / "trial.mk").write_text(f"CLOUD := {assignments}\n")
     if not STACK_FILE.exists():
         STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(double.registry)}))
+    written = yaml.safe_load(STACK_FILE.read_text())["config"]["oss-registry:registry"]
+    if any(written.get(key) != value for key, value in double.registry.items()):
+        sys.exit(f"{STACK_FILE} is for another double than this one: delete it, and again")
     print(f"A double of Alibaba Cloud runs here until Ctrl-C: see http://{double.addresses[0]}")
     print("In another terminal: make up STACK=trial")
     sys.stdout.flush()
