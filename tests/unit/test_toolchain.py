@@ -137,15 +137,6 @@ def test_the_docker_plugin_is_fetched_where_its_vendor_answers(path: Path, tmp_p
     assert asked.read_text() == f"plugin install resource docker {version('pulumi-docker')}\n"
 
 
-def test_a_key_without_a_namespace_is_the_projects_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(toolchain, "PROJECT", tmp_path)
-    (tmp_path / "stacks").mkdir()
-    (tmp_path / "stacks/Pulumi.mine.yaml").write_text("config: {storage: {kind: oss}}")
-    assert len(toolchain._plugins_of(toolchain._config_of("mine"))) == 2
-
-
 def test_no_folder_of_path_is_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi_cli, "cli_ready", lambda link: str(link))
     assert toolchain._pulumi([]) == [str(toolchain.PROJECT / ".state" / "bin")]
@@ -397,6 +388,11 @@ def test_a_stack_needs_redis_and_the_registry_of_its_release(stack_file: Path) -
         stack_file.write_text(broken)
         config = toolchain._config_of("mine")
         assert len(toolchain._images_of(config)) == len(images.IMAGES)
+
+
+def test_a_key_without_a_namespace_is_the_projects_own(stack_file: Path) -> None:
+    stack_file.write_text("config: {storage: {kind: oss}}")
+    assert len(toolchain._plugins_of(toolchain._config_of("mine"))) == 2
 
 
 def test_a_stack_on_another_machine_needs_no_engine_here(stack_file: Path, path: Path) -> None:
