@@ -424,12 +424,9 @@ class Oss:
         ]
         most = int(request.query.get("max-uploads") or 1000)
         page = left[:most]
-        delimiter = request.query.get("delimiter", "")
-        whole, groups = _grouped((key for key, _ in page), prefix, delimiter)
         uploads = [
             {"Key": key, "UploadId": id_, "Initiated": _iso(there.uploads[id_].begun)}
             for key, id_ in page
-            if key in whole
         ]
         content = {
             "Bucket": there.name,
@@ -441,7 +438,6 @@ class Oss:
             "MaxUploads": most,
             "IsTruncated": len(left) > most,
             "Upload": uploads,
-            "CommonPrefixes": [{"Prefix": group} for group in groups],
         }
         return document("ListMultipartUploadsResult", content)
 

@@ -18,6 +18,9 @@ class Ask(NamedTuple):
     facts: Mapping[str, str]
 
 
+ALL = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}  # of an account itself
+
+
 def allowed(ask: Ask, identity: Iterable[Mapping[str, Any]], bucket: Mapping[str, Any]) -> bool:
     """Whether the policies of who asks and the bucket's own, in this order, let it happen."""
     effects = {
@@ -27,12 +30,6 @@ def allowed(ask: Ask, identity: Iterable[Mapping[str, Any]], bucket: Mapping[str
         if _applies(statement, ask)
     }
     return effects == {"Allow"}
-
-
-def denied(ask: Ask, bucket: Mapping[str, Any]) -> bool:
-    """Whether the bucket's own policy forbids it, whoever asks."""
-    statements = bucket.get("Statement", ())
-    return any(s["Effect"] == "Deny" and _applies(s, ask) for s in statements)
 
 
 def _applies(statement: Mapping[str, Any], ask: Ask) -> bool:
