@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,12 +15,12 @@ MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 class Refusal(AssertionError):
     """The registry did not do what was asked; says which call, and its answer.
 
-    `status` is 0 where the connection broke.
+    `status` is 0 where the connection broke, `codes` are the registry's own.
     """
 
-    def __init__(self, text: str, status: int = 0) -> None:
+    def __init__(self, text: str, status: int = 0, codes: Sequence[str] = ()) -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self.codes = status, codes
 
 
 class Answer(NamedTuple):
@@ -54,7 +55,9 @@ class Api:
         finally:
             connection.close()
         if answer.status not in expected:
-            raise Refusal(f"{method} {path}: {answer.status} {answer.body[:200]!r}", answer.status)
+            text = answer.body.decode(errors="replace")
+            codes = re.findall(r'"code":"(\w+)"', text)
+            raise Refusal(f"{method} {path}: {answer.status} {text[:200]}", answer.status, codes)
         return answer
 
     def begin(self, repository: str) -> str:
