@@ -18,6 +18,8 @@ ifeq ($(STACK),trial)
 -include $(STATE)/aliyun/trial.mk
 endif
 export PULUMI_SKIP_UPDATE_CHECK := true
+# Else each run compiles the program, and pytest its plugins, anew.
+unexport PYTHONDONTWRITEBYTECODE
 # An Output in an f-string is an error, not a deployed warning text.
 export PULUMI_ERROR_OUTPUT_STRING := 1
 # Last: what was on PATH before wins over what the toolchain links.
