@@ -26,6 +26,7 @@ def explanation(error: str, inputs: Mapping[str, Any], sentences: Sentences) -> 
     """What `error` means for the resource with `inputs`, if that is known."""
     port, *_ = inputs.get("ports") or [{}]
     facts = {
+        "name": inputs.get("policyName"),  # what a RAM policy calls it
         **inputs,
         "address": port.get("ip"),
         "port": int(port.get("external", 0)),  # a hook gets numbers as floats

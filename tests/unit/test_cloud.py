@@ -11,6 +11,7 @@ import pytest
 
 from components import storage
 from components.distribution import OssFacts
+from components.explained import explanation
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 
 BUCKET = "alicloud:oss/bucket:Bucket"
@@ -153,6 +154,25 @@ def test_each_stack_file_of_ours_is_a_registry_in_a_bucket(name: str) -> None:
 def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
     engine = run(stack_file("local"), stack="local")
     assert not [urn for urn in engine.requests if "alicloud" in urn]
+
+
+@pytest.mark.parametrize(
+    ("error", "inputs", "said"),
+    [
+        ("BucketAlreadyExists", {"bucket": "b"}, "the bucket b is another account's"),
+        ("The bucket namespace is shared by all", {"bucket": "b"}, "the bucket b is there already"),
+        ("LimitExceeded.User.AccessKey", {"userName": "u"}, "the RAM user u has two access keys"),
+        ("EntityAlreadyExists.User", {"name": "u"}, "u is in RAM already"),
+        ("EntityAlreadyExists.Policy", {"policyName": "p"}, "p is in RAM already"),
+        ("NoSuchBucket", {"bucket": "b"}, "there is no such bucket in this region"),
+        ("AccessDenied", {}, "is not allowed to do this"),
+        ("SignatureDoesNotMatch", {}, "is not right"),
+    ],
+)
+def test_what_only_the_cloud_can_know_is_one_sentence(
+    error: str, inputs: dict[str, str], said: str
+) -> None:
+    assert said in (explanation(f"ErrorCode: {error}", inputs, storage.SENTENCES) or "")
 
 
 # Whether OSS takes a new key.
