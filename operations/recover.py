@@ -87,8 +87,8 @@ def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
 
 def _tell_of_lost_key(user: str, stack: str) -> None:
     """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
-    exported = json.loads(_pulumi("stack", "export", "--stack", stack))["deployment"]
-    known = [r["id"] for r in exported.get("resources", ()) if r["type"] == ACCESS_KEY]
+    resources = _state(stack).get("resources", ())
+    known = [resource["id"] for resource in resources if resource["type"] == ACCESS_KEY]
     others = f"each but {' and '.join(known)}" if known else "each that is there before this `up`"
     _say(
         f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
@@ -98,9 +98,15 @@ def _tell_of_lost_key(user: str, stack: str) -> None:
 
 def _pending(stack: str) -> Sequence[Mapping[str, Any]]:
     """The operations that had begun and not ended when the state was last written."""
-    exported = json.loads(_pulumi("stack", "export", "--stack", stack))
-    pending: Sequence[Mapping[str, Any]] = exported["deployment"].get("pending_operations") or ()
+    pending: Sequence[Mapping[str, Any]] = _state(stack).get("pending_operations") or ()
     return pending
+
+
+def _state(stack: str) -> Mapping[str, Any]:
+    """What Pulumi has written down of `stack`, secrets encrypted."""
+    exported = json.loads(_pulumi("stack", "export", "--stack", stack))
+    state: Mapping[str, Any] = exported["deployment"]
+    return state
 
 
 def _named(operation: Mapping[str, Any]) -> str:

@@ -21,9 +21,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from components.distribution import OssFacts
 from components.settings import SettingsError, load
+from operations.recover import ACCESS_KEY
 from operations.stack_file import configuration
 
-ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
 YES = "yes"
 
