@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import yaml
 
@@ -140,6 +140,18 @@ class Deployment:
 
     def up(self) -> str:
         return self.pulumi("up", "--yes", "--skip-preview")
+
+    def started(
+        self, *words: str, output: int | IO[str] = subprocess.DEVNULL, own_group: bool = False
+    ) -> "subprocess.Popen[bytes]":
+        """Pulumi with `words`, while it runs; in a group of its own with all that it starts."""
+        return subprocess.Popen(
+            self.command(*words),
+            env={**os.environ, **self.environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=own_group,
+        )
 
     @contextmanager
     def running(self) -> Iterator[Self]:

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import subprocess
 from typing import Any
 
 import pytest
@@ -62,12 +61,7 @@ def test_an_up_that_was_killed_when_the_cloud_had_done_it_is_finished_by_the_nex
 
     with (
         in_cloud.aliyun.failing(api, times=1, then=kill) as fault,
-        subprocess.Popen(
-            in_cloud.command("up", "--yes", "--skip-preview"),
-            env={**os.environ, **in_cloud.environment},
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as up,
+        in_cloud.started("up", "--yes", "--skip-preview", own_group=True) as up,
     ):
         processes.append(up.pid)
     assert fault.met

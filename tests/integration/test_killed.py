@@ -1,7 +1,6 @@
 """A run of Pulumi that was killed is finished by the next `make up`."""
 
 import json
-import os
 import random
 import socket
 import subprocess
@@ -17,11 +16,7 @@ pytestmark = pytest.mark.local
 
 def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
     """Run pulumi with `words`, and kill it (-9) after `seconds`."""
-    with subprocess.Popen(
-        deployment.command(*words),
-        env={**os.environ, **deployment.environment},
-        stdout=subprocess.DEVNULL,
-    ) as pulumi:
+    with deployment.started(*words) as pulumi:
         try:
             pulumi.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,5 @@
 """What `make up` finds: a run that goes on elsewhere, and what hands and `make down` left."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,11 +21,7 @@ def test_down_leaves_the_images_and_says_how_to_remove_them(undeployed: Deployme
 
 
 def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -> None:
-    with subprocess.Popen(
-        undeployed.command("up", "--yes", "--skip-preview"),
-        env={**os.environ, **undeployed.environment},
-        stdout=subprocess.DEVNULL,
-    ) as up:
+    with undeployed.started("up", "--yes", "--skip-preview") as up:
         locks = undeployed.folder / ".pulumi/locks"
         while not [*locks.rglob("*.json")] and up.poll() is None:
             pass

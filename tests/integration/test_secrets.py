@@ -2,8 +2,6 @@
 
 import base64
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -36,12 +34,7 @@ def _watched_up(deployment: Deployment) -> str:
     log = deployment.folder / "up.log"
     with (
         log.open("w") as output,
-        subprocess.Popen(
-            deployment.command("up", "--yes", "--show-full-output", "--diff"),
-            env={**os.environ, **deployment.environment},
-            stdout=output,
-            stderr=output,
-        ) as up,
+        deployment.started("up", "--yes", "--show-full-output", "--diff", output=output) as up,
     ):
         while up.poll() is None:
             command_lines |= set(_command_lines())
