@@ -4,8 +4,6 @@ An image of ten layers, with skopeo; a cold pull is one after the registry and r
 """
 
 import itertools
-import os
-import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.aliyun.aliyun import Aliyun, Call
-from tests.integration.clients import random_image
+from tests.integration.clients import random_image, skopeo
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import eventually
 
@@ -34,13 +32,6 @@ KINDS = {
 }
 LAYERS = 10
 PULLS = ("cold pull", "warm pull")
-
-
-def _copy(aliyun: Aliyun, *words: str | Path) -> None:
-    command = ["skopeo", "--insecure-policy", "copy", *words]
-    subprocess.run(
-        command, env={**os.environ, **aliyun.environment}, check=True, capture_output=True
-    )
 
 
 def _restart(stack: CloudDeployment) -> None:
@@ -66,8 +57,8 @@ def measured(stack: CloudDeployment, folder: Path) -> Iterator[tuple[str, list[C
 
     def during(step: str, *words: str | Path) -> tuple[str, list[Call]]:
         begun = len(aliyun.calls)
-        _copy(aliyun, *words)
-        return step, [c for c in list(aliyun.calls)[begun:] if c.door in ("oss", "s3")]
+        skopeo("copy", *words, env=aliyun.environment)
+        return step, [c for c in list(aliyun.calls)[begun:] if c.to_oss]
 
     yield during("push", "--dest-tls-verify=false", f"docker-archive:{archive}", name)
     _restart(stack)

@@ -40,13 +40,15 @@ class Call:
     user: str = ""
     key_id: str = ""
     scheme: str = ""
-    actions: tuple[str, ...] = ()
     decision: str = ""
     status: int = 0
     code: str = ""
-    size: int = 0
     agent: str = ""
     at: float = field(default_factory=time.time)
+
+    @property
+    def to_oss(self) -> bool:
+        return self.door in ("oss", "s3")
 
 
 @dataclass
@@ -146,23 +148,22 @@ class Aliyun:
         bucket = self.oss.buckets[name] = Bucket(name, owner, region, takes_v1=True)
         return bucket
 
-    def counted(self, since: float = 0) -> "Counter[str]":
+    def counted(self) -> "Counter[str]":
         """The calls to OSS by their names."""
-        return Counter(c.api for c in self.calls if c.door in ("oss", "s3") and c.at >= since)
+        return Counter(call.api for call in self.calls if call.to_oss)
 
     def _answer(self, request: Request) -> Response:
         place = self._place(request)
         if not place:
             return page.answer(self, request)
         agent = request.headers.get("user-agent", "")
-        call = Call(place.door, bucket=place.bucket, size=len(request.body), agent=agent)
+        call = Call(place.door, bucket=place.bucket, agent=agent)
         self.calls.append(call)
-        rpc = place.door not in ("oss", "s3")
         try:
-            response = self._rpc(request, call) if rpc else self._oss(request, place, call)
+            response = self._oss(request, place, call) if call.to_oss else self._rpc(request, call)
         except Refused as refused:
             call.code = refused.code
-            response = (_rpc_error if rpc else _oss_error)(refused, request)
+            response = (_oss_error if call.to_oss else _rpc_error)(refused, request)
         call.status = response.status
         identity = {"x-oss-request-id": secrets.token_hex(12).upper()}
         return replace(response, headers={**identity, **response.headers})
@@ -202,10 +203,9 @@ class Aliyun:
         who = self._signer(signed, call)
         if call.door in ("location", "business"):
             return self._fail(call, lambda: _json({"Endpoints": {"Endpoint": []}, "Success": True}))
-        call.actions = (f"{call.door}:{call.api}",)
         if call.door != "ram":
             raise Refused(404, "InvalidAction.NotFound", f"the double knows no {call.door}")
-        asked = [(call.actions[0], resource) for resource in self.ram.resources(parameters)]
+        asked = [(f"ram:{call.api}", resource) for resource in self.ram.resources(parameters)]
         self._authorise(call, who, asked, {}, request)
         return self._fail(call, lambda: _json(self.ram.call(call.api, parameters)))
 
@@ -244,7 +244,6 @@ class Aliyun:
             kms = f"acs:kms:*:*:key/{bucket.kms}"
             asked += [("kms:GenerateDataKey", kms)] * (api.action == "oss:PutObject")
             asked += [("kms:Decrypt", kms)] * (api.action in ("oss:GetObject", "oss:PutObject"))
-        call.actions = tuple(sorted({action for action, _ in asked}))
         facts = {"oss:Prefix": call.prefix}
         self._authorise(call, who, asked, facts, request, bucket)
         if api.name == "ListMultipartUploads" and place.door == "s3" and not self.s3_lists_uploads:
@@ -264,17 +263,16 @@ class Aliyun:
         if signed is None:
             raise Refused(403, "AccessDenied", "Anonymous access is forbidden for this operation.")
         call.key_id, call.scheme = signed.key_id, signed.scheme
-        ram = call.door not in ("oss", "s3")
         if signed.key_id == self.key_id:
             call.user, key, secret = "root", None, self.key_secret
         else:
             key = self.ram.key(signed.key_id)
-            young = key and time.time() < key.taken_from and not ram
+            young = key and time.time() < key.taken_from and call.to_oss
             if key is None or not key.active or young:
                 call.user = key.user if key else ""
-                code = "InvalidAccessKeyId.NotFound" if ram else "InvalidAccessKeyId"
+                code = "InvalidAccessKeyId" if call.to_oss else "InvalidAccessKeyId.NotFound"
                 message = "The OSS Access Key Id you provided does not exist in our records."
-                raise Refused(404 if ram else 403, code, message)
+                raise Refused(403 if call.to_oss else 404, code, message)
             call.user, secret = key.user, key.secret
         if not signed.by(secret):
             message = "The request signature we calculated does not match the one you provided."

@@ -55,8 +55,8 @@ def pull_anew(deployment: Deployment, reference: str) -> str:
     return _digest(deployment, reference)
 
 
-def skopeo(*words: str | Path) -> str:
-    return command("skopeo", "--insecure-policy", *words)
+def skopeo(*words: str | Path, env: Mapping[str, str] | None = None) -> str:
+    return command("skopeo", "--insecure-policy", *words, env=env)
 
 
 def copy_in(deployment: Deployment, archive: Path, name: str) -> None:

@@ -54,7 +54,7 @@ class _Operations:
 
     def prepare(self) -> None:
         self.there, self.gone = (f"r{secrets.token_hex(4)}" for _ in range(2))
-        self.digest = self.api.push(self.there, secrets.token_bytes(1000))
+        self.api.push(self.there, secrets.token_bytes(1000))
         self.doomed = self.api.push(self.gone, secrets.token_bytes(1000))
         self.swept = self.api.push(self.gone, secrets.token_bytes(1000))
         self.api.delete(self.gone, self.swept)

@@ -66,8 +66,9 @@ def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudD
 
 
 def test_a_second_up_and_a_refreshed_preview_change_nothing(prod: CloudDeployment) -> None:
-    assert "unchanged" in prod.up()
-    assert not re.search(r"created|updated|replaced", prod.up().partition("Resources:")[2])
+    said = prod.up()
+    assert "unchanged" in said
+    assert not re.search(r"created|updated|replaced", said.partition("Resources:")[2])
     prod.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
