@@ -54,6 +54,12 @@ SENTENCES = (
         "delete it there, or choose another stack name",
     ),
     (
+        r"EntityAlreadyExists\.User\.Policy",
+        "{policyName} is attached already: an `up` that failed has done it; `aliyun ram "
+        "DetachPolicyFromUser --PolicyType Custom --PolicyName {policyName} --UserName "
+        "{userName}`, and `up` again",
+    ),
+    (
         r"NoSuchBucket|bucket does not exist",
         "there is no such bucket in this region: see storage.bucket and alicloud:region",
     ),

@@ -2,8 +2,8 @@
 
 The lock of a process that is gone is dropped. What the state calls "being created" may be there or
 not: a container or network that carries the stack's label is removed, as nothing lives in it; a
-bucket, RAM user or policy is taken in, as the next `up` could not make it again; and the state is
-read anew. Of an access key that may be there the secret is lost: that is said.
+bucket, RAM user, policy or attachment is taken in, as the next `up` could not make it again; and
+the state is read anew. Of an access key that may be there the secret is lost: that is said.
 """
 
 import json
@@ -26,11 +26,14 @@ KINDS = {
     "docker:index/network:Network": ("network", []),
 }
 CONSENT = ("--yes", "--skip-preview", "--non-interactive")
-# What is taken in, in this order, and the input that is its name.
+# What is taken in, in this order, and the provider's id of it, made of its inputs.
 IMPORTED = {
-    "alicloud:oss/bucket:Bucket": "bucket",
-    "alicloud:ram/user:User": "name",
-    "alicloud:ram/policy:Policy": "policyName",
+    "alicloud:oss/bucket:Bucket": "{bucket}",
+    "alicloud:ram/user:User": "{name}",
+    "alicloud:ram/policy:Policy": "{policyName}",
+    "alicloud:ram/userPolicyAttachment:UserPolicyAttachment": (
+        "user:{policyName}:{policyType}:{userName}"
+    ),
 }
 ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
 
@@ -63,9 +66,9 @@ def recover(stack: str) -> None:
                 for found in engine.labelled(noun, name, stack, variables):
                     engine.docker(variables, noun, "rm", *flags, found)
     _pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
-    for kind, named in IMPORTED.items():
+    for kind, template in IMPORTED.items():
         for resource in (resource for resource in begun if resource["type"] == kind):
-            _take_in(resource, resource["inputs"][named], stack)
+            _take_in(resource, template.format_map(resource["inputs"]), stack)
     for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
         _tell_of_lost_key(user, stack)
     _say("cleaned up")

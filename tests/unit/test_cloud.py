@@ -164,6 +164,11 @@ def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
         ("LimitExceeded.User.AccessKey", {"userName": "u"}, "the RAM user u has two access keys"),
         ("EntityAlreadyExists.User", {"name": "u"}, "u is in RAM already"),
         ("EntityAlreadyExists.Policy", {"policyName": "p"}, "p is in RAM already"),
+        (
+            "EntityAlreadyExists.User.Policy",
+            {"policyName": "p", "userName": "u"},
+            "DetachPolicyFromUser --PolicyType Custom --PolicyName p --UserName u`, and",
+        ),
         ("NoSuchBucket", {"bucket": "b"}, "there is no such bucket in this region"),
         ("AccessDenied", {}, "is not allowed to do this"),
         ("SignatureDoesNotMatch", {}, "is not right"),
