@@ -5,9 +5,11 @@ import os
 import pulumi
 
 from components import distribution, runtime, settings
-from components.cache import RedisCacheArgs, redis_cache
+from components.cache import redis_cache
 from components.registry import Registry, RegistryArgs
 from components.storage import storage
+from components.tls import tls
+from components.users import users
 
 stack = settings.load(
     pulumi.get_stack(),
@@ -18,20 +20,13 @@ stack = settings.load(
 for warning in stack.warnings:
     pulumi.log.warn(warning)
 network = runtime.network(stack.prefix, stack.name)
-images = storage("storage", stack)
-cache = redis_cache(
-    "cache",
-    RedisCacheArgs(
-        stack=stack.name,
-        host=stack.redis_host,
-        image=stack.settings.cache.image,
-        max_memory=stack.settings.cache.max_memory,
-        brought=stack.holes,
-        network=network,
-    ),
-    needed=stack.runs_redis,
-)
-registry = Registry(
+parts = [
+    storage("storage", stack),
+    redis_cache("cache", stack, network),
+    users("users", stack),
+    tls("tls", stack),
+]
+Registry(
     "registry",
     RegistryArgs(
         stack=stack.name,
@@ -42,17 +37,18 @@ registry = Registry(
         memory=stack.settings.registry.limits.memory,
         cpus=stack.settings.registry.limits.cpus,
         drain_seconds=distribution.drain_seconds(stack.tree),
+        tls=stack.settings.tls is not None,
         environment=stack.environment,
         files=stack.files,
         brought=stack.holes,
-        provisions=[images, cache],
+        provisions=parts,
         network=network,
     ),
 )
 
-pulumi.export("endpoint", registry.endpoint)
-pulumi.export("login_server", registry.login_server)
+pulumi.export("endpoint", stack.endpoint)
+pulumi.export("login_server", stack.login_server)
 pulumi.export("release", stack.release.version)
-for name, value in images.outputs.items():
+for name, value in [output for part in parts for output in part.outputs.items()]:
     pulumi.export(name, value)
 pulumi.export("environment", stack.redacted)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Input, ResourceOptions
 
 from components import distribution, runtime
+from components.settings import Stack
 from components.stash import secret
 
 CONFIGURATION = "/etc/redis.conf"
@@ -58,6 +59,8 @@ class RedisCache(ComponentResource):
                 ],
                 # Without the password: a redis that answers NOAUTH is alive.
                 health=["/usr/local/bin/redis-cli", "ping"],
+                # Beside what it holds it needs buffers, and what allocation wastes.
+                memory=2 * args.max_memory + 64 * 2**20,
                 stop_seconds=10,
             ),
             parent=self,
@@ -65,9 +68,19 @@ class RedisCache(ComponentResource):
         self.register_outputs({})
 
 
-def redis_cache(name: str, args: RedisCacheArgs, *, needed: bool) -> runtime.Provision:
-    """A RedisCache where one is `needed`; else the redis is the user's own, or there is none."""
-    return RedisCache(name, args).provision if needed else runtime.Provision()
+def redis_cache(name: str, stack: Stack, network: Input[str]) -> runtime.Provision:
+    """The stack's redis; none where it is the user's own, or there is none."""
+    if not stack.runs_redis:
+        return runtime.Provision()
+    args = RedisCacheArgs(
+        stack=stack.name,
+        host=stack.redis_host,
+        image=stack.settings.cache.image,
+        max_memory=stack.settings.cache.max_memory,
+        brought=stack.holes,
+        network=network,
+    )
+    return RedisCache(name, args).provision
 
 
 def _configuration(password: str, max_memory: int) -> str:

@@ -20,7 +20,20 @@ PORT = 5000  # inside the container: the official images' own
 # Labels are the names under which a user may bring the secret.
 HTTP_SECRET = Hole("http-secret")
 REDIS_PASSWORD = Hole("redis-password")
+TLS_KEY = Hole("tls-key", quoted=False)
+SELF_SIGNED = Hole("self-signed certificate", secret=False, quoted=False)
+
+
+def hash_of(user: str) -> Hole:
+    """The bcrypt hash of a user's password, in htpasswd's line."""
+    return Hole(f"hash of {user}", quoted=False)
+
+
 DATA_PATH = "/var/lib/registry"  # the official images' volume
+OURS = "/etc/oss-registry/"  # what else is in the container by this program
+USERS_PATH = f"{OURS}htpasswd"
+TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
+LETSENCRYPT_PATH = "/var/lib/letsencrypt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +77,17 @@ class CacheFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpFacts:
-    """How the registry serves; `drain_seconds` is what requests under way get when it stops."""
+    """How the registry serves; `drain_seconds` is what requests under way get when it stops.
+
+    `realm` is what a login is asked for, where there are users of the stack's own; `tls` is the
+    registry's own section.
+    """
 
     log_level: str
     drain_seconds: int
+    external_url: str | None = None
+    tls: Section | None = None
+    realm: str | None = None
 
 
 def _redis_options(cache: CacheFacts) -> Section:
@@ -294,11 +314,19 @@ def plan(
             "secret": HTTP_SECRET,
             "draintimeout": f"{http.drain_seconds}s",
             "headers": {"X-Content-Type-Options": ["nosniff"]},
+            **({"host": http.external_url} if http.external_url else {}),
+            # What 2.8 takes else depends on the Go that it was built with.
+            **({"tls": {**http.tls, "minimumtls": "tls1.2"}} if http.tls else {}),
         },
         "health": _HEALTH,
         **({"redis": release.redis(cache)} if cache else {}),
+        **({"auth": _htpasswd(http.realm)} if http.realm else {}),
     }
     return merge(planned, user)
+
+
+def _htpasswd(realm: str) -> Section:
+    return {"htpasswd": {"realm": realm, "path": USERS_PATH}}
 
 
 def drain_seconds(tree: Section) -> int:
@@ -571,9 +599,23 @@ _NEEDED = {
 _RULES = (
     Rule("proxy", _there, "makes the registry refuse every push", "run a mirror on its own"),
     Rule("loglevel", _there, "is not heeded beside log.level", "set registry.log_level"),
-    *(
-        Rule(f"http.tls.{key}", _there, "is for oss-registry:tls to decide", "set it there")
-        for key in ("certificate", "key", "letsencrypt")
+    Rule(
+        "http.tls",
+        lambda tls, _: not (tls.keys() & {"certificate", "key", "letsencrypt"}),
+        "is not heeded without a certificate",
+        "set oss-registry:tls, or remove it",
+    ),
+    Rule(
+        "http.tls.minimumtls",
+        lambda least, _: least in ("tls1.0", "tls1.1"),
+        "must be tls1.2 or tls1.3: the older ones are broken",
+        "remove it",
+    ),
+    Rule(
+        "storage.s3.loglevel",
+        lambda level, _: level != "off",
+        "writes requests with their signatures into the log",
+        "remove it",
     ),
     Rule(
         "http.host",
@@ -676,15 +718,26 @@ _WARNINGS = (
     ),
     Rule(
         "auth.htpasswd.path",
-        _there,
+        lambda path, _: path != USERS_PATH,
         "is a file that only you can put there: where there is none, the registry makes up a user "
         "and logs the password",
         "name users in oss-registry:auth instead",
     ),
+    Rule(
+        "http.debug.addr",
+        _there,
+        "opens metrics and profiles, without a login, to all that is on the stack's network",
+        "remove it",
+    ),
 )
 # Other parts of the stack are made to match these, so they are set in one place only.
 MANAGED = {
+    "auth.htpasswd.path": "oss-registry:auth",
     "http.addr": "registry.port",
+    "http.host": "registry.external_url",
+    "http.tls.certificate": "oss-registry:tls",
+    "http.tls.key": "oss-registry:tls",
+    "http.tls.letsencrypt": "oss-registry:tls",
     "redis.addr": "cache.address",
     "redis.addrs": "cache.address",
     "redis.db": "cache.db",
@@ -715,7 +768,8 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
             here, f"is set by {setting}", "set it there, and remove it here"
         )
         for path, setting in MANAGED.items()
-        if (value := at(planned, path)) is not None and context.at(path) != value
+        if ((value := at(planned, path)) is not None or path.startswith("http.tls."))
+        and context.at(path) != value
     }
     needed = [
         Problem(path, f"needs {key}: the registry does not start without", f"add {key}")

@@ -16,10 +16,14 @@ from typing import TypeAlias, Union
 
 @dataclass(frozen=True)
 class Hole:
-    """The place of a value that is known only when resources exist, named by `label`."""
+    """The place of a value that is known only when resources exist, named by `label`.
+
+    It is filled with a quoted string, or, where not `quoted`, with the value as it is.
+    """
 
     label: str
     secret: bool = True
+    quoted: bool = True
 
 
 Tree: TypeAlias = Union[str, int, float, bool, Hole, Sequence["Tree"], "Section", None]
@@ -27,7 +31,7 @@ Section: TypeAlias = Mapping[str, "Tree"]
 """A configuration file's content. None switches off what the image's own file sets there."""
 
 Text: TypeAlias = tuple[str | Hole, ...]
-"""The pieces of one text; a hole stands where a quoted string stands."""
+"""The pieces of one text."""
 
 Kinds: TypeAlias = str | Sequence["Kinds"] | Mapping[str, "Kinds"]
 """The kind of a value (string, int, bool, duration, any), of a list's items, or of keys."""

@@ -9,13 +9,26 @@ from components import distribution, runtime
 from components.environment import Hole, Text, quote
 from components.stash import secret
 
+# `/` answers without a login, whatever the registry's own access rules are.
+ANSWERS = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{distribution.PORT}/"]
+# The images' wget speaks a TLS that Go from 1.25 on refuses (no signature algorithms), and each
+# connection that is no TLS is a line in the registry's log. It listens once all else is in order.
+LISTENS = [
+    "sh",
+    "-c",
+    "for sockets in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
+    f'case "$address $state" in *:{distribution.PORT:04X}\\ 0A) exit 0 ;; esac; '
+    "done < $sockets; done; exit 1",
+]
+NOBODY = "65532:65532"  # a user that no image has, and that owns nothing
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
     """`environment` and `files` (by path) are filled from `brought` and `provisions`, by label.
 
     `address` is where `port` is published; `memory` is in bytes; `drain_seconds` is as in the
-    configuration.
+    configuration. With `tls` it speaks nothing else.
     """
 
     stack: str
@@ -26,6 +39,7 @@ class RegistryArgs:
     memory: int | None
     cpus: float | None
     drain_seconds: int
+    tls: bool
     environment: Mapping[str, Text]
     files: Mapping[str, Text]
     brought: Mapping[str, Input[str]]
@@ -34,10 +48,7 @@ class RegistryArgs:
 
 
 class Registry(ComponentResource):
-    """A running registry that answers on a loopback address."""
-
-    endpoint: Output[str]
-    login_server: Output[str]
+    """A running registry."""
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
@@ -45,6 +56,7 @@ class Registry(ComponentResource):
         holes = {**args.brought, label: secret(label, args.brought, parent=self)}
         for provision in args.provisions:
             holes.update(provision.holes)
+        mounts = [mount for provision in args.provisions for mount in provision.mounts]
         runtime.run(
             "registry",
             runtime.Workload(
@@ -57,28 +69,25 @@ class Registry(ComponentResource):
                     runtime.File(path=path, content=fill(text, holes))
                     for path, text in args.files.items()
                 ],
-                mounts=[mount for provision in args.provisions for mount in provision.mounts],
+                mounts=mounts,
+                # A new volume is root's, and a root without capabilities is the least that can
+                # write there.
+                user=None if mounts else NOBODY,
                 ports=[
                     runtime.Port(address=args.address, host=args.port, container=distribution.PORT)
                 ],
                 memory=args.memory,
                 cpus=args.cpus,
-                # `/` answers without a login, whatever the registry's own access rules are.
-                health=["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{distribution.PORT}/"],
+                health=LISTENS if args.tls else ANSWERS,
                 stop_seconds=args.drain_seconds + 5,
             ),
             parent=self,
         )
-        host = f"[{args.address}]" if ":" in args.address else args.address
-        self.endpoint = Output.from_input(f"http://{host}:{args.port}")
-        # Docker takes no IPv6 address in a reference.
-        named = {"127.0.0.1": "localhost", "::1": "localhost"}
-        self.login_server = Output.from_input(f"{named.get(args.address, host)}:{args.port}")
-        self.register_outputs({"endpoint": self.endpoint, "login_server": self.login_server})
+        self.register_outputs({})
 
 
 def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
-    """`text` with a quoted value in each hole: secret if one is; a string without holes."""
+    """`text` with a value in each hole: secret if one is; a string without holes."""
     if not any(isinstance(piece, Hole) for piece in text):
         return "".join(str(piece) for piece in text)
     return Output.concat(*(_filled(piece, holes) for piece in text))
@@ -87,5 +96,6 @@ def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
 def _filled(piece: str | Hole, holes: Mapping[str, Input[str]]) -> Input[str]:
     if isinstance(piece, str):
         return piece
-    value = Output.from_input(holes[piece.label]).apply(quote)
+    value = Output.from_input(holes[piece.label])
+    value = value.apply(quote) if piece.quoted else value
     return Output.secret(value) if piece.secret else value

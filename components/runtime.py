@@ -1,4 +1,7 @@
-"""One `Workload` as a Docker container, with what it hangs on: image, network, volume."""
+"""One `Workload` as a Docker container, with what it hangs on: image, network, volume.
+
+A container has no capabilities, gains no privileges, and is no root where it can do without.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +69,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Provision:
-    """What storage and cache give to the registry: values for its holes, by label, and mounts.
+    """What its parts give to the registry: values for its holes, by label, and mounts.
 
     `outputs` are what the stack says of them.
     """
@@ -113,19 +116,19 @@ def network(name: str, stack: str) -> Output[str]:
     return made.name
 
 
-def data_volume(name: str, stack: str, parent: Resource) -> Output[str]:
+def volume(resource: str, name: str, stack: str, parent: Resource) -> Output[str]:
     """A volume that outlives `pulumi destroy`; gives its name once it is there."""
     made = docker.Volume(
-        "data",
+        resource,
         name=name,
         labels=[docker.VolumeLabelArgs(label=STACK_LABEL, value=stack)],
-        # It holds the images: nothing but a user's own `docker volume rm` may remove it, and one
-        # that was there before, whatever its labels and driver are, is taken as it is.
+        # Nothing but a user's own `docker volume rm` may remove what is in it, and one that was
+        # there before, whatever its labels and driver are, is taken as it is.
         opts=ResourceOptions(
             parent=parent,
             retain_on_delete=True,
             ignore_changes=["labels", "driver", "driverOpts"],
-            hooks=explained("data", SENTENCES),
+            hooks=explained(resource, SENTENCES),
         ),
     )
     return made.name
@@ -165,6 +168,9 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
             )
             for port in sorted(workload.ports, key=lambda port: port.container)
         ],
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+        security_opts=["no-new-privileges"],
+        tmpfs={"/tmp": ""},  # the container's own, so no path of this machine
         # Unset, it reads back as another value: a replacement at each `up` (pulumi-docker #1272).
         network_mode="bridge",
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=workload.network)],

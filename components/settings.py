@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import pulumi
 from pydantic import (
@@ -24,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, core_schema
 
-from components import distribution
+from components import certificates, distribution
 from components.distribution import (
     CacheFacts,
     Context,
@@ -46,8 +47,18 @@ CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
 USER_NAME = 64  # characters, RAM's limit
 LOGINS = "docker:registryAuth"  # for pulling images
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
+# Who can reach the registry, by the address that its port is published on unless another is set.
+EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
+GUARDED = ("tls", "proxy")  # strangers come to these, so there must be a login
+HTTPS = 443
+PASSWORD_BYTES = 72  # all that bcrypt looks at
+SOON = 30  # days
 # What the alicloud provider heeds when the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
+
+
+class Sealed(str):
+    """A secret as it stands in the stack file, encrypted: what it holds can't be looked at."""
 
 
 class SettingsError(pulumi.RunError):
@@ -156,13 +167,36 @@ OssHost = Annotated[
         "oss-cn-hangzhou-internal.aliyuncs.com",
     ),
 ]
-User = Annotated[str, _Matches(r"[^\s:]+", "must be a name without blanks and colons")]
+User = Annotated[
+    str,
+    _Matches(
+        r"(?!#)[^\s:\x00-\x1f\x7f]+", "must be a name without blanks and colons, and no # first"
+    ),
+]
 Bcrypt = Annotated[
     str,
     _Matches(
-        r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}",
-        "must be a bcrypt hash; htpasswd -nB NAME prints one",
+        r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}",
+        "must be a bcrypt hash of cost 4 to 14, as it is computed for each request; htpasswd -nB "
+        "NAME prints one",
     ),
+]
+Host = Annotated[
+    str,
+    _Matches(
+        r"[a-z0-9-]+(\.[a-z0-9-]+)+", "must be a whole name, in lower case, without * and port"
+    ),
+]
+FilePath = Annotated[
+    str,
+    _Matches(
+        r"(/(?!\.\.?(/|$))[^/\x00-\x1f]+)+",
+        "must be a file's whole path; write such as /etc/token/issuer.pem",
+    ),
+]
+PublicText = Annotated[
+    str,
+    _Matches(r"(?![\s\S]*PRIVATE KEY)[\s\S]*", "must be public: a private key has no place here"),
 ]
 Certificates = Annotated[
     str,
@@ -206,21 +240,25 @@ class RegistrySettings(_Settings):
     delivery: Literal["env", "file"] = "env"
     """Configure it by REGISTRY_* variables, or by one whole config.yml."""
     exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
-    """Who can reach it, and what guards it."""
+    """Who can reach it, and what guards it: nobody but this machine; anyone, who must log in, over
+    TLS; the same through a proxy of yours that speaks TLS; anyone, unguarded."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5000
     """The port that Docker pushes to and pulls from."""
     bind: Address | None = None
-    """The address that the port is published on."""
+    """The address that the port is published on, where not the exposure's own."""
     replicas: Count = 1
     """How many run, on swarm."""
     external_url: Url | None = None
-    """The address that clients use."""
+    """The address that clients use; without one they are on this machine."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
     """What the registry logs; from info on, each request is a line."""
     environment: Mapping[Variable, str] = {}
     """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
     ca_certificates: Certificates | None = None
     """PEM certificates that the registry trusts beside the usual ones."""
+    files: Mapping[FilePath, PublicText] = {}
+    """Files that `config` names, by their paths in the container, such as auth.token's
+    rootcertbundle; nothing secret."""
     limits: Limits = Limits()
     """The memory and CPUs that it may use."""
     config: Mapping[str, Any] = {}
@@ -299,6 +337,8 @@ class CacheSettings(_Settings):
 
 
 class UserSettings(_Settings):
+    """One user."""
+
     hash: Bcrypt | None = None
     """A bcrypt hash. Without one the password is the secret `password-NAME`, or generated."""
 
@@ -308,15 +348,17 @@ class AuthSettings(_Settings):
 
     realm: Word = "Registry"
     """The name that a login shows."""
-    users: Mapping[User, UserSettings] = {}
-    """The users by name."""
+    users: Annotated[Mapping[User, UserSettings], Field(min_length=1)]
+    """The users by name. Each may push, pull and delete."""
 
 
 class LetsEncrypt(_Settings):
-    hosts: Annotated[Sequence[Word], Field(min_length=1)]
+    hosts: Annotated[Sequence[Host], Field(min_length=1)]
     """The names to have certificates for."""
     email: Word | None = None
     """Where Let's Encrypt writes to."""
+    directory_url: Annotated[str, _Matches(r"https://\S+", "must be https://…")] | None = None
+    """Another authority that speaks ACME, in place of Let's Encrypt."""
 
 
 class TlsSettings(_Settings):
@@ -325,7 +367,7 @@ class TlsSettings(_Settings):
     certificate: Certificates | None = None
     """The certificate chain, as PEM text."""
     self_signed: bool = False
-    """Make one for trials."""
+    """Make a key and a certificate for trials, which clients must be told to trust."""
     letsencrypt: LetsEncrypt | None = None
     """Let the registry fetch it; from release 3 on."""
 
@@ -383,7 +425,38 @@ class Stack:
     @property
     def address(self) -> str:
         """The address that the port is published on."""
-        return self.settings.registry.bind or "127.0.0.1"
+        registry = self.settings.registry
+        return registry.bind or EXPOSURES[registry.exposure]
+
+    @property
+    def endpoint(self) -> str:
+        """The registry's address for clients."""
+        registry = self.settings.registry
+        scheme = "https" if self.settings.tls else "http"
+        # Whoever is told to listen everywhere listens here too.
+        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        host = f"[{address}]" if ":" in address else address
+        return (registry.external_url or f"{scheme}://{host}:{registry.port}").rstrip("/")
+
+    @property
+    def login_server(self) -> str:
+        """The registry's name in a reference, as Docker takes it: there, no IPv6 address can be."""
+        own = self.settings.registry.external_url is None
+        server = urlsplit(self.endpoint).netloc
+        return re.sub(r"^(127\.0\.0\.1|\[::1\]):", "localhost:", server) if own else server
+
+    @property
+    def host(self) -> str | None:
+        """The host that clients come to by TLS of the registry's own, where one is set."""
+        registry = self.settings.registry
+        # A proxy brings its own certificate, and comes to whatever name it likes.
+        by_proxy = registry.exposure == "proxy"
+        return None if by_proxy or not registry.external_url else urlsplit(self.endpoint).hostname
+
+    @property
+    def letsencrypt_volume(self) -> str:
+        """The volume that holds the certificates that the registry fetches."""
+        return f"{self.prefix}-letsencrypt"
 
     @property
     def redis_host(self) -> str:
@@ -422,8 +495,24 @@ class Stack:
             release,
             self.oss if in_oss else VolumeFacts(path=distribution.DATA_PATH),
             redis if cache.enabled else None,
-            HttpFacts(log_level=self.settings.registry.log_level, drain_seconds=DRAIN_SECONDS),
+            self._http,
             user,
+        )
+
+    @property
+    def _http(self) -> HttpFacts:
+        registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
+        section: Section = dict(distribution.TLS_PATHS)
+        if tls and (acme := tls.letsencrypt):
+            asked = acme.model_dump(exclude_none=True)
+            named = {name.replace("_", ""): value for name, value in asked.items()}
+            section = {"letsencrypt": {"cachefile": distribution.LETSENCRYPT_PATH, **named}}
+        return HttpFacts(
+            log_level=registry.log_level,
+            drain_seconds=DRAIN_SECONDS,
+            external_url=registry.external_url and self.endpoint,
+            tls=section if tls else None,
+            realm=auth.realm if auth else None,
         )
 
     @cached_property
@@ -443,13 +532,26 @@ class Stack:
     @cached_property
     def files(self) -> Mapping[str, Text]:
         """The registry's files by their paths, with holes where secrets go."""
-        registry = self.settings.registry
-        files: dict[str, Text] = {}
+        registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
+        files: dict[str, Text] = {path: (text,) for path, text in registry.files.items()}
         if registry.delivery == "file":
             files[self.release.config_path] = to_file(self.tree)
         if registry.ca_certificates:
             files[CERTIFICATES] = (registry.ca_certificates,)
+        if auth:
+            lines = ((f"{user}:", distribution.hash_of(user), "\n") for user in sorted(auth.users))
+            files[distribution.USERS_PATH] = tuple(piece for line in lines for piece in line)
+        if tls and not tls.letsencrypt:
+            chain = tls.certificate or distribution.SELF_SIGNED
+            files[distribution.TLS_PATHS["certificate"]] = (chain,)
+            files[distribution.TLS_PATHS["key"]] = (distribution.TLS_KEY,)
         return files
+
+    @property
+    def guarded(self) -> bool:
+        """Whether strangers must log in."""
+        auth = self.tree.get("auth") or {}
+        return isinstance(auth, Mapping) and not auth.keys().isdisjoint({"htpasswd", "token"})
 
     @property
     def redacted(self) -> Mapping[str, str]:
@@ -469,7 +571,23 @@ class Stack:
 
 
 def _remarks(stack: Stack) -> Iterator[Problem]:
-    storage = stack.settings.storage
+    storage, registry, tls = stack.settings.storage, stack.settings.registry, stack.settings.tls
+    if registry.exposure == "open" and not (stack.guarded and tls):
+        what = "takes passwords in clear text" if stack.guarded else "lets anyone push and delete"
+        rule = f"{what} who reaches {stack.address}:{registry.port}"
+        yield Problem(f"{PROJECT}:registry.exposure", rule, "write tls or proxy, and name users")
+    if registry.exposure == "proxy" and not tls and not _loopback(stack.address):
+        rule = f"lets others past the proxy, without TLS, on {stack.address}:{registry.port}"
+        yield Problem(f"{PROJECT}:registry.bind", rule, "let a firewall admit the proxy alone")
+    if registry.exposure == "tls" and (urlsplit(stack.endpoint).port or HTTPS) != registry.port:
+        rule = f"is not on the port {registry.port} that the registry listens on"
+        yield Problem(f"{PROJECT}:registry.external_url", rule, "see that something forwards it")
+    if tls and tls.certificate:
+        day, days = certificates.left(tls.certificate, certificates.now())
+        if days < SOON:
+            yield Problem(
+                f"{PROJECT}:tls.certificate", f"expires on {day}, in {days} days", "renew it"
+            )
     if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
         fix = f"add a lifecycle rule to the bucket that aborts them below {storage.prefix}/"
@@ -480,8 +598,21 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:storage.endpoint", rule, "remove it, unless you know better")
 
 
+def _loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
 def _is_loopback(address: str) -> bool:
     return bool(re.match(r"localhost:|127\.", address))
+
+
+def _host(its: Context) -> str | None:
+    return urlsplit(its.at("registry.external_url") or "").hostname
+
+
+def _comes_to_443(its: Context) -> bool:
+    url = urlsplit(its.at("registry.external_url") or "https:")
+    return its.at("registry.exposure") in ("tls", "open") and url.port in (None, HTTPS)
 
 
 def _new_and_v1(_: object, its: Context) -> bool:
@@ -530,9 +661,7 @@ _RULES = (
     Rule(
         "registry.bind",
         lambda bind, its: (
-            bind is not None
-            and its.at("registry.exposure") == "loopback"
-            and not ipaddress.ip_address(bind).is_loopback
+            bind is not None and its.at("registry.exposure") == "loopback" and not _loopback(bind)
         ),
         "must be a loopback address with exposure: loopback",
         "remove it, or write such as 127.0.0.2",
@@ -562,6 +691,42 @@ _RULES = (
         "set cache.address, or remove it",
     ),
     Rule(
+        "registry.exposure",
+        lambda exposure, its: exposure == "loopback" and its.at("registry.runtime") == "swarm",
+        "can't be loopback on swarm, whose ports listen on every address",
+        "set tls, proxy or open",
+    ),
+    Rule(
+        "registry.external_url",
+        lambda url, its: url is None and its.at("registry.exposure") in GUARDED,
+        "is required with exposure tls and proxy",
+        "write the address that clients use, such as https://registry.example.com",
+    ),
+    Rule(
+        "registry.external_url",
+        lambda url, its: url is not None and its.at("registry.exposure") == "loopback",
+        "can't be with exposure: loopback, where others do not come",
+        "set registry.exposure to tls or proxy, or remove it",
+    ),
+    Rule(
+        "tls",
+        lambda tls, its: tls is None and its.at("registry.exposure") == "tls",
+        "is required with exposure: tls",
+        "set one of certificate, self_signed and letsencrypt",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda acme, its: acme and not _comes_to_443(its),
+        "needs exposure: tls and an external_url on port 443, where the authority comes to look",
+        "set them, or another certificate",
+    ),
+    Rule(
+        "tls.letsencrypt.hosts",
+        lambda hosts, its: _host(its) not in (None, *hosts),
+        "must name the host of registry.external_url",
+        "add it",
+    ),
+    Rule(
         "tls",
         lambda tls, _: tls is not None and len([*filter(None, tls.values())]) != 1,
         "needs exactly one of certificate, self_signed and letsencrypt",
@@ -583,11 +748,7 @@ _RULES = (
 # What is checked already, but comes with a later version: the only value that works now.
 _LATER: Mapping[str, object] = {
     "registry.runtime": "container",
-    "registry.exposure": "loopback",
     "registry.replicas": 1,
-    "registry.external_url": None,
-    "auth": None,
-    "tls": None,
     "maintenance": None,
 }
 
@@ -614,12 +775,17 @@ def load(
     problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
     problems += [p for p in _not_built(stack.settings) if p.path not in broken]
     problems += _unused(stack)
+    problems += _files(stack)
+    problems += _passwords(stack)
+    if f"{PROJECT}:tls.certificate" not in broken:
+        problems += _certificate(stack)
     known = f"{PROJECT}:registry.release" not in broken
     user, found = _configured(
         stack, [stack.release] if known else [*distribution.RELEASES.values()]
     )
     problems += found
     stack = replace(stack, user=user)
+    problems += _unguarded(stack)
     problems += _too_long(stack)
     if problems:
         lines = "".join(f"\n  - {_line(problem)}" for problem in problems)
@@ -826,6 +992,52 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
             yield Problem(f"{key}.password", "is a secret in plain text", fix)
 
 
+def _unguarded(stack: Stack) -> Iterator[Problem]:
+    exposure = stack.settings.registry.exposure
+    if exposure in GUARDED and not stack.guarded:
+        rule = f"is required with exposure: {exposure}: else anyone may push, pull and delete"
+        fix = "name users, or set token or htpasswd in registry.config.auth"
+        yield Problem(f"{PROJECT}:auth", rule, fix)
+
+
+def _files(stack: Stack) -> Iterator[Problem]:
+    own = {CERTIFICATES, *(release.config_path for release in distribution.RELEASES.values())}
+    folders = (distribution.OURS, f"{distribution.DATA_PATH}/", f"{distribution.LETSENCRYPT_PATH}/")
+    for path in stack.settings.registry.files:
+        if path in own or path.startswith(folders) or f"{path}/" in folders:
+            rule = "is where this program puts files, or the registry keeps them"
+            yield Problem(f"{PROJECT}:registry.files.{path}", rule, "choose another path")
+
+
+def _passwords(stack: Stack) -> Iterator[Problem]:
+    for user, settings in (stack.settings.auth.users if stack.settings.auth else {}).items():
+        password = stack.secrets.get(f"password-{user}")
+        if settings.hash and password is not None:
+            rule = f"is there beside the secret password-{user}"
+            yield Problem(f"{PROJECT}:auth.users.{user}.hash", rule, "keep one of them")
+        if password is None or isinstance(password, Sealed):
+            continue
+        key, fix = f"{PROJECT}:password-{user}", "set another one"
+        if len(password.encode()) > PASSWORD_BYTES:
+            yield Problem(key, f"is longer than the {PASSWORD_BYTES} bytes that bcrypt takes", fix)
+        if re.search(r"[\x00-\x1f\x7f]", password):
+            yield Problem(key, "holds control characters, which clients can't send", fix)
+
+
+def _certificate(stack: Stack) -> Iterator[Problem]:
+    pem = stack.settings.tls and stack.settings.tls.certificate
+    key = stack.secrets.get(TLS_KEY)
+    if not pem:
+        return
+    found = [*certificates.broken(pem, stack.host, certificates.now())]
+    yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
+    if key is None:
+        fix = f"{distribution.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
+        yield Problem(f"{PROJECT}:{TLS_KEY}", "is required with tls.certificate", fix)
+    elif not isinstance(key, Sealed) and (broken := certificates.broken_key(key, pem)):
+        yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
+
+
 def _not_built(settings: StackSettings) -> Iterator[Problem]:
     for key, only in _LATER.items():
         value = attrgetter(key)(settings)
@@ -839,13 +1051,15 @@ def _not_built(settings: StackSettings) -> Iterator[Problem]:
 _REGISTRY_HOST = r"[\w.-]+(:\d+)?"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.
-_SECRETS = ("http-secret", "redis-password", "tls-key")
+TLS_KEY = distribution.TLS_KEY.label
+_SECRETS = ("http-secret", "redis-password", TLS_KEY)
 
 
 def _unused(stack: Stack) -> Iterator[Problem]:
     """Secrets that nothing uses, or that hold nothing."""
-    users = stack.settings.auth.users if stack.settings.auth else {}
+    users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
     used = {*_SECRETS, *(f"password-{user}" for user in users)}
+    used -= {TLS_KEY} if not (tls and tls.certificate) else set()
     used |= _named_secrets(stack.settings.registry.config)
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"

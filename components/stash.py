@@ -1,4 +1,4 @@
-"""Secrets that the user brings, or that are drawn once and kept, encrypted, in the state."""
+"""Values that the user brings, or that are drawn once and kept, encrypted, in the state."""
 
 import secrets
 from collections.abc import Mapping
@@ -13,12 +13,20 @@ def secret(name: str, brought: Mapping[str, Input[str]], parent: Resource) -> Ou
     """
     if name in brought:
         return Output.secret(brought[name])
+    return kept(name, secrets.token_urlsafe(32), parent)
+
+
+def kept(name: str, drawn: str, parent: Resource, trigger: Input[str] | None = None) -> Output[str]:
+    """What was `drawn` by the first run, a secret; drawn anew only when `trigger` changes."""
     stash = Stash(
         name,
-        input=Output.secret(secrets.token_urlsafe(32)),
+        input=Output.secret(drawn),
         # The input is drawn anew by each run of the program: only the first one counts.
         opts=ResourceOptions(
-            parent=parent, ignore_changes=["input"], additional_secret_outputs=["output"]
+            parent=parent,
+            ignore_changes=["input"],
+            additional_secret_outputs=["output"],
+            replacement_trigger=trigger,
         ),
     )
     return Output.secret(stash.output)

@@ -89,7 +89,7 @@ class FilesystemStorage(ComponentResource):
         self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
-        volume = runtime.data_volume(args.volume, args.stack, parent=self)
+        volume = runtime.volume("data", args.volume, args.stack, parent=self)
         data = runtime.Mount(volume=volume, path=distribution.DATA_PATH)
         self.provision = runtime.Provision(mounts=[data], outputs={"volume": volume})
         self.register_outputs({"volume": volume})

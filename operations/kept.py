@@ -25,6 +25,9 @@ def main(arguments: Sequence[str]) -> int:
         if engine.docker(variables, *named):
             print(f"The images are kept in the volume {volume}: `make up` finds them there.")
             print(f"To remove them for good: docker volume rm {volume}")
+        fetched = stack.letsencrypt_volume
+        if engine.docker(variables, "volume", "ls", "--quiet", "--filter", f"name=^{fetched}$"):
+            print(f"What Let's Encrypt gave is in the volume {fetched}: docker volume rm {fetched}")
     return 0
 
 

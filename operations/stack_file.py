@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components.settings import PROJECT, SettingsError
+from components.settings import PROJECT, Sealed, SettingsError
 
 STACKS = Path(__file__).parent.parent / "stacks"
 
@@ -65,7 +65,8 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     # A key without a namespace is the project's own.
     named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
-    return texts, {key for key, value in named.items() if _holds_a_secret(value)}
+    secret = {key for key, value in named.items() if _holds_a_secret(value)}
+    return {k: Sealed(v) if k in secret else v for k, v in texts.items()}, secret
 
 
 def _holds_a_secret(value: object) -> bool:

@@ -1,7 +1,6 @@
 """A stack file's problems: all of them at once, each with key, rule, value and fix."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from hypothesis import strategies as st
 
 from components.distribution import RELEASES
 from components.environment import Hole, redact
-from components.settings import SettingsError, Stack, StackSettings, load
+from components.settings import SettingsError, StackSettings, load
 from operations import schema, stack_file
 from operations.stack_file import STACKS
+from tests.unit.stack_files import loaded, problems, refused
 
 
 def _properties(model: Any) -> list[str]:  # noqa: ANN401
@@ -34,30 +34,6 @@ KEYS = st.sampled_from(
         | {name for model in schema.schema()["$defs"].values() for name in _properties(model)}
     )
 ) | st.text(max_size=5)
-
-
-def _load(
-    secrets: Mapping[str, str] | None = None,
-    region: str | None = None,
-    variables: Mapping[str, str] | None = None,
-    **sections: object,
-) -> Stack:
-    config = {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
-    config |= {f"oss-registry:{name}": value for name, value in (secrets or {}).items()}
-    config |= {"alicloud:region": region} if region is not None else {}
-    return load("dev", config, {f"oss-registry:{name}" for name in secrets or {}}, variables)
-
-
-def _problems(**given: Any) -> list[str]:  # noqa: ANN401
-    """What is said about it, a line each."""
-    with pytest.raises(SettingsError) as failure:
-        _load(**given)
-    return [line.removeprefix("  - ") for line in str(failure.value).splitlines()[1:]]
-
-
-def _refused(key: str, word: str, **given: Any) -> None:  # noqa: ANN401
-    lines = _problems(**given)
-    assert any(line.startswith(f"{key}: ") and word in line for line in lines), lines
 
 
 def test_an_empty_stack_file_is_a_registry_on_a_volume_with_redis() -> None:
@@ -116,7 +92,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("release", ["latest", "stable", "2", "3.0", "3.2.0", "", 2.8, 3, None])
 def test_a_release_without_rules_is_refused_with_those_that_have_some(release: object) -> None:
-    (line,) = _problems(registry={"release": release})
+    (line,) = problems(registry={"release": release})
     assert line.startswith(
         'oss-registry:registry.release: must be one of "2.8.3", "3.0.0", "3.1.2"'
     )
@@ -124,15 +100,15 @@ def test_a_release_without_rules_is_refused_with_those_that_have_some(release: o
 
 
 def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
-    _refused("oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"})
-    stack = _load(registry={"image": "my/reg:4", "release": "3.1.2"})
+    refused("oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"})
+    stack = loaded(registry={"image": "my/reg:4", "release": "3.1.2"})
     assert stack.image == "my/reg:4"
-    assert _load().image == "registry:3.1.2"
+    assert loaded().image == "registry:3.1.2"
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
 def test_a_port_that_is_none_is_refused(port: object) -> None:
-    _refused("oss-registry:registry.port", "must be", registry={"port": port})
+    refused("oss-registry:registry.port", "must be", registry={"port": port})
 
 
 @pytest.mark.parametrize(
@@ -149,13 +125,13 @@ def test_a_port_that_is_none_is_refused(port: object) -> None:
     ],
 )
 def test_a_port_is_published_on_one_loopback_address(bind: object, word: str) -> None:
-    _refused("oss-registry:registry.bind", word, registry={"bind": bind})
+    refused("oss-registry:registry.bind", word, registry={"bind": bind})
 
 
 def test_an_address_is_said_as_the_engine_says_it() -> None:
-    assert _load(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
-    assert _load(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
-    assert _load().address == "127.0.0.1"
+    assert loaded(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
+    assert loaded(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
+    assert loaded().address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +148,7 @@ def test_an_address_is_said_as_the_engine_says_it() -> None:
 def test_a_limit_that_the_registry_can_not_live_with_is_refused(
     limits: dict[str, Any], key: str
 ) -> None:
-    _refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
+    refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
 
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -180,7 +156,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
 def test_certificates_lie_beside_the_images_own_and_are_shown(delivery: str) -> None:
-    stack = _load(registry={"delivery": delivery, "ca_certificates": PEM})
+    stack = loaded(registry={"delivery": delivery, "ca_certificates": PEM})
     assert stack.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
     assert stack.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
     assert ("REGISTRY_HTTP_ADDR" in stack.environment) is (delivery == "env")
@@ -188,7 +164,7 @@ def test_certificates_lie_beside_the_images_own_and_are_shown(delivery: str) -> 
 
 def test_a_private_key_among_certificates_is_refused_and_not_repeated() -> None:
     both = PEM + "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"
-    (line,) = _problems(registry={"ca_certificates": both})
+    (line,) = problems(registry={"ca_certificates": both})
     assert "oss-registry:registry.ca_certificates: must be PEM certificates" in line
     assert "hunter2" not in line
 
@@ -218,7 +194,7 @@ def test_a_section_that_is_no_map_is_refused_without_a_traceback(section: str, t
 def test_an_unknown_key_is_refused_with_the_nearest_one(
     sections: dict[str, Any], key: str, nearest: str
 ) -> None:
-    _refused(f"oss-registry:{key}", nearest, **sections)
+    refused(f"oss-registry:{key}", nearest, **sections)
 
 
 def test_a_namespace_that_is_none_is_refused() -> None:
@@ -243,7 +219,7 @@ def test_no_stack_file_is_a_traceback(config: dict[str, str]) -> None:
 
 
 def test_two_faults_in_one_section_that_lacks_something_are_both_told() -> None:
-    lines = _problems(tls={"letsencrypt": {"email": 5}})
+    lines = problems(tls={"letsencrypt": {"email": 5}})
     assert [line.split(": ")[0] for line in lines][:2] == [
         "oss-registry:tls.letsencrypt.hosts",
         "oss-registry:tls.letsencrypt.email",
@@ -259,12 +235,12 @@ def test_a_config_without_a_bottom_is_refused(depth: int) -> None:
 
 def test_a_variable_that_linux_would_not_take_is_refused() -> None:
     config = {"log": {"fields": {"long": "x" * 2**17}}}
-    _refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
-    assert _load(registry={"config": config, "delivery": "file"}).files
+    refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
+    assert loaded(registry={"config": config, "delivery": "file"}).files
 
 
 def test_what_may_hold_a_secret_is_not_repeated() -> None:
-    lines = _problems(
+    lines = problems(
         storage={"accesskeysecret": "hunter2", "kind": "filesystem"},
         registry={
             "port": {"password": "hunter4"},
@@ -283,7 +259,7 @@ def test_what_may_hold_a_secret_is_not_repeated() -> None:
 
 
 def test_with_an_unknown_release_only_what_no_release_takes_is_a_problem() -> None:
-    lines = _problems(
+    lines = problems(
         registry={"release": "9", "config": {"redis": {"addr": "r:1"}, "tags": {}, "nope": 1}}
     )
     assert [line.split(": ")[0] for line in lines] == [
@@ -305,19 +281,19 @@ def test_a_section_that_holds_a_secret_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["http-secret", "redis-password", "tls-key", "password-bob"])
 def test_a_secret_that_is_not_one_is_refused(name: str) -> None:
-    (line,) = _problems(**{name: "hunter2"})
+    (line,) = problems(**{name: "hunter2"})
     assert line == (
         f"oss-registry:{name}: must be a secret; pulumi config set --secret oss-registry:{name}"
     )
 
 
 def test_a_secret_that_nothing_uses_is_refused() -> None:
-    _refused("oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"})
-    _refused("oss-registry:password-bob", "nothing uses", secrets={"password-bob": "x"})
+    refused("oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"})
+    refused("oss-registry:password-bob", "nothing uses", secrets={"password-bob": "x"})
 
 
 def test_an_empty_secret_is_refused() -> None:
-    _refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
+    refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
 
 
 def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> None:
@@ -326,7 +302,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
         "url": "https://h/",
         "headers": {"Authorization": [{"from_secret": "hook"}]},
     }
-    stack = _load(
+    stack = loaded(
         secrets={"hook": "Bearer hunter2"},
         registry={"config": {"notifications": {"endpoints": [endpoint]}}},
     )
@@ -337,7 +313,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
 
 
 def test_a_secret_that_is_not_there_is_refused_where_it_is_named() -> None:
-    _refused(
+    refused(
         "oss-registry:registry.config.http.secret",
         "pulumi config set --secret oss-registry:mine",
         registry={"config": {"http": {"secret": {"from_secret": "mine"}}}},
@@ -348,7 +324,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
     endpoint = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
     config = {"notifications": {"endpoints": [endpoint]}}
     for level, warned in (("info", True), ("warn", False)):
-        stack = _load(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
+        stack = loaded(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
         assert any("config.log.level" in warning for warning in stack.warnings) is warned
 
 
@@ -357,7 +333,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
 
 @pytest.mark.parametrize("name", ["REGISTRY_REDIS_PASSWORD_FILE", "REGISTRY_HTTP_ADDR"])
 def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) -> None:
-    _refused(
+    refused(
         f"oss-registry:registry.environment.{name}",
         "registry.config",
         registry={"environment": {name: "/run/secrets/x"}},
@@ -365,7 +341,7 @@ def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) 
 
 
 def test_more_variables_reach_the_process_and_override_ours() -> None:
-    stack = _load(
+    stack = loaded(
         registry={"environment": {"HTTP_PROXY": "http://p:1", "OTEL_TRACES_EXPORTER": "x"}}
     )
     assert stack.environment["HTTP_PROXY"] == ("http://p:1",)
@@ -380,7 +356,7 @@ FORCE = {"protect": False, "force_destroy": True}
 
 def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: Any) -> None:  # noqa: ANN401
     storage = OSS | given.pop("storage", {})
-    _refused(key, word, storage=storage, region=region, **given)
+    refused(key, word, storage=storage, region=region, **given)
 
 
 @pytest.mark.parametrize(
@@ -406,14 +382,14 @@ def test_a_region_in_any_other_form_is_refused_with_the_right_one(region: str, r
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
 def test_a_regions_id_is_taken(region: str) -> None:
-    assert _load(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
+    assert loaded(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
 
 
 def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> None:
     _oss("alicloud:region", "is required", region=None)
     for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
-        assert _load(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
-    assert _load(storage={"kind": "filesystem"}).region == ""
+        assert loaded(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
+    assert loaded(storage={"kind": "filesystem"}).region == ""
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
@@ -453,13 +429,11 @@ def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
 def test_a_bucket_that_oss_takes_is_taken(bucket: str) -> None:
-    assert _load(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
+    assert loaded(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
 
 
 def test_a_bucket_is_required() -> None:
-    _refused(
-        "oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing"
-    )
+    refused("oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing")
 
 
 @pytest.mark.parametrize(
@@ -504,14 +478,14 @@ def test_what_oss_or_ram_would_refuse_is_refused(
 
 
 def test_settings_of_a_bucket_are_refused_without_one() -> None:
-    _refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
+    refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
 
 
 def test_signature_v1_on_a_new_bucket_must_be_said() -> None:
     key = "oss-registry:storage.signature_v1"
     _oss(key, "withdrawing", registry={"release": "2.8.3"})
     for said in ({"signature_v1": True}, {"adopt": True}):
-        stack = _load(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
+        stack = loaded(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
         assert stack.redacted["REGISTRY_STORAGE"] == "oss"
 
 
@@ -525,7 +499,7 @@ def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
 
 def test_clients_are_sent_to_a_cname_by_a_release_that_can() -> None:
     cname = {"cname": "https://demo-registry.images.example.com/"}
-    shown = _load(storage=OSS | cname, region="cn-beijing").redacted
+    shown = loaded(storage=OSS | cname, region="cn-beijing").redacted
     assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
     assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
     for release in ("2.8.3", "3.0.0"):
@@ -538,7 +512,9 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     some = {"adopt": True, "versioning": {"noncurrent_days": 30}}
     _oss("oss-registry:storage.versioning", "stays as it is", storage=some)
     _oss("oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE)
-    stack = _load(storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing")
+    stack = loaded(
+        storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"
+    )
     (warning,) = stack.warnings
     assert "nobody clears unfinished uploads" in warning
 
@@ -548,7 +524,7 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
         ("oss-cn-beijing-internal.aliyuncs.com", 0),
         ("oss-cn-hangzhou.aliyuncs.com", 1),
     ):
-        warnings = _load(storage=OSS | {"endpoint": host}, region="cn-beijing").warnings
+        warnings = loaded(storage=OSS | {"endpoint": host}, region="cn-beijing").warnings
         assert len([w for w in warnings if "storage.endpoint: names another region" in w]) == count
 
 
@@ -574,40 +550,40 @@ def test_internal_with_redirects_is_refused_naming_both(release: str) -> None:
 
 @pytest.mark.parametrize(("written", "read"), [("64MiB", 2**26), ("1 GiB", 2**30), (2**27, 2**27)])
 def test_memory_is_written_with_its_unit(written: str | int, read: int) -> None:
-    assert _load(cache={"max_memory": written}).settings.cache.max_memory == read
+    assert loaded(cache={"max_memory": written}).settings.cache.max_memory == read
 
 
 def test_too_little_memory_for_redis_is_refused() -> None:
-    _refused("oss-registry:cache.max_memory", "at least 1MiB", cache={"max_memory": "1KiB"})
+    refused("oss-registry:cache.max_memory", "at least 1MiB", cache={"max_memory": "1KiB"})
 
 
 @pytest.mark.parametrize(
     ("value", "word"), [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s")]
 )
 def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
-    _refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
+    refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
 
 
 def test_the_pool_and_the_database_reach_the_registry() -> None:
     pool = {"max_idle": 3, "max_active": 7, "idle_timeout": "1m"}
-    shown = _load(cache={"db": 4, "pool": pool}).redacted
+    shown = loaded(cache={"db": 4, "pool": pool}).redacted
     names = ("DB", "MAXIDLECONNS", "POOLSIZE", "CONNMAXIDLETIME")
     assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
 
 
 def test_a_redis_of_the_users_own_has_a_password_only_if_one_is_brought() -> None:
     own = {"address": "redis.example.com:6379", "db": 3}
-    stack = _load(cache=own)
+    stack = loaded(cache=own)
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
     assert stack.redacted["REGISTRY_REDIS_DB"] == "3"
     assert "REGISTRY_REDIS_PASSWORD" not in stack.redacted
-    stack = _load(cache=own, secrets={"redis-password": "x"})
+    stack = loaded(cache=own, secrets={"redis-password": "x"})
     assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
 def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
-    stack = _load(cache={"enabled": False, "max_memory": "64MiB"})
+    stack = loaded(cache={"enabled": False, "max_memory": "64MiB"})
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
     assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
@@ -615,19 +591,19 @@ def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
 
 @pytest.mark.parametrize("address", ["localhost:6379", "127.0.0.1:6379"])
 def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
-    _refused("oss-registry:cache.address", "its own container", cache={"address": address})
+    refused("oss-registry:cache.address", "its own container", cache={"address": address})
 
 
 @pytest.mark.parametrize("address", ["redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"])
 def test_an_address_of_redis_is_host_and_port(address: str) -> None:
-    _refused("oss-registry:cache.address", "host:port", cache={"address": address})
+    refused("oss-registry:cache.address", "host:port", cache={"address": address})
 
 
 def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
     own = {"address": "r.example.com:6379"}
-    _refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
-    _refused("oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"})
-    _refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
+    refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
+    refused("oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"})
+    refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
 
 
 @pytest.mark.parametrize(
@@ -637,25 +613,25 @@ def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
     redis: dict[str, Any], key: str
 ) -> None:
     registry = {"config": {"redis": redis}}
-    _refused(f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry)
-    _load(registry=registry, cache={"address": "r.example.com:6379"})
+    refused(f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry)
+    loaded(registry=registry, cache={"address": "r.example.com:6379"})
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
     def warnings(address: str) -> list[str]:
         health = {"tcp": [{"addr": address, "interval": "10s"}]}
-        return [*_load(registry={"release": release, "config": {"health": health}}).warnings]
+        return [*loaded(registry={"release": release, "config": {"health": health}}).warnings]
 
     (warning,) = warnings("oss-registry-dev-redis:6379")
     assert "registry.config.health.tcp[0].addr" in warning
     assert "503" in warning
     assert warnings("db.example.com:6379") == []
-    assert not [n for n in _load(registry={"release": release}).redacted if "CHECKERS" in n]
+    assert not [n for n in loaded(registry={"release": release}).redacted if "CHECKERS" in n]
 
 
 def test_redis_as_cache_without_a_redis_is_refused() -> None:
-    _refused(
+    refused(
         "oss-registry:registry.config.storage.cache.blobdescriptor",
         "cache.enabled",
         cache={"enabled": False},
@@ -668,28 +644,26 @@ def test_redis_as_cache_without_a_redis_is_refused() -> None:
 
 @pytest.mark.parametrize("hashed", ["$apr1$abc", "{SHA}abc", "secret", "$2y$05$short"])
 def test_a_hash_that_never_lets_anyone_in_is_refused(hashed: str) -> None:
-    _refused(
-        "oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}}
-    )
+    refused("oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}})
 
 
 @pytest.mark.parametrize("name", ["a:b", "a b", ""])
 def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
-    _refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
+    refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
 
 
 def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
     key = "oss-registry:tls.letsencrypt"
     some = {"hosts": ["reg.example.com"]}
-    _refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
-    _refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
-    _refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
-    _refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
-    _refused("oss-registry:tls", "exactly one", tls={})
+    refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
+    refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
+    refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
+    refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
+    refused("oss-registry:tls", "exactly one", tls={})
 
 
 def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -> None:
-    _refused(
+    refused(
         "oss-registry:maintenance.delete_untagged",
         "multi-architecture",
         registry={"release": "2.8.3"},
@@ -700,17 +674,13 @@ def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -
 @pytest.mark.parametrize(
     ("sections", "key"),
     [
-        ({"registry": {"runtime": "swarm"}}, "registry.runtime"),
-        ({"registry": {"exposure": "tls"}}, "registry.exposure"),
+        ({"registry": {"runtime": "swarm", "exposure": "open"}}, "registry.runtime"),
         ({"registry": {"replicas": 2}}, "registry.replicas"),
-        ({"registry": {"external_url": "https://reg.example.com"}}, "registry.external_url"),
-        ({"auth": {"users": {"bob": {}}}}, "auth"),
-        ({"tls": {"self_signed": True}}, "tls"),
         ({"maintenance": {}}, "maintenance"),
     ],
 )
 def test_what_is_not_built_yet_says_so(sections: dict[str, Any], key: str) -> None:
-    (line,) = _problems(**sections)
+    (line,) = problems(**sections)
     assert line.startswith(f"oss-registry:{key}: is not in this version; ")
 
 
@@ -728,7 +698,7 @@ def test_what_is_not_built_yet_says_so(sections: dict[str, Any], key: str) -> No
 def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
     release: str, path: str
 ) -> None:
-    stack = _load(registry={"release": release, "delivery": "file"})
+    stack = loaded(registry={"release": release, "delivery": "file"})
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
     (text,) = stack.files.values()
     content = json.loads("".join('"x"' if isinstance(p, Hole) else p for p in text))
@@ -744,7 +714,7 @@ def test_the_order_of_the_stack_file_changes_nothing() -> None:
     turned = {"http": {"net": "tcp", "host": "https://h"}, "log": {"fields": {"a": "2", "b": "1"}}}
     for delivery in ("env", "file"):
         one, two = (
-            _load(registry={"delivery": delivery, "config": c, "environment": e})
+            loaded(registry={"delivery": delivery, "config": c, "environment": e})
             for c, e in ((config, {"B": "1", "A": "2"}), (turned, {"A": "2", "B": "1"}))
         )
         assert json.dumps(one.redacted) == json.dumps(two.redacted)

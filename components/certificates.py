@@ -1,0 +1,148 @@
+"""What is wrong with a TLS certificate and its key, and a pair for trials.
+
+Pure, but for the clock that the caller reads.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+VALID = timedelta(days=397)  # what clients take at most
+RENEWED = timedelta(days=300)
+_GO_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_SHOWN = "%Y-%m-%d"
+
+
+def chain(pem: str) -> Sequence[x509.Certificate]:
+    """The certificates in `pem`, the server's own first. Raises ValueError where there is none."""
+    return x509.load_pem_x509_certificates(pem.encode())
+
+
+def broken_key(key: str, pem: str) -> tuple[str, str] | None:
+    """The rule that `key` (PEM) breaks as the key of the first of the certificates, and the fix."""
+    try:
+        private = serialization.load_pem_private_key(key.encode(), None)
+    except TypeError:
+        return (
+            "is encrypted, and nobody can type its passphrase",
+            "openssl pkey -in KEY decrypts it",
+        )
+    except (ValueError, UnsupportedAlgorithm):
+        return "is not a private key in PEM", "set the text of the key's file"
+    try:
+        server, *_ = chain(pem)
+    except ValueError:
+        return None  # which `broken` says
+    as_bytes = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if private.public_key().public_bytes(*as_bytes) != server.public_key().public_bytes(*as_bytes):
+        return (
+            "is not the key of the first certificate in tls.certificate",
+            "set the one that belongs to it, or put the server's own certificate first",
+        )
+    return None
+
+
+def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
+    """Each rule that the certificates break, and the fix; clients come to `host`, if known."""
+    try:
+        server, *_ = chain(pem)
+    except ValueError:
+        yield "is not PEM certificates that can be read", "write the whole text of the file"
+        return
+    key = server.public_key()
+    if not (
+        isinstance(key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey)
+        or (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _GO_CURVES))
+    ):
+        yield "has a key that the registry can't use", "take RSA, P-256, P-384, P-521 or Ed25519"
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048:
+        yield f"has an RSA key of {key.key_size} bits, which clients refuse", "take 2048 or more"
+    if isinstance(server.signature_hash_algorithm, hashes.MD5 | hashes.SHA1):
+        yield "is signed with a hash that clients refuse", "take one that is signed with SHA-256"
+    if server.not_valid_after_utc <= now:
+        yield f"has expired on {server.not_valid_after_utc.strftime(_SHOWN)}", "renew it"
+    if server.not_valid_before_utc > now:
+        day = server.not_valid_before_utc.strftime(_SHOWN)
+        yield f"is not valid before {day}", "wait, or set this machine's clock"
+    try:
+        usage = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {
+            *usage
+        }:
+            yield "is not for a server (extended key usage)", "take one with serverAuth"
+    except x509.ExtensionNotFound:
+        pass
+    if host and not any(_covers(name, host) for name in names(server)):
+        said = ", ".join(names(server)) or "none; its common name no longer counts"
+        yield f"has no name for {host} (it has {said})", "take one that names it"
+
+
+def left(pem: str, now: datetime) -> tuple[str, int]:
+    """The day on which the first of the certificates expires, and how many days are left."""
+    end = min(certificate.not_valid_after_utc for certificate in chain(pem))
+    return end.strftime(_SHOWN), (end - now).days
+
+
+def names(certificate: x509.Certificate) -> list[str]:
+    """The hosts and addresses that it is for."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = map(str, found.get_values_for_type(x509.IPAddress))
+    return [*found.get_values_for_type(x509.DNSName), *addresses]
+
+
+def _covers(name: str, host: str) -> bool:
+    """As RFC 6125 has it: a * stands for one whole label, the first."""
+    name, host = name.lower().rstrip("."), host.lower().rstrip(".")
+    first, _, rest = host.partition(".")
+    wild = name.startswith("*.") and "." in rest and not _address(host)
+    return name == host or (wild and bool(first) and name[2:] == rest)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def self_signed(hosts: Sequence[str], now: datetime) -> str:
+    """A new P-256 key and its certificate for `hosts`, in this order, as one PEM text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oss-registry, self-signed")])
+    general = [x509.IPAddress(a) if (a := _address(host)) else x509.DNSName(host) for host in hosts]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))  # a client's clock may be late
+        .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectAlternativeName(general), critical=False)
+        # No authority: who trusts it, trusts this server alone.
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+def period(since: str, now: datetime) -> int:
+    """How often a pair first made at `since` (ISO 8601) was due to be renewed by `now`."""
+    return (now - datetime.fromisoformat(since)) // RENEWED
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
