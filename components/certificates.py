@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = timedelta(days=397)  # what clients take at most
@@ -117,6 +118,14 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def self_signed(hosts: Sequence[str], now: datetime) -> str:
     """A new P-256 key and its certificate for `hosts`, in this order, as one PEM text."""
     key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private.decode() + signed(key, hosts, now)
+
+
+def signed(key: CertificateIssuerPrivateKeyTypes, hosts: Sequence[str], now: datetime) -> str:
+    """A certificate for `hosts` that is signed by its own `key`, as PEM text."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oss-registry, self-signed")])
     general = [x509.IPAddress(a) if (a := _address(host)) else x509.DNSName(host) for host in hosts]
     certificate = (
@@ -133,10 +142,7 @@ def self_signed(hosts: Sequence[str], now: datetime) -> str:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def period(since: str, now: datetime) -> int:

@@ -34,7 +34,13 @@ class CloudDeployment(Deployment):
         self.aliyun = aliyun
         self.environment.update(aliyun.environment)
         self.bucket = f"images-{self.stack}"
-        self.configure(**stack(like))
+        sections = stack(like)
+        # Here clients are on this machine: who else gets in is the matter of the marker `secure`.
+        for section in ("auth", "tls"):
+            sections.pop(section, None)
+        for setting in ("exposure", "external_url"):
+            sections["registry"].pop(setting, None)
+        self.configure(**sections)
         self.configure(
             registry={"port": free_port(), **aliyun.registry}, storage={"bucket": self.bucket}
         )

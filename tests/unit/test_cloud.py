@@ -228,3 +228,7 @@ def test_a_key_that_is_never_taken_ends_the_up_before_the_registry_gets_it(
 def test_an_oss_out_of_reach_of_this_machine_is_said_and_no_obstacle(waited: list[str]) -> None:
     _wait("timed out")
     assert waited == ["whether OSS takes the new access key 1 is not known: timed out"]
+
+
+def test_a_registry_without_a_volume_runs_as_a_user_that_owns_nothing() -> None:
+    assert _run("dev").inputs(CONTAINER, "registry")["user"] == "65532:65532"

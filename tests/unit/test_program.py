@@ -2,9 +2,12 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
+import bcrypt
 import pytest
 
+from components import certificates
 from components.explained import explanation
 from components.runtime import SENTENCES
 from components.settings import SettingsError
@@ -299,3 +302,99 @@ def test_nothing_is_registered_when_the_stack_file_has_problems() -> None:
     with pytest.raises(SettingsError):
         run({"oss-registry:registry": {"port": 0}}, engine=engine)
     assert {request.type for request in engine.requests.values()} == {"pulumi:pulumi:Stack"}
+
+
+# Users, certificates, and what containers may do.
+
+
+GUARDED = {
+    "oss-registry:registry": {"exposure": "tls", "external_url": "https://registry.example.com"},
+    "oss-registry:auth": {"users": {"ci": {}, "alice": {}, "bob": {"hash": "$2b$10$" + "b" * 53}}},
+    "oss-registry:tls": {"self_signed": True},
+}
+PASSWORD = {"oss-registry:password-alice": "alice's pass word"}
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Engine:
+    return run(GUARDED, secrets=PASSWORD)
+
+
+def _files(engine: Engine) -> dict[str, str]:
+    uploads = [plain(upload) for upload in plain(engine.inputs(CONTAINER, "registry")["uploads"])]
+    return {upload["file"]: str(plain(upload["content"])) for upload in uploads}
+
+
+def test_each_user_gets_in_with_their_own_password_and_costs_what_it_is_worth(
+    guarded: Engine,
+) -> None:
+    lines = _files(guarded)["/etc/oss-registry/htpasswd"].splitlines()
+    hashes = dict(line.split(":", 1) for line in lines)
+    assert list(hashes) == ["alice", "bob", "ci"]
+    assert bcrypt.checkpw(b"alice's pass word", hashes["alice"].encode())
+    assert hashes["alice"].startswith("$2b$10$")
+    drawn = str(plain(guarded.inputs(STASH, "password-ci")["input"]))
+    assert bcrypt.checkpw(drawn.encode(), hashes["ci"].encode())
+    assert hashes["ci"].startswith("$2b$05$")
+    assert hashes["bob"] == "$2b$10$" + "b" * 53
+
+
+def test_no_password_no_hash_and_no_key_is_in_the_clear(guarded: Engine) -> None:
+    files = _files(guarded)
+    shown = json.dumps(plain(guarded.exports))
+    hidden = [*files["/etc/oss-registry/htpasswd"].splitlines(), "alice's pass word"]
+    hidden += files["/etc/oss-registry/tls.key"].splitlines()[1:-1]
+    hidden.append(str(plain(guarded.inputs(STASH, "password-ci")["input"])))
+    assert not [text for text in hidden if text in shown]
+    assert is_secret(guarded.inputs(CONTAINER, "registry")["uploads"])
+
+
+def test_a_self_signed_certificate_comes_with_the_command_that_trusts_it(guarded: Engine) -> None:
+    files, exports = _files(guarded), guarded.exports
+    certificate = exports["certificate"]
+    assert files["/etc/oss-registry/tls.crt"] == certificate
+    assert list(certificates.broken(certificate, "registry.example.com", certificates.now())) == []
+    assert certificates.broken_key(files["/etc/oss-registry/tls.key"], certificate) is None
+    assert "'/etc/docker/certs.d/registry.example.com/ca.crt'" in exports["trust"]
+    assert certificate in exports["trust"]
+
+
+def test_a_self_signed_certificate_is_due_well_before_it_ends() -> None:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    days = [certificates.period(first.isoformat(), first + timedelta(days)) for days in range(700)]
+    assert days == sorted(days)
+    assert days.index(1) < (certificates.VALID - timedelta(30)).days
+
+
+@pytest.mark.parametrize("name", ["redis", "registry"])
+def test_containers_have_no_capabilities_and_gain_no_privileges(local: Engine, name: str) -> None:
+    container = local.inputs(CONTAINER, name)
+    assert container["capabilities"] == {"drops": ["ALL"]}
+    assert container["securityOpts"] == ["no-new-privileges"]
+    assert container["tmpfs"] == {"/tmp": ""}
+
+
+def test_a_registry_with_a_volume_is_a_root_who_can_do_nothing_but_write_there(
+    local: Engine,
+) -> None:
+    # What a new volume holds is root's: without capabilities no other user could write there.
+    assert "user" not in local.inputs(CONTAINER, "registry")
+    assert local.inputs(CONTAINER, "redis")["user"] == "999:999"
+
+
+def test_redis_may_use_what_its_entries_take_and_some_more(local: Engine) -> None:
+    assert local.inputs(CONTAINER, "redis")["memory"] == 2 * 256 + 64
+
+
+def test_lets_encrypt_keeps_what_it_gets_on_a_volume_that_outlives_the_stack() -> None:
+    tls = {"letsencrypt": {"hosts": ["registry.example.com"]}}
+    engine = run({**GUARDED, "oss-registry:tls": tls}, secrets=PASSWORD)
+    assert engine.request(VOLUME, "letsencrypt").retainOnDelete
+    mounts = engine.inputs(CONTAINER, "registry")["volumes"]
+    assert "/var/lib/letsencrypt" in [mount["containerPath"] for mount in mounts]
+
+
+def test_with_tls_the_health_check_leaves_no_line_in_the_registrys_log(guarded: Engine) -> None:
+    tests = guarded.inputs(CONTAINER, "registry")["healthcheck"]["tests"]
+    assert tests[:3] == ["CMD", "sh", "-c"]
+    assert "wget" not in tests[3]

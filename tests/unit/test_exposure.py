@@ -1,0 +1,474 @@
+"""Who reaches a registry, by which certificate, and as which user."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from components import certificates
+from components.distribution import RELEASES
+from components.settings import Sealed, load
+from tests.unit.stack_files import loaded, problems, refused
+
+URL = "https://registry.example.com"
+HASH = "$2y$10$" + "a" * 53
+USERS: Mapping[str, Any] = {"users": {"alice": {}}}
+SELF_SIGNED = {"self_signed": True}
+ACME = {"letsencrypt": {"hosts": ["registry.example.com"], "email": "ops@example.com"}}
+NOW = datetime.datetime.now(datetime.UTC)
+AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+def _pair(*names: str, days: float = 90, begun: float = -1) -> tuple[str, str]:
+    """A certificate chain for `names`, and its key."""
+    made = AUTHORITY.issue_cert(
+        *names,
+        not_before=NOW + datetime.timedelta(days=begun),
+        not_after=NOW + datetime.timedelta(days=days),
+        key_type=trustme.KeyType.ECDSA,
+    )
+    pem = b"".join(blob.bytes() for blob in made.cert_chain_pems).decode()
+    return pem, made.private_key_pem.bytes().decode()
+
+
+def _tls(pem: str, key: str | None, **registry: object) -> dict[str, Any]:
+    """A stack file that is right, but for what `pem` and `key` may be."""
+    return {
+        "registry": {"exposure": "tls", "external_url": URL, **registry},
+        "auth": USERS,
+        "tls": {"certificate": pem},
+        "secrets": {} if key is None else {"tls-key": key},
+    }
+
+
+GOOD = _pair("registry.example.com")
+
+
+# Exposure.
+
+
+@pytest.mark.parametrize(
+    ("exposure", "key", "word"),
+    [
+        ("tls", "tls", "certificate, self_signed"),
+        ("tls", "registry.external_url", "https://"),
+        ("tls", "auth", "anyone may push"),
+        ("proxy", "registry.external_url", "https://"),
+        ("proxy", "auth", "anyone may push"),
+    ],
+)
+def test_what_strangers_reach_needs_an_address_a_guard_and_tls(
+    exposure: str, key: str, word: str
+) -> None:
+    refused(f"oss-registry:{key}", word, registry={"exposure": exposure})
+
+
+@pytest.mark.parametrize(
+    "auth", [{}, None, {"token": None}, {"silly": {"realm": "r", "service": "s"}}, {"none": {}}]
+)
+@pytest.mark.parametrize("exposure", ["tls", "proxy"])
+def test_an_auth_section_that_lets_everyone_in_is_no_guard(exposure: str, auth: object) -> None:
+    registry = {"exposure": exposure, "external_url": URL, "config": {"auth": auth}}
+    refused("oss-registry:auth", "anyone may push", registry=registry, tls=SELF_SIGNED)
+
+
+def test_users_can_not_be_taken_away_again_below_config() -> None:
+    for config in ({"auth": None}, {"auth": {"htpasswd": None}}):
+        registry = {"exposure": "proxy", "external_url": URL, "config": config}
+        assert any("oss-registry:auth" in line for line in problems(registry=registry, auth=USERS))
+
+
+def test_token_auth_below_config_is_a_guard_too() -> None:
+    token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
+    config = {"auth": {"token": token}}
+    loaded(registry={"exposure": "proxy", "external_url": URL, "config": config})
+
+
+def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random() -> None:
+    config = {
+        "auth": {"token": {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i"}}
+    }
+    refused(
+        "oss-registry:registry.config.auth", "one type", registry={"config": config}, auth=USERS
+    )
+
+
+def test_an_external_url_is_for_those_who_come_from_outside() -> None:
+    refused("oss-registry:registry.external_url", "loopback", registry={"external_url": URL})
+
+
+def test_swarm_can_not_be_loopback_because_its_ports_listen_on_every_address() -> None:
+    refused("oss-registry:registry.exposure", "every address", registry={"runtime": "swarm"})
+
+
+@pytest.mark.parametrize(
+    ("registry", "address", "login_server"),
+    [
+        ({}, "127.0.0.1", "localhost:5000"),
+        ({"bind": "::1"}, "::1", "localhost:5000"),
+        ({"exposure": "tls", "external_url": URL}, "0.0.0.0", "registry.example.com"),
+        (
+            {"exposure": "tls", "external_url": f"{URL}:5000/"},
+            "0.0.0.0",
+            "registry.example.com:5000",
+        ),
+        (
+            {"exposure": "tls", "external_url": URL, "bind": "10.0.0.7"},
+            "10.0.0.7",
+            "registry.example.com",
+        ),
+        ({"exposure": "proxy", "external_url": URL}, "127.0.0.1", "registry.example.com"),
+        ({"exposure": "open"}, "0.0.0.0", "localhost:5000"),
+        ({"exposure": "open", "bind": "10.0.0.7"}, "10.0.0.7", "10.0.0.7:5000"),
+    ],
+)
+def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
+    registry: dict[str, Any], address: str, login_server: str
+) -> None:
+    reached = registry.get("exposure") in ("tls", "proxy")
+    more: dict[str, Any] = {"auth": USERS, "tls": SELF_SIGNED} if reached else {}
+    stack = loaded(registry=registry, **more)
+    assert (stack.address, stack.login_server) == (address, login_server)
+
+
+def test_the_registry_names_itself_as_its_clients_do() -> None:
+    registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
+    stack = loaded(registry=registry, auth=USERS)
+    assert stack.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"
+    refused(
+        "oss-registry:registry.config.http.host",
+        "registry.external_url",
+        registry={**registry, "config": {"http": {"host": "https://other.example.com"}}},
+        auth=USERS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "word"),
+    [
+        ({"registry": {"exposure": "open"}}, "lets anyone push and delete"),
+        ({"registry": {"exposure": "open"}, "auth": USERS}, "passwords in clear text"),
+        (
+            {
+                "registry": {"exposure": "proxy", "external_url": URL, "bind": "0.0.0.0"},
+                "auth": USERS,
+            },
+            "past the proxy",
+        ),
+        (
+            {
+                "registry": {"exposure": "tls", "external_url": URL},
+                "auth": USERS,
+                "tls": SELF_SIGNED,
+            },
+            "is not on the port 5000",
+        ),
+        ({"registry": {"config": {"http": {"debug": {"addr": ":5001"}}}}}, "metrics and profiles"),
+    ],
+)
+def test_what_is_open_by_the_users_word_is_said_at_each_run(
+    sections: dict[str, Any], word: str
+) -> None:
+    (warning,) = loaded(**sections).warnings
+    assert word in warning
+
+
+def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
+    for release in RELEASES:
+        stack = loaded(**_tls(*GOOD, port=443, release=release))
+        assert list(stack.warnings) == []
+
+
+# Certificates.
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_certificate_and_its_key_are_files_of_the_registry(release: str) -> None:
+    shown = loaded(**_tls(*GOOD, release=release)).redacted
+    assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == GOOD[0]
+    assert shown[shown["REGISTRY_HTTP_TLS_KEY"]] == "[secret: tls-key]"
+    assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
+
+
+@pytest.mark.parametrize(
+    ("pem", "word"),
+    [
+        (_pair("registry.example.com", days=-0.5)[0], "has expired on"),
+        (_pair("registry.example.com", begun=3)[0], "not valid before"),
+        (_pair("other.example.com")[0], "has no name for registry.example.com (it has other."),
+        (_pair("*.registry.example.com")[0], "has no name for registry.example.com"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "can be read"),
+        ("-----BEGIN CERTIFICATE-----", "can be read"),
+    ],
+)
+def test_a_certificate_that_clients_would_refuse_is_refused_at_preview(pem: str, word: str) -> None:
+    refused("oss-registry:tls.certificate", word, **_tls(pem, GOOD[1]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("*.example.com",), ("Registry.Example.com",), ("a.example.com", "registry.example.com")],
+)
+def test_a_certificate_may_name_the_registry_among_others_or_by_a_wildcard(
+    names: tuple[str, ...],
+) -> None:
+    loaded(**_tls(*_pair(*names)))
+
+
+def test_a_certificate_may_name_an_address() -> None:
+    loaded(**_tls(*_pair("10.0.0.7"), external_url="https://10.0.0.7:5000"))
+
+
+def test_a_common_name_alone_no_longer_counts() -> None:
+    pem = AUTHORITY.issue_cert("ignored.example.com", common_name="registry.example.com")
+    text = pem.cert_chain_pems[0].bytes().decode()
+    refused(
+        "oss-registry:tls.certificate",
+        "no name",
+        **_tls(text, pem.private_key_pem.bytes().decode()),
+    )
+
+
+def test_a_certificate_that_ends_soon_is_a_warning_that_says_when() -> None:
+    pem, key = _pair("registry.example.com", days=12.5)
+    (warning,) = loaded(**_tls(pem, key, port=443)).warnings
+    day = (NOW + datetime.timedelta(days=12.5)).strftime("%Y-%m-%d")
+    assert f"expires on {day}, in 12 days" in warning
+    assert list(loaded(**_tls(*_pair("registry.example.com", days=31), port=443)).warnings) == []
+
+
+def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
+    how = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    return str(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how
+        ).decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        (None, "is required with tls.certificate"),
+        (_pem(ec.generate_private_key(ec.SECP256R1())), "is not the key of"),
+        (_pem(ed25519.Ed25519PrivateKey.generate()), "is not the key of"),
+        (_pem(ec.generate_private_key(ec.SECP256R1()), b"pw"), "is encrypted"),
+        ("MARKED SECRET, no key", "is not a private key"),
+        (GOOD[0], "is not a private key"),
+    ],
+)
+def test_a_key_that_does_not_fit_is_refused_and_never_shown(key: str | None, word: str) -> None:
+    lines = problems(**_tls(GOOD[0], key))
+    (line,) = [line for line in lines if line.startswith("oss-registry:tls-key: ")]
+    assert word in line
+    assert key is None or not any(part in line for part in key.splitlines() if part)
+
+
+def test_the_traditional_forms_of_a_key_are_taken_as_the_registry_takes_them() -> None:
+    key = serialization.load_pem_private_key(GOOD[1].encode(), None)
+    old = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+    parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    loaded(**_tls(GOOD[0], old))
+    loaded(**_tls(GOOD[0], parameters + old))
+
+
+def test_a_key_that_stays_encrypted_in_the_file_is_not_looked_into() -> None:
+    given = _tls(GOOD[0], "v1:abc")
+    del given["secrets"]
+    texts = {f"oss-registry:{name}": value for name, value in given.items()}
+    config = {name: json.dumps(value) for name, value in texts.items()}
+    load("dev", {**config, "oss-registry:tls-key": Sealed("v1:abc")}, {"oss-registry:tls-key"})
+
+
+def test_a_key_without_a_certificate_is_a_secret_that_nothing_uses() -> None:
+    for tls in ({}, {"tls": SELF_SIGNED}):
+        refused("oss-registry:tls-key", "nothing uses", secrets={"tls-key": GOOD[1]}, **tls)
+
+
+def test_a_private_key_in_the_certificates_or_in_a_file_is_refused() -> None:
+    refused("oss-registry:tls.certificate", "nothing else", **_tls("".join(GOOD), GOOD[1]))
+    refused(
+        "oss-registry:registry.files./k.pem", "private key", registry={"files": {"/k.pem": GOOD[1]}}
+    )
+
+
+def test_behind_a_proxy_the_certificate_may_have_any_name() -> None:
+    loaded(**_tls(*_pair("inner.example.com"), exposure="proxy"))
+
+
+def test_weak_keys_and_unknown_curves_are_refused() -> None:
+    def broken(key: Any) -> list[str]:  # noqa: ANN401
+        made = certificates.signed(key, ["registry.example.com"], NOW)
+        return [rule for rule, _ in certificates.broken(made, "registry.example.com", NOW)]
+
+    assert broken(ec.generate_private_key(ec.SECP384R1())) == []
+    (weak,) = broken(rsa.generate_private_key(65537, 1024))
+    assert "1024 bits" in weak
+    (curve,) = broken(ec.generate_private_key(ec.SECP256K1()))
+    assert "can't use" in curve
+
+
+@pytest.mark.parametrize("version", ["tls1.0", "tls1.1"])
+def test_old_versions_of_tls_are_refused(version: str) -> None:
+    refused(
+        "oss-registry:registry.config.http.tls.minimumtls",
+        "tls1.2",
+        **_tls(*GOOD, release="2.8.3", config={"http": {"tls": {"minimumtls": version}}}),
+    )
+
+
+def test_only_tls_13_is_the_users_to_choose() -> None:
+    stack = loaded(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
+    assert stack.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
+
+
+def test_a_section_that_the_registry_does_not_heed_without_a_certificate_is_refused() -> None:
+    config = {"http": {"tls": {"clientcas": ["/ca.pem"]}}}
+    refused("oss-registry:registry.config.http.tls", "not heeded", registry={"config": config})
+
+
+# Let's Encrypt.
+
+
+def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -> None:
+    stack = loaded(
+        registry={"exposure": "tls", "external_url": URL, "port": 443}, auth=USERS, tls=ACME
+    )
+    shown = stack.redacted
+    assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE"] == "/var/lib/letsencrypt"
+    assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS"] == '["registry.example.com"]'
+    assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL"] == "ops@example.com"
+    assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
+    assert not any("CERTIFICATE" in name for name in shown)
+    assert list(stack.warnings) == []
+
+
+@pytest.mark.parametrize(
+    ("registry", "key", "word"),
+    [
+        ({"exposure": "proxy", "external_url": URL}, "tls.letsencrypt", "port 443"),
+        ({}, "tls.letsencrypt", "port 443"),
+        ({"exposure": "tls", "external_url": f"{URL}:5000"}, "tls.letsencrypt", "port 443"),
+        (
+            {"exposure": "tls", "external_url": "https://other.example.com"},
+            "tls.letsencrypt.hosts",
+            "must name the host",
+        ),
+    ],
+)
+def test_lets_encrypt_needs_the_authority_to_come_in(
+    registry: dict[str, Any], key: str, word: str
+) -> None:
+    refused(f"oss-registry:{key}", word, registry=registry, auth=USERS, tls=ACME)
+
+
+@pytest.mark.parametrize(
+    "host", ["*.example.com", "registry.example.com:443", "Registry.example.com", "registry"]
+)
+def test_a_host_that_lets_encrypt_gives_nothing_for_is_refused(host: str) -> None:
+    tls = {"letsencrypt": {"hosts": [host]}}
+    refused("oss-registry:tls.letsencrypt.hosts[0]", "whole name", tls=tls)
+
+
+# Users.
+
+
+def test_users_are_lines_of_a_file_without_what_is_in_them() -> None:
+    users = {"users": {"bob": {"hash": HASH}, "alice": {}}, "realm": "Team: A"}
+    shown = loaded(auth=users).redacted
+    assert shown["REGISTRY_AUTH"] == "htpasswd"
+    assert shown["REGISTRY_AUTH_HTPASSWD_REALM"] == '"Team: A"'
+    lines = "alice:[secret: hash of alice]\nbob:[secret: hash of bob]\n"
+    assert shown[shown["REGISTRY_AUTH_HTPASSWD_PATH"]] == lines
+
+
+@pytest.mark.parametrize(
+    ("password", "word"),
+    [("x" * 73, "72 bytes"), ("é" * 37, "72 bytes"), ("a\nb", "control"), ("a\x00b", "control")],
+)
+def test_a_password_that_would_be_cut_or_could_not_be_sent_is_refused_unseen(
+    password: str, word: str
+) -> None:
+    (line,) = problems(auth=USERS, secrets={"password-alice": password})
+    assert line.startswith("oss-registry:password-alice: ")
+    assert word in line
+    assert password not in line
+
+
+def test_a_user_has_a_hash_or_a_password() -> None:
+    users = {"users": {"alice": {"hash": HASH}}}
+    refused(
+        "oss-registry:auth.users.alice.hash",
+        "keep one",
+        auth=users,
+        secrets={"password-alice": "x"},
+    )
+
+
+@pytest.mark.parametrize("cost", ["03", "15", "31"])
+def test_a_hash_that_takes_seconds_or_nothing_to_compute_is_refused(cost: str) -> None:
+    users = {"users": {"bob": {"hash": HASH.replace("$10$", f"${cost}$")}}}
+    refused("oss-registry:auth.users.bob.hash", "cost 4 to 14", auth=users)
+
+
+def test_users_without_any_user_are_refused() -> None:
+    refused("oss-registry:auth.users", "empty", auth={"users": {}})
+    refused("oss-registry:auth.users", "required", auth={"realm": "x"})
+
+
+@pytest.mark.parametrize("name", ["#alice", "al\x1bice"])
+def test_a_name_that_would_be_a_comment_or_another_line_is_refused(name: str) -> None:
+    assert any("without blanks" in line for line in problems(auth={"users": {name: {}}}))
+
+
+# Files that `config` names.
+
+
+def test_files_for_the_registrys_own_configuration_travel_into_the_container() -> None:
+    shown = loaded(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).redacted
+    assert shown["/etc/token/issuer.pem"] == GOOD[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("etc/x", "whole path"),
+        ("/etc/../x", "whole path"),
+        ("/etc//x", "whole path"),
+        ("/etc/x/", "whole path"),
+        ("/etc/oss-registry/htpasswd", "another path"),
+        ("/etc/oss-registry", "another path"),
+        ("/var/lib/registry/docker", "another path"),
+        ("/etc/distribution/config.yml", "another path"),
+    ],
+)
+def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) -> None:
+    refused(f"oss-registry:registry.files.{path}", word, registry={"files": {path: "x"}})
+
+
+# Logs.
+
+
+def test_a_driver_that_logs_signed_requests_is_refused() -> None:
+    storage = {"kind": "oss", "bucket": "images-of-ours"}
+    config = {"storage": {"s3": {"loglevel": "debugwithsigning"}}}
+    refused(
+        "oss-registry:registry.config.storage.s3.loglevel",
+        "signatures",
+        storage=storage,
+        registry={"config": config},
+        region="cn-hangzhou",
+    )
