@@ -152,7 +152,9 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
         command=list(workload.command) or None,
         user=workload.user,
         envs=[
-            Output.concat(key, "=", value) for key, value in sorted(workload.environment.items())
+            # Most are plain, and an Output each would be most of what a run of the program does.
+            f"{key}={value}" if isinstance(value, str) else Output.concat(key, "=", value)
+            for key, value in sorted(workload.environment.items())
         ],
         uploads=[
             docker.ContainerUploadArgs(file=file.path, content=file.content)
