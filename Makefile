@@ -31,8 +31,8 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down test unit check format aliyun verify-oss bench schema lock env \
-	engine-stop ready
+.PHONY: help up preview render down login test unit check format aliyun verify-oss bench schema \
+	lock env engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -73,6 +73,10 @@ format: $(VENV)/dev ## mend what the linter can
 aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` in another terminal
 	@python -m toolchain up local
 	@$(ENGINE) python -m tests.aliyun $(STATE)/aliyun
+
+login: ready ## let docker log in as USER of STACK, the password unseen
+	@$(if $(filter command,$(origin USER)),,echo 'say who: make login STACK=$(STACK) USER=…'; exit 1)
+	@python -m operations.login $(STACK) "$$USER"
 
 verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
 	@$(CLOUD) python -m operations.verify_oss $(STACK)

@@ -4,7 +4,6 @@ With the stack's own access key, below its prefix, through both doors; what it w
 Prints a row of the table in docs/production.md. Its clients come with the development packages.
 """
 
-import json
 import os
 import secrets
 import subprocess
@@ -23,6 +22,7 @@ from components.distribution import OssFacts
 from components.settings import SettingsError, load
 from operations.recover import ACCESS_KEY
 from operations.stack_file import configuration
+from operations.state import plain, resource
 
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
 YES = "yes"
@@ -36,15 +36,8 @@ class Key:
 
 def key_in_use(stack: str, label: str) -> Key:
     """The stack's access key `label`, from its state. Raises LookupError where there is none."""
-    words = ["pulumi", "stack", "export", "--show-secrets", "--stack", stack]
-    exported = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    for resource in json.loads(exported)["deployment"].get("resources", ()):
-        if resource["type"] == ACCESS_KEY and resource["urn"].endswith(f"::access-key-{label}"):
-            secret = resource["outputs"]["secret"]
-            # Where it is not plain it is JSON in JSON.
-            plain = json.loads(secret["plaintext"]) if isinstance(secret, dict) else secret
-            return Key(resource["id"], plain)
-    raise LookupError(f"the stack {stack} has no access key {label}: `up` first")
+    key = resource(stack, ACCESS_KEY, f"access-key-{label}")
+    return Key(key["id"], plain(key["outputs"]["secret"]))
 
 
 class Oss:

@@ -1,10 +1,12 @@
 """The registry's HTTP API, call by call, where a client would hide which of them fails."""
 
+import base64
 import hashlib
 import http.client
 import json
 import re
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -30,10 +32,24 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """The API at `endpoint`. Each method raises Refusal where the registry refuses."""
+    """The API at `endpoint`. Each method raises Refusal where the registry refuses.
 
-    def __init__(self, endpoint: str) -> None:
+    `login` is a user and a password; `authority` is PEM text, and nothing else is trusted.
+    """
+
+    def __init__(
+        self, endpoint: str, login: tuple[str, str] | None = None, authority: str = ""
+    ) -> None:
         self._host = urlsplit(endpoint).netloc
+        basic = base64.b64encode(":".join(login).encode()).decode() if login else ""
+        self.headers = {"Authorization": f"Basic {basic}"} if login else {}
+        secure = urlsplit(endpoint).scheme == "https"
+        self._tls = ssl.create_default_context(cadata=authority or None) if secure else None
+
+    def connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, timeout=60)
+        return http.client.HTTPSConnection(self._host, timeout=60, context=self._tls)
 
     def call(
         self,
@@ -44,9 +60,9 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         path = address.partition(self._host)[2] if "://" in address else address
-        connection = http.client.HTTPConnection(self._host, timeout=60)
+        connection = self.connection()
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self.headers, **(headers or {})})
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
             answer = Answer(response.status, found, response.read())

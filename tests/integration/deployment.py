@@ -23,20 +23,29 @@ SHARED = (
 )
 
 
-def command(*words: str | Path, env: Mapping[str, str] | None = None, timeout: int = 300) -> str:
+def command(
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    timeout: int = 300,
+    given: str | None = None,
+) -> str:
     """What the command printed, both streams. Raises AssertionError with that when it fails."""
-    done = run(*words, env=env, timeout=timeout)
+    done = run(*words, env=env, timeout=timeout, given=given)
     assert done.returncode == 0, f"{' '.join(map(str, words))}:\n{done.stdout}"
     return done.stdout
 
 
 def run(
-    *words: str | Path, env: Mapping[str, str] | None = None, timeout: int = 300
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    timeout: int = 300,
+    given: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    """The command, done; it reads what is `given`."""
     return subprocess.run(
         words,
         env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
+        input=given or "",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -93,7 +102,7 @@ class Deployment:
         (folder / "__main__.py").symlink_to(PROJECT / program)
         (folder / "stacks").mkdir()
         self.pulumi("stack", "init")
-        self._settings: dict[str, dict[str, Any]] = {"registry": {"port": free_port()}}
+        self.settings: dict[str, dict[str, Any]] = {"registry": {"port": free_port()}}
         self.configure(**settings)
 
     @property
@@ -104,12 +113,12 @@ class Deployment:
     def configure(self, **settings: Mapping[str, Any]) -> None:
         """Change the stack file by `settings`, section by section."""
         for section, values in settings.items():
-            self._settings.setdefault(section, {}).update(values)
-        self.write({f"oss-registry:{key}": value for key, value in self._settings.items()})
+            self.settings.setdefault(section, {}).update(values)
+        self.write({f"oss-registry:{key}": value for key, value in self.settings.items()})
 
     def forget(self, section: str, key: str) -> None:
         """Remove a setting from the stack file."""
-        self._settings[section].pop(key, None)
+        self.settings[section].pop(key, None)
         self.configure()
 
     def write(self, keys: Mapping[str, Any]) -> None:
@@ -122,7 +131,8 @@ class Deployment:
 
     def secret(self, name: str, value: str, *flags: str) -> None:
         """Bring a secret along, as a user does."""
-        self.pulumi("config", "set", "--secret", *flags, f"oss-registry:{name}", value)
+        words = self.command("config", "set", "--secret", *flags, f"oss-registry:{name}")
+        command(*words, env=self.environment, given=value)
 
     def pulumi(self, *words: str) -> str:
         return command(*self.command(*words), env=self.environment)

@@ -1,0 +1,334 @@
+"""What a stranger may try against a registry that they can reach, and what they get."""
+
+import hashlib
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+import trustme
+
+from tests.integration.api import MANIFEST, Api, Refusal
+from tests.integration.deployment import Deployment, run
+from tests.integration.guarded import PASSWORD, Guarded
+
+pytestmark = pytest.mark.secure
+
+
+@pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    made = Guarded(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    with made.running():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alice(guarded: Guarded) -> Api:
+    api = guarded.api()
+    api.push("team/app", b"layer" * 1000)
+    return api
+
+
+@pytest.fixture(scope="module")
+def nobody(guarded: Guarded) -> Api:
+    return guarded.api("")
+
+
+def _address(api: Api) -> tuple[str, int]:
+    connection = api.connection()
+    return connection.host, connection.port
+
+
+CALLS = (
+    ("GET", "/v2/"),
+    ("GET", "/v2/_catalog"),
+    ("GET", "/v2/team/app/tags/list"),
+    ("GET", "/v2/team/app/manifests/1"),
+    ("HEAD", "/v2/team/app/manifests/1"),
+    ("GET", f"/v2/team/app/blobs/sha256:{'0' * 64}"),
+    ("POST", "/v2/team/app/blobs/uploads/"),
+    ("POST", f"/v2/mine/blobs/uploads/?mount=sha256:{'0' * 64}&from=team/app"),
+    ("PUT", "/v2/team/app/manifests/1"),
+    ("DELETE", f"/v2/team/app/manifests/sha256:{'0' * 64}"),
+    ("DELETE", f"/v2/team/app/blobs/sha256:{'0' * 64}"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_nobody_reads_lists_writes_or_deletes_without_a_login(
+    nobody: Api, alice: Api, method: str, path: str
+) -> None:
+    answer = nobody.call(method, path, [401])
+    assert "basic" in answer.headers["www-authenticate"].lower()
+    assert b"team" not in answer.body.replace(b"team/app", b"")
+    alice.pull("team/app")
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("alice", "wrong"),
+        ("alice", ""),
+        ("alice", PASSWORD + " "),
+        ("alice", PASSWORD[:-1]),
+        ("ALICE", PASSWORD),
+        ("nobody", PASSWORD),
+        ("ci", PASSWORD),
+        ("alice\n", PASSWORD),
+    ],
+)
+def test_a_wrong_name_or_password_gets_nothing(guarded: Guarded, user: str, password: str) -> None:
+    api = guarded.api(user, password)
+    api.call("GET", "/v2/", [401])
+    with pytest.raises(Refusal):
+        api.push("team/app", b"theirs")
+
+
+def test_other_kinds_of_login_get_nothing(nobody: Api) -> None:
+    for scheme in ("Bearer x", "Basic", "Basic !!!!", "Basic Og==", "Digest username=alice", ""):
+        nobody.call("GET", "/v2/_catalog", [400, 401], headers={"Authorization": scheme})
+
+
+def test_each_user_gets_in_and_pulls_what_another_pushed(guarded: Guarded, alice: Api) -> None:
+    guarded.api("ci").pull("team/app")
+    assert json.loads(alice.call("GET", "/v2/_catalog", [200]).body)["repositories"]
+
+
+def test_plain_http_is_told_that_it_is_none_and_sees_nothing(nobody: Api) -> None:
+    host, port = _address(nobody)
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection.request("GET", "/v2/_catalog", headers={"Authorization": "Basic YWxpY2U6eA=="})
+    answer = connection.getresponse()
+    assert answer.status == 400
+    assert answer.read().decode().strip() == "Client sent an HTTP request to an HTTPS server."
+
+
+def _speaks(api: Api, version: ssl.TLSVersion) -> None:
+    """Raises SSLError where the registry does not speak this version."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would not even offer it
+    context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(_address(api), timeout=10) as connection,
+        context.wrap_socket(connection) as spoken,
+    ):
+        assert spoken.version()
+
+
+@pytest.mark.filterwarnings("ignore:.*TLSv1:DeprecationWarning")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_versions_of_tls_that_are_broken_are_not_spoken(
+    nobody: Api, version: ssl.TLSVersion
+) -> None:
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+        _speaks(nobody, version)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_versions_of_tls_that_hold_are_spoken(nobody: Api, version: ssl.TLSVersion) -> None:
+    _speaks(nobody, version)
+
+
+def test_who_trusts_another_authority_does_not_hand_over_the_password(guarded: Guarded) -> None:
+    foreign = trustme.CA().cert_pem.bytes().decode()
+    api = Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), foreign)
+    with pytest.raises(Refusal, match="CERTIFICATE_VERIFY_FAILED"):
+        api.call("GET", "/v2/", [200])
+
+
+def test_a_client_certificate_of_their_own_opens_nothing(guarded: Guarded, nobody: Api) -> None:
+    mine = trustme.CA().issue_cert("alice")
+    connection = nobody.connection()
+    context = ssl.create_default_context(cadata=guarded.outputs()["certificate"])
+    mine.configure_cert(context)
+    connection = http.client.HTTPSConnection(connection.host, connection.port, context=context)
+    connection.request("GET", "/v2/")
+    assert connection.getresponse().status == 401
+    connection.close()
+
+
+# Redis.
+
+
+def test_redis_answers_nobody_without_its_password(guarded: Guarded) -> None:
+    said = _redis_cli(guarded, guarded.prefix, f"{guarded.prefix}-redis", "KEYS", "*")
+    assert "NOAUTH" in said
+    wrong = _redis_cli(guarded, guarded.prefix, f"{guarded.prefix}-redis", "AUTH", "wrong")
+    assert "WRONGPASS" in wrong
+
+
+def test_redis_is_not_reached_from_another_network(guarded: Guarded) -> None:
+    networks = guarded.inspect("redis", ".NetworkSettings.Networks")
+    (address,) = [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
+    assert guarded.inspect("redis", ".HostConfig.PortBindings") in ({}, None)
+    other = f"{guarded.prefix}-other"
+    guarded.docker("network", "create", "--label", f"oss-registry.stack={guarded.stack}", other)
+    try:
+        said = _redis_cli(guarded, other, address, "PING")
+    finally:
+        guarded.docker("network", "rm", other)
+    assert "PONG" not in said
+    assert "NOAUTH" not in said
+
+
+def _redis_cli(deployment: Deployment, network: str, host: str, *words: str) -> str:
+    """What redis-cli says in a container of that network, within some seconds."""
+    name = f"{deployment.prefix}-stranger"
+    image = ["--network", network, "--entrypoint", "redis-cli", "redis:7.0.15"]
+    try:
+        started = ["docker", "run", "--rm", "--name", name, *image, "-h", host, *words]
+        return run(*started, timeout=4).stdout
+    except subprocess.TimeoutExpired:
+        return "no answer"
+    finally:
+        run("docker", "container", "rm", "--force", name)
+
+
+# What names and references may hold.
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/../../../etc/passwd",
+        "/v2/..%2f..%2f..%2fetc%2fpasswd/manifests/1",
+        "/v2/team/../../../../etc/manifests/passwd",
+        "/v2/team/app/manifests/..%2f..%2f..%2fetc%2fpasswd",
+        "/v2/team/app/manifests/../../../../../../etc/passwd",
+        "/v2/team/app/blobs/sha256:../../../../etc/passwd",
+        "/v2/team/app/blobs/..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/v2/team/app/blobs/uploads/..%2f..%2f..%2fetc",
+        "/v2/team/app/blobs/uploads/../../../../etc/passwd",
+        "/v2/team%00/app/manifests/1",
+        "/v2/team/app/tags/list?n=-1",
+        "/v2/_catalog?last=../../../../etc",
+    ],
+)
+def test_a_name_or_reference_leads_to_nothing_else(alice: Api, path: str) -> None:
+    for method in ("GET", "PUT", "DELETE", "PATCH"):
+        answer = alice.call(method, path, [*range(200, 500)], b"x")
+        assert b"root:" not in answer.body
+        # A path is made plain, or listed as far as it is one; nothing is written or removed.
+        assert answer.status in (200, 301, 307, 400, 404, 405, 415), (method, answer)
+        assert answer.status != 200 or method == "GET"
+    alice.pull("team/app")
+
+
+def test_a_repository_can_not_be_pushed_outside_of_its_place(alice: Api) -> None:
+    for name in ("..", "../x", "a/../../b", "UPPER", "a//b", "a/.b", "%2e%2e/x", "_x", "a" * 300):
+        with pytest.raises(Refusal) as refusal:
+            alice.push(name, b"x")
+        assert refusal.value.status >= 300, refusal.value
+    alice.pull("team/app")
+
+
+def test_a_blob_from_a_repository_is_not_mounted_by_who_makes_up_its_digest(alice: Api) -> None:
+    digest = f"sha256:{hashlib.sha256(b'never pushed').hexdigest()}"
+    query = f"mount={digest}&from=team/app"
+    # What can't be mounted is an upload like any other.
+    alice.call("POST", f"/v2/theirs/blobs/uploads/?{query}", [202])
+    alice.call("GET", f"/v2/theirs/blobs/{digest}", [404])
+
+
+def test_a_manifest_too_large_to_be_one_is_refused_and_not_kept_in_memory(
+    guarded: Guarded, alice: Api
+) -> None:
+    digest = hashlib.sha256(b"").hexdigest()
+    oversized = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "x": "y" * 30_000_000})
+    headers = {"Content-Type": MANIFEST}
+    with pytest.raises(Refusal) as refusal:
+        alice.call("PUT", "/v2/team/app/manifests/big", [201], oversized.encode(), headers)
+    # Some cut the connection while it is still being sent.
+    assert refusal.value.status in (0, 400, 413)
+    alice.call("GET", "/v2/team/app/manifests/big", [404])
+    alice.pull("team/app")
+    assert digest not in guarded.log("registry")
+
+
+# Many, and slow.
+
+
+def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(guarded: Guarded, alice: Api) -> None:
+    ci = guarded.api("ci")
+    bad = [guarded.api("alice", f"guess-{number}") for number in range(8)]
+
+    def guess(number: int) -> int:
+        return bad[number % 8].call("GET", "/v2/", [401, 429, 503]).status
+
+    with ThreadPoolExecutor(8) as pool:
+        guesses = pool.map(guess, range(500))
+        for _ in range(5):
+            alice.pull("team/app")
+            ci.pull("team/app")
+        assert set(guesses) == {401}
+    alice.pull("team/app")
+    assert guarded.healthy("registry")
+
+
+def test_clients_that_send_nothing_or_little_keep_nobody_out(guarded: Guarded, alice: Api) -> None:
+    address = _address(alice)
+    context = ssl.create_default_context(cadata=guarded.outputs()["certificate"])
+    with ExitStack() as stack:
+        # 200 that only connect; 20 that never end their request; and one that goes on slowly.
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(address, timeout=10))
+        slow = []
+        for _ in range(20):
+            plain = stack.enter_context(socket.create_connection(address, timeout=10))
+            slow.append(stack.enter_context(context.wrap_socket(plain, server_hostname=address[0])))
+            slow[-1].sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        for _ in range(10):
+            slow[0].sendall(b"y")
+            alice.pull("team/app")
+            time.sleep(0.1)
+        alice.push("team/slow", b"layer")
+        assert guarded.healthy("registry")
+    alice.pull("team/slow")
+
+
+def test_an_upload_that_breaks_off_leaves_no_image_and_no_harm(
+    guarded: Guarded, alice: Api
+) -> None:
+    begun = alice.begin("team/broken")
+    path = begun.split(f":{_address(alice)[1]}", 1)[1]
+    connection = alice.connection()
+    connection.putrequest("PATCH", path)
+    for name, value in alice.headers.items():
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", "1000000")
+    connection.endheaders(b"x" * 1000)
+    connection.close()
+    alice.call("GET", "/v2/team/broken/tags/list", [404])
+    alice.pull("team/app")
+
+
+# What a container may do, should someone get in nevertheless.
+
+
+@pytest.mark.parametrize("part", ["registry", "redis"])
+def test_who_gets_into_a_container_has_no_capability_and_gains_none(
+    guarded: Guarded, part: str
+) -> None:
+    process = guarded.inspect(part, ".State.Pid")
+    lines = run("cat", f"/proc/{process}/status").stdout.splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert status["NoNewPrivs"].strip() == "1"
+    assert guarded.inspect(part, ".HostConfig.Privileged") is False
+
+
+def test_the_debug_server_is_off(guarded: Guarded) -> None:
+    for port in (5001, 6060):
+        wget = f"wget -q -O - http://127.0.0.1:{port}/debug/vars || echo refused"
+        name = f"{guarded.prefix}-registry"
+        assert guarded.docker("exec", name, "sh", "-c", wget).strip().endswith("refused")

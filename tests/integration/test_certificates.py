@@ -1,0 +1,172 @@
+"""The registry's certificate: its own, one for trials, and each when it is time for another."""
+
+import json
+import ssl
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+
+from components import certificates
+from tests.integration.api import Api, Refusal
+from tests.integration.deployment import command, free_port, run
+from tests.integration.guarded import PASSWORD, Guarded
+
+pytestmark = pytest.mark.secure
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    """Not up, and may be left in any state."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Guarded(folder)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def _served(guarded: Guarded) -> x509.Certificate:
+    connection = guarded.api("").connection()
+    pem = ssl.get_server_certificate((connection.host, connection.port or 443), timeout=10)
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def _bring(guarded: Guarded, authority: trustme.CA, **more: object) -> str:
+    """Have a new certificate of `authority` in the stack file; gives it as PEM text."""
+    made = authority.issue_cert("127.0.0.1", **more)  # type: ignore[arg-type]
+    pem = "".join(blob.bytes().decode() for blob in made.cert_chain_pems)
+    guarded.forget("tls", "self_signed")
+    guarded.configure(tls={"certificate": pem})
+    guarded.secret("tls-key", made.private_key_pem.bytes().decode())
+    return pem
+
+
+@pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
+def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_changes_nothing(
+    guarded: Guarded, release: str
+) -> None:
+    authority = trustme.CA()
+    trusted = authority.cert_pem.bytes().decode()
+    guarded.configure(registry={"release": release})
+    first = _bring(guarded, authority)
+    guarded.up()
+    api = Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), trusted)
+    api.push("team/app", b"layer")
+    assert _served(guarded) == certificates.chain(first)[0]
+    guarded.pulumi("preview", "--refresh", "--expect-no-changes")
+
+    second = _bring(guarded, authority, key_type=trustme.KeyType.ECDSA)
+    shown = guarded.pulumi("preview", "--diff")
+    assert "/etc/oss-registry/tls.crt" in shown
+    assert "replace" in shown
+    guarded.up()
+    assert _served(guarded) == certificates.chain(second)[0]
+    api.pull("team/app")
+
+
+def test_a_certificate_that_clients_refuse_is_known_before_anything_changes(
+    guarded: Guarded,
+) -> None:
+    authority = trustme.CA()
+    _bring(guarded, authority, not_after=certificates.now() - timedelta(hours=1))
+    assert "tls.certificate: has expired on" in guarded.refused("preview")
+    _bring(guarded, authority)
+    guarded.secret("tls-key", trustme.CA().private_key_pem.bytes().decode())
+    said = guarded.refused("preview")
+    assert "oss-registry:tls-key: is not the key of" in said
+    assert "Traceback" not in said
+    assert guarded.made("container") == []
+    _bring(guarded, authority, not_after=certificates.now() + timedelta(days=9, hours=1))
+    assert "in 9 days" in guarded.pulumi("preview")
+    # The same checks before there is a stack, where the key can't be read.
+    assert guarded.make("render").returncode == 0
+
+
+@pytest.mark.parametrize("curve", ["P-384", "ed25519"])
+def test_a_registry_with_a_key_of_another_kind_gets_healthy_and_serves(
+    guarded: Guarded, tmp_path: Path, curve: str
+) -> None:
+    kind = ["ed25519"] if curve == "ed25519" else ["ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
+    key, certificate = tmp_path / "key", tmp_path / "crt"
+    words = ["-nodes", "-days", "90", "-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command("openssl", "req", "-x509", "-newkey", *kind, *words, *files)
+    guarded.forget("tls", "self_signed")
+    only_the_newest = {"http": {"tls": {"minimumtls": "tls1.3"}}}
+    guarded.configure(
+        tls={"certificate": certificate.read_text()}, registry={"config": only_the_newest}
+    )
+    guarded.secret("tls-key", key.read_text())
+    guarded.up()
+    endpoint = guarded.outputs()["endpoint"]
+    Api(endpoint, ("alice", PASSWORD), certificate.read_text()).push("team/app", b"layer")
+    assert "handshake" not in guarded.log("registry")
+
+
+def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_served(
+    guarded: Guarded,
+) -> None:
+    guarded.up()
+    first = guarded.outputs()["certificate"]
+    assert _served(guarded) == certificates.chain(first)[0]
+    guarded.api().push("team/app", b"layer")
+    guarded.up()
+    assert guarded.outputs()["certificate"] == first
+
+    # As if it had been made most of a year ago.
+    exported = json.loads(guarded.pulumi("stack", "export", "--show-secrets"))
+    (since,) = [
+        each
+        for each in exported["deployment"]["resources"]
+        if each["urn"].endswith("::self-signed-since")
+    ]
+    earlier = (certificates.now() - certificates.RENEWED - timedelta(days=1)).isoformat()
+    for values in (since["inputs"]["input"], since["outputs"]["input"], since["outputs"]["output"]):
+        values["plaintext"] = json.dumps(earlier)
+    file = guarded.folder / "state.json"
+    file.write_text(json.dumps(exported))
+    guarded.pulumi("stack", "import", "--file", str(file))
+
+    guarded.up()
+    second = guarded.outputs()["certificate"]
+    assert second != first
+    assert _served(guarded) == certificates.chain(second)[0]
+    guarded.api().pull("team/app")
+    guarded.pulumi("preview", "--expect-no-changes")
+    with pytest.raises(Refusal, match="CERTIFICATE_VERIFY_FAILED"):
+        Api(guarded.outputs()["endpoint"], None, first).call("GET", "/v2/", [401])
+
+
+def test_the_printed_commands_make_docker_trust_a_self_signed_certificate(
+    guarded: Guarded, image: str, tmp_path: Path
+) -> None:
+    # Not 127.0.0.1, which Docker trusts without a certificate: the engine's own bridge.
+    address = command(
+        *("docker", "network", "inspect", "bridge", "--format"),
+        "{{(index .IPAM.Config 0).Gateway}}",
+    ).strip()
+    port = free_port()
+    url = f"https://{address}:{port}"
+    guarded.configure(registry={"bind": address, "port": port, "external_url": url})
+    guarded.up()
+    outputs = guarded.outputs()
+    server = outputs["login_server"]
+    assert server == f"{address}:{port}"
+    login = ["docker", "--config", tmp_path, "login", "-u", "alice", "-p", PASSWORD, server]
+    assert "certificate" in run(*login).stdout
+    folder = Path("/etc/docker/certs.d", server)
+    try:
+        command("sh", "-euc", outputs["trust"])
+        command(*login)
+        guarded.docker("tag", image, f"{server}/team/app:1")
+        guarded.docker("--config", tmp_path, "push", f"{server}/team/app:1")
+        guarded.docker("--config", tmp_path, "pull", f"{server}/team/app:1")
+    finally:
+        (folder / "ca.crt").unlink(missing_ok=True)
+        if folder.exists():
+            folder.rmdir()

@@ -1,0 +1,267 @@
+"""A stack with every secret there is, through all that is done to one: none shows anywhere.
+
+With `delivery: env` the registry's own variables hold what it needs to know; with `file` no
+variable of any process does. See docs/security.md.
+"""
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+import trustme
+
+from components.distribution import USERS_PATH
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api, Refusal
+from tests.integration.clients import variables
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import PROJECT, run
+from toolchain import engine
+
+pytestmark = pytest.mark.secure
+PARTS = ("registry", "redis")
+BROUGHT = {
+    "redis-password": 'of redis: "$1\\n" %41',
+    "http-secret": "of http: ☂ & more",
+    "password-alice": "alice's: <own> + secret",
+    "hook": "Bearer of-the-hook/+=",
+}
+PULLS = "of the puller"
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def stack(aliyun: Aliyun, authority: trustme.CA, tmp_path: Path) -> Iterator[CloudDeployment]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = CloudDeployment(folder, aliyun)
+    port = made.settings["registry"]["port"]
+    certificate = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
+    hook = {
+        "name": "hook",
+        "url": "http://127.0.0.1:9/",
+        "headers": {"Authorization": [{"from_secret": "hook"}]},
+        "timeout": "1s",
+        "threshold": 1,
+        "backoff": "1h",
+    }
+    made.configure(
+        registry={
+            "exposure": "tls",
+            "bind": "127.0.0.1",
+            "external_url": f"https://127.0.0.1:{port}",
+            "config": {"notifications": {"endpoints": [hook]}},
+        },
+        auth={"users": {"alice": {}, "ci": {}}},
+        tls={"certificate": certificate.cert_chain_pems[0].bytes().decode()},
+    )
+    for name, value in {**BROUGHT, "tls-key": certificate.private_key_pem.bytes().decode()}.items():
+        made.secret(name, value)
+    login = "docker:registryAuth[0]."
+    made.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
+    made.pulumi("config", "set", "--path", f"{login}username", "puller")
+    words = made.command("config", "set", "--secret", "--path", f"{login}password")
+    assert run(*words, env=made.environment, given=PULLS).returncode == 0
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+class _Hunt:
+    """All that was printed, and each command line, while something was done to the stack."""
+
+    def __init__(self, stack: CloudDeployment) -> None:
+        self.stack, self.begun = stack, time.time()
+        self.texts: dict[str, str] = {}
+
+    def run(self, *words: str) -> None:
+        log = self.stack.folder / "printed.log"
+        command_lines: set[str] = set()
+        with log.open("w") as output, self.stack.started(*words, output=output) as running:
+            while running.poll() is None:
+                command_lines |= {line for _, line in _processes("cmdline")}
+                time.sleep(0.02)
+        assert running.returncode == 0, log.read_text()
+        self._keep(f"printed by {words[0]}", log.read_text())
+        self._keep(f"command lines during {words[0]}", "\n".join(command_lines))
+
+    def up(self) -> None:
+        self.run("preview", "--diff", "--show-full-output")
+        self.run("up", "--yes", "--diff", "--show-full-output")
+
+    def look(self) -> None:
+        """At all that is left of it, but the variables of the registry itself."""
+        for part in PARTS:
+            inspected = self.stack.inspect(part, ".")
+            image = inspected["Image"]
+            self._keep(f"variables of {part}", "\n".join(inspected["Config"].pop("Env")))
+            self._keep(f"inspected {part}", json.dumps(inspected, ensure_ascii=False))
+            self._keep(f"log of {part}", self.stack.log(part))
+            self._keep(f"image of {part}", run("docker", "history", "--no-trunc", image).stdout)
+        words = (
+            ("stack", "export"),
+            ("stack", "output", "--json"),
+            ("stack", "history", "--json"),
+            ("config", "--json"),
+        )
+        for each in words:
+            self._keep(" ".join(each), self.stack.pulumi(*each))
+        if engine.LOG.exists():
+            self._keep("the engine's log", engine.LOG.read_text(errors="replace"))
+        self._keep("command lines", "\n".join(line for _, line in _processes("cmdline")))
+        for file in self._written():
+            with suppress(OSError):
+                self._keep(f"the file {file}", file.read_text(errors="replace"))
+
+    def _written(self) -> Iterator[Path]:
+        """The stack's folder, and what changed in this checkout since it began."""
+        yield from (file for file in self.stack.folder.rglob("*") if file.is_file())
+        for folder, folders, names in os.walk(PROJECT):
+            folders[:] = [name for name in folders if name not in (".venv", ".git")]
+            for file in (Path(folder, name) for name in names):
+                with suppress(OSError):
+                    if file.stat().st_mtime >= self.begun:
+                        yield file
+
+    def _keep(self, where: str, text: str) -> None:
+        self.texts[where] = self.texts.get(where, "") + text
+
+    def found(self, secrets: Mapping[str, str]) -> Sequence[str]:
+        """Which secret is where."""
+        return [
+            f"{name} in {where}"
+            for where, text in self.texts.items()
+            for name, secret in secrets.items()
+            if any(form in text for form in _forms(secret))
+        ]
+
+
+def _processes(what: str) -> Iterator[tuple[int, str]]:
+    """What /proc says of each process."""
+    for file in Path("/proc").glob(f"[0-9]*/{what}"):
+        with suppress(OSError):  # one that has ended
+            yield int(file.parent.name), file.read_text(errors="replace")
+
+
+def _forms(secret: str) -> set[str]:
+    """How a secret may be written down."""
+    raw = secret.encode()
+    escaped = json.dumps(secret)[1:-1]
+    return {
+        secret,
+        escaped,
+        json.dumps(escaped)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret, safe=""),
+        quote_plus(secret),
+        base64.b64encode(raw).decode().rstrip("="),
+        base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        raw.hex(),
+    }
+
+
+def _secrets(stack: CloudDeployment, key: str) -> dict[str, str]:
+    """Every secret of the stack by its name, also those that were made for it."""
+    exported = json.loads(stack.pulumi("stack", "export", "--show-secrets"))
+    made = {
+        resource["urn"].rpartition("::")[2]: json.loads(value["plaintext"])
+        for resource in exported["deployment"]["resources"]
+        for name, value in resource.get("outputs", {}).items()
+        if (resource["type"], name)
+        in (("pulumi:index:Stash", "output"), ("alicloud:ram/accessKey:AccessKey", "secret"))
+    }
+    stack.docker("cp", f"{stack.prefix}-registry:{USERS_PATH}", stack.folder.parent / "users")
+    lines = (stack.folder.parent / "users").read_text().splitlines()
+    # Each line of the key is one, and so is what a login sends.
+    key_lines = key.splitlines()[1:-1]
+    logins = {
+        user: base64.b64encode(f"{user}:{password}".encode()).decode()
+        for user, password in (("alice", BROUGHT["password-alice"]), ("ci", made["password-ci"]))
+    }
+    return {
+        **BROUGHT,
+        **made,
+        "puller": PULLS,
+        "deployer": stack.aliyun.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
+        **{f"line {number} of tls-key": line for number, line in enumerate(key_lines)},
+        **{f"hash {number}": line.partition(":")[2] for number, line in enumerate(lines)},
+        **{f"login of {user}": login for user, login in logins.items()},
+    }
+
+
+@pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
+def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
+    stack: CloudDeployment, authority: trustme.CA, release: str
+) -> None:
+    trusted = authority.cert_pem.bytes().decode()
+    stack.as_release(release)
+    # All that a registry may log; addresses of layers are signed only where clients are sent there.
+    stack.configure(registry={"log_level": "debug"})
+    hunt = _Hunt(stack)
+
+    def use() -> None:
+        endpoint = stack.outputs()["endpoint"]
+        alice = Api(endpoint, ("alice", BROUGHT["password-alice"]), trusted)
+        alice.push("team/app", b"layer" * 1000, chunks=2)
+        alice.pull("team/app")
+        with pytest.raises(Refusal):
+            Api(endpoint, ("alice", "wrong"), trusted).pull("team/app")
+
+    hunt.up()
+    use()
+    secrets = _secrets(stack, _key_of(stack))
+    hunt.look()
+    in_variables = [each for each in hunt.found(secrets) if "in variables of registry" in each]
+    assert {each.partition(" in ")[0] for each in in_variables} == {
+        *("http-secret", "redis-password", "hook", "access-key-2026-11")
+    }
+    del hunt.texts["variables of registry"]
+
+    # Everything changes: how it is configured, the access key, a password.
+    stack.configure(registry={"delivery": "file"}, storage={"access_keys": ["2026-11", "2027-02"]})
+    hunt.up()
+    use()
+    stack.configure(storage={"access_keys": ["2027-02"]})
+    stack.secret("redis-password", "another, of redis")
+    hunt.up()
+    use()
+    secrets |= {f"{name} later": value for name, value in _secrets(stack, "").items()}
+    secrets["redis later"] = "another, of redis"
+    hunt.look()
+    hunt.run("preview", "--refresh", "--diff", "--expect-no-changes")
+    hunt.run("refresh", "--yes", "--diff")
+    assert not any(
+        form in text
+        for pid, text in _processes("environ")
+        if pid == int(stack.inspect("registry", ".State.Pid"))
+        for secret in secrets.values()
+        for form in _forms(secret)
+    )
+    assert variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
+    run(*stack.command("state", "unprotect", "--all", "--yes"), env=stack.environment)
+    for bucket in stack.aliyun.oss.buckets.values():
+        bucket.objects.clear()
+        bucket.uploads.clear()
+    hunt.run("destroy", "--yes", "--diff")
+    hunt.texts["the state"] = stack.state()
+
+    assert len(secrets) > 20
+    assert all(secrets.values())
+    assert hunt.found(secrets) == []
+    # That it would have been found.
+    assert hunt.found({"release": release, "bucket": stack.bucket})
+
+
+def _key_of(stack: CloudDeployment) -> str:
+    return stack.pulumi("config", "get", "oss-registry:tls-key")
