@@ -121,6 +121,13 @@ class Deployment:
         self.settings[section].pop(key, None)
         self.configure()
 
+    def drop(self, section: str) -> None:
+        """Remove a section from the stack file."""
+        del self.settings[section]
+        content = yaml.safe_load(self.file.read_text())
+        del content["config"][f"oss-registry:{section}"]
+        self.file.write_text(json.dumps(content, indent=2))
+
     def write(self, keys: Mapping[str, Any]) -> None:
         """Set `keys`, in full, in the stack file."""
         file = self.file

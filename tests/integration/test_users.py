@@ -16,17 +16,12 @@ from tests.integration.guarded import PASSWORD, Guarded
 pytestmark = pytest.mark.secure
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    made = Guarded(_folder(tmp_path))
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Up; each test leaves it with its users, or is the last one."""
+    made = Guarded(tmp_path_factory.mktemp("project"))
     with made.running():
         yield made
-
-
-def _folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return folder
 
 
 def _hashes(guarded: Guarded, scratch: Path) -> dict[str, str]:
@@ -34,6 +29,56 @@ def _hashes(guarded: Guarded, scratch: Path) -> dict[str, str]:
     guarded.docker("cp", f"{guarded.prefix}-registry:{USERS_PATH}", scratch / "htpasswd")
     lines = (scratch / "htpasswd").read_text().splitlines()
     return dict(line.split(":", 1) for line in lines)
+
+
+def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
+    guarded: Guarded, archive: Path, image: str
+) -> None:
+    server = guarded.outputs()["login_server"]
+    with pytest.raises(AssertionError, match=r"unauthorized|authentication required"):
+        copy_in(guarded, archive, "theirs")
+    guarded.docker("tag", image, f"{server}/theirs:1")
+    refused = run("docker", "push", f"{server}/theirs:1")
+    assert refused.returncode != 0
+    assert "no basic auth credentials" in refused.stdout
+    flags = ["--dest-tls-verify=false", "--dest-creds", f"alice:{PASSWORD}"]
+    skopeo("copy", *flags, f"docker-archive:{archive}", f"docker://{server}/hers:1")
+    guarded.api("ci").pull("hers")
+
+
+def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
+    guarded: Guarded, archive: Path, tmp_path: Path
+) -> None:
+    drawn = guarded.drawn("password-ci")
+    server = guarded.outputs()["login_server"]
+    environment = {**guarded.environment, "DOCKER_CONFIG": str(tmp_path)}
+    for user, password in (("ci", drawn), ("alice", PASSWORD)):
+        done = guarded.make("login", f"USER={user}", env=environment)
+        assert done.returncode == 0, done.stdout
+        assert "Login Succeeded" in done.stdout
+        assert password not in done.stdout
+        # What it kept is what lets other clients in.
+        kept = tmp_path / "config.json"
+        assert json.loads(kept.read_text())["auths"].keys() == {server}
+        certificates = tmp_path / f"certificates-{user}"
+        certificates.mkdir()
+        (certificates / "ca.crt").write_text(guarded.outputs()["certificate"])
+        flags: list[str | Path] = ["--authfile", kept, "--dest-cert-dir", certificates]
+        skopeo("copy", *flags, f"docker-archive:{archive}", f"docker://{server}/by/{user}:1")
+
+    for user, word in (
+        ("nobody", "no user nobody: it has alice, ci"),
+        ("", "no user : it has alice, ci"),
+    ):
+        done = guarded.make("login", f"USER={user}", env=environment)
+        assert done.returncode != 0
+        assert word in done.stdout
+    assert "say who" in guarded.make("login", env=environment).stdout
+    users: dict[str, dict[str, str]] = {"alice": {}, "ci": {}}
+    guarded.configure(auth={"users": {**users, "bob": {"hash": "$2b$10$" + "b" * 53}, "new": {}}})
+    assert "asks for the password" in guarded.make("login", "USER=bob", env=environment).stdout
+    assert "make up" in guarded.make("login", "USER=new", env=environment).stdout
+    guarded.configure(auth={"users": users})
 
 
 def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
@@ -74,52 +119,3 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
     with pytest.raises(Refusal):
         ci.pull("team/app")
     guarded.pulumi("preview", "--refresh", "--expect-no-changes")
-
-
-def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
-    guarded: Guarded, archive: Path, tmp_path: Path
-) -> None:
-    drawn = guarded.drawn("password-ci")
-    server = guarded.outputs()["login_server"]
-    environment = {**guarded.environment, "DOCKER_CONFIG": str(tmp_path)}
-    for user, password in (("ci", drawn), ("alice", PASSWORD)):
-        done = guarded.make("login", f"USER={user}", env=environment)
-        assert done.returncode == 0, done.stdout
-        assert "Login Succeeded" in done.stdout
-        assert password not in done.stdout
-        # What it kept is what lets other clients in.
-        kept = tmp_path / "config.json"
-        assert json.loads(kept.read_text())["auths"].keys() == {server}
-        certificates = tmp_path / f"certificates-{user}"
-        certificates.mkdir()
-        (certificates / "ca.crt").write_text(guarded.outputs()["certificate"])
-        flags: list[str | Path] = ["--authfile", kept, "--dest-cert-dir", certificates]
-        skopeo("copy", *flags, f"docker-archive:{archive}", f"docker://{server}/by/{user}:1")
-
-    for user, word in (
-        ("nobody", "no user nobody: it has alice, ci"),
-        ("", "no user : it has alice, ci"),
-    ):
-        done = guarded.make("login", f"USER={user}", env=environment)
-        assert done.returncode != 0
-        assert word in done.stdout
-    assert "say who" in guarded.make("login", env=environment).stdout
-    guarded.configure(auth={"users": {"bob": {"hash": "$2b$10$" + "b" * 53}, "new": {}}})
-    guarded.pulumi("config", "rm", "oss-registry:password-alice")
-    assert "asks for the password" in guarded.make("login", "USER=bob", env=environment).stdout
-    assert "make up" in guarded.make("login", "USER=new", env=environment).stdout
-
-
-def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
-    guarded: Guarded, archive: Path, image: str
-) -> None:
-    server = guarded.outputs()["login_server"]
-    with pytest.raises(AssertionError, match=r"unauthorized|authentication required"):
-        copy_in(guarded, archive, "theirs")
-    guarded.docker("tag", image, f"{server}/theirs:1")
-    refused = run("docker", "push", f"{server}/theirs:1")
-    assert refused.returncode != 0
-    assert "no basic auth credentials" in refused.stdout
-    flags = ["--dest-tls-verify=false", "--dest-creds", f"alice:{PASSWORD}"]
-    skopeo("copy", *flags, f"docker-archive:{archive}", f"docker://{server}/hers:1")
-    guarded.api("ci").pull("hers")

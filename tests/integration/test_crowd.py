@@ -1,0 +1,66 @@
+"""Many at once, as a team's CI is: nobody meets an error that is not meant."""
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.integration.guarded import Guarded
+
+pytestmark = pytest.mark.secure
+SECONDS = 60
+PULLING, PUSHING = 64, 8
+
+
+@pytest.fixture
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    made = Guarded(tmp_path_factory.mktemp("project"))
+    with made.running():
+        yield made
+
+
+def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> None:
+    api = guarded.api("ci")
+    images = [f"team/app{number}" for number in range(4)]
+    for name in images:
+        api.push(name, secrets.token_bytes(200_000))
+    end = time.monotonic() + SECONDS
+    done: Counter[str] = Counter()
+    counting = threading.Lock()
+
+    def work(what: str, step: Callable[[int], None]) -> None:
+        number = 0
+        while time.monotonic() < end:
+            step(number)  # raises, and so ends the test, at the first error
+            number += 1
+            with counting:
+                done[what] += 1
+
+    def pull(client: int) -> Callable[[int], None]:
+        return lambda number: api.pull(images[(client + number) % len(images)])
+
+    def push(client: int) -> Callable[[int], None]:
+        def step(number: int) -> None:
+            name = f"team/of{client}-{number}"
+            api.push(name, secrets.token_bytes(200_000), chunks=2)
+            api.pull(name)
+
+        return step
+
+    with ThreadPoolExecutor(PULLING + PUSHING) as pool:
+        working = [pool.submit(work, "pulled", pull(client)) for client in range(PULLING)]
+        working += [pool.submit(work, "pushed", push(client)) for client in range(PUSHING)]
+        for each in working:
+            each.result()
+    assert done["pulled"] >= PULLING
+    assert done["pushed"] >= PUSHING
+    assert guarded.healthy("registry")
+    assert guarded.inspect("registry", ".State.OOMKilled") is False
+    assert guarded.inspect("registry", ".RestartCount") == 0
+    # What it says is about nobody but those who had no business here.
+    assert "level=error" not in guarded.log("registry")
+    print(dict(done))

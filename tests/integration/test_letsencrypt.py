@@ -1,0 +1,177 @@
+"""Certificates that the registry fetches itself, from Let's Encrypt's own test server."""
+
+import contextlib
+import http.client
+import http.server
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.integration.deployment import command, eventually, free_port
+from tests.integration.guarded import Guarded
+from toolchain.golang import GoProgram
+
+pytestmark = pytest.mark.secure
+NAME = "registry.example.com"
+MODULE = "github.com/letsencrypt/pebble/v2/cmd"
+
+
+def _program(name: str) -> Path:
+    """A program of Pebble's, built once."""
+    sources = Path(__file__).with_name("pebble")
+    made = GoProgram(
+        binary=name, sources=sources, version="2.10.1", package=f"{MODULE}/{name}", minutes=1
+    )
+    return made.build()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """Who vouches for Pebble itself."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Guarded(folder)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+class _Relay(http.server.BaseHTTPRequestHandler):
+    """To Pebble, whose answer to "finalize" lacks what Go's client needs and Boulder's has.
+
+    That is the order's own address (golang.org/x/crypto/acme, CreateOrderCert).
+    """
+
+    pebble = 0
+    trusted = ssl.create_default_context()
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        there = http.client.HTTPSConnection("127.0.0.1", self.pebble, context=self.trusted)
+        there.request(self.command, self.path, body, dict(self.headers.items()))
+        answer = there.getresponse()
+        content = answer.read()
+        there.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            self.send_header(name, value)
+        if self.path.startswith("/finalize-order/"):
+            order = self.path.replace("/finalize-order/", "/my-order/")
+            self.send_header("Location", f"https://{self.headers['Host']}{order}")
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815  # as the base class has them
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
+    """The address of a running Pebble, which finds every name at 127.0.0.1."""
+    bridge = ("docker", "network", "inspect", "bridge", "--format")
+    address = command(*bridge, "{{(index .IPAM.Config 0).Gateway}}").strip()
+    port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
+    certificate = authority.issue_cert(address, "127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "crt")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    settings = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{management}",
+        "certificate": str(tmp_path / "crt"),
+        "privateKey": str(tmp_path / "key"),
+        "tlsPort": guarded.settings["registry"]["port"],
+        "keyAlgorithm": "ecdsa",
+        "profiles": {"default": {"description": "", "validityPeriod": 7776000}},
+    }
+    (tmp_path / "pebble.json").write_text(json.dumps({"pebble": settings}))
+    off = [word for kind in ("doh", "http01", "https01", "tlsalpn01") for word in (f"-{kind}", "")]
+    names = ["-defaultIPv6", "", "-dnsserver", dns, "-management", f"127.0.0.1:{free_port()}", *off]
+    with contextlib.ExitStack() as running:
+        for program, words in (
+            ("pebble-challtestsrv", names),
+            ("pebble", ["-config", str(tmp_path / "pebble.json"), "-dnsserver", dns]),
+        ):
+            log = running.enter_context((tmp_path / f"{program}.log").open("w"))
+            started = [str(_program(program)), *words]
+            process = subprocess.Popen(started, stdout=log, stderr=subprocess.STDOUT)
+            running.callback(process.wait)
+            running.callback(process.kill)
+        eventually(lambda: _listens("127.0.0.1", port) and _listens("127.0.0.1", management))
+        _Relay.pebble = port
+        _Relay.trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+        _root_of(management, _Relay.trusted, tmp_path / "root")
+        relay = running.enter_context(http.server.ThreadingHTTPServer((address, 0), _Relay))
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        certificate.configure_cert(context)
+        relay.socket = context.wrap_socket(relay.socket, server_side=True)
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        running.callback(relay.shutdown)
+        yield f"https://{address}:{relay.server_port}/dir"
+
+
+def _listens(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
+
+
+def _root_of(management: int, trusted: ssl.SSLContext, file: Path) -> None:
+    """Write down the root that Pebble has made for this run."""
+    connection = http.client.HTTPSConnection("127.0.0.1", management, context=trusted)
+    connection.request("GET", "/roots/0")
+    file.write_bytes(connection.getresponse().read())
+    connection.close()
+
+
+def _served(port: int, root: Path, name: str = NAME) -> bytes:
+    """The certificate that a client gets who comes by `name` and trusts `root`."""
+    context = ssl.create_default_context(cafile=root)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+        context.wrap_socket(connection, server_hostname=name) as spoken,
+    ):
+        return spoken.getpeercert(binary_form=True) or b""
+
+
+def test_the_registry_fetches_its_certificate_and_keeps_it(
+    guarded: Guarded, pebble: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    port = guarded.settings["registry"]["port"]
+    guarded.forget("tls", "self_signed")
+    guarded.configure(
+        registry={
+            "external_url": f"https://{NAME}",
+            "ca_certificates": authority.cert_pem.bytes().decode(),
+        },
+        tls={"letsencrypt": {"hosts": [NAME], "email": "ops@example.com", "directory_url": pebble}},
+    )
+    guarded.up()
+    first = _served(port, tmp_path / "root")
+    assert first
+    # It speaks to nobody who comes by another name.
+    with pytest.raises(ssl.SSLError):
+        _served(port, tmp_path / "root", "other.example.com")
+
+    guarded.configure(registry={"log_level": "error"})
+    guarded.up()
+    assert _served(port, tmp_path / "root") == first
+    guarded.pulumi("preview", "--refresh", "--expect-no-changes")
+    said = guarded.make("down").stdout
+    assert f"docker volume rm {guarded.prefix}-letsencrypt" in said
+    guarded.up()
+    assert _served(port, tmp_path / "root") == first

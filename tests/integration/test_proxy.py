@@ -1,0 +1,177 @@
+"""The recipe of docs/proxy.md, run by Debian's nginx in front of a registry."""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.integration.api import Api
+from tests.integration.clients import skopeo
+from tests.integration.deployment import PROJECT, command, eventually, free_port
+from tests.integration.guarded import PASSWORD, Guarded
+from toolchain import debian
+from toolchain.cache import Entry
+
+pytestmark = pytest.mark.secure
+
+
+def _nginx() -> Path:
+    """The one on PATH, else Debian's, unpacked: to install it would start it."""
+    if found := shutil.which("nginx"):
+        return Path(found)
+
+    def make(folder: Path) -> None:
+        scratch = folder / "packages"
+        scratch.mkdir()
+        debian.unpack(["nginx"], folder / "root", scratch)
+
+    return Entry("nginx", "Debian's").kept(make) / "root/usr/sbin/nginx"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    made = Guarded(tmp_path_factory.mktemp("project"))
+    made.forget("registry", "bind")
+    made.drop("tls")
+    url = f"https://127.0.0.1:{free_port()}"
+    made.configure(registry={"exposure": "proxy", "external_url": url, "log_level": "info"})
+    with made.running():
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def proxy(
+    guarded: Guarded, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("nginx")
+    registry = guarded.settings["registry"]
+    port = int(registry["external_url"].rpartition(":")[2])
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(folder / "registry.crt")
+    certificate.private_key_pem.write_to_path(folder / "registry.key")
+    page = (PROJECT / "docs/proxy.md").read_text()
+    (recipe,) = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)
+    for ours, here in (
+        ("listen 8443", f"listen 127.0.0.1:{port}"),
+        ("/etc/nginx/", f"{folder}/"),
+        ("127.0.0.1:5000", f"127.0.0.1:{registry['port']}"),
+    ):
+        assert ours in recipe
+        recipe = recipe.replace(ours, here)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+    (folder / "nginx.conf").write_text(
+        f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{recipe}}}\n"
+    )
+    words: list[str | Path] = [
+        _nginx(),
+        "-p",
+        folder,
+        "-c",
+        folder / "nginx.conf",
+        "-e",
+        folder / "error.log",
+    ]
+    command(*words, "-t")
+    server = subprocess.Popen([*words, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _listens(port))
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.fixture
+def alice(guarded: Guarded, authority: trustme.CA) -> Api:
+    trusted = authority.cert_pem.bytes().decode()
+    return Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), trusted)
+
+
+def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
+    guarded: Guarded, archive: Path, image: str, tmp_path: Path
+) -> None:
+    server = guarded.outputs()["login_server"]
+    assert server == guarded.settings["registry"]["external_url"].removeprefix("https://")
+    done = guarded.make(
+        "login", "USER=ci", env={**guarded.environment, "DOCKER_CONFIG": str(tmp_path)}
+    )
+    assert "Login Succeeded" in done.stdout
+    guarded.docker("tag", image, f"{server}/by/docker:1")
+    guarded.docker("--config", tmp_path, "push", f"{server}/by/docker:1")
+    guarded.docker("--config", tmp_path, "pull", f"{server}/by/docker:1")
+    kept: list[str | Path] = ["--authfile", tmp_path / "config.json"]
+    there = f"docker://{server}/by/skopeo:1"
+    # Its layer of 20 MB is more than nginx takes of a body unless told.
+    skopeo("copy", *kept, "--dest-tls-verify=false", f"docker-archive:{archive}", there)
+    skopeo("copy", *kept, "--src-tls-verify=false", there, f"dir:{tmp_path / 'pulled'}")
+
+
+def test_uploads_go_on_at_the_address_that_clients_know(guarded: Guarded, alice: Api) -> None:
+    assert alice.begin("team/app").startswith(guarded.outputs()["endpoint"])
+    alice.push("team/app", b"layer" * 100_000, chunks=3)
+    alice.pull("team/app")
+
+
+def test_nobody_gets_in_and_nothing_but_the_registry_is_there(guarded: Guarded, alice: Api) -> None:
+    alice.headers.clear()
+    alice.call("GET", "/v2/_catalog", [401])
+    for path in ("/", "/metrics", "/debug/vars", "/v1/"):
+        alice.call("GET", path, [404])
+    assert guarded.inspect("registry", ".NetworkSettings.Ports")["5000/tcp"] == [
+        {"HostIp": "127.0.0.1", "HostPort": str(guarded.settings["registry"]["port"])}
+    ]
+
+
+def test_what_a_client_makes_up_about_itself_is_not_believed(guarded: Guarded, alice: Api) -> None:
+    made_up = {
+        "X-Forwarded-For": "192.0.2.77",
+        "X-Real-IP": "192.0.2.77",
+        "Forwarded": "for=192.0.2.77;host=evil.example.com;proto=http",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Forwarded-Proto": "http",
+        "Host": "evil.example.com",
+    }
+    answer = alice.call("POST", "/v2/team/app/blobs/uploads/", [202], headers=made_up)
+    assert answer.headers["location"].startswith(guarded.outputs()["endpoint"])
+    assert "192.0.2.77" not in guarded.log("registry")
+
+
+def test_a_guesser_is_slowed_down_and_others_get_in_again(
+    guarded: Guarded, alice: Api, authority: trustme.CA
+) -> None:
+    trusted = authority.cert_pem.bytes().decode()
+    guesser = Api(guarded.outputs()["endpoint"], ("nobody", "guess"), trusted)
+
+    def guess(_: int) -> int:
+        return guesser.call("GET", "/v2/", [401, 429]).status
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = [*pool.map(guess, range(600))]
+    assert {401, 429} == set(statuses)
+
+    def pulled() -> bool:
+        with contextlib.suppress(AssertionError):
+            alice.pull("team/app")
+            return True
+        return False
+
+    eventually(pulled)
