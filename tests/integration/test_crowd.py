@@ -24,7 +24,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> None:
-    api = guarded.api("ci")
+    api, dear = guarded.api("ci"), guarded.api("alice")
     images = [f"team/app{number}" for number in range(4)]
     for name in images:
         api.push(name, secrets.token_bytes(200_000))
@@ -46,8 +46,8 @@ def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> N
     def push(client: int) -> Callable[[int], None]:
         def step(number: int) -> None:
             name = f"team/of{client}-{number}"
-            api.push(name, secrets.token_bytes(200_000), chunks=2)
-            api.pull(name)
+            dear.push(name, secrets.token_bytes(200_000), chunks=2)
+            dear.pull(name)
 
         return step
 
@@ -63,4 +63,3 @@ def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> N
     assert guarded.inspect("registry", ".RestartCount") == 0
     # What it says is about nobody but those who had no business here.
     assert "level=error" not in guarded.log("registry")
-    print(dict(done))
