@@ -797,6 +797,26 @@ def warnings(release: Release, tree: Section) -> list[Problem]:
     return broken(_WARNINGS, Context(release, tree))
 
 
+# Where the registry's configuration names a file in its container.
+_FILES = (
+    "auth.token.rootcertbundle",
+    "auth.token.jwks",
+    "http.tls.clientcas.*",
+    "redis.tls.certificate",
+    "redis.tls.key",
+    "redis.tls.clientcas.*",
+    "redis.tls.rootcas.*",
+)
+
+
+def named_files(tree: Section) -> Iterator[tuple[str, str]]:
+    """The files that `tree` names, after the path of each one's key."""
+    for pattern in _FILES:
+        for path, value in _values(pattern, tree):
+            if isinstance(value, str):
+                yield path, value
+
+
 def shown(value: object) -> object:
     """`value` where it is a single one: a section may hold anything, a secret too."""
     return value if isinstance(value, str | int | float) else None

@@ -47,6 +47,7 @@ CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
 USER_NAME = 64  # characters, RAM's limit
 LOGINS = "docker:registryAuth"  # for pulling images
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in each official image
 # Who can reach the registry, by the address that its port is published on unless another is set.
 EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
 GUARDED = ("tls", "proxy")  # strangers come to these, so there must be a login
@@ -566,12 +567,18 @@ class Stack:
     @property
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
-        found = [_in_config(p) for p in distribution.warnings(self.release, self.tree)]
-        return [_line(problem) for problem in (*found, *_remarks(self))]
+        found = distribution.warnings(self.release, self.tree)
+        ours = [_in_config(p) for p in found if p.shown not in self.files]
+        return [_line(problem) for problem in (*ours, *_remarks(self))]
 
 
 def _remarks(stack: Stack) -> Iterator[Problem]:
     storage, registry, tls = stack.settings.storage, stack.settings.registry, stack.settings.tls
+    for path, file in distribution.named_files(stack.tree):
+        if file not in (*stack.files, BUNDLE) and not registry.image:
+            rule = f"names {file}, which is not in the official image"
+            fix = "add it to registry.files, or set registry.image to one that has it"
+            yield _in_config(Problem(path, rule, fix))
     if registry.exposure == "open" and not (stack.guarded and tls):
         what = "takes passwords in clear text" if stack.guarded else "lets anyone push and delete"
         rule = f"{what} who reaches {stack.address}:{registry.port}"

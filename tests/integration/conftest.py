@@ -9,6 +9,7 @@ from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
+from tests.integration.guarded import Guarded
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +54,18 @@ def undeployed(tmp_path: Path) -> Iterator[Deployment]:
         yield made
     finally:
         made.make("down")
+        made.remove()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    """One with TLS and users that is not up, and may be left in any state."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Guarded(folder)
+    try:
+        yield made
+    finally:
         made.remove()
 
 

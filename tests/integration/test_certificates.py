@@ -3,7 +3,6 @@
 import json
 import os
 import ssl
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,18 +18,6 @@ from tests.integration.deployment import command, free_port, run
 from tests.integration.guarded import PASSWORD, Guarded
 
 pytestmark = pytest.mark.secure
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    """Not up, and may be left in any state."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    made = Guarded(folder)
-    try:
-        yield made
-    finally:
-        made.remove()
 
 
 def _served(guarded: Guarded) -> x509.Certificate:

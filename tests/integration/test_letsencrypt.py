@@ -38,17 +38,6 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    made = Guarded(folder)
-    try:
-        yield made
-    finally:
-        made.remove()
-
-
 class _Relay(http.server.BaseHTTPRequestHandler):
     """To Pebble, whose answer to "finalize" lacks what Go's client needs and Boulder's has.
 

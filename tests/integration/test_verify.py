@@ -77,5 +77,5 @@ def test_a_stack_without_a_bucket_or_a_key_is_told_so(
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(stack.folder)
-    with pytest.raises(LookupError, match="has no access key other: `up` first"):
+    with pytest.raises(LookupError, match="has no access-key-other: `make up"):
         verify_oss.key_in_use(stack.stack, "other")

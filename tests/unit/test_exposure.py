@@ -459,6 +459,26 @@ def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) 
     refused(f"oss-registry:registry.files.{path}", word, registry={"files": {path: "x"}})
 
 
+def test_a_file_that_is_named_and_not_there_is_a_warning_as_an_image_may_have_it() -> None:
+    token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
+    config = {"auth": {"token": token}}
+    (warning,) = loaded(registry={"config": config}).warnings
+    assert "auth.token.rootcertbundle: names /i.pem, which is not in the official" in warning
+    for registry in (
+        {"files": {"/i.pem": GOOD[0]}},
+        {"image": "registry.example.com/registry:3", "release": "3.1.2"},
+    ):
+        assert list(loaded(registry={"config": config, **registry}).warnings) == []
+
+
+def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None:
+    config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
+    (warning,) = loaded(registry={"config": config}).warnings
+    assert "makes up a user" in warning
+    files = {"/users": f"bob:{HASH}"}
+    assert list(loaded(registry={"config": config, "files": files}).warnings) == []
+
+
 # Logs.
 
 
