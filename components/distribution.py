@@ -22,18 +22,16 @@ HTTP_SECRET = Hole("http-secret")
 REDIS_PASSWORD = Hole("redis-password")
 TLS_KEY = Hole("tls-key", quoted=False)
 SELF_SIGNED = Hole("self-signed certificate", secret=False, quoted=False)
-
-
-def hash_of(user: str) -> Hole:
-    """The bcrypt hash of a user's password, in htpasswd's line."""
-    return Hole(f"hash of {user}", quoted=False)
-
-
 DATA_PATH = "/var/lib/registry"  # the official images' volume
 OURS = "/etc/oss-registry/"  # what else is in the container by this program
 USERS_PATH = f"{OURS}htpasswd"
 TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
+
+
+def hash_of(user: str) -> Hole:
+    """The bcrypt hash of a user's password, in htpasswd's line."""
+    return Hole(f"hash of {user}", quoted=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +285,7 @@ def plan(
     else:
         driver, purges = {"filesystem": {"rootdirectory": storage.path}}, True
         redirect = {}
+    htpasswd: Section = {"htpasswd": {"realm": http.realm, "path": USERS_PATH}}
     planned: Section = {
         "log": {
             "level": level,
@@ -315,18 +314,14 @@ def plan(
             "draintimeout": f"{http.drain_seconds}s",
             "headers": {"X-Content-Type-Options": ["nosniff"]},
             **({"host": http.external_url} if http.external_url else {}),
-            # What 2.8 takes else depends on the Go that it was built with.
+            # The releases' own default, said for who reviews it.
             **({"tls": {**http.tls, "minimumtls": "tls1.2"}} if http.tls else {}),
         },
         "health": _HEALTH,
         **({"redis": release.redis(cache)} if cache else {}),
-        **({"auth": _htpasswd(http.realm)} if http.realm else {}),
+        **({"auth": htpasswd} if http.realm else {}),
     }
     return merge(planned, user)
-
-
-def _htpasswd(realm: str) -> Section:
-    return {"htpasswd": {"realm": realm, "path": USERS_PATH}}
 
 
 def drain_seconds(tree: Section) -> int:

@@ -9,6 +9,7 @@ from components.environment import Hole, Section, quote
 from tests.oracle import trees
 from tests.oracle.oracle import Oracle, Refused
 from tests.oracle.test_reading import agrees, delivered, image_file
+from tests.unit.stack_files import loaded
 
 IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
 TYPED = ("http.secret", "redis.password")
@@ -46,6 +47,22 @@ def test_a_large_number_keeps_its_last_digit(oracle: Oracle, release: Release) -
         tree = _at("log.fields", number)
         for read_back in delivered(oracle, release, tree):
             assert agrees(tree, read_back, release.schema.keys), number
+
+
+def test_tls_and_users_reach_the_registry_by_either_delivery(
+    oracle: Oracle, release: Release
+) -> None:
+    kinds: list[dict[str, Any]] = [{"self_signed": True}]
+    if release.major > 2:
+        kinds.append({"letsencrypt": {"hosts": ["reg.example.com"], "email": "ops@example.com"}})
+    url = "https://reg.example.com"
+    registry = {"release": release.version, "exposure": "tls", "external_url": url}
+    for tls in kinds:
+        auth = {"realm": "Team: A", "users": {"alice": {}}}
+        tree = loaded(registry=registry, auth=auth, tls=tls).tree
+        for read_back in delivered(oracle, release, tree):
+            assert agrees(tree, read_back, release.schema.keys)
+            assert read_back["http"]["tls"]["minimumtls"] == "tls1.2"
 
 
 # The quirks: should a release lose one, these say so, and a rule of ours can go.

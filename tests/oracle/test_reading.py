@@ -84,7 +84,7 @@ def same(expected: Any, actual: Any) -> bool:  # noqa: ANN401
     if isinstance(expected, Sequence) and not isinstance(expected, str):
         return len(expected) == len(actual) and all(map(same, expected, actual))
     if isinstance(expected, Hole):
-        return bool(actual == trees.SECRETS[expected.label])
+        return bool(actual == trees.SECRETS.get(expected.label, expected.label))
     if isinstance(expected, float):  # JSON from Go may write a large one as digits only
         actual = float(actual)
     return isinstance(expected, bool) == isinstance(actual, bool) and bool(expected == actual)
