@@ -15,6 +15,7 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
+from google.protobuf import json_format
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.proto import resource_pb2
 
@@ -85,6 +86,11 @@ class Engine(mocks.MockMonitor):
     def request(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
         """How the resource was registered, options included."""
         return next(r for r in self.requests.values() if (r.type, r.name) == (kind, name))
+
+
+def trigger(request: resource_pb2.RegisterResourceRequest) -> object:
+    """What replaces the resource when it is another one."""
+    return plain(json_format.MessageToDict(request.replacement_trigger))
 
 
 def is_secret(value: object) -> bool:

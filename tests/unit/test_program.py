@@ -11,7 +11,7 @@ from components import certificates
 from components.explained import explanation
 from components.runtime import SENTENCES
 from components.settings import SettingsError
-from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file
+from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file, trigger
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/remoteImage:RemoteImage"
@@ -357,6 +357,16 @@ def test_a_self_signed_certificate_comes_with_the_command_that_trusts_it(guarded
     assert certificates.broken_key(files["/etc/oss-registry/tls.key"], certificate) is None
     assert "'/etc/docker/certs.d/registry.example.com/ca.crt'" in exports["trust"]
     assert certificate in exports["trust"]
+
+
+def test_another_host_takes_another_certificate_and_a_password_of_ones_own_another_salt(
+    guarded: Engine,
+) -> None:
+    triggers = {
+        name: trigger(guarded.request(STASH, name))
+        for name in ("self-signed", "salt-alice", "salt-ci")
+    }
+    assert triggers == {"self-signed": "registry.example.com 0", "salt-alice": "10", "salt-ci": "5"}
 
 
 def test_a_self_signed_certificate_is_due_well_before_it_ends() -> None:
