@@ -24,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     for variable, text in stack.environment.items():
         print(f"{variable}={redact(text)}")
     for path, text in stack.files.items():
-        print(f"# {path}\n{redact(text)}", end="")
+        print(f"# {path}")
+        print(redact(text).removesuffix("\n"))
     return 0
 
 

@@ -123,3 +123,14 @@ def test_a_warning_does_not_fail(stacks: Path, capsys: pytest.CaptureFixture[str
     _file(stacks, "config: {registry: {config: {auth: {htpasswd: {realm: a, path: /b}}}}}")
     assert render.main(["mine"]) == 0
     assert "warning: oss-registry:registry.config.auth.htpasswd.path: " in capsys.readouterr().err
+
+
+def test_each_file_begins_on_a_line_of_its_own(
+    stacks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _file(stacks, "config: {tls: {self_signed: true}, auth: {users: {bob: {}}}}")
+    assert render.main(["mine"]) == 0
+    printed = capsys.readouterr().out
+    files = ("htpasswd\nbob:[secret: hash of bob]", "tls.crt\n[self-signed certificate]")
+    for file in (*files, "tls.key\n[secret: tls-key]"):
+        assert f"\n# /etc/oss-registry/{file}\n" in printed
