@@ -455,6 +455,13 @@ class Stack:
         return None if by_proxy or not registry.external_url else urlsplit(self.endpoint).hostname
 
     @property
+    def hosts(self) -> Sequence[str]:
+        """The hosts that a certificate of the stack's own is for."""
+        address = urlsplit(self.endpoint).hostname or ""
+        here = ("localhost", "127.0.0.1", "::1")
+        return [self.host] if self.host else [*dict.fromkeys((address, *here))]
+
+    @property
     def letsencrypt_volume(self) -> str:
         """The volume that holds the certificates that the registry fetches."""
         return f"{self.prefix}-letsencrypt"

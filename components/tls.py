@@ -84,8 +84,7 @@ def tls(name: str, stack: Stack) -> runtime.Provision:
     """What the stack's kind of certificate takes beside the stack file."""
     settings = stack.settings.tls
     if settings and settings.self_signed:
-        hosts = [stack.host] if stack.host else ["localhost", "127.0.0.1", "::1"]
-        args = SelfSignedArgs(hosts=hosts, login_server=stack.login_server)
+        args = SelfSignedArgs(hosts=stack.hosts, login_server=stack.login_server)
         return SelfSigned(name, args).provision
     if settings and settings.letsencrypt:
         letsencrypt = LetsEncryptArgs(stack=stack.name, volume=stack.letsencrypt_volume)

@@ -136,6 +136,13 @@ def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
     assert (stack.address, stack.login_server) == (address, login_server)
 
 
+def test_a_certificate_of_the_stacks_own_is_for_each_address_that_clients_use() -> None:
+    near = loaded(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
+    assert set(near.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
+    far = {"exposure": "tls", "external_url": URL}
+    assert loaded(registry=far, auth=USERS, tls=SELF_SIGNED).hosts == ["registry.example.com"]
+
+
 def test_the_registry_names_itself_as_its_clients_do() -> None:
     registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
     stack = loaded(registry=registry, auth=USERS)
