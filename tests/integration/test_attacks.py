@@ -190,7 +190,7 @@ def _redis_cli(deployment: Deployment, network: str, host: str, *words: str) -> 
     except subprocess.TimeoutExpired:
         return "no answer"
     finally:
-        run("docker", "container", "rm", "--force", name)
+        run("docker", "container", "rm", "--force", "--volumes", name)
 
 
 # What names and references may hold.

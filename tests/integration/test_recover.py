@@ -38,7 +38,7 @@ def test_what_was_removed_or_stopped_by_hand_is_back_with_the_next_up(
     assert undeployed.make("up").returncode == 0
     copy_in(undeployed, archive, "kept")
     kept = copy_out(undeployed, "kept", tmp_path / "kept")
-    undeployed.docker("container", "rm", "--force", f"{undeployed.prefix}-redis")
+    undeployed.docker("container", "rm", "--force", "--volumes", f"{undeployed.prefix}-redis")
     undeployed.docker("container", "stop", f"{undeployed.prefix}-registry")
     done = undeployed.make("up")
     assert done.returncode == 0, done.stdout
