@@ -16,6 +16,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = timedelta(days=397)  # what clients take at most
 RENEWED = timedelta(days=300)
+# What `cryptography` raises for what is not well made.
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _GO_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _SHOWN = "%Y-%m-%d"
 
@@ -34,14 +42,14 @@ def broken_key(key: str, pem: str) -> tuple[str, str] | None:
             "is encrypted, and nobody can type its passphrase",
             "openssl pkey -in KEY decrypts it",
         )
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         return "is not a private key in PEM", "set the text of the key's file"
-    try:
-        server, *_ = chain(pem)
-    except ValueError:
-        return None  # which `broken` says
     as_bytes = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*as_bytes) != server.public_key().public_bytes(*as_bytes):
+    try:
+        public = chain(pem)[0].public_key().public_bytes(*as_bytes)
+    except _UNREADABLE:
+        return None  # which `broken` says
+    if private.public_key().public_bytes(*as_bytes) != public:
         return (
             "is not the key of the first certificate in tls.certificate",
             "set the one that belongs to it, or put the server's own certificate first",
@@ -52,11 +60,15 @@ def broken_key(key: str, pem: str) -> tuple[str, str] | None:
 def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
     """Each rule that the certificates break, and the fix; clients come to `host`, if known."""
     try:
-        server, *_ = chain(pem)
-    except ValueError:
+        server = chain(pem)[0]
+        key, signed_with, extensions = (
+            server.public_key(),
+            server.signature_hash_algorithm,
+            server.extensions,
+        )
+    except _UNREADABLE:
         yield "is not PEM certificates that can be read", "write the whole text of the file"
         return
-    key = server.public_key()
     if not (
         isinstance(key, rsa.RSAPublicKey | ed25519.Ed25519PublicKey)
         or (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _GO_CURVES))
@@ -64,7 +76,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
         yield "has a key that the registry can't use", "take RSA, P-256, P-384, P-521 or Ed25519"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048:
         yield f"has an RSA key of {key.key_size} bits, which clients refuse", "take 2048 or more"
-    if isinstance(server.signature_hash_algorithm, hashes.MD5 | hashes.SHA1):
+    if isinstance(signed_with, hashes.MD5 | hashes.SHA1):
         yield "is signed with a hash that clients refuse", "take one that is signed with SHA-256"
     if server.not_valid_after_utc <= now:
         yield f"has expired on {server.not_valid_after_utc.strftime(_SHOWN)}", "renew it"
@@ -72,7 +84,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
         day = server.not_valid_before_utc.strftime(_SHOWN)
         yield f"is not valid before {day}", "wait, or set this machine's clock"
     try:
-        usage = server.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {
             *usage
         }:

@@ -141,9 +141,12 @@ HostPort = Annotated[
         r"[a-zA-Z0-9_.-]+:[0-9]{1,5}", "must be host:port; write such as redis.example.com:6379"
     ),
 ]
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 Url = Annotated[
     str,
-    _Matches(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/?", "must be such as https://registry.example.com"),
+    _Matches(
+        rf"https://[a-zA-Z0-9.-]+(:{_PORT})?/?", "must be such as https://registry.example.com"
+    ),
 ]
 Bucket = Annotated[
     str,
@@ -799,7 +802,8 @@ def load(
     )
     problems += found
     stack = replace(stack, user=user)
-    problems += _unguarded(stack)
+    if not _within(f"{PROJECT}:auth", broken):
+        problems += _unguarded(stack)
     problems += _too_long(stack)
     if problems:
         lines = "".join(f"\n  - {_line(problem)}" for problem in problems)
@@ -1032,10 +1036,10 @@ def _passwords(stack: Stack) -> Iterator[Problem]:
         if password is None or isinstance(password, Sealed):
             continue
         key, fix = f"{PROJECT}:password-{user}", "set another one"
-        if len(password.encode()) > PASSWORD_BYTES:
+        if len(password.encode(errors="surrogatepass")) > PASSWORD_BYTES:
             yield Problem(key, f"is longer than the {PASSWORD_BYTES} bytes that bcrypt takes", fix)
-        if re.search(r"[\x00-\x1f\x7f]", password):
-            yield Problem(key, "holds control characters, which clients can't send", fix)
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", password):
+            yield Problem(key, "holds characters that clients can't send", fix)
 
 
 def _certificate(stack: Stack) -> Iterator[Problem]:

@@ -1,7 +1,9 @@
 """Who reaches a registry, by which certificate, and as which user."""
 
+import base64
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,6 +98,20 @@ def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random(
     refused(
         "oss-registry:registry.config.auth", "one type", registry={"config": config}, auth=USERS
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"{URL}:0", f"{URL}:65536", f"{URL}:99999", f"{URL}/v2", "registry.example.com", "https://"],
+)
+def test_an_address_that_no_client_can_use_is_refused(url: str) -> None:
+    registry = {"exposure": "proxy", "external_url": url}
+    refused("oss-registry:registry.external_url", "https://", registry=registry, auth=USERS)
+
+
+def test_one_mistake_in_a_guard_is_one_problem() -> None:
+    registry = {"exposure": "proxy", "external_url": URL}
+    assert len(problems(registry=registry, auth={"users": {}})) == 1
 
 
 def test_an_external_url_is_for_those_who_come_from_outside() -> None:
@@ -316,6 +332,19 @@ def test_behind_a_proxy_the_certificate_may_have_any_name() -> None:
     loaded(**_tls(*_pair("inner.example.com"), exposure="proxy"))
 
 
+def test_a_certificate_or_a_key_that_is_damaged_anywhere_is_no_traceback() -> None:
+    first, body, last = re.split(r"(?<=-----)\n|\n(?=-----E)", GOOD[0])[:3]
+    der = base64.b64decode(body)
+    for place in range(len(der)):
+        bad = bytes((*der[:place], der[place] ^ 0x55, *der[place + 1 :]))
+        pem = "\n".join((first, base64.b64encode(bad).decode(), last))
+        list(certificates.broken(pem, "registry.example.com", NOW))
+        certificates.broken_key(GOOD[1], pem)
+    for place in range(30, len(GOOD[1]) - 30):
+        damaged = f"{GOOD[1][:place]}{'A' if GOOD[1][place] != 'A' else 'B'}{GOOD[1][place + 1 :]}"
+        certificates.broken_key(damaged, GOOD[0])
+
+
 def test_weak_keys_and_unknown_curves_are_refused() -> None:
     def broken(key: Any) -> list[str]:  # noqa: ANN401
         made = certificates.signed(key, ["registry.example.com"], NOW)
@@ -404,7 +433,13 @@ def test_users_are_lines_of_a_file_without_what_is_in_them() -> None:
 
 @pytest.mark.parametrize(
     ("password", "word"),
-    [("x" * 73, "72 bytes"), ("é" * 37, "72 bytes"), ("a\nb", "control"), ("a\x00b", "control")],
+    [
+        ("x" * 73, "72 bytes"),
+        ("é" * 37, "72 bytes"),
+        ("a\nb", "can't send"),
+        ("a\x00b", "can't send"),
+        ("a\ud800b", "can't send"),
+    ],
 )
 def test_a_password_that_would_be_cut_or_could_not_be_sent_is_refused_unseen(
     password: str, word: str
