@@ -60,12 +60,9 @@ def broken_key(key: str, pem: str) -> tuple[str, str] | None:
 def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
     """Each rule that the certificates break, and the fix; clients come to `host`, if known."""
     try:
-        server = chain(pem)[0]
-        key, signed_with, extensions = (
-            server.public_key(),
-            server.signature_hash_algorithm,
-            server.extensions,
-        )
+        server, *_ = chain(pem)
+        key, extensions = server.public_key(), server.extensions
+        signed_with, _ = server.signature_hash_algorithm, left(pem, now)
     except _UNREADABLE:
         yield "is not PEM certificates that can be read", "write the whole text of the file"
         return
