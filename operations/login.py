@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     name, user = arguments
     try:
         stack = load(name, *configuration(name), os.environ)
-        words = ["docker", "login", "--username", user, "--password-stdin", stack.login_server]
+        words = ["docker", "login", f"--username={user}", "--password-stdin", stack.login_server]
         return subprocess.run(words, input=password(stack, user), text=True, check=False).returncode
     except (SettingsError, LookupError) as error:
         print(f"login: {error.args[0]}", file=sys.stderr)
