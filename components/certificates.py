@@ -62,7 +62,8 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
     try:
         server, *_ = chain(pem)
         key, extensions = server.public_key(), server.extensions
-        signed_with, _ = server.signature_hash_algorithm, left(pem, now)
+        hashed_by = server.signature_hash_algorithm
+        left(pem, now)  # the dates of the others
     except _UNREADABLE:
         yield "is not PEM certificates that can be read", "write the whole text of the file"
         return
@@ -73,7 +74,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
         yield "has a key that the registry can't use", "take RSA, P-256, P-384, P-521 or Ed25519"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048:
         yield f"has an RSA key of {key.key_size} bits, which clients refuse", "take 2048 or more"
-    if isinstance(signed_with, hashes.MD5 | hashes.SHA1):
+    if isinstance(hashed_by, hashes.MD5 | hashes.SHA1):
         yield "is signed with a hash that clients refuse", "take one that is signed with SHA-256"
     if server.not_valid_after_utc <= now:
         yield f"has expired on {server.not_valid_after_utc.strftime(_SHOWN)}", "renew it"

@@ -172,7 +172,7 @@ def run(name: str, workload: Workload, parent: Resource) -> None:
         ],
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges"],
-        tmpfs={"/tmp": ""},  # the container's own, so no path of this machine
+        tmpfs={"/tmp": "size=64m"},
         # Unset, it reads back as another value: a replacement at each `up` (pulumi-docker #1272).
         network_mode="bridge",
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=workload.network)],

@@ -1020,10 +1020,18 @@ def _unguarded(stack: Stack) -> Iterator[Problem]:
 
 def _files(stack: Stack) -> Iterator[Problem]:
     own = {CERTIFICATES, *(release.config_path for release in distribution.RELEASES.values())}
-    folders = (distribution.OURS, f"{distribution.DATA_PATH}/", f"{distribution.LETSENCRYPT_PATH}/")
+    mounted = (
+        distribution.DATA_PATH,
+        distribution.LETSENCRYPT_PATH,
+        "/tmp",
+        "/dev",
+        "/proc",
+        "/sys",
+    )
+    folders = (distribution.OURS, *(f"{path}/" for path in mounted))
     for path in stack.settings.registry.files:
         if path in own or path.startswith(folders) or f"{path}/" in folders:
-            rule = "is where this program puts files, or the registry keeps them"
+            rule = "is where this program, the registry or the kernel has something of its own"
             yield Problem(f"{PROJECT}:registry.files.{path}", rule, "choose another path")
 
 

@@ -495,6 +495,9 @@ def test_files_for_the_registrys_own_configuration_travel_into_the_container() -
         ("/etc/oss-registry", "another path"),
         ("/var/lib/registry/docker", "another path"),
         ("/etc/distribution/config.yml", "another path"),
+        # Over which something else is mounted when the registry runs.
+        ("/tmp/issuer.pem", "another path"),
+        ("/proc/x", "another path"),
     ],
 )
 def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) -> None:

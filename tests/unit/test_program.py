@@ -381,7 +381,7 @@ def test_containers_have_no_capabilities_and_gain_no_privileges(local: Engine, n
     container = local.inputs(CONTAINER, name)
     assert container["capabilities"] == {"drops": ["ALL"]}
     assert container["securityOpts"] == ["no-new-privileges"]
-    assert container["tmpfs"] == {"/tmp": ""}
+    assert container["tmpfs"] == {"/tmp": "size=64m"}
 
 
 def test_a_registry_with_a_volume_is_a_root_who_can_do_nothing_but_write_there(
