@@ -67,6 +67,19 @@ def free_port() -> int:
             return port
 
 
+def listens(port: int) -> bool:
+    """Whether something answers on that port of 127.0.0.1."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def bridge() -> str:
+    """This machine's address on the engine's own network, which containers reach."""
+    words = ("docker", "network", "inspect", "bridge", "--format")
+    return command(*words, "{{(index .IPAM.Config 0).Gateway}}").strip()
+
+
 def eventually(happens: Callable[[], object], seconds: float = 60) -> None:
     """Wait until it `happens`. Raises AssertionError when it has not by then."""
     end = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.integration.deployment import command, eventually, free_port
+from tests.integration.deployment import bridge, eventually, free_port, listens
 from tests.integration.guarded import Guarded
 from toolchain.golang import GoProgram
 
@@ -72,8 +72,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
     """The address of a running Pebble, which finds every name at 127.0.0.1."""
-    bridge = ("docker", "network", "inspect", "bridge", "--format")
-    address = command(*bridge, "{{(index .IPAM.Config 0).Gateway}}").strip()
+    address = bridge()
     port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
     certificate = authority.issue_cert(address, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "crt")
@@ -100,7 +99,7 @@ def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[
             process = subprocess.Popen(started, stdout=log, stderr=subprocess.STDOUT)
             running.callback(process.wait)
             running.callback(process.kill)
-        eventually(lambda: _listens("127.0.0.1", port) and _listens("127.0.0.1", management))
+        eventually(lambda: listens(port) and listens(management))
         _Relay.pebble = port
         _Relay.trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
         _root_of(management, _Relay.trusted, tmp_path / "root")
@@ -111,12 +110,6 @@ def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[
         threading.Thread(target=relay.serve_forever, daemon=True).start()
         running.callback(relay.shutdown)
         yield f"https://{address}:{relay.server_port}/dir"
-
-
-def _listens(address: str, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
-        return True
-    return False
 
 
 def _root_of(management: int, trusted: ssl.SSLContext, file: Path) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import trustme
 
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
-from tests.integration.deployment import PROJECT, command, eventually, free_port
+from tests.integration.deployment import PROJECT, command, eventually, free_port, listens
 from tests.integration.guarded import PASSWORD, Guarded
 from toolchain import debian
 from toolchain.cache import Entry
@@ -87,17 +86,11 @@ def proxy(
     command(*words, "-t")
     server = subprocess.Popen([*words, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: _listens(port))
+        eventually(lambda: listens(port))
         yield
     finally:
         server.terminate()
         server.wait()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 @pytest.fixture
