@@ -6,6 +6,7 @@ Pure, but for the clock that the caller reads.
 import ipaddress
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,6 +26,8 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 _GO_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_FOR_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _SHOWN = "%Y-%m-%d"
 
 
@@ -62,6 +65,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
     try:
         server, *_ = chain(pem)
         key, extensions = server.public_key(), server.extensions
+        named, usage = _names(extensions), _value(extensions, x509.ExtendedKeyUsage)
         hashed_by = server.signature_hash_algorithm
         left(pem, now)  # the dates of the others
     except _UNREADABLE:
@@ -81,16 +85,10 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
     if server.not_valid_before_utc > now:
         day = server.not_valid_before_utc.strftime(_SHOWN)
         yield f"is not valid before {day}", "wait, or set this machine's clock"
-    try:
-        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {
-            *usage
-        }:
-            yield "is not for a server (extended key usage)", "take one with serverAuth"
-    except x509.ExtensionNotFound:
-        pass
-    if host and not any(_covers(name, host) for name in names(server)):
-        said = ", ".join(names(server)) or "none; its common name no longer counts"
+    if usage is not None and _FOR_SERVERS.isdisjoint(usage):
+        yield "is not for a server (extended key usage)", "take one with serverAuth"
+    if host and not any(_covers(name, host) for name in named):
+        said = ", ".join(named) or "none; its common name no longer counts"
         yield f"has no name for {host} (it has {said})", "take one that names it"
 
 
@@ -100,11 +98,16 @@ def left(pem: str, now: datetime) -> tuple[str, int]:
     return end.strftime(_SHOWN), (end - now).days
 
 
-def names(certificate: x509.Certificate) -> list[str]:
-    """The hosts and addresses that it is for."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+def _value(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | None:
+    """The extension of that kind, where there is one."""
+    found = (each.value for each in extensions)
+    return next((value for value in found if isinstance(value, kind)), None)
+
+
+def _names(extensions: x509.Extensions) -> list[str]:
+    """The hosts and addresses that a certificate is for."""
+    found = _value(extensions, x509.SubjectAlternativeName)
+    if found is None:
         return []
     addresses = map(str, found.get_values_for_type(x509.IPAddress))
     return [*found.get_values_for_type(x509.DNSName), *addresses]

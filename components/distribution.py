@@ -29,6 +29,11 @@ TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
 
 
+def password_of(user: str) -> str:
+    """The name of the secret that a user's password is."""
+    return f"password-{user}"
+
+
 def hash_of(user: str) -> Hole:
     """The bcrypt hash of a user's password, in htpasswd's line."""
     return Hole(f"hash of {user}", quoted=False)
@@ -535,10 +540,14 @@ def _kinds(keys: Kinds | None, path: str) -> Kinds | None:
 
 
 class Context(NamedTuple):
-    """What a rule may look at: the release, and the tree that the registry would get."""
+    """What a rule may look at: the release, and the tree that the registry would get.
+
+    `files` are the paths of those that are put into its container.
+    """
 
     release: Release
     tree: Section
+    files: Set[str] = frozenset()
 
     def at(self, path: str) -> Any:  # noqa: ANN401
         return at(self.tree, path)
@@ -713,7 +722,7 @@ _WARNINGS = (
     ),
     Rule(
         "auth.htpasswd.path",
-        lambda path, _: path != USERS_PATH,
+        lambda path, its: path not in its.files,
         "is a file that only you can put there: where there is none, the registry makes up a user "
         "and logs the password",
         "name users in oss-registry:auth instead",
@@ -787,9 +796,9 @@ def _there_or_above(path: str, tree: Section) -> str:
     return path if not section or at(tree, section) is not None else _there_or_above(section, tree)
 
 
-def warnings(release: Release, tree: Section) -> list[Problem]:
-    """What works, but not as the user may think."""
-    return broken(_WARNINGS, Context(release, tree))
+def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> list[Problem]:
+    """What works, but not as the user may think; `files` are put into the container."""
+    return broken(_WARNINGS, Context(release, tree, files))
 
 
 # Where the registry's configuration names a file in its container.

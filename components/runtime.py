@@ -1,6 +1,6 @@
 """One `Workload` as a Docker container, with what it hangs on: image, network, volume.
 
-A container has no capabilities, gains no privileges, and is no root where it can do without.
+A container has no capabilities, and gains no privileges.
 """
 
 from collections.abc import Mapping, Sequence

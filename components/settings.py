@@ -35,6 +35,7 @@ from components.distribution import (
     Release,
     Rule,
     VolumeFacts,
+    password_of,
 )
 from components.environment import Section, Text, redact, to_environment, to_file
 
@@ -577,9 +578,8 @@ class Stack:
     @property
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
-        found = distribution.warnings(self.release, self.tree)
-        ours = [_in_config(p) for p in found if p.shown not in self.files]
-        return [_line(problem) for problem in (*ours, *_remarks(self))]
+        found = distribution.warnings(self.release, self.tree, self.files.keys())
+        return [_line(problem) for problem in (*map(_in_config, found), *_remarks(self))]
 
 
 def _remarks(stack: Stack) -> Iterator[Problem]:
@@ -794,8 +794,7 @@ def load(
     problems += _unused(stack)
     problems += _files(stack)
     problems += _passwords(stack)
-    if f"{PROJECT}:tls.certificate" not in broken:
-        problems += _certificate(stack)
+    problems += _certificate(stack)
     known = f"{PROJECT}:registry.release" not in broken
     user, found = _configured(
         stack, [stack.release] if known else [*distribution.RELEASES.values()]
@@ -858,7 +857,7 @@ def _divided(
                 sections[name] = _parsed(text)
         elif key in secret_keys:
             secrets[name] = text
-        elif name in _SECRETS or name.startswith("password-"):
+        elif name in _SECRETS or name.startswith(password_of("")):
             problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
         else:
             fix = distribution.nearest(name, [*StackSettings.model_fields, *_SECRETS])
@@ -1037,13 +1036,14 @@ def _files(stack: Stack) -> Iterator[Problem]:
 
 def _passwords(stack: Stack) -> Iterator[Problem]:
     for user, settings in (stack.settings.auth.users if stack.settings.auth else {}).items():
-        password = stack.secrets.get(f"password-{user}")
+        secret = password_of(user)
+        password = stack.secrets.get(secret)
         if settings.hash and password is not None:
-            rule = f"is there beside the secret password-{user}"
+            rule = f"is there beside the secret {secret}"
             yield Problem(f"{PROJECT}:auth.users.{user}.hash", rule, "keep one of them")
         if password is None or isinstance(password, Sealed):
             continue
-        key, fix = f"{PROJECT}:password-{user}", "set another one"
+        key, fix = f"{PROJECT}:{secret}", "set another one"
         if len(password.encode(errors="surrogatepass")) > PASSWORD_BYTES:
             yield Problem(key, f"is longer than the {PASSWORD_BYTES} bytes that bcrypt takes", fix)
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", password):
@@ -1084,7 +1084,7 @@ _SECRETS = ("http-secret", "redis-password", TLS_KEY)
 def _unused(stack: Stack) -> Iterator[Problem]:
     """Secrets that nothing uses, or that hold nothing."""
     users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
-    used = {*_SECRETS, *(f"password-{user}" for user in users)}
+    used = {*_SECRETS, *map(password_of, users)}
     used -= {TLS_KEY} if not (tls and tls.certificate) else set()
     used |= _named_secrets(stack.settings.registry.config)
     for name, value in stack.secrets.items():

@@ -42,7 +42,7 @@ class Users(ComponentResource):
         self.register_outputs({})
 
     def _hashed(self, user: str, brought: Mapping[str, Input[str]]) -> Output[str]:
-        label = f"password-{user}"
+        label = distribution.password_of(user)
         cost = COST_BROUGHT if label in brought else COST_DRAWN
         salt = kept(f"salt-{user}", bcrypt.gensalt(cost).decode(), self, trigger=str(cost))
         password = secret(label, brought, parent=self)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from components.distribution import SET_SECRET
+from components.distribution import SET_SECRET, password_of
 from components.settings import PROJECT, SettingsError, Stack, load
 from operations.stack_file import configuration
 from operations.state import plain, resource
@@ -22,7 +22,7 @@ def password(stack: Stack, user: str) -> str:
     if user not in users:
         known = f"it has {', '.join(sorted(users))}" if users else "it has none"
         raise LookupError(f"the stack {stack.name} has no user {user}: {known}")
-    secret = f"password-{user}"
+    secret = password_of(user)
     if users[user].hash:
         raise LookupError(
             f"of {user} there is but a hash: `docker login --username {user} {stack.login_server}` "

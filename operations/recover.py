@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from components.settings import PROJECT, SettingsError
 from operations import engine
 from operations.stack_file import configuration
+from operations.state import deployment
 
 # In this order: a network goes only when no container hangs on it.
 KINDS = {
@@ -90,7 +91,7 @@ def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
 
 def _tell_of_lost_key(user: str, stack: str) -> None:
     """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
-    resources = _state(stack).get("resources", ())
+    resources = deployment(stack).get("resources", ())
     known = [resource["id"] for resource in resources if resource["type"] == ACCESS_KEY]
     others = f"each but {' and '.join(known)}" if known else "each that is there before this `up`"
     _say(
@@ -101,15 +102,8 @@ def _tell_of_lost_key(user: str, stack: str) -> None:
 
 def _pending(stack: str) -> Sequence[Mapping[str, Any]]:
     """The operations that had begun and not ended when the state was last written."""
-    pending: Sequence[Mapping[str, Any]] = _state(stack).get("pending_operations") or ()
+    pending: Sequence[Mapping[str, Any]] = deployment(stack).get("pending_operations") or ()
     return pending
-
-
-def _state(stack: str) -> Mapping[str, Any]:
-    """What Pulumi has written down of `stack`, secrets encrypted."""
-    exported = json.loads(_pulumi("stack", "export", "--stack", stack))
-    state: Mapping[str, Any] = exported["deployment"]
-    return state
 
 
 def _named(operation: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import datetime
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from components import certificates
 from components.distribution import RELEASES
-from components.settings import Sealed, load
+from components.settings import Sealed
 from tests.unit.stack_files import loaded, problems, refused
 
 URL = "https://registry.example.com"
@@ -309,11 +308,7 @@ def test_the_traditional_forms_of_a_key_are_taken_as_the_registry_takes_them() -
 
 
 def test_a_key_that_stays_encrypted_in_the_file_is_not_looked_into() -> None:
-    given = _tls(GOOD[0], "v1:abc")
-    del given["secrets"]
-    texts = {f"oss-registry:{name}": value for name, value in given.items()}
-    config = {name: json.dumps(value) for name, value in texts.items()}
-    load("dev", {**config, "oss-registry:tls-key": Sealed("v1:abc")}, {"oss-registry:tls-key"})
+    loaded(**_tls(GOOD[0], Sealed("v1:abc")))
 
 
 def test_a_key_without_a_certificate_is_a_secret_that_nothing_uses() -> None:
