@@ -63,10 +63,14 @@ class CloudDeployment(Deployment):
         return str(json.loads(found))
 
     def remove(self) -> None:
-        """Remove it all: the bucket is the double's, and may go with what is in it."""
+        """Remove it all."""
+        self.give_up()
+        super().remove()
+
+    def give_up(self) -> None:
+        """Let all of it go: the bucket is the double's, and may go with what is in it."""
         self.aliyun.faults.clear()
         for bucket in self.aliyun.oss.buckets.values():
             bucket.objects.clear()
             bucket.uploads.clear()
         run(*self.command("state", "unprotect", "--all", "--yes"), env=self.environment)
-        super().remove()

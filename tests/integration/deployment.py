@@ -67,6 +67,15 @@ def free_port() -> int:
             return port
 
 
+def processes(what: str) -> Mapping[int, str]:
+    """What /proc has by the name `what` of each process, by its id."""
+    found = {}
+    for file in Path("/proc").glob(f"[0-9]*/{what}"):
+        with suppress(OSError):  # one that has ended
+            found[int(file.parent.name)] = file.read_text(errors="replace")
+    return found
+
+
 def listens(port: int) -> bool:
     """Whether something answers on that port of 127.0.0.1."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -137,15 +146,14 @@ class Deployment:
     def drop(self, section: str) -> None:
         """Remove a section from the stack file."""
         del self.settings[section]
-        content = yaml.safe_load(self.file.read_text())
-        del content["config"][f"oss-registry:{section}"]
-        self.file.write_text(json.dumps(content, indent=2))
+        self.write({f"oss-registry:{section}": None})
 
     def write(self, keys: Mapping[str, Any]) -> None:
-        """Set `keys`, in full, in the stack file."""
+        """Set `keys`, in full, in the stack file; None removes one."""
         file = self.file
         content = yaml.safe_load(file.read_text())
-        content.setdefault("config", {}).update(keys)
+        config = {**content.get("config", {}), **keys}
+        content["config"] = {key: value for key, value in config.items() if value is not None}
         # JSON: what PyYAML leaves without quotes, such as 0899, is a number to Pulumi.
         file.write_text(json.dumps(content, indent=2))
 
@@ -191,6 +199,28 @@ class Deployment:
             yield self
         finally:
             self.remove()
+
+    def watched(self, *words: str) -> tuple[str, set[str]]:
+        """What pulumi with `words` prints, and the command lines of all processes meanwhile."""
+        log = self.folder / "printed.log"
+        command_lines: set[str] = set()
+        with log.open("w") as output, self.started(*words, output=output) as running:
+            while running.poll() is None:
+                command_lines |= set(processes("cmdline").values())
+                time.sleep(0.02)
+        assert running.returncode == 0, log.read_text()
+        return log.read_text(), command_lines
+
+    def stashed(self) -> Mapping[str, str]:
+        """What was drawn for the stack, by the names of its stashes."""
+        exported = json.loads(self.pulumi("stack", "export", "--show-secrets"))
+        return {
+            resource["urn"].rpartition("::")[2]: json.loads(
+                resource["outputs"]["output"]["plaintext"]
+            )
+            for resource in exported["deployment"]["resources"]
+            if resource["type"] == "pulumi:index:Stash"
+        }
 
     def make(
         self, *targets: str, env: Mapping[str, str] | None = None

@@ -1,10 +1,10 @@
 """A registry that speaks TLS and knows its users, and what reaches it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.distribution import USERS_PATH
 from tests.integration.api import Api
 from tests.integration.deployment import Deployment, free_port
 
@@ -34,20 +34,19 @@ class Guarded(Deployment):
         self.configure(**settings)
         self.secret("password-alice", PASSWORD)
 
-    def drawn(self, name: str) -> str:
-        """What the stash `name` holds, from the state."""
-        exported = json.loads(self.pulumi("stack", "export", "--show-secrets"))
-        (found,) = [
-            each["outputs"]["output"]
-            for each in exported["deployment"]["resources"]
-            if each["urn"].endswith(f"::{name}") and "Stash" in each["type"]
-        ]
-        return str(json.loads(found["plaintext"]))
-
     def api(self, user: str = "alice", password: str | None = None) -> Api:
         """The API for `user`; "" is nobody."""
         outputs = self.outputs()
         if user and password is None:
-            password = PASSWORD if user == "alice" else self.drawn(f"password-{user}")
+            password = PASSWORD if user == "alice" else self.stashed()[f"password-{user}"]
         login = (user, password or "") if user else None
         return Api(outputs["endpoint"], login, outputs.get("certificate", ""))
+
+
+def hashes(deployment: Deployment) -> Mapping[str, str]:
+    """The hash of each user, from the running registry's file."""
+    file = deployment.folder / "htpasswd"
+    deployment.docker("cp", f"{deployment.prefix}-registry:{USERS_PATH}", file)
+    lines = file.read_text().splitlines()
+    file.unlink()
+    return dict(line.split(":", 1) for line in lines)

@@ -16,12 +16,12 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 import pytest
 import trustme
 
-from components.distribution import USERS_PATH
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api, Refusal
 from tests.integration.clients import variables
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import PROJECT, run
+from tests.integration.deployment import PROJECT, command, processes, run
+from tests.integration.guarded import hashes
 from toolchain import engine
 
 pytestmark = pytest.mark.secure
@@ -71,7 +71,7 @@ def stack(aliyun: Aliyun, authority: trustme.CA, tmp_path: Path) -> Iterator[Clo
     made.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
     made.pulumi("config", "set", "--path", f"{login}username", "puller")
     words = made.command("config", "set", "--secret", "--path", f"{login}password")
-    assert run(*words, env=made.environment, given=PULLS).returncode == 0
+    command(*words, env=made.environment, given=PULLS)
     try:
         yield made
     finally:
@@ -86,14 +86,8 @@ class _Hunt:
         self.texts: dict[str, str] = {}
 
     def run(self, *words: str) -> None:
-        log = self.stack.folder / "printed.log"
-        command_lines: set[str] = set()
-        with log.open("w") as output, self.stack.started(*words, output=output) as running:
-            while running.poll() is None:
-                command_lines |= {line for _, line in _processes("cmdline")}
-                time.sleep(0.1)
-        assert running.returncode == 0, log.read_text()
-        self._keep(f"printed by {words[0]}", log.read_text())
+        printed, command_lines = self.stack.watched(*words)
+        self._keep(f"printed by {words[0]}", printed)
         self._keep(f"command lines during {words[0]}", "\n".join(command_lines))
 
     def up(self) -> None:
@@ -118,7 +112,7 @@ class _Hunt:
             self._keep(" ".join(each), self.stack.pulumi(*each))
         if engine.LOG.exists():
             self._keep("the engine's log", engine.LOG.read_text(errors="replace"))
-        self._keep("command lines", "\n".join(line for _, line in _processes("cmdline")))
+        self._keep("command lines", "\n".join(processes("cmdline").values()))
         for file in self._written():
             with suppress(OSError):
                 self._keep(f"the file {file}", file.read_text(errors="replace"))
@@ -146,13 +140,6 @@ class _Hunt:
         ]
 
 
-def _processes(what: str) -> Iterator[tuple[int, str]]:
-    """What /proc says of each process."""
-    for file in Path("/proc").glob(f"[0-9]*/{what}"):
-        with suppress(OSError):  # one that has ended
-            yield int(file.parent.name), file.read_text(errors="replace")
-
-
 def _forms(secret: str) -> set[str]:
     """How a secret may be written down."""
     raw = secret.encode()
@@ -170,31 +157,29 @@ def _forms(secret: str) -> set[str]:
     }
 
 
-def _secrets(stack: CloudDeployment, key: str) -> dict[str, str]:
+def _secrets(stack: CloudDeployment) -> dict[str, str]:
     """Every secret of the stack by its name, also those that were made for it."""
     exported = json.loads(stack.pulumi("stack", "export", "--show-secrets"))
-    made = {
-        resource["urn"].rpartition("::")[2]: json.loads(value["plaintext"])
+    keys = {
+        resource["urn"].rpartition("::")[2]: json.loads(resource["outputs"]["secret"]["plaintext"])
         for resource in exported["deployment"]["resources"]
-        for name, value in resource.get("outputs", {}).items()
-        if (resource["type"], name)
-        in (("pulumi:index:Stash", "output"), ("alicloud:ram/accessKey:AccessKey", "secret"))
+        if resource["type"] == "alicloud:ram/accessKey:AccessKey"
     }
-    stack.docker("cp", f"{stack.prefix}-registry:{USERS_PATH}", stack.folder.parent / "users")
-    lines = (stack.folder.parent / "users").read_text().splitlines()
+    drawn = stack.stashed()
     # Each line of the key is one, and so is what a login sends.
-    key_lines = key.splitlines()[1:-1]
+    tls_key = stack.pulumi("config", "get", "oss-registry:tls-key").splitlines()[1:-1]
     logins = {
         user: base64.b64encode(f"{user}:{password}".encode()).decode()
-        for user, password in (("alice", BROUGHT["password-alice"]), ("ci", made["password-ci"]))
+        for user, password in (("alice", BROUGHT["password-alice"]), ("ci", drawn["password-ci"]))
     }
     return {
         **BROUGHT,
-        **made,
+        **keys,
+        **drawn,
         "puller": PULLS,
         "deployer": stack.aliyun.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
-        **{f"line {number} of tls-key": line for number, line in enumerate(key_lines)},
-        **{f"hash {number}": line.partition(":")[2] for number, line in enumerate(lines)},
+        **{f"line {number} of tls-key": line for number, line in enumerate(tls_key)},
+        **{f"hash of {user}": hashed for user, hashed in hashes(stack).items()},
         **{f"login of {user}": login for user, login in logins.items()},
     }
 
@@ -218,7 +203,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
 
     hunt.up()
     use()
-    secrets = _secrets(stack, _key_of(stack))
+    secrets = _secrets(stack)
     hunt.look()
     in_variables = [each for each in hunt.found(secrets) if "in variables of registry" in each]
     assert {each.partition(" in ")[0] for each in in_variables} == {
@@ -247,23 +232,15 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
     stack.secret("redis-password", "another, of redis")
     hunt.up()
     signature = _signature_of_a_layer(Api(stack.outputs()["endpoint"], login, trusted))
-    secrets |= {f"{name} later": value for name, value in _secrets(stack, "").items()}
+    secrets |= {f"{name} later": value for name, value in _secrets(stack).items()}
     secrets |= {"redis later": "another, of redis", "signed address": signature}
     hunt.look()
     hunt.run("preview", "--refresh", "--diff", "--expect-no-changes")
     hunt.run("refresh", "--yes", "--diff")
-    assert not any(
-        form in text
-        for pid, text in _processes("environ")
-        if pid == int(stack.inspect("registry", ".State.Pid"))
-        for secret in secrets.values()
-        for form in _forms(secret)
-    )
+    own = processes("environ").get(stack.inspect("registry", ".State.Pid"), "")
+    assert not any(form in own for secret in secrets.values() for form in _forms(secret))
     assert variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
-    run(*stack.command("state", "unprotect", "--all", "--yes"), env=stack.environment)
-    for bucket in stack.aliyun.oss.buckets.values():
-        bucket.objects.clear()
-        bucket.uploads.clear()
+    stack.give_up()
     hunt.run("destroy", "--yes", "--diff")
     hunt.texts["the state"] = stack.state()
 
@@ -281,7 +258,3 @@ def _signature_of_a_layer(api: Api) -> str:
     signed = parse_qs(urlsplit(answer.headers["location"]).query)
     (signature,) = [values[0] for name, values in signed.items() if "signature" in name.lower()]
     return signature
-
-
-def _key_of(stack: CloudDeployment) -> str:
-    return stack.pulumi("config", "get", "oss-registry:tls-key")

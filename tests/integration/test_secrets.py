@@ -2,16 +2,14 @@
 
 import base64
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.distribution import RELEASES
 from tests.integration.clients import copy_in, copy_out, variables
-from tests.integration.deployment import Deployment
+from tests.integration.deployment import Deployment, processes
 
 pytestmark = pytest.mark.local
 PARTS = ("registry", "redis")
@@ -30,33 +28,9 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 
 def _watched_up(deployment: Deployment) -> str:
     """What an `up` prints, and the command lines of all processes meanwhile."""
-    command_lines = set()
-    log = deployment.folder / "up.log"
-    with (
-        log.open("w") as output,
-        deployment.started("up", "--yes", "--show-full-output", "--diff", output=output) as up,
-    ):
-        while up.poll() is None:
-            command_lines |= set(_command_lines())
-            time.sleep(0.02)
-    assert up.returncode == 0, log.read_text()
+    printed, command_lines = deployment.watched("up", "--yes", "--show-full-output", "--diff")
     assert any("pulumi-resource-docker" in line for line in command_lines)
-    return "\n".join((log.read_text(), *command_lines))
-
-
-def _command_lines() -> Iterator[str]:
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # one that has ended
-            yield process.read_text(errors="replace")
-
-
-def _generated(deployment: Deployment) -> Sequence[str]:
-    exported = json.loads(deployment.pulumi("stack", "export", "--show-secrets"))
-    return sorted(
-        json.loads(resource["outputs"]["output"]["plaintext"])
-        for resource in exported["deployment"]["resources"]
-        if resource["type"] == "pulumi:index:Stash"
-    )
+    return "\n".join((printed, *command_lines))
 
 
 def _everywhere(deployment: Deployment) -> str:
@@ -69,7 +43,7 @@ def _everywhere(deployment: Deployment) -> str:
         (
             json.dumps(inspected),
             *map(deployment.log, PARTS),
-            *_command_lines(),
+            *processes("cmdline").values(),
             *(file.read_text(errors="replace") for file in files),
             deployment.pulumi("preview", "--diff", "--refresh"),
             deployment.pulumi("stack", "output", "--json"),
@@ -84,7 +58,7 @@ def test_generated_secrets_are_only_where_they_are_needed(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     printed = [deployment.pulumi("preview", "--diff"), _watched_up(deployment)]
-    secrets = _generated(deployment)
+    secrets = sorted(deployment.stashed().values())
     assert [len(secret) for secret in secrets] == [43, 43]
     copy_in(deployment, archive, "pushed")
     deployment.docker("container", "stop", f"{deployment.prefix}-redis")
@@ -98,7 +72,7 @@ def test_generated_secrets_are_only_where_they_are_needed(
     copy_in(deployment, archive, "again")
     printed.append(_everywhere(deployment))
     assert all(secret in json.dumps(variables(deployment)) for secret in secrets)
-    assert _generated(deployment) == secrets
+    assert sorted(deployment.stashed().values()) == secrets
 
     for secret in secrets:
         encoded = base64.b64encode(secret.encode()).decode()

@@ -7,11 +7,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from components.distribution import USERS_PATH
 from tests.integration.api import Refusal
 from tests.integration.clients import copy_in, skopeo
 from tests.integration.deployment import run
-from tests.integration.guarded import PASSWORD, Guarded
+from tests.integration.guarded import PASSWORD, Guarded, hashes
 
 pytestmark = pytest.mark.secure
 
@@ -22,13 +21,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     made = Guarded(tmp_path_factory.mktemp("project"))
     with made.running():
         yield made
-
-
-def _hashes(guarded: Guarded, scratch: Path) -> dict[str, str]:
-    """The lines of the running registry's file."""
-    guarded.docker("cp", f"{guarded.prefix}-registry:{USERS_PATH}", scratch / "htpasswd")
-    lines = (scratch / "htpasswd").read_text().splitlines()
-    return dict(line.split(":", 1) for line in lines)
 
 
 def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
@@ -49,7 +41,7 @@ def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
 def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
     guarded: Guarded, archive: Path, tmp_path: Path
 ) -> None:
-    drawn = guarded.drawn("password-ci")
+    drawn = guarded.stashed()["password-ci"]
     server = guarded.outputs()["login_server"]
     environment = {**guarded.environment, "DOCKER_CONFIG": str(tmp_path)}
     for user, password in (("ci", drawn), ("alice", PASSWORD)):
@@ -81,10 +73,8 @@ def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
     guarded.configure(auth={"users": users})
 
 
-def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
-    guarded: Guarded, tmp_path: Path
-) -> None:
-    before = _hashes(guarded, tmp_path)
+def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(guarded: Guarded) -> None:
+    before = hashes(guarded)
     ci = guarded.api("ci")
     guarded.api().push("team/app", b"layer")
 
@@ -92,7 +82,7 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
     bob = bcrypt.hashpw(b"bob's", bcrypt.gensalt(6)).decode().replace("$2b$", "$2y$")
     guarded.configure(auth={"users": {"alice": {}, "bob": {"hash": bob}, "ci": {}}})
     guarded.up()
-    assert _hashes(guarded, tmp_path) == {**before, "bob": bob}
+    assert hashes(guarded) == {**before, "bob": bob}
     for api in (guarded.api(), ci, guarded.api("bob", "bob's")):
         api.pull("team/app")
     assert "created" not in guarded.up()
@@ -101,7 +91,7 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
     guarded.secret("password-alice", "another")
     guarded.configure(auth={"users": {"alice": {}, "ci": {}}})
     guarded.up()
-    after = _hashes(guarded, tmp_path)
+    after = hashes(guarded)
     assert after.keys() == before.keys()
     assert after["ci"] == before["ci"]
     assert after["alice"] != before["alice"]
@@ -114,7 +104,7 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
     assert after["ci"].startswith("$2b$05$")
     guarded.secret("password-ci", "guessable")
     guarded.up()
-    assert _hashes(guarded, tmp_path)["ci"].startswith("$2b$10$")
+    assert hashes(guarded)["ci"].startswith("$2b$10$")
     guarded.api("ci", "guessable").pull("team/app")
     with pytest.raises(Refusal):
         ci.pull("team/app")
