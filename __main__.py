@@ -19,30 +19,30 @@ stack = settings.load(
 )
 for warning in stack.warnings:
     pulumi.log.warn(warning)
-network = runtime.network(stack.prefix, stack.name)
+engine = runtime.runtime(stack)
 parts = [
     storage("storage", stack),
-    redis_cache("cache", stack, network),
+    redis_cache("cache", stack, engine),
     users("users", stack),
     tls("tls", stack),
 ]
 Registry(
     "registry",
     RegistryArgs(
-        stack=stack.name,
         name=f"{stack.prefix}-registry",
         image=stack.image,
         address=stack.address,
         port=stack.settings.registry.port,
         memory=stack.settings.registry.limits.memory,
         cpus=stack.settings.registry.limits.cpus,
+        replicas=stack.settings.registry.replicas,
         drain_seconds=distribution.drain_seconds(stack.tree),
         tls=stack.settings.tls is not None,
         environment=stack.environment,
         files=stack.files,
         brought=stack.holes,
         provisions=parts,
-        network=network,
+        runtime=engine,
     ),
 )
 

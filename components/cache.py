@@ -15,17 +15,16 @@ CONFIGURATION = "/etc/redis.conf"
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCacheArgs:
-    """`host` is the container's name and its name on the network; `max_memory` is in bytes.
+    """`host` is its name, also on the network; `max_memory` is in bytes.
 
     `brought` are the secrets that the user brings, by name.
     """
 
-    stack: str
     host: str
     image: str
     max_memory: int
     brought: Mapping[str, Input[str]]
-    network: Input[str]
+    runtime: runtime.Runtime
 
 
 class RedisCache(ComponentResource):
@@ -40,13 +39,11 @@ class RedisCache(ComponentResource):
         label = distribution.REDIS_PASSWORD.label
         password = secret(label, args.brought, parent=self)
         self.provision = runtime.Provision(holes={label: password})
-        runtime.run(
+        args.runtime.run(
             "redis",
             runtime.Workload(
-                stack=args.stack,
                 name=args.host,
                 image=args.image,
-                network=args.network,
                 # Absolute and without the image's own entrypoint: no shell, no change of user.
                 entrypoint=["/usr/local/bin/redis-server"],
                 command=[CONFIGURATION],
@@ -55,6 +52,7 @@ class RedisCache(ComponentResource):
                     runtime.File(
                         path=CONFIGURATION,
                         content=password.apply(lambda text: _configuration(text, args.max_memory)),
+                        secret=True,
                     )
                 ],
                 # Without the password: a redis that answers NOAUTH is alive.
@@ -68,17 +66,16 @@ class RedisCache(ComponentResource):
         self.register_outputs({})
 
 
-def redis_cache(name: str, stack: Stack, network: Input[str]) -> runtime.Provision:
+def redis_cache(name: str, stack: Stack, engine: runtime.Runtime) -> runtime.Provision:
     """The stack's redis; none where it is the user's own, or there is none."""
     if not stack.runs_redis:
         return runtime.Provision()
     args = RedisCacheArgs(
-        stack=stack.name,
         host=stack.redis_host,
         image=stack.settings.cache.image,
         max_memory=stack.settings.cache.max_memory,
         brought=stack.holes,
-        network=network,
+        runtime=engine,
     )
     return RedisCache(name, args).provision
 

@@ -31,20 +31,20 @@ class RegistryArgs:
     configuration. With `tls` it speaks nothing else.
     """
 
-    stack: str
     name: str
     image: str
     address: str
     port: int
     memory: int | None
     cpus: float | None
+    replicas: int
     drain_seconds: int
     tls: bool
     environment: Mapping[str, Text]
     files: Mapping[str, Text]
     brought: Mapping[str, Input[str]]
     provisions: Sequence[runtime.Provision]
-    network: Input[str]
+    runtime: runtime.Runtime
 
 
 class Registry(ComponentResource):
@@ -57,16 +57,14 @@ class Registry(ComponentResource):
         for provision in args.provisions:
             holes.update(provision.holes)
         mounts = [mount for provision in args.provisions for mount in provision.mounts]
-        runtime.run(
+        args.runtime.run(
             "registry",
             runtime.Workload(
-                stack=args.stack,
                 name=args.name,
                 image=args.image,
-                network=args.network,
                 environment={key: fill(text, holes) for key, text in args.environment.items()},
                 files=[
-                    runtime.File(path=path, content=fill(text, holes))
+                    runtime.File(path=path, content=fill(text, holes), secret=holds_secret(text))
                     for path, text in args.files.items()
                 ],
                 mounts=mounts,
@@ -78,6 +76,7 @@ class Registry(ComponentResource):
                 ],
                 memory=args.memory,
                 cpus=args.cpus,
+                replicas=args.replicas,
                 health=LISTENS if args.tls else ANSWERS,
                 stop_seconds=args.drain_seconds + 5,
             ),
@@ -91,6 +90,10 @@ def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
     if not any(isinstance(piece, Hole) for piece in text):
         return "".join(str(piece) for piece in text)
     return Output.concat(*(_filled(piece, holes) for piece in text))
+
+
+def holds_secret(text: Text) -> bool:
+    return any(isinstance(piece, Hole) and piece.secret for piece in text)
 
 
 def _filled(piece: str | Hole, holes: Mapping[str, Input[str]]) -> Input[str]:

@@ -1,19 +1,32 @@
-"""One `Workload` as a Docker container, with what it hangs on: image, network, volume.
+"""One `Workload` as a Docker container or a Swarm service, with what it hangs on.
 
-A container has no capabilities, and gains no privileges.
+Neither has capabilities; a container gains no privileges, and a service writes to no root file
+system.
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypedDict
 
 import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from components.explained import explained
-from components.settings import STACK_LABEL
+from components.settings import FILE_LABEL, STACK_LABEL, Stack
+from components.stash import kept
 
 HEALTHY_SECONDS = 60
 CPU_PERIOD = 100_000  # µs, the kernel's own
+TMP_MIB = 64
+LOG_DRIVER = "json-file"
+LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
+# When it is healthy, beside the command that says so.
+INTERVAL, TIMEOUT, RETRIES, START_PERIOD = "3s", "3s", 3, "30s"
 # What the plugin says when the engine can't.
 SENTENCES = (
     (
@@ -35,9 +48,32 @@ SENTENCES = (
         "file, or DOCKER_HOST)",
     ),
     (
-        "already in use by container|network with name .* already exists",
+        "already in use by service .* port",
+        "the port of {name} is another service's: set registry.port to another",
+    ),
+    (
+        "already in use by (container|service)|network with name .* already exists|name conflicts",
         "{name} is in the engine already, from another checkout or a state that was lost: "
-        "`make down` there, or remove it (docker rm, docker network rm)",
+        "`make down` there, or remove it (docker rm, docker service rm, docker network rm)",
+    ),
+    (
+        "docker swarm init",
+        "the engine is in no swarm: `docker swarm init` there makes it one of a single machine",
+    ),
+    (
+        "not a swarm manager|manager node or promote",
+        "the engine is a worker of its swarm, and only managers take orders: `docker node promote` "
+        "it on a manager, or set docker:host to a manager",
+    ),
+    (
+        "rollback (completed|paused)|update paused",
+        "{name} did not get healthy with the change, and runs as before: `docker service ps "
+        "--no-trunc {name}` says why; mend it, and `up` again",
+    ),
+    (
+        "did not converge",
+        "{name} did not get healthy on each machine that it was given to: `docker service ps "
+        "--no-trunc {name}` says why, and `docker node ls` which machines there are",
     ),
     (
         "healthy state",
@@ -50,6 +86,7 @@ SENTENCES = (
 class File:
     path: str
     content: Input[str]
+    secret: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +97,7 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """`container` inside, published on `address`:`host`."""
+    """`container` inside, published on `address`:`host`; of a service, on every address."""
 
     address: str
     host: int
@@ -84,13 +121,11 @@ class Workload:
     """What runs. `image` is a reference, `health` a command without a shell.
 
     `stop_seconds` is the time it gets to end by itself; `memory`, in bytes, and `cpus` are what it
-    may use.
+    may use; `replicas` is how many run, where the runtime can have more than one.
     """
 
-    stack: str
     name: str
     image: str
-    network: Input[str]
     health: Sequence[str]
     stop_seconds: int
     entrypoint: Sequence[str] = ()
@@ -102,18 +137,19 @@ class Workload:
     ports: Sequence[Port] = ()
     memory: int | None = None
     cpus: float | None = None
+    replicas: int = 1
 
 
-def network(name: str, stack: str) -> Output[str]:
-    """A bridge network of the stack's own; gives its name once it is there."""
-    made = docker.Network(
-        "network",
-        name=name,
-        driver="bridge",
-        labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack)],
-        opts=ResourceOptions(hooks=explained("network", SENTENCES)),
-    )
-    return made.name
+class Runtime(Protocol):
+    """What runs workloads, on a network of the stack's own."""
+
+    def run(self, name: str, workload: Workload, parent: Resource) -> None:
+        """Run `workload` as the resource `name`, until it is healthy."""
+
+
+def runtime(stack: Stack) -> Runtime:
+    """The one that the stack file asks for."""
+    return _RUNTIMES[stack.settings.registry.runtime](stack)
 
 
 def volume(resource: str, name: str, stack: str, parent: Resource) -> Output[str]:
@@ -134,76 +170,332 @@ def volume(resource: str, name: str, stack: str, parent: Resource) -> Output[str
     return made.name
 
 
-def run(name: str, workload: Workload, parent: Resource) -> None:
-    """Run `workload` as the resource `name`, until it is healthy."""
-    image = docker.RemoteImage(
+class _Containers:
+    """Each workload is one container, on a bridge network."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack.name
+        self._network = _network(stack, "bridge")
+
+    def run(self, name: str, workload: Workload, parent: Resource) -> None:
+        image = _image(name, workload, parent)
+        memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
+        docker.Container(
+            name,
+            name=workload.name,
+            # The id: a name or digest reads back as the id and replaces the container at each `up`.
+            image=image.image_id,
+            entrypoints=list(workload.entrypoint) or None,
+            command=list(workload.command) or None,
+            user=workload.user,
+            envs=[
+                # Most are plain, and an Output each would be most of what a run does.
+                f"{key}={value}" if isinstance(value, str) else Output.concat(key, "=", value)
+                for key, value in sorted(workload.environment.items())
+            ],
+            uploads=[
+                docker.ContainerUploadArgs(file=file.path, content=file.content)
+                for file in sorted(workload.files, key=lambda file: file.path)
+            ],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=mount.volume, container_path=mount.path)
+                for mount in sorted(workload.mounts, key=lambda mount: mount.path)
+            ],
+            ports=[
+                docker.ContainerPortArgs(
+                    ip=port.address, external=port.host, internal=port.container, protocol="tcp"
+                )
+                for port in sorted(workload.ports, key=lambda port: port.container)
+            ],
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges"],
+            tmpfs={"/tmp": f"size={TMP_MIB}m"},
+            # Unset, it reads back as another value, and is replaced (pulumi-docker #1272).
+            network_mode="bridge",
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self._network.name)],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", *workload.health],
+                interval=INTERVAL,
+                timeout=TIMEOUT,
+                retries=RETRIES,
+                start_period=START_PERIOD,
+            ),
+            wait=True,
+            wait_timeout=HEALTHY_SECONDS,
+            restart="unless-stopped",
+            # Explicit, so that an engine with other defaults does not read back as a change.
+            log_driver=LOG_DRIVER,
+            log_opts=LOG_OPTIONS,
+            memory=memory,
+            memory_swap=memory,  # no swap; unset, the engine's choice reads back as a change
+            # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", a change at each `up`.
+            cpu_period=None if workload.cpus is None else CPU_PERIOD,
+            cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
+            # The first is what an engine that stops gives it, the second what Pulumi does.
+            stop_timeout=workload.stop_seconds,
+            destroy_grace_seconds=workload.stop_seconds,
+            labels=[docker.ContainerLabelArgs(label=STACK_LABEL, value=self._stack)],
+            opts=ResourceOptions(
+                parent=parent,
+                delete_before_replace=True,  # the name and the port must be free first
+                # The plugin takes a change to these for one in place, and then makes none, or not
+                # each: it never lifts a limit.
+                replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
+                hooks=explained(name, SENTENCES),
+            ),
+        )
+
+
+class _Change(TypedDict):
+    """How replicas are replaced: by a new version, or by the one of before."""
+
+    parallelism: int
+    delay: str
+    monitor: str
+    max_failure_ratio: str
+    order: str
+
+
+class _Placed(TypedDict):
+    """Whose a file is in the container."""
+
+    file_uid: str
+    file_gid: str
+    file_mode: int
+
+
+class _Services:
+    """Each workload is a Swarm service, on an overlay network."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack.name
+        self._settings = stack.swarm
+        self._network = _network(stack, "overlay")
+
+    def run(self, name: str, workload: Workload, parent: Resource) -> None:
+        image = _image(name, workload, parent)
+        publish = self._settings.publish_mode
+        # A port of a machine is free only once the old replica is gone.
+        change: _Change = {
+            "parallelism": 1,
+            "delay": "0s",
+            "monitor": "10s",
+            "max_failure_ratio": "0.0",
+            "order": "stop-first" if workload.ports and publish == "host" else "start-first",
+        }
+        labels = [docker.ServiceLabelArgs(label=STACK_LABEL, value=self._stack)]
+        docker.Service(
+            name,
+            name=workload.name,
+            labels=labels,
+            task_spec=docker.ServiceTaskSpecArgs(
+                container_spec=self._container(name, workload, image, parent),
+                # By id: by name it is replaced at each `up`.
+                networks_advanceds=[
+                    docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network.id)
+                ],
+                placement=docker.ServiceTaskSpecPlacementArgs(
+                    constraints=sorted(self._settings.constraints)
+                ),
+                resources=_limits(workload),
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(
+                    condition="any", delay="2s", max_attempts=0, window="0s"
+                ),
+                log_driver=docker.ServiceTaskSpecLogDriverArgs(
+                    name=LOG_DRIVER, options=LOG_OPTIONS
+                ),
+            ),
+            mode=docker.ServiceModeArgs(
+                replicated=docker.ServiceModeReplicatedArgs(replicas=workload.replicas)
+            ),
+            update_config=docker.ServiceUpdateConfigArgs(**change, failure_action="rollback"),
+            rollback_config=docker.ServiceRollbackConfigArgs(**change, failure_action="pause"),
+            endpoint_spec=docker.ServiceEndpointSpecArgs(
+                # What has no port is found by its own address, which goes when it goes.
+                mode=self._settings.endpoint_mode if workload.ports else "dnsrr",
+                ports=[
+                    docker.ServiceEndpointSpecPortArgs(
+                        target_port=port.container,
+                        published_port=port.host,
+                        publish_mode=publish,
+                        protocol="tcp",
+                    )
+                    for port in sorted(workload.ports, key=lambda port: port.container)
+                ],
+            ),
+            converge_config=docker.ServiceConvergeConfigArgs(
+                delay="0s", timeout=_duration(HEALTHY_SECONDS * (workload.replicas + 1))
+            ),
+            opts=ResourceOptions(
+                parent=parent, delete_before_replace=True, hooks=explained(name, SENTENCES)
+            ),
+        )
+
+    def _container(
+        self, name: str, workload: Workload, image: docker.RemoteImage, parent: Resource
+    ) -> docker.ServiceTaskSpecContainerSpecArgs:
+        secret, public = self._files(name, workload, parent)
+        volumes = [
+            docker.ServiceTaskSpecContainerSpecMountArgs(
+                type="volume", source=mount.volume, target=mount.path
+            )
+            for mount in sorted(workload.mounts, key=lambda mount: mount.path)
+        ]
+        tmpfs = docker.ServiceTaskSpecContainerSpecMountArgs(
+            type="tmpfs",
+            target="/tmp",
+            tmpfs_options=docker.ServiceTaskSpecContainerSpecMountTmpfsOptionsArgs(
+                size_bytes=TMP_MIB * 2**20
+            ),
+        )
+        return docker.ServiceTaskSpecContainerSpecArgs(
+            image=image.repo_digest.apply(lambda digest: pullable(workload.image, digest)),
+            commands=list(workload.entrypoint) or None,
+            args=list(workload.command) or None,
+            user=workload.user,
+            env=dict(sorted(workload.environment.items())),
+            secrets=secret,
+            configs=public,
+            mounts=[tmpfs, *volumes],
+            read_only=True,
+            cap_drops=["ALL"],
+            healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
+                tests=["CMD", *workload.health],
+                interval=INTERVAL,
+                timeout=TIMEOUT,
+                retries=RETRIES,
+                start_period=START_PERIOD,
+            ),
+            stop_grace_period=_duration(workload.stop_seconds),
+            labels=[
+                docker.ServiceTaskSpecContainerSpecLabelArgs(label=STACK_LABEL, value=self._stack)
+            ],
+        )
+
+    def _files(
+        self, name: str, workload: Workload, parent: Resource
+    ) -> tuple[
+        Sequence[docker.ServiceTaskSpecContainerSpecSecretArgs],
+        Sequence[docker.ServiceTaskSpecContainerSpecConfigArgs],
+    ]:
+        """The workload's files as secrets, and those without a secret as configs.
+
+        Neither can be changed: another content takes another name. Those of before stay until
+        `make up` has seen that neither the service nor its rollback names them.
+        """
+        files = sorted(workload.files, key=lambda file: file.path)
+        generation = _generation(name, [file.content for file in files], parent)
+        owner, _, group = (workload.user or "0:0").partition(":")
+        placed: _Placed = {"file_uid": owner, "file_gid": group, "file_mode": 0o400}
+        secret, public = [], []
+        for number, file in enumerate(files):
+            resource = f"{name}-file-{number}"
+            labels = {STACK_LABEL: self._stack, FILE_LABEL: file.path}
+            called = Output.concat(workload.name, "-", generation, f"-{number}")
+            data = Output.from_input(file.content).apply(
+                lambda text: base64.b64encode(text.encode()).decode()
+            )
+            opts = ResourceOptions(
+                parent=parent, retain_on_delete=True, hooks=explained(resource, SENTENCES)
+            )
+            if file.secret:
+                made = docker.Secret(
+                    resource,
+                    name=called,
+                    data=data,
+                    labels=[
+                        docker.SecretLabelArgs(label=key, value=value)
+                        for key, value in labels.items()
+                    ],
+                    opts=opts,
+                )
+                secret.append(
+                    docker.ServiceTaskSpecContainerSpecSecretArgs(
+                        secret_id=made.id, secret_name=made.name, file_name=file.path, **placed
+                    )
+                )
+            else:
+                config = docker.ServiceConfig(
+                    resource,
+                    name=called,
+                    data=data,
+                    labels=[
+                        docker.ServiceConfigLabelArgs(label=key, value=value)
+                        for key, value in labels.items()
+                    ],
+                    opts=opts,
+                )
+                public.append(
+                    docker.ServiceTaskSpecContainerSpecConfigArgs(
+                        config_id=config.id, config_name=config.name, file_name=file.path, **placed
+                    )
+                )
+        return secret, public
+
+
+_RUNTIMES: Mapping[str, Callable[[Stack], Runtime]] = {"container": _Containers, "swarm": _Services}
+
+
+def _network(stack: Stack, driver: str) -> docker.Network:
+    return docker.Network(
+        "network",
+        name=stack.prefix,
+        driver=driver,
+        labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack.name)],
+        opts=ResourceOptions(hooks=explained("network", SENTENCES)),
+    )
+
+
+def _image(name: str, workload: Workload, parent: Resource) -> docker.RemoteImage:
+    return docker.RemoteImage(
         f"{name}-image",
         name=workload.image,
         keep_locally=True,  # other containers on this engine may use it
         opts=ResourceOptions(parent=parent, hooks=explained(f"{name}-image", SENTENCES)),
     )
-    memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
-    docker.Container(
-        name,
-        name=workload.name,
-        # The id: a name or digest reads back as the id and replaces the container at each `up`.
-        image=image.image_id,
-        entrypoints=list(workload.entrypoint) or None,
-        command=list(workload.command) or None,
-        user=workload.user,
-        envs=[
-            # Most are plain, and an Output each would be most of what a run of the program does.
-            f"{key}={value}" if isinstance(value, str) else Output.concat(key, "=", value)
-            for key, value in sorted(workload.environment.items())
-        ],
-        uploads=[
-            docker.ContainerUploadArgs(file=file.path, content=file.content)
-            for file in sorted(workload.files, key=lambda file: file.path)
-        ],
-        volumes=[
-            docker.ContainerVolumeArgs(volume_name=mount.volume, container_path=mount.path)
-            for mount in sorted(workload.mounts, key=lambda mount: mount.path)
-        ],
-        ports=[
-            docker.ContainerPortArgs(
-                ip=port.address, external=port.host, internal=port.container, protocol="tcp"
-            )
-            for port in sorted(workload.ports, key=lambda port: port.container)
-        ],
-        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
-        security_opts=["no-new-privileges"],
-        tmpfs={"/tmp": "size=64m"},
-        # Unset, it reads back as another value: a replacement at each `up` (pulumi-docker #1272).
-        network_mode="bridge",
-        networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=workload.network)],
-        healthcheck=docker.ContainerHealthcheckArgs(
-            tests=["CMD", *workload.health],
-            interval="3s",
-            timeout="3s",
-            retries=3,
-            start_period="30s",
-        ),
-        wait=True,
-        wait_timeout=HEALTHY_SECONDS,
-        restart="unless-stopped",
-        # Explicit, so that an engine with other defaults does not read back as a change.
-        log_driver="json-file",
-        log_opts={"max-size": "10m", "max-file": "3"},
-        memory=memory,
-        memory_swap=memory,  # the same: no swap; unset, the engine's choice reads back as a change
-        # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", a change at each `up`.
-        cpu_period=None if workload.cpus is None else CPU_PERIOD,
-        cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
-        # The first is what an engine that stops gives it, the second what Pulumi does.
-        stop_timeout=workload.stop_seconds,
-        destroy_grace_seconds=workload.stop_seconds,
-        labels=[docker.ContainerLabelArgs(label=STACK_LABEL, value=workload.stack)],
-        opts=ResourceOptions(
-            parent=parent,
-            delete_before_replace=True,  # the name and the port must be free first
-            # The plugin takes a change to these for one in place, and then makes none, or not
-            # each: it never lifts a limit.
-            replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
-            hooks=explained(name, SENTENCES),
-        ),
+
+
+def pullable(image: str, repo_digest: str | None) -> str:
+    """`image` with the digest that it has where it is from, so that each machine has the same.
+
+    One that was built here has none, and stays as it is.
+    """
+    repository, _, digest = (repo_digest or "").partition("@")
+    familiar = re.sub(r"^(docker\.io/)?(library/)?", "", image)
+    return f"{image}@{digest}" if re.sub(r":[\w.-]+$", "", familiar) == repository else image
+
+
+def _generation(name: str, contents: Sequence[Input[str]], parent: Resource) -> Output[str]:
+    """Another word whenever a file has another content, which it says nothing of.
+
+    Drawn, and not the contents' HMAC: an `up` that goes back to what was before would find those
+    names taken.
+    """
+    key = kept(f"{name}-files-key", secrets.token_hex(), parent)
+
+    def marked(both: Sequence[str]) -> str:
+        first, *texts = both
+        joined = "\0".join(texts).encode()
+        return hmac.new(first.encode(), joined, hashlib.sha256).hexdigest()
+
+    mark = Output.unsecret(Output.all(key, *contents).apply(marked))
+    return Output.unsecret(kept(f"{name}-files", secrets.token_hex(4), parent, trigger=mark))
+
+
+def _limits(workload: Workload) -> docker.ServiceTaskSpecResourcesArgs | None:
+    if workload.memory is None and workload.cpus is None:
+        return None
+    return docker.ServiceTaskSpecResourcesArgs(
+        limits=docker.ServiceTaskSpecResourcesLimitsArgs(
+            memory_bytes=workload.memory,
+            nano_cpus=None if workload.cpus is None else round(workload.cpus * 10**9),
+        )
     )
+
+
+def _duration(seconds: int) -> str:
+    """As Docker reads it back: 1m35s, 2m, 1h."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

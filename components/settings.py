@@ -41,11 +41,14 @@ from components.environment import Section, Text, redact, to_environment, to_fil
 
 PROJECT = "oss-registry"
 STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
+FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
 DRAIN_SECONDS = 30
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
 CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
 USER_NAME = 64  # characters, RAM's limit
+FILE_NAME = 64 - len("-registry-01234567-00")  # Docker's limit for the name of a secret
+FILE_KIB = 500  # Docker's limit for what a secret holds
 LOGINS = "docker:registryAuth"  # for pulling images
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in each official image
@@ -186,6 +189,10 @@ Bcrypt = Annotated[
         "NAME prints one",
     ),
 ]
+Constraint = Annotated[
+    str,
+    _Matches(r"(node|engine)\.[\w.-]+ *(==|!=) *\S+", "must be such as node.labels.registry==true"),
+]
 Host = Annotated[
     str,
     _Matches(
@@ -229,6 +236,16 @@ class Limits(_Settings):
     """Such as 1.5."""
 
 
+class SwarmSettings(_Settings):
+    publish_mode: Literal["ingress", "host"] = "ingress"
+    """Who listens: each machine of the swarm, which passes on to a replica, or only those that run
+    one, which a load balancer of yours then chooses from."""
+    endpoint_mode: Literal["vip", "dnsrr"] = "vip"
+    """One virtual address for all replicas, or the addresses of each."""
+    constraints: Sequence[Constraint] = ()
+    """Which machines may run the registry and its redis, such as node.labels.registry==true."""
+
+
 class RegistrySettings(_Settings):
     """The registry itself."""
 
@@ -242,8 +259,8 @@ class RegistrySettings(_Settings):
     """An image in place of the official one; it follows the rules of `release`."""
     runtime: Literal["container", "swarm"] = "container"
     """One container, or a service of a Docker Swarm."""
-    delivery: Literal["env", "file"] = "env"
-    """Configure it by REGISTRY_* variables, or by one whole config.yml."""
+    delivery: Literal["env", "file"] | None = None
+    """Configure it by REGISTRY_* variables, or by one whole config.yml, the only way on swarm."""
     exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
     """Who can reach it, and what guards it: nobody but this machine; anyone, who must log in, over
     TLS; the same through a proxy of yours that speaks TLS; anyone, unguarded."""
@@ -253,6 +270,8 @@ class RegistrySettings(_Settings):
     """The address that the port is published on, where not the exposure's own."""
     replicas: Count = 1
     """How many run, on swarm."""
+    swarm: SwarmSettings | None = None
+    """How the swarm runs it."""
     external_url: Url | None = None
     """The address that clients use; without one they are on this machine."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
@@ -431,7 +450,18 @@ class Stack:
     def address(self) -> str:
         """The address that the port is published on."""
         registry = self.settings.registry
-        return registry.bind or EXPOSURES[registry.exposure]
+        exposed = "0.0.0.0" if registry.runtime == "swarm" else EXPOSURES[registry.exposure]
+        return registry.bind or exposed
+
+    @property
+    def swarm(self) -> SwarmSettings:
+        return self.settings.registry.swarm or SwarmSettings()
+
+    @property
+    def delivery(self) -> str:
+        """How the registry is configured: `env` or `file`."""
+        registry = self.settings.registry
+        return registry.delivery or ("file" if registry.runtime == "swarm" else "env")
 
     @property
     def endpoint(self) -> str:
@@ -469,6 +499,13 @@ class Stack:
     def letsencrypt_volume(self) -> str:
         """The volume that holds the certificates that the registry fetches."""
         return f"{self.prefix}-letsencrypt"
+
+    @property
+    def volumes(self) -> Sequence[str]:
+        """The volumes that hold what is not made anew."""
+        tls, in_volume = self.settings.tls, self.settings.storage.kind == "filesystem"
+        fetched = tls is not None and tls.letsencrypt is not None
+        return [self.volume] * in_volume + [self.letsencrypt_volume] * fetched
 
     @property
     def redis_host(self) -> str:
@@ -537,7 +574,7 @@ class Stack:
         """The registry's variables, sorted, with holes where secrets go."""
         process = {**self.release.environment, **self.settings.registry.environment}
         tree = distribution.over_image(self.release.image_defaults, self.tree)
-        by_variable = self.settings.registry.delivery == "env"
+        by_variable = self.delivery == "env"
         variables = to_environment(tree, self.release.schema) if by_variable else {}
         return {name: (text,) for name, text in sorted(process.items())} | variables
 
@@ -546,7 +583,7 @@ class Stack:
         """The registry's files by their paths, with holes where secrets go."""
         registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
         files: dict[str, Text] = {path: (text,) for path, text in registry.files.items()}
-        if registry.delivery == "file":
+        if self.delivery == "file":
             files[self.release.config_path] = to_file(self.tree)
         if registry.ca_certificates:
             files[CERTIFICATES] = (registry.ca_certificates,)
@@ -605,6 +642,16 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
             yield Problem(
                 f"{PROJECT}:tls.certificate", f"expires on {day}, in {days} days", "renew it"
             )
+    if (
+        registry.replicas > 1
+        and distribution.at(stack.tree, "storage.cache.blobdescriptor") == "inmemory"
+    ):
+        rule = "each replica remembers for itself, and goes on with what another one has deleted"
+        yield Problem(f"{PROJECT}:registry.replicas", rule, "let them share a redis")
+    if registry.runtime == "swarm" and stack.volumes and not stack.swarm.constraints:
+        rule = f"lets it move away from {', '.join(stack.volumes)}, which is on one machine alone"
+        fix = "name that machine, such as [node.hostname==one]"
+        yield Problem(f"{PROJECT}:registry.swarm.constraints", rule, fix)
     if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
         fix = f"add a lifecycle rule to the bucket that aborts them below {storage.prefix}/"
@@ -714,6 +761,48 @@ _RULES = (
         "set tls, proxy or open",
     ),
     Rule(
+        "registry.bind",
+        lambda bind, its: bind is not None and its.at("registry.runtime") == "swarm",
+        "can't be on swarm, whose ports listen on every address",
+        "remove it, and let a firewall say who comes",
+    ),
+    Rule(
+        "registry.delivery",
+        lambda way, its: way == "env" and its.at("registry.runtime") == "swarm",
+        "can't be env on swarm: what is secret is a Docker secret there, and that is a file",
+        "remove it, or write file",
+    ),
+    Rule(
+        "registry.replicas",
+        lambda replicas, its: replicas > 1 and its.at("registry.runtime") == "container",
+        "needs runtime: swarm: a container runs once",
+        "set registry.runtime: swarm, or leave it at 1",
+    ),
+    Rule(
+        "registry.replicas",
+        lambda replicas, its: replicas > 1 and its.at("storage.kind") == "filesystem",
+        "needs kind: oss: a volume is on one machine, and the others would see none of it",
+        "set storage.kind: oss, or leave it at 1",
+    ),
+    Rule(
+        "registry.swarm",
+        lambda swarm, its: swarm is not None and its.at("registry.runtime") == "container",
+        "belongs to runtime: swarm",
+        "remove it, or set registry.runtime: swarm",
+    ),
+    Rule(
+        "registry.swarm.endpoint_mode",
+        lambda mode, its: mode == "dnsrr" and its.at("registry.swarm.publish_mode") == "ingress",
+        "can't be dnsrr with publish_mode: ingress, which passes on to the virtual address",
+        "remove it, or set publish_mode: host",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda acme, its: acme and its.at("registry.replicas") > 1,
+        "needs replicas: 1: the authority would ask any of them for what one has asked it",
+        "set a certificate of your own, or leave registry.replicas at 1",
+    ),
+    Rule(
         "registry.external_url",
         lambda url, its: url is None and its.at("registry.exposure") in GUARDED,
         "is required with exposure tls and proxy",
@@ -763,11 +852,7 @@ _RULES = (
     ),
 )
 # What is checked already, but comes with a later version: the only value that works now.
-_LATER: Mapping[str, object] = {
-    "registry.runtime": "container",
-    "registry.replicas": 1,
-    "maintenance": None,
-}
+_LATER: Mapping[str, object] = {"maintenance": None}
 
 
 def load(
@@ -812,6 +897,14 @@ def load(
 
 def _too_long(stack: Stack) -> Iterator[Problem]:
     """Linux takes no variable of 128 KiB or more (MAX_ARG_STRLEN)."""
+    if stack.settings.registry.runtime == "swarm":
+        for path, text in stack.files.items():
+            if len(redact(text).encode()) > FILE_KIB * 1024:
+                rule = f"makes {path} larger than the {FILE_KIB} KiB that a Docker secret may have"
+                yield Problem(f"{PROJECT}:registry", rule, "see registry.config and files")
+        if len(stack.prefix) > FILE_NAME:
+            rule = "makes names of Docker secrets longer than the 64 that they may have"
+            yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
     for name, text in stack.environment.items():
         if len(f"{name}={redact(text)}".encode()) >= 2**17:
             rule = f"makes {name} longer than the 128 KiB that a variable may have"

@@ -27,9 +27,12 @@ func main() {
 		"networks_advanced": {Name: "networksAdvanced"},
 	}
 	resources := map[string]*tfbridge.ResourceInfo{
+		"docker_config":    resource("serviceConfig", "ServiceConfig"),
 		"docker_container": container,
 		"docker_image":     resource("remoteImage", "RemoteImage"),
 		"docker_network":   resource("network", "Network"),
+		"docker_secret":    resource("secret", "Secret"),
+		"docker_service":   resource("service", "Service"),
 		"docker_volume":    resource("volume", "Volume"),
 	}
 	upstream := provider.New(version)()
