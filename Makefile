@@ -31,16 +31,17 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down login test unit check format aliyun verify-oss bench schema \
+.PHONY: help up preview render down move login test unit check format aliyun verify-oss bench schema \
 	lock env engine-stop ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
-	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
+	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK) up
 	@# Read anew: a container that was removed by hand is there again.
 	@$(ENGINE) $(CLOUD) pulumi up --stack $(STACK) --refresh $(CONSENT)
+	@$(ENGINE) python -m operations.swarm $(STACK)
 
 preview: ready ## show what `up` would change
 	@$(ENGINE) $(CLOUD) pulumi preview --stack $(STACK) --diff
@@ -51,7 +52,13 @@ render: $(VENV)/runtime ## print what the registry is given, without an engine o
 down: ready ## remove the registry, but not its images
 	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
 	@$(ENGINE) $(CLOUD) pulumi destroy --stack $(STACK) $(CONSENT)
+	@$(ENGINE) python -m operations.swarm $(STACK)
 	@$(ENGINE) python -m operations.kept $(STACK)
+
+move: ready ## take the registry to another RUNTIME (container or swarm), with all its images
+	@$(if $(RUNTIME),,echo 'say where to: make move STACK=$(STACK) RUNTIME=swarm'; exit 1)
+	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
+	@$(ENGINE) $(CLOUD) python -m operations.move $(STACK) $(RUNTIME) $(CONSENT)
 
 test: check ## check, then run all tests on a real Docker engine
 	@python -m toolchain test

@@ -324,7 +324,7 @@ class _Services:
                 ],
             ),
             converge_config=docker.ServiceConvergeConfigArgs(
-                delay="0s", timeout=_duration(HEALTHY_SECONDS * (workload.replicas + 1))
+                delay="0s", timeout=duration(HEALTHY_SECONDS * (workload.replicas + 1))
             ),
             opts=ResourceOptions(
                 parent=parent, delete_before_replace=True, hooks=explained(name, SENTENCES)
@@ -366,7 +366,7 @@ class _Services:
                 retries=RETRIES,
                 start_period=START_PERIOD,
             ),
-            stop_grace_period=_duration(workload.stop_seconds),
+            stop_grace_period=duration(workload.stop_seconds),
             labels=[
                 docker.ServiceTaskSpecContainerSpecLabelArgs(label=STACK_LABEL, value=self._stack)
             ],
@@ -465,6 +465,13 @@ def pullable(image: str, repo_digest: str | None) -> str:
     return f"{image}@{digest}" if re.sub(r":[\w.-]+$", "", familiar) == repository else image
 
 
+def duration(seconds: int) -> str:
+    """As Docker reads it back: 35s, 1m35s, 2m, 1h0m5s."""
+    minutes, rest = divmod(seconds, 60)
+    text = f"{minutes // 60}h{minutes % 60}m{rest}s"
+    return re.sub(r"(?<=h)0m0s$|(?<=m)0s$|^0h(0m)?", "", text)
+
+
 def _generation(name: str, contents: Sequence[Input[str]], parent: Resource) -> Output[str]:
     """Another word whenever a file has another content, which it says nothing of.
 
@@ -491,11 +498,3 @@ def _limits(workload: Workload) -> docker.ServiceTaskSpecResourcesArgs | None:
             nano_cpus=None if workload.cpus is None else round(workload.cpus * 10**9),
         )
     )
-
-
-def _duration(seconds: int) -> str:
-    """As Docker reads it back: 1m35s, 2m, 1h."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (rest, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number)

@@ -35,11 +35,16 @@ def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
         yield variables
 
 
-def labelled(kind: str, name: str, stack: str, variables: Mapping[str, str]) -> list[str]:
-    """The ids of what is of `kind` (container or network), has `name` and is the stack's."""
+def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str, str]:
+    """What is of `kind` (container, network, service, secret or config) and the stack's: id → name.
+
+    Raises subprocess.CalledProcessError with docker's errors.
+    """
     every = ["--all"] if kind == "container" else []
-    filters = [f"--filter=name=^/?{name}$", f"--filter=label={STACK_LABEL}={stack}"]
-    return docker(variables, kind, "ls", "--quiet", *every, *filters).split()
+    name = "{{.ID}} {{.Names}}" if kind == "container" else "{{.ID}} {{.Name}}"
+    mine = ["--filter", f"label={STACK_LABEL}={stack}", "--format", name]
+    lines = docker(variables, kind, "ls", *every, *mine)
+    return dict(line.split(" ", 1) for line in lines.splitlines())
 
 
 def docker(variables: Mapping[str, str], *words: str) -> str:

@@ -4,6 +4,7 @@ The lock of a process that is gone is dropped. What the state calls "being creat
 not: a container or network that carries the stack's label is removed, as nothing lives in it; a
 bucket, RAM user, policy or attachment is taken in, as the next `up` could not make it again; and
 the state is read anew. Of an access key that may be there the secret is lost: that is said.
+With `up` as its second word it also says what of the stack file can't be on this engine.
 """
 
 import json
@@ -16,15 +17,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.settings import PROJECT, SettingsError
-from operations import engine
+from components.settings import PROJECT, SettingsError, load
+from operations import engine, swarm
 from operations.stack_file import configuration
 from operations.state import deployment
 
 # In this order: a network goes only when no container hangs on it.
 KINDS = {
+    "docker:index/service:Service": ("service", []),
     "docker:index/container:Container": ("container", ["--force", "--volumes"]),
     "docker:index/network:Network": ("network", []),
+    "docker:index/secret:Secret": ("secret", []),
+    "docker:index/serviceConfig:ServiceConfig": ("config", []),
 }
 CONSENT = ("--yes", "--skip-preview", "--non-interactive")
 # What is taken in, in this order, and the provider's id of it, made of its inputs.
@@ -62,9 +66,9 @@ def recover(stack: str) -> None:
     begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
     with engine.reached(config) as variables:
         for kind, (noun, flags) in KINDS.items():
-            names = [resource["inputs"]["name"] for resource in begun if resource["type"] == kind]
-            for name in names:
-                for found in engine.labelled(noun, name, stack, variables):
+            names = {resource["inputs"]["name"] for resource in begun if resource["type"] == kind}
+            for found, name in engine.labelled(noun, stack, variables).items() if names else ():
+                if name in names:
                     engine.docker(variables, noun, "rm", *flags, found)
     _pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
     for kind, template in IMPORTED.items():
@@ -73,6 +77,19 @@ def recover(stack: str) -> None:
     for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
         _tell_of_lost_key(user, stack)
     _say("cleaned up")
+
+
+def see_fit(name: str) -> None:
+    """Raises Blocked where the engine is not fit for the stack file, CalledProcessError."""
+    config, secrets = configuration(name)
+    try:
+        stack = load(name, config, secrets, os.environ)
+    except SettingsError:
+        return  # the program says it
+    with engine.reached(config) as variables:
+        resources = deployment(name).get("resources", ())
+        if obstacle := swarm.obstacle(stack, resources, variables):
+            raise Blocked(obstacle)
 
 
 def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
@@ -171,9 +188,11 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    (stack,) = arguments
+    stack, *then = arguments
     try:
         recover(stack)
+        if then == ["up"]:
+            see_fit(stack)
     except (Blocked, SettingsError) as error:
         _say(str(error))
         return 1

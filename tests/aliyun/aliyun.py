@@ -82,11 +82,17 @@ class _Place(NamedTuple):
 class Aliyun:
     """The double, reached as a proxy at `addresses`; its CA is kept in `folder`.
 
-    They are 127.0.0.1 and where containers find this machine, on `port` or free ones. `key_id` and
-    `key_secret` are the account's own access key.
+    They are 127.0.0.1 and where containers find this machine (`host`, else the engine's bridge), on
+    `port` or free ones. `key_id` and `key_secret` are the account's own access key.
     """
 
-    def __init__(self, folder: Path, port: int = 0, key: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        key: tuple[str, str] | None = None,
+        host: str | None = None,
+    ) -> None:
         self.key_id, self.key_secret = key or ("LTAI5tRoot", secrets.token_urlsafe(24)[:30])
         self.ram, self.oss = Ram(), Oss()
         self.calls: deque[Call] = deque(maxlen=200_000)
@@ -97,7 +103,7 @@ class Aliyun:
         self._lock = threading.RLock()
         self.certificates = Certificates(folder)
         self.ca = folder / "ca.pem"
-        hosts = ("127.0.0.1", _engines_address())
+        hosts = ("127.0.0.1", host or _engines_address())
         addresses = [(host, port) for host in hosts]
         self._server = Server(addresses, self.certificates, self._answer)
 

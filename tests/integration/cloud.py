@@ -28,9 +28,14 @@ class CloudDeployment(Deployment):
     """
 
     def __init__(
-        self, folder: Path, aliyun: Aliyun, like: str = "prod", **settings: Mapping[str, Any]
+        self,
+        folder: Path,
+        aliyun: Aliyun,
+        like: str = "prod",
+        host: str | None = None,
+        **settings: Mapping[str, Any],
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, host)
         self.aliyun = aliyun
         self.environment.update(aliyun.environment)
         self.bucket = f"images-{self.stack}"

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from tests.integration.deployment import command, eventually, run
+from tests.integration.deployment import command, eventually, processes, run
 
 # Why there can be none here; None where there can.
 MISSING = (
@@ -17,9 +19,12 @@ MISSING = (
 
 
 class Engine:
-    """Its 127.0.0.1 and its mounts are its own. `options` are dockerd's."""
+    """Its 127.0.0.1 and its mounts are its own. `options` are dockerd's.
 
-    def __init__(self, *options: str) -> None:
+    `namespace` is the name of a network namespace to be in; else it makes one.
+    """
+
+    def __init__(self, *options: str, namespace: str | None = None) -> None:
         # The path of a socket may have about 100 letters: too few for one below `tmp_path`.
         folder = Path(tempfile.mkdtemp(prefix="oss-registry-"))
         self.host = f"unix://{folder}/socket"
@@ -28,12 +33,17 @@ class Engine:
             *(f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--host={self.host}"),
             *(f"--pidfile={folder}/pid", f"--cgroup-parent=/{folder.name}", *options),
         ]
+        self._network = (
+            ["nsenter", f"--net=/run/netns/{namespace}", "unshare"]
+            if namespace
+            else ["unshare", "--net"]
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         # The loopback device of a new namespace is down.
         script = 'ip link set lo up && exec dockerd "$@"'
-        words = ["unshare", "--net", "--mount", "sh", "-c", script, "dockerd", *self._options]
+        words = [*self._network, "--mount", "sh", "-c", script, "dockerd", *self._options]
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
         eventually(self._answers)
@@ -49,6 +59,19 @@ class Engine:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
+
+    def kill(self) -> None:
+        """As a machine that loses its power: with all that the engine runs."""
+        name = self._folder.name
+        for what in ("cmdline", "cgroup"):
+            for process, text in processes(what).items():
+                if name in text:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+        if self._process:
+            self._process.wait(60)
+            self._process = None
+        (self._folder / "pid").unlink(missing_ok=True)
 
     def load(self, *references: str) -> None:
         """Have images of the other engine here, too."""

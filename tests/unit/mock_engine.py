@@ -66,8 +66,10 @@ class Engine(mocks.MockMonitor):
             raise RuntimeError(f"duplicate URN {response.urn}")
         self.requests[response.urn] = request
         for name in set(request.additionalSecretOutputs):
-            plain = response.object[name]
-            response.object[name] = {rpc._special_sig_key: rpc._special_secret_sig, "value": plain}
+            value = json_format.MessageToDict(response.object.fields[name])
+            if not is_secret(value):
+                boxed = {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
+                response.object[name] = boxed
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:

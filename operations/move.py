@@ -1,0 +1,74 @@
+"""`make move STACK=… RUNTIME=…`: the registry goes from a container to a swarm, or back.
+
+Its storage stays, and what was drawn for it. What the runtimes have alike (names, the port) must be
+free first, so the one is taken down before the other is made: killed in between, the same command
+goes on from there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from components.settings import PROJECT, SettingsError, load
+from operations import engine, swarm
+from operations.recover import Blocked
+from operations.stack_file import configuration
+from operations.state import deployment
+
+KEY = f"{PROJECT}:registry"
+# Both runtimes have one, of kinds of their own.
+NETWORK = "docker:index/network:Network"
+
+
+def move(name: str, runtime: str, consent: Sequence[str]) -> None:
+    """Move the stack `name`. Raises Blocked, SettingsError, CalledProcessError."""
+    config, secret = configuration(name)
+    registry = json.loads(config.get(KEY, "{}"))
+    wanted = {**config, KEY: json.dumps({**registry, "runtime": runtime})}
+    stack = load(name, wanted, secret, os.environ)
+    stack_and_consent = ("--stack", name, *consent)
+    there = deployment(name).get("resources", ())
+    others = set().union(*(swarm.OWN_KINDS[kind] for kind in swarm.OWN_KINDS.keys() - {runtime}))
+    old = [resource["urn"] for resource in there if resource["type"] in others]
+    if old:
+        old += [resource["urn"] for resource in there if resource["type"] == NETWORK]
+    with engine.reached(config) as variables:
+        if hindered := swarm.obstacle(stack, (), variables):
+            raise Blocked(hindered)
+        begun = time.monotonic()
+        if old:
+            _pulumi("destroy", *stack_and_consent, *(f"--target={urn}" for urn in old))
+        swarm.sweep(name, variables)
+    _pulumi("config", "set", "--stack", name, "--path", f"{KEY}.runtime", runtime)
+    try:
+        _pulumi("up", *stack_and_consent)
+    except subprocess.CalledProcessError:
+        print(f"move: the images are intact: mend it and `make up STACK={name}`, or move it back")
+        raise
+    away = time.monotonic() - begun
+    print(f"The registry runs by runtime: {runtime}; it was away for {away:.0f} s at most.")
+
+
+def _pulumi(*words: str) -> None:
+    """Pulumi, which may ask and is seen. Raises CalledProcessError."""
+    subprocess.run(["pulumi", *words], check=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    stack, runtime, *consent = arguments
+    try:
+        move(stack, runtime, consent)
+    except (Blocked, SettingsError) as error:
+        print(f"move: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"move: {(error.stderr or str(error)).strip()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""What only the engine can say of a stack that is to run on a Docker Swarm, and what `up` leaves.
+
+`python -m operations.swarm STACK`, which `make up` and `make down` end with, removes the secrets
+and configs that neither a service of the stack nor the way back to its last version names.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.settings import SettingsError, Stack
+from operations import engine
+from operations.stack_file import configuration
+
+# What a runtime makes, and the other one does not.
+OWN_KINDS = {
+    "container": {"docker:index/container:Container"},
+    "swarm": {
+        "docker:index/service:Service",
+        "docker:index/secret:Secret",
+        "docker:index/serviceConfig:ServiceConfig",
+    },
+}
+
+
+def obstacle(
+    stack: Stack, resources: Sequence[Mapping[str, Any]], variables: Mapping[str, str]
+) -> str | None:
+    """Why `stack`, of which there are `resources` now, can't be on its engine, and what to do.
+
+    Raises CalledProcessError with the engine's words.
+    """
+    registry = stack.settings.registry
+    for other in OWN_KINDS.keys() - {registry.runtime}:
+        if any(resource["type"] in OWN_KINDS[other] for resource in resources):
+            return (
+                f"the registry runs by runtime: {other}, whose port and names must be free first: "
+                f"set it back, and make move STACK={stack.name} RUNTIME={registry.runtime}"
+            )
+    if registry.runtime != "swarm":
+        return None
+    state = json.loads(engine.docker(variables, "info", "--format", "{{json .Swarm}}"))
+    if state["LocalNodeState"] != "active":
+        return "the engine is in no swarm: `docker swarm init` there makes it one"
+    if not state["ControlAvailable"]:
+        return (
+            "the engine is a worker of its swarm, and only managers take orders: `docker node "
+            "promote` it on a manager, or set docker:host to one"
+        )
+    machines = _machines(variables)
+    if stack.swarm.publish_mode == "host" and registry.replicas > len(machines):
+        return (
+            f"registry.replicas is {registry.replicas}, and publish_mode: host takes a machine for "
+            f"each, but `docker node ls` has {len(machines)} that are ready: `docker swarm "
+            f"join-token worker` says how one joins, or set registry.replicas: {len(machines)}"
+        )
+    if stack.volumes and len(machines) > 1 and not stack.swarm.constraints:
+        return (
+            f"{' and '.join(stack.volumes)} would be on whichever of {len(machines)} machines the "
+            "registry comes to: name one in registry.swarm.constraints, such as "
+            f"[node.hostname=={machines[0]}]"
+        )
+    return None
+
+
+def _machines(variables: Mapping[str, str]) -> Sequence[str]:
+    """The names of those that may be given work; the one that is asked is the first."""
+    listed = engine.docker(variables, "node", "ls", "--format", "{{json .}}").splitlines()
+    nodes = sorted(map(json.loads, listed), key=lambda node: not node["Self"])
+    able = ("Ready", "Active")
+    return [node["Hostname"] for node in nodes if (node["Status"], node["Availability"]) == able]
+
+
+def sweep(stack: str, variables: Mapping[str, str]) -> None:
+    """Remove what no service of `stack` uses, nor would after `docker service rollback`."""
+    manages = engine.docker(variables, "info", "--format", "{{.Swarm.ControlAvailable}}").strip()
+    if manages != "true":
+        return
+    services = engine.labelled("service", stack, variables)
+    inspected = engine.docker(variables, "service", "inspect", *services) if services else ""
+    used = set(re.findall(r'"(?:Secret|Config)ID": "(\w+)"', inspected))
+    for kind in ("secret", "config"):
+        if unused := [*engine.labelled(kind, stack, variables).keys() - used]:
+            engine.docker(variables, kind, "rm", *unused)
+
+
+def main(arguments: Sequence[str]) -> int:
+    (stack,) = arguments
+    try:
+        config, _ = configuration(stack)
+        with engine.reached(config) as variables:
+            sweep(stack, variables)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"swarm: {error.stderr.strip()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,136 @@
+"""Three machines, all managers of one swarm: network namespaces, each with an engine of its own.
+
+A bridge is the network between them; this machine is on it, too, with the images' registry and
+whatever else the tests put there. The kernel may have no IPVS, so what is published is so on each
+machine alone, and names lead to the replicas' own addresses.
+"""
+
+import random
+import secrets
+import shutil
+from pathlib import Path
+
+import bcrypt
+
+from tests.integration.api import Api
+from tests.integration.clients import skopeo
+from tests.integration.deployment import command, eventually, free_port, run
+from tests.integration.engine import MISSING as NO_ENGINE
+from tests.integration.engine import Engine
+
+# Why there can be none here; None where there can.
+MISSING = (
+    None
+    if NO_ENGINE is None and all(map(shutil.which, ("nsenter", "iptables")))
+    else "a swarm of three machines needs root, dockerd, ip, nsenter and iptables: left out"
+)
+PULLER, PASSWORD = "puller", "only for tests"
+
+
+class Node:
+    """One machine."""
+
+    def __init__(self, number: int, name: str, network: str) -> None:
+        self.name = f"{name}-{number}"
+        self.address = f"{network}.{number + 1}"
+        self._outside, inside = f"{name}-{number}", f"{name}-{number}in"
+        command("ip", "netns", "add", self.name)
+        pair = ("type", "veth", "peer", "name", inside)
+        command("ip", "link", "add", self._outside, *pair)
+        command("ip", "link", "set", inside, "netns", self.name)
+        command("ip", "link", "set", self._outside, "master", name, "up")
+        here = ("nsenter", f"--net=/run/netns/{self.name}", "ip")
+        command(*here, "address", "add", f"{self.address}/24", "dev", inside)
+        command(*here, "link", "set", inside, "up")
+        command(*here, "route", "add", "default", "via", f"{network}.1")
+        insecure = f"--insecure-registry={network}.0/24"
+        self.engine = Engine(insecure, namespace=self.name)
+
+    def docker(self, *words: str) -> str:
+        return command("docker", "--host", self.engine.host, *words)
+
+    def join(self, first: "Node | None") -> None:
+        """Make a swarm, or become a manager of the first one's."""
+        address = f"--advertise-addr={self.address}"
+        if first is None:
+            self.docker("swarm", "init", address)
+        else:
+            token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
+            self.docker("swarm", "join", address, "--token", token, f"{first.address}:2377")
+
+    def cut_off(self) -> None:
+        command("ip", "link", "set", self._outside, "down")
+
+    def connect(self) -> None:
+        command("ip", "link", "set", self._outside, "up")
+
+    def remove(self) -> None:
+        self.engine.kill()
+        self.engine.remove()
+        run("ip", "link", "delete", self._outside)
+        run("ip", "netns", "delete", self.name)
+
+
+class Swarm:
+    """The machines, and a registry that gives them their images to who logs in."""
+
+    def __init__(self, folder: Path) -> None:
+        name = f"orsw{secrets.token_hex(3)}"
+        network = f"198.18.{random.randrange(1, 255)}"  # for tests (RFC 2544): no engine's own
+        self.address = f"{network}.1"
+        self._bridge = name
+        self._accepted = [("FORWARD", way, name, "-j", "ACCEPT") for way in ("-i", "-o")]
+        self.nodes: list[Node] = []
+        self.images = f"{self.address}:{free_port()}"
+        self._seed = f"{name}-images"
+        try:
+            command("ip", "link", "add", name, "type", "bridge")
+            command("ip", "address", "add", f"{self.address}/24", "dev", name)
+            command("ip", "link", "set", name, "up")
+            for rule in self._accepted:
+                command("iptables", "-I", *rule)
+            for number in range(1, 4):
+                node = Node(number, name, network)
+                self.nodes.append(node)
+                node.engine.start()
+                node.join(self.nodes[0] if number > 1 else None)
+            self._start_images(folder)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _start_images(self, folder: Path) -> None:
+        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(5)).decode()
+        (folder / "users").write_text(f"{PULLER}:{hashed}\n")
+        auth = {"HTPASSWD_REALM": "images", "HTPASSWD_PATH": "/users"}
+        variables = [f"--env=REGISTRY_AUTH_{name}={value}" for name, value in auth.items()]
+        published = f"--publish={self.images}:5000"
+        name = f"--name={self._seed}"
+        command("docker", "create", name, published, *variables, "registry:3.1.2")
+        command("docker", "cp", folder / "users", f"{self._seed}:/users")
+        command("docker", "start", self._seed)
+        api = Api(f"http://{self.images}", (PULLER, PASSWORD))
+        eventually(lambda: _answers(api))
+
+    def give(self, image: str, name: str = "") -> str:
+        """Have an image of this machine's engine where the machines get theirs; its name there."""
+        there = f"{self.images}/{name or image}"
+        flags = ("--dest-tls-verify=false", f"--dest-creds={PULLER}:{PASSWORD}")
+        skopeo("copy", *flags, f"docker-daemon:{image}", f"docker://{there}")
+        return there
+
+    def remove(self) -> None:
+        run("docker", "rm", "--force", "--volumes", self._seed)
+        for node in self.nodes:
+            node.remove()
+        for rule in self._accepted:
+            run("iptables", "-D", *rule)
+        run("ip", "link", "delete", self._bridge)
+
+
+def _answers(api: Api) -> bool:
+    try:
+        api.call("GET", "/v2/", [200])
+    except AssertionError:
+        return False
+    return True

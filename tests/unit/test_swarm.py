@@ -1,0 +1,335 @@
+"""Stacks that run on a Docker Swarm: what is refused, and what the services are given."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from components.explained import explanation
+from components.runtime import SENTENCES, duration, pullable
+from components.settings import SettingsError, load
+from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, trigger
+from tests.unit.stack_files import loaded, problems, refused
+
+SERVICE = "docker:index/service:Service"
+SECRET = "docker:index/secret:Secret"
+CONFIG = "docker:index/serviceConfig:ServiceConfig"
+KEY = "alicloud:ram/accessKey:AccessKey"
+STASH = "pulumi:index:Stash"
+NETWORK = "docker:index/network:Network"
+IMAGE = "docker:index/remoteImage:RemoteImage"
+SWARM = {"runtime": "swarm", "exposure": "open"}
+HOST = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
+OSS = {"kind": "oss", "bucket": "images-of-mine"}
+BUCKET: Mapping[str, Any] = {"storage": OSS, "region": "cn-hangzhou"}
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "sections"),
+    [
+        ("registry.exposure", "every address", {"registry": {"runtime": "swarm"}}),
+        ("registry.bind", "every address", {"registry": {**SWARM, "bind": "10.0.0.7"}}),
+        ("registry.delivery", "Docker secret", {"registry": {**SWARM, "delivery": "env"}}),
+        ("registry.replicas", "kind: oss", {"registry": {**SWARM, "replicas": 2}}),
+        ("registry.replicas", "runtime: swarm", {"registry": {"replicas": 2}, **BUCKET}),
+        ("registry.swarm", "runtime: swarm", {"registry": {"swarm": {}}}),
+        (
+            "registry.swarm.endpoint_mode",
+            "virtual address",
+            {"registry": {**SWARM, "swarm": {"endpoint_mode": "dnsrr"}}},
+        ),
+        (
+            "registry.swarm.constraints[0]",
+            "node.labels",
+            {"registry": {**SWARM, "swarm": {"constraints": ["one"]}}},
+        ),
+        (
+            "registry.environment.REGISTRY_HTTP_SECRET_FILE",
+            "past all checks",
+            {"registry": {**SWARM, "environment": {"REGISTRY_HTTP_SECRET_FILE": "/run/x"}}},
+        ),
+        (
+            "tls.letsencrypt",
+            "replicas: 1",
+            {
+                "registry": {"runtime": "swarm", "exposure": "tls", "replicas": 2, "port": 443}
+                | {"external_url": "https://registry.example.com"},
+                "tls": {"letsencrypt": {"hosts": ["registry.example.com"]}},
+                "auth": {"users": {"ci": {}}},
+                **BUCKET,
+            },
+        ),
+    ],
+)
+def test_what_a_swarm_can_not_do_is_refused(
+    key: str, word: str, sections: Mapping[str, Any]
+) -> None:
+    refused(f"oss-registry:{key}", word, **sections)
+
+
+def test_a_file_too_large_for_a_secret_is_refused() -> None:
+    large = {"/etc/token/issuer.pem": "x" * 500 * 1024 + "y"}
+    refused("oss-registry:registry", "500 KiB", registry={**SWARM, "files": large})
+
+
+def test_one_word_is_enough_to_outgrow_a_machine() -> None:
+    stack = loaded(registry={**SWARM, "replicas": 3}, **BUCKET)
+    assert stack.delivery == "file"
+    assert stack.address == "0.0.0.0"
+    assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
+
+
+@pytest.mark.parametrize("limit", [1, 30])
+def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int) -> None:
+    config = {"oss-registry:registry": json.dumps(SWARM)}
+    longest = 30  # of 64, beside oss-registry-…-registry-01234567-00
+    load("s" * longest, config, set())
+    with pytest.raises(SettingsError, match="choose a shorter one"):
+        load("s" * (longest + limit), config, set())
+
+
+# What is warned of.
+
+
+def test_replicas_that_each_remember_for_themselves_are_warned_of() -> None:
+    stack = loaded(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
+    assert any("registry.replicas" in line and "redis" in line for line in stack.warnings)
+    stack = loaded(registry={**SWARM, "replicas": 2}, **BUCKET)
+    assert not any("registry.replicas" in line for line in stack.warnings)
+
+
+def test_a_volume_that_a_replica_could_move_away_from_is_warned_of() -> None:
+    loose = loaded(registry=SWARM)
+    assert any("oss-registry-dev-data" in line for line in loose.warnings)
+    bound = loaded(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
+    assert not any("oss-registry-dev-data" in line for line in bound.warnings)
+
+
+def test_a_proxys_registry_on_a_swarm_is_reached_past_the_proxy() -> None:
+    url = "https://registry.example.com"
+    registry = {"runtime": "swarm", "exposure": "proxy", "external_url": url}
+    stack = loaded(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
+    assert any("past the proxy" in line for line in stack.warnings)
+
+
+# What the services are given.
+
+
+class Cloud(Provider):
+    COMPUTED: Mapping[str, Mapping[str, str]] = {**Provider.COMPUTED, KEY: {"secret": "s"}}
+
+
+def _run(engine: Engine | None = None, **registry: object) -> Engine:
+    config = {
+        "oss-registry:registry": {**SWARM, **registry},
+        "oss-registry:storage": OSS,
+        "alicloud:region": "cn-hangzhou",
+    }
+    return run(config, engine=engine or Engine(Cloud()))
+
+
+@pytest.fixture(scope="module")
+def swarm() -> Engine:
+    public = {"/etc/hook.pem": "public"}
+    return _run(replicas=3, files=public, limits={"memory": "512MiB", "cpus": 1.5})
+
+
+def _service(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
+    return plain(engine.inputs(SERVICE, name))
+
+
+def _spec(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
+    return plain(_service(engine, name)["taskSpec"])["containerSpec"]
+
+
+def test_three_replicas_hang_on_an_overlay_network_by_its_id(swarm: Engine) -> None:
+    assert swarm.inputs(NETWORK, "network")["driver"] == "overlay"
+    service = _service(swarm)
+    assert service["mode"] == {"replicated": {"replicas": 3}}
+    for name in ("registry", "redis"):
+        task = plain(_service(swarm, name)["taskSpec"])
+        assert task["networksAdvanceds"] == [{"id": "network-id"}]
+    assert _service(swarm, "redis")["mode"] == {"replicated": {"replicas": 1}}
+
+
+def test_replicas_change_one_by_one_and_go_back_when_one_fails(swarm: Engine) -> None:
+    for name in ("registry", "redis"):
+        service = _service(swarm, name)
+        assert service["updateConfig"]["failureAction"] == "rollback"
+        assert service["updateConfig"]["parallelism"] == 1
+        assert service["rollbackConfig"]["parallelism"] == 1
+        assert service["convergeConfig"]["delay"] == "0s"
+    assert _spec(swarm)["stopGracePeriod"] == "35s"
+
+
+@pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])
+def test_a_machines_own_port_must_be_free_before_the_next_replica_comes(
+    mode: str, order: str
+) -> None:
+    engine = _run(swarm={"publish_mode": mode}, replicas=2)
+    service = _service(engine)
+    assert service["updateConfig"]["order"] == service["rollbackConfig"]["order"] == order
+    (port,) = service["endpointSpec"]["ports"]
+    assert port == {
+        "publishMode": mode,
+        "publishedPort": 5000,
+        "targetPort": 5000,
+        "protocol": "tcp",
+    }
+
+
+def test_the_virtual_address_is_for_what_is_published(swarm: Engine) -> None:
+    assert _service(swarm)["endpointSpec"]["mode"] == "vip"
+    assert _service(swarm, "redis")["endpointSpec"] == {"mode": "dnsrr", "ports": []}
+    assert _service(_run(swarm=HOST))["endpointSpec"]["mode"] == "dnsrr"
+
+
+def test_what_is_secret_is_a_docker_secret_and_the_rest_a_docker_config(swarm: Engine) -> None:
+    spec = _spec(swarm)
+    assert not [name for name in spec["env"] if name.startswith("REGISTRY_")]
+    (secret,), (config,) = spec["secrets"], spec["configs"]
+    assert secret["fileName"] == "/etc/distribution/config.yml"
+    assert config["fileName"] == "/etc/hook.pem"
+    for placed in (secret, config):
+        owned = [placed[key] for key in ("fileUid", "fileGid", "fileMode")]
+        assert owned == ["65532", "65532", 0o400]
+    made = swarm.inputs(SECRET, "registry-file-0")
+    assert is_secret(made["data"])
+    content = json.loads(base64.b64decode(str(plain(made["data"]))))
+    assert content["redis"]["password"] in str(
+        base64.b64decode(str(plain(swarm.inputs(SECRET, "redis-file-0")["data"])))
+    )
+    assert base64.b64decode(swarm.inputs(CONFIG, "registry-file-1")["data"]) == b"public"
+
+
+def test_a_secret_stays_for_the_way_back_and_says_whose_it_is(swarm: Engine) -> None:
+    for kind, name in ((SECRET, "registry-file-0"), (CONFIG, "registry-file-1")):
+        assert swarm.request(kind, name).retainOnDelete
+        labels = {label["label"]: label["value"] for label in swarm.inputs(kind, name)["labels"]}
+        assert labels["oss-registry.stack"] == "dev"
+        assert labels["oss-registry.file"].startswith("/etc/")
+
+
+def test_secrets_get_other_names_when_any_of_them_holds_something_else() -> None:
+    def mark(level: str) -> object:
+        # The double of Pulumi's engine forgets what was drawn; here it is the same each time.
+        secrets = {"http-secret": "one", "redis-password": "two"}
+        config = {
+            "oss-registry:registry": {**SWARM, "log_level": level},
+            "oss-registry:storage": {"kind": "filesystem"},
+        }
+        engine = run(config, secrets={f"oss-registry:{k}": v for k, v in secrets.items()})
+        name = engine.inputs(SECRET, "registry-file-0")["name"]
+        assert not is_secret(name)
+        drawn = plain(engine.inputs(STASH, "registry-files")["input"])
+        assert name == f"oss-registry-dev-registry-{plain(drawn)}-0"
+        return trigger(engine.request(STASH, "registry-files"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.runtime.secrets.token_hex", lambda n=32: "ab" * n)
+        assert mark("warn") == mark("warn")
+        assert mark("warn") != mark("error")
+
+
+def test_a_service_is_hardened(swarm: Engine) -> None:
+    for name, user in (("registry", "65532:65532"), ("redis", "999:999")):
+        spec = _spec(swarm, name)
+        assert spec["user"] == user
+        assert spec["readOnly"] is True
+        assert spec["capDrops"] == ["ALL"]
+        assert spec["mounts"] == [
+            {"type": "tmpfs", "target": "/tmp", "tmpfsOptions": {"sizeBytes": 2**26}}
+        ]
+
+
+def test_limits_are_each_replicas_own(swarm: Engine) -> None:
+    limits = plain(_service(swarm)["taskSpec"])["resources"]["limits"]
+    assert limits == {"memoryBytes": 2**29, "nanoCpus": 1_500_000_000}
+
+
+def test_constraints_hold_for_all_and_their_order_changes_nothing() -> None:
+    constraints = ["node.role==worker", "node.labels.registry==true"]
+    for name in ("registry", "redis"):
+        one, two = (
+            json.dumps(
+                plain(_service(_run(swarm={"constraints": c}), name)["taskSpec"])["placement"]
+            )
+            for c in (constraints, constraints[::-1])
+        )
+        assert one == two == json.dumps({"constraints": sorted(constraints)})
+
+
+def test_each_machine_pulls_the_same_image() -> None:
+    class Pulled(Cloud):
+        COMPUTED: Mapping[str, Mapping[str, str]] = {
+            **Cloud.COMPUTED,
+            IMAGE: {"imageId": "sha256:0123", "repoDigest": "registry@sha256:4567"},
+        }
+
+    engine = _run(Engine(Pulled()))
+    assert _spec(engine)["image"] == "registry:3.1.2@sha256:4567"
+    assert _spec(engine, "redis")["image"] == "redis:7.0.15"
+
+
+@pytest.mark.parametrize(
+    ("image", "repo_digest", "expected"),
+    [
+        ("registry:3.1.2", "", "registry:3.1.2"),
+        ("registry:3.1.2", None, "registry:3.1.2"),
+        ("registry:3.1.2", "registry@sha256:1", "registry:3.1.2@sha256:1"),
+        ("docker.io/library/registry:3.1.2", "registry@sha256:1", None),
+        ("docker.io/mine/registry", "mine/registry@sha256:1", None),
+        ("images.example.com:5000/r:1", "images.example.com:5000/r@sha256:1", None),
+        ("images.example.com:5000/r", "images.example.com:5000/r@sha256:1", None),
+        # Built here, or tagged anew: where it is asked for it may not be.
+        ("registry:3.1.2", "images.example.com:5000/registry@sha256:1", "registry:3.1.2"),
+        ("registry:3.1.2@sha256:1", "registry@sha256:1", "registry:3.1.2@sha256:1"),
+    ],
+)
+def test_an_image_is_pinned_where_it_can_be_pulled_from(
+    image: str, repo_digest: str | None, expected: str | None
+) -> None:
+    assert pullable(image, repo_digest) == (expected or f"{image}@sha256:1")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((5, "5s"), (35, "35s"), (60, "1m"), (95, "1m35s"), (600, "10m"), (630, "10m30s")),
+        *((3600, "1h"), (3605, "1h0m5s"), (3660, "1h1m"), (36000, "10h")),
+    ],
+)
+def test_durations_are_written_as_docker_reads_them_back(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join"',
+            "docker swarm init",
+        ),
+        (
+            "This node is not a swarm manager. Worker nodes can't be used to view or modify "
+            "cluster state. Please run this command on a manager node or promote the current node",
+            "docker node promote",
+        ),
+        ("service rollback completed: rollback completed", "runs as before: `docker service ps"),
+        ("Service with ID (x) did not converge after 4m0s", "`docker node ls`"),
+        ("port '5000' is already in use by service 'x' (y) as an ingress port", "registry.port"),
+        ("rpc error: name conflicts with an existing object", "is in the engine already"),
+    ],
+)
+def test_what_a_swarm_refuses_is_explained(error: str, sentence: str) -> None:
+    assert sentence in (explanation(error, {"name": "it"}, SENTENCES) or "")
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    found = problems(registry={**SWARM, "bind": "10.0.0.7", "delivery": "env", "replicas": 2})
+    assert len(found) == 3
