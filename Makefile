@@ -51,8 +51,9 @@ render: $(VENV)/runtime ## print what the registry is given, without an engine o
 
 down: ready ## remove the registry, but not its images
 	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
-	@$(ENGINE) $(CLOUD) pulumi destroy --stack $(STACK) $(CONSENT)
-	@$(ENGINE) python -m operations.swarm $(STACK)
+	@# A bucket that is protected ends it with an error, and the rest is gone all the same.
+	@$(ENGINE) $(CLOUD) pulumi destroy --stack $(STACK) $(CONSENT); ended=$$?; \
+	$(ENGINE) python -m operations.swarm $(STACK); exit $$ended
 	@$(ENGINE) python -m operations.kept $(STACK)
 
 move: ready ## take the registry to another RUNTIME (container or swarm), with all its images

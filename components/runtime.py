@@ -327,7 +327,11 @@ class _Services:
                 delay="0s", timeout=duration(HEALTHY_SECONDS * (workload.replicas + 1))
             ),
             opts=ResourceOptions(
-                parent=parent, delete_before_replace=True, hooks=explained(name, SENTENCES)
+                parent=parent,
+                delete_before_replace=True,
+                # The engine asks the image's registry for them.
+                ignore_changes=["taskSpec.placement.platforms"],
+                hooks=explained(name, SENTENCES),
             ),
         )
 

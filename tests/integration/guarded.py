@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 from components.distribution import USERS_PATH
 from tests.integration.api import Api
 from tests.integration.deployment import Deployment, free_port
@@ -41,6 +43,21 @@ class Guarded(Deployment):
             password = PASSWORD if user == "alice" else self.stashed()[f"password-{user}"]
         login = (user, password or "") if user else None
         return Api(outputs["endpoint"], login, outputs.get("certificate", ""))
+
+
+def bring(
+    deployment: Deployment,
+    authority: trustme.CA,
+    *names: str,
+    **more: Any,  # noqa: ANN401
+) -> str:
+    """Have a new certificate of `authority` in the stack file; gives it as PEM text."""
+    made = authority.issue_cert("127.0.0.1", *names, **more)
+    pem = "".join(blob.bytes().decode() for blob in made.cert_chain_pems)
+    deployment.configure(tls={"certificate": pem})
+    deployment.forget("tls", "self_signed")
+    deployment.secret("tls-key", made.private_key_pem.bytes().decode())
+    return pem
 
 
 def hashes(deployment: Deployment) -> Mapping[str, str]:

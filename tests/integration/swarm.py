@@ -8,12 +8,17 @@ machine alone, and names lead to the replicas' own addresses.
 import random
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import bcrypt
 
+from components.distribution import RELEASES
+from components.settings import PROJECT, STACK_LABEL
+from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
+from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import command, eventually, free_port, run
 from tests.integration.engine import MISSING as NO_ENGINE
 from tests.integration.engine import Engine
@@ -57,6 +62,14 @@ class Node:
         else:
             token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
             self.docker("swarm", "join", address, "--token", token, f"{first.address}:2377")
+
+    def has(self, image: str) -> bool:
+        return run("docker", "--host", self.engine.host, "image", "inspect", image).returncode == 0
+
+    def containers(self, stack: str, part: str = "") -> list[str]:
+        """The ids of the stack's containers that run here, of one part or all."""
+        filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}")
+        return self.docker("ps", "--quiet", *(f"--filter={one}" for one in filters)).split()
 
     def cut_off(self) -> None:
         command("ip", "link", "set", self._outside, "down")
@@ -126,6 +139,59 @@ class Swarm:
         for rule in self._accepted:
             run("iptables", "-D", *rule)
         run("ip", "link", "delete", self._bridge)
+
+
+class SwarmDeployment(CloudDeployment):
+    """A stack of three replicas, each published by its own machine, images in the double's OSS."""
+
+    def __init__(self, folder: Path, aliyun: Aliyun, swarm: Swarm) -> None:
+        super().__init__(folder, aliyun, host=swarm.nodes[0].engine.host)
+        self.images = {release: swarm.give(f"registry:{release}") for release in RELEASES}
+        self._manager = swarm.nodes[0]
+        self.configure(
+            registry={
+                "runtime": "swarm",
+                "exposure": "open",
+                "replicas": 3,
+                "swarm": {"publish_mode": "host", "endpoint_mode": "dnsrr"},
+            },
+            storage={"protect": False, "force_destroy": True},
+            cache={"image": swarm.give("redis:7.0.15")},
+        )
+        self.as_release("3.1.2")
+        self.write({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
+        key = "docker:registryAuth[0].password"
+        words = self.command("config", "set", "--secret", "--path", key)
+        command(*words, env=self.environment, given=PASSWORD)
+
+    def as_release(self, release: str) -> CloudDeployment:
+        self.configure(registry={"image": self.images[release]})
+        return super().as_release(release)
+
+    def replicas(self, part: str, manager: Node | None = None) -> int:
+        """How many replicas of `part` are healthy, as a manager sees it."""
+        name = f"{self.prefix}-{part}"
+        words = ("service", "ls", f"--filter=name={name}", "--format", "{{.Replicas}}")
+        with suppress(AssertionError):  # without a leader, managers know nothing
+            return int((manager or self._manager).docker(*words).partition("/")[0])
+        return 0
+
+    def machines(self, manager: Node | None = None) -> int:
+        """How many machines are ready, as a manager sees it."""
+        words = ("node", "ls", "--format", "{{.Status}}")
+        with suppress(AssertionError):
+            return (manager or self._manager).docker(*words).split().count("Ready")
+        return 0
+
+    def placed(self, swarm: Swarm, part: str) -> int:
+        """How many replicas of `part` run, as the machines see it."""
+        return sum(len(node.containers(self.stack, part)) for node in swarm.nodes)
+
+    def generations(self, part: str) -> int:
+        """Of how many versions of `part` there are secrets."""
+        words = ("secret", "ls", f"--filter=name={self.prefix}-{part}-", "--format", "{{.Name}}")
+        names = self._manager.docker(*words).split()
+        return len({name.rsplit("-", 1)[0] for name in names})
 
 
 def _answers(api: Api) -> bool:

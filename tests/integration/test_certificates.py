@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from components import certificates
 from tests.integration.api import Api, Refusal
 from tests.integration.deployment import bridge, command, free_port, run
-from tests.integration.guarded import PASSWORD, Guarded
+from tests.integration.guarded import PASSWORD, Guarded, bring
 
 pytestmark = pytest.mark.secure
 
@@ -26,23 +26,13 @@ def _served(guarded: Guarded) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
 
 
-def _bring(guarded: Guarded, authority: trustme.CA, **more: object) -> str:
-    """Have a new certificate of `authority` in the stack file; gives it as PEM text."""
-    made = authority.issue_cert("127.0.0.1", **more)  # type: ignore[arg-type]
-    pem = "".join(blob.bytes().decode() for blob in made.cert_chain_pems)
-    guarded.forget("tls", "self_signed")
-    guarded.configure(tls={"certificate": pem})
-    guarded.secret("tls-key", made.private_key_pem.bytes().decode())
-    return pem
-
-
 def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_changes_nothing(
     guarded: Guarded,
 ) -> None:
     authority = trustme.CA()
     trusted = authority.cert_pem.bytes().decode()
     guarded.configure(registry={"release": "2.8.3"})
-    first = _bring(guarded, authority)
+    first = bring(guarded, authority)
     guarded.up()
     api = Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), trusted)
     api.push("team/app", b"layer")
@@ -50,7 +40,7 @@ def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_cha
     guarded.pulumi("preview", "--refresh", "--expect-no-changes")
 
     guarded.configure(registry={"release": "3.1.2"})
-    second = _bring(guarded, authority, key_type=trustme.KeyType.ECDSA)
+    second = bring(guarded, authority, key_type=trustme.KeyType.ECDSA)
     shown = guarded.pulumi("preview", "--diff")
     assert "/etc/oss-registry/tls.crt" in shown
     assert "replace" in shown
@@ -74,15 +64,15 @@ def test_a_certificate_that_clients_refuse_is_known_before_anything_changes(
     guarded: Guarded,
 ) -> None:
     authority = trustme.CA()
-    _bring(guarded, authority, not_after=certificates.now() - timedelta(hours=1))
+    bring(guarded, authority, not_after=certificates.now() - timedelta(hours=1))
     assert "tls.certificate: has expired on" in guarded.refused("preview")
-    _bring(guarded, authority)
+    bring(guarded, authority)
     guarded.secret("tls-key", trustme.CA().private_key_pem.bytes().decode())
     said = guarded.refused("preview")
     assert "oss-registry:tls-key: is not the key of" in said
     assert "Traceback" not in said
     assert guarded.made("container") == []
-    _bring(guarded, authority, not_after=certificates.now() + timedelta(days=9, hours=1))
+    bring(guarded, authority, not_after=certificates.now() + timedelta(days=9, hours=1))
     assert "in 9 days" in guarded.pulumi("preview")
     # The same checks before there is a stack, where the key can't be read.
     assert guarded.make("render").returncode == 0

@@ -1,9 +1,6 @@
 """The recipe of docs/proxy.md, run by Debian's nginx in front of a registry."""
 
 import contextlib
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,25 +10,11 @@ import trustme
 
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
-from tests.integration.deployment import PROJECT, command, eventually, free_port, listens
+from tests.integration.deployment import eventually, free_port, listens
 from tests.integration.guarded import PASSWORD, Guarded
-from toolchain import debian
-from toolchain.cache import Entry
+from tests.integration.servers import recipe, serving
 
 pytestmark = pytest.mark.secure
-
-
-def _nginx() -> Path:
-    """The one on PATH, else Debian's, unpacked: to install it would start it."""
-    if found := shutil.which("nginx"):
-        return Path(found)
-
-    def make(folder: Path) -> None:
-        scratch = folder / "packages"
-        scratch.mkdir()
-        debian.unpack(["nginx"], folder / "root", scratch)
-
-    return Entry("nginx", "Debian's").kept(make) / "root/usr/sbin/nginx"
 
 
 @pytest.fixture(scope="module")
@@ -60,37 +43,21 @@ def proxy(
     certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(folder / "registry.crt")
     certificate.private_key_pem.write_to_path(folder / "registry.key")
-    page = (PROJECT / "docs/proxy.md").read_text()
-    (recipe,) = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)
-    for ours, here in (
-        ("listen 8443", f"listen 127.0.0.1:{port}"),
-        ("/etc/nginx/", f"{folder}/"),
-        ("127.0.0.1:5000", f"127.0.0.1:{registry['port']}"),
-    ):
-        assert ours in recipe
-        recipe = recipe.replace(ours, here)
+    here = {
+        "listen 8443": f"listen 127.0.0.1:{port}",
+        "/etc/nginx/": f"{folder}/",
+        "127.0.0.1:5000": f"127.0.0.1:{registry['port']}",
+    }
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     (folder / "nginx.conf").write_text(
-        f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{recipe}}}\n"
+        f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}"
+        f"{recipe('proxy.md', 'nginx', here)}}}\n"
     )
-    words: list[str | Path] = [
-        _nginx(),
-        "-p",
-        folder,
-        "-c",
-        folder / "nginx.conf",
-        "-e",
-        folder / "error.log",
-    ]
-    command(*words, "-t")
-    server = subprocess.Popen([*words, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
-    try:
+    words = ("-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log")
+    with serving("nginx", ["nginx"], *words, "-g", "daemon off;"):
         eventually(lambda: listens(port))
         yield
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture

@@ -1,0 +1,402 @@
+"""A registry on three machines, a load balancer in front, while things change and machines go.
+
+One stack for all of these tests: each finds it healthy, and leaves it so.
+"""
+
+import http.server
+import io
+import json
+import re
+import secrets
+import ssl
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from components import certificates
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Answer, Api, Refusal
+from tests.integration.deployment import command, eventually, free_port, listens, run
+from tests.integration.guarded import bring
+from tests.integration.servers import recipe, serving
+from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
+
+pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+HAPROXY = ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
+
+
+@pytest.fixture(scope="module")
+def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    made = Swarm(tmp_path_factory.mktemp("swarm"))
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def aliyun(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
+    double = Aliyun(tmp_path_factory.mktemp("aliyun"), host=swarm.address)
+    yield double
+    double.close()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def stack(
+    swarm: Swarm, aliyun: Aliyun, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SwarmDeployment]:
+    """Three replicas of release 2.8.3, reached through a load balancer."""
+    made = SwarmDeployment(tmp_path_factory.mktemp("project"), aliyun, swarm)
+    made.as_release("2.8.3")
+    balancer = free_port()
+    made.configure(
+        registry={"exposure": "tls", "external_url": f"https://127.0.0.1:{balancer}"},
+        auth={"users": {"ci": {}}},
+    )
+    bring(made, authority, *(node.address for node in swarm.nodes))
+    folder = tmp_path_factory.mktemp("haproxy")
+    port = made.settings["registry"]["port"]
+    here = {"bind :443": f"bind 127.0.0.1:{balancer}"} | {
+        f"10.0.0.{number}:5000": f"{node.address}:{port}"
+        for number, node in enumerate(swarm.nodes, start=1)
+    }
+    (folder / "haproxy.cfg").write_text(recipe("swarm.md", "haproxy", here))
+    with serving("haproxy", HAPROXY, "-f", folder / "haproxy.cfg"):
+        eventually(lambda: listens(balancer))
+        done = made.make("up")
+        assert done.returncode == 0, done.stdout
+        yield made
+        made.give_up()
+
+
+@pytest.fixture(scope="module")
+def login(stack: SwarmDeployment) -> tuple[str, str]:
+    return "ci", stack.stashed()["password-ci"]
+
+
+@pytest.fixture(scope="module")
+def trusted(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+class _Counted(Api):
+    """Counts its calls."""
+
+    calls = 0
+
+    def call(self, *words: Any, **more: Any) -> Answer:  # noqa: ANN401
+        self.calls += 1
+        return super().call(*words, **more)
+
+
+class _Work:
+    """What clients do through the balancer: Docker's, which tries again, and one that does not."""
+
+    def __init__(self, stack: SwarmDeployment, login: tuple[str, str], api: _Counted) -> None:
+        self.server = str(stack.outputs()["login_server"])
+        self.folder = stack.folder
+        self.api = api
+        self.done = self.raw_failures = 0
+        self.lost: list[str] = []
+        self._stop = threading.Event()
+        config = f"--config={self.folder}/docker"
+        self._docker = ("docker", config)
+        words = (*self._docker, "login", f"--username={login[0]}", "--password-stdin", self.server)
+        command(*words, given=login[1])
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Raises AssertionError where Docker's client failed."""
+        self.done = self.raw_failures = self.api.calls = 0
+        self.lost, self._stop = [], threading.Event()
+        threads = [threading.Thread(target=do) for do in (self._with_docker, self._without)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        print(f"{self.done} pushes and pulls, {self.raw_failures} of {self.api.calls} calls failed")
+        assert not self.lost
+        assert self.done
+
+    def _with_docker(self) -> None:
+        while not self._stop.is_set():
+            name = f"{self.server}/loop/{secrets.token_hex(4)}:1"
+            _import(self.folder / "layer.tar", name)
+            for step in ("push", "pull"):
+                done = run(*self._docker, step, name)
+                if done.returncode:
+                    self.lost.append(done.stdout)
+                self.done += 1
+                command("docker", "image", "rm", "--force", name)
+
+    def _without(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.api.push("loop/raw", secrets.token_bytes(300_000))
+                self.api.pull("loop/raw")
+            except Refusal:
+                self.raw_failures += 1
+            time.sleep(0.05)
+
+
+def _import(file: Path, name: str) -> None:
+    """Make an image of 3 MB that nobody has."""
+    content = secrets.token_bytes(3_000_000)
+    with tarfile.open(file, "w") as archive:
+        entry = tarfile.TarInfo("file")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    command("docker", "import", file, name)
+
+
+@pytest.fixture(scope="module")
+def work(stack: SwarmDeployment, login: tuple[str, str], trusted: str) -> _Work:
+    return _Work(stack, login, _Counted(stack.outputs()["endpoint"], login, trusted))
+
+
+def _up(stack: SwarmDeployment) -> None:
+    done = stack.make("up")
+    assert done.returncode == 0, done.stdout
+
+
+def _push_through_one_and_pull_through_the_others(
+    swarm: Swarm, stack: SwarmDeployment, login: tuple[str, str]
+) -> None:
+    digests: set[str] = set()
+    image, name = stack.settings["cache"]["image"], f"team/{secrets.token_hex(4)}:1"
+    for node in swarm.nodes:
+        server = f"{node.address}:{stack.settings['registry']['port']}"
+        words = ("login", f"--username={login[0]}", "--password-stdin", server)
+        docker = ("docker", f"--config={stack.folder}/docker", "--host", node.engine.host)
+        command(*docker, *words, given=login[1])
+        there = f"{server}/{name}"
+        if not digests:
+            node.docker("pull", "--quiet", image) if not node.has(image) else None
+            node.docker("tag", image, there)
+        said = command(*docker, "pull" if digests else "push", there)
+        digests |= set(re.findall(r"[Dd]igest: (sha256:\w+)", said))
+        node.docker("image", "rm", there)
+    assert len(digests) == 1
+
+
+def test_what_one_machine_is_given_each_other_has(
+    swarm: Swarm, stack: SwarmDeployment, login: tuple[str, str]
+) -> None:
+    _push_through_one_and_pull_through_the_others(swarm, stack, login)
+
+
+def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployment) -> None:
+    stack.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_secrets_are_files_that_nobody_else_reads_and_nothing_else_can_be_written(
+    swarm: Swarm, stack: SwarmDeployment, aliyun: Aliyun
+) -> None:
+    drawn = stack.stashed()
+    keys = [key.secret for user in aliyun.ram.users.values() for key in user.keys.values()]
+    secret = [drawn["redis-password"], drawn["http-secret"], *keys]
+    for node in swarm.nodes:
+        for container in node.containers(stack.stack):
+            shown = node.docker("inspect", container)
+            assert not [text for text in secret if text in shown]
+            found = json.loads(shown)[0]
+            assert found["HostConfig"]["ReadonlyRootfs"] is True
+            assert found["HostConfig"]["CapDrop"] == ["ALL"]
+            assert found["Config"]["User"] in ("65532:65532", "999:999")
+    services = swarm.nodes[0].docker("service", "ls", "--quiet").split()
+    assert not [t for t in secret if t in swarm.nodes[0].docker("service", "inspect", *services)]
+
+
+def _served(url: str) -> object:
+    host, port = url.removeprefix("https://").split(":")
+    pem = ssl.get_server_certificate((host, int(port)), timeout=10)
+    return certificates.chain(pem)[0]
+
+
+def test_changes_reach_each_replica_while_clients_push_and_pull(
+    swarm: Swarm,
+    stack: SwarmDeployment,
+    work: _Work,
+    login: tuple[str, str],
+    authority: trustme.CA,
+    aliyun: Aliyun,
+) -> None:
+    def configuration() -> None:
+        stack.configure(registry={"log_level": "error"})
+
+    def certificate() -> None:
+        bring(stack, authority, *(node.address for node in swarm.nodes))
+
+    def key() -> None:
+        stack.configure(storage={"access_keys": ["2026-11", "2026-12"]})
+
+    def release() -> None:
+        stack.configure(registry={"release": "3.1.2", "image": stack.images["3.1.2"]})
+
+    endpoint = stack.settings["registry"]["external_url"]
+    for change in (configuration, certificate, key, release):
+        before = _served(endpoint)
+        change()
+        with work.going_on():
+            begun = time.monotonic()
+            _up(stack)
+            print(f"{change.__name__}: {time.monotonic() - begun:.0f} s")
+        assert (before == _served(endpoint)) == (change is not certificate)
+        # What runs, and what it would go back to.
+        assert stack.generations("registry") == 2
+    used = {call.key_id for call in list(aliyun.calls)[-20:] if call.to_oss}
+    assert len(used) == 1
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    _push_through_one_and_pull_through_the_others(swarm, stack, login)
+
+
+@contextmanager
+def _gate(address: str, admitted: int) -> Iterator[int]:
+    """A server that says yes so many times; gives its port."""
+    left = iter(range(admitted))
+
+    class Gate(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # as its base class has it
+            self.send_response(503 if next(left, None) is None else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((address, 0), Gate) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def _fewest(swarm: Swarm, port: int) -> Iterator[Callable[[], int]]:
+    """How few of the machines answered at any time since."""
+    fewest, stop = [len(swarm.nodes)], threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.2):
+            fewest.append(sum(_answers(node, port) for node in swarm.nodes))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield lambda: min(fewest)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _answers(node: Node, port: int) -> bool:
+    with suppress(OSError):
+        ssl.get_server_certificate((node.address, port), timeout=2)
+        return True
+    return False
+
+
+def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
+    swarm: Swarm, stack: SwarmDeployment, tmp_path: Path
+) -> None:
+    good = stack.settings["registry"]["image"]
+    with _gate(swarm.address, admitted=2) as port:
+        gate = tmp_path / "gate"
+        asked = f"wget -Y off -q -O /dev/null http://{swarm.address}:{port}/"
+        gate.write_text(f'#!/bin/sh\nwhile ! {asked}; do sleep 1; done\nexec /entrypoint.sh "$@"\n')
+        gate.chmod(0o755)
+        lines = ("FROM registry:3.1.2", "COPY gate /gate", 'ENTRYPOINT ["/gate"]')
+        cmd = 'CMD ["/etc/distribution/config.yml"]'
+        (tmp_path / "Dockerfile").write_text("\n".join((*lines, cmd)))
+        reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
+        words = ("build", "--quiet", "--tag", reference, tmp_path)
+        command("docker", *words, env={"DOCKER_BUILDKIT": "0"})
+        try:
+            stack.configure(registry={"image": swarm.give(reference)})
+        finally:
+            command("docker", "image", "rm", "--force", reference)
+        with _fewest(swarm, stack.settings["registry"]["port"]) as fewest:
+            done = stack.make("up")
+            assert done.returncode != 0
+            assert "did not get healthy with the change, and runs as before" in done.stdout
+            eventually(lambda: stack.replicas("registry") == 3)
+        assert fewest() >= 2
+    stack.configure(registry={"image": good, "log_level": "warn"})
+    _up(stack)
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_two_replicas_of_three_machines_outlive_one_that_dies(
+    swarm: Swarm, stack: SwarmDeployment, work: _Work
+) -> None:
+    stack.configure(registry={"replicas": 2})
+    _up(stack)
+    lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
+    with work.going_on():
+        lost.engine.kill()
+        eventually(lambda: stack.replicas("registry") == 2, seconds=120)
+        lost.engine.start()
+        eventually(lambda: stack.machines() == 3, seconds=120)
+    assert stack.placed(swarm, "registry") == 2
+
+
+def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
+    swarm: Swarm, stack: SwarmDeployment, work: _Work
+) -> None:
+    lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
+    with work.going_on():
+        lost.cut_off()
+        try:
+            eventually(lambda: stack.replicas("registry") == 2, seconds=120)
+        finally:
+            lost.connect()
+        eventually(lambda: stack.machines() == 3, seconds=120)
+        eventually(lambda: stack.placed(swarm, "registry") == 2, seconds=120)
+
+
+def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
+    swarm: Swarm, stack: SwarmDeployment, work: _Work
+) -> None:
+    lost = next(node for node in swarm.nodes if node.containers(stack.stack, "redis"))
+    with work.going_on():
+        lost.engine.kill()
+        other = next(node for node in swarm.nodes if node is not lost)
+        eventually(lambda: stack.replicas("redis", other) == 1, seconds=120)
+        lost.engine.start()
+        eventually(lambda: stack.machines(other) == 3, seconds=120)
+
+
+def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_command(
+    stack: SwarmDeployment,
+) -> None:
+    stack.configure(registry={"replicas": 4})
+    done = stack.make("up")
+    stack.configure(registry={"replicas": 3})
+    assert done.returncode != 0
+    assert "`docker node ls` has 3 that are ready: `docker swarm join-token worker`" in done.stdout
+
+
+def test_down_leaves_no_service_secret_config_and_network(stack: SwarmDeployment) -> None:
+    done = stack.make("down")
+    assert done.returncode == 0, done.stdout
+    for kind in ("service", "secret", "config", "network", "container"):
+        assert not stack.made(kind), kind
