@@ -274,14 +274,16 @@ class _Services:
 
     def run(self, name: str, workload: Workload, parent: Resource) -> None:
         image = _image(name, workload, parent)
-        publish = self._settings.publish_mode
-        # A port of a machine is free only once the old replica is gone.
+        publish, order = self._settings.publish_mode, self._settings.order
+        if order is None or not workload.ports:
+            # A port of a machine is free only once the old replica is gone.
+            order = "stop-first" if workload.ports and publish == "host" else "start-first"
         change: _Change = {
             "parallelism": 1,
             "delay": "0s",
             "monitor": "10s",
             "max_failure_ratio": "0.0",
-            "order": "stop-first" if workload.ports and publish == "host" else "start-first",
+            "order": order,
         }
         labels = [docker.ServiceLabelArgs(label=STACK_LABEL, value=self._stack)]
         docker.Service(

@@ -242,6 +242,9 @@ class SwarmSettings(_Settings):
     one, which a load balancer of yours then chooses from."""
     endpoint_mode: Literal["vip", "dnsrr"] = "vip"
     """One virtual address for all replicas, or the addresses of each."""
+    order: Literal["start-first", "stop-first"] | None = None
+    """Whether a new replica comes before the old one goes. Where it is not said, it does with
+    ingress; with host it needs a machine to spare, as the port must be free."""
     constraints: Sequence[Constraint] = ()
     """Which machines may run the registry and its redis, such as node.labels.registry==true."""
 

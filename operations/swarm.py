@@ -51,11 +51,13 @@ def obstacle(
             "promote` it on a manager, or set docker:host to one"
         )
     machines = _machines(variables)
-    if stack.swarm.publish_mode == "host" and registry.replicas > len(machines):
+    spare = stack.swarm.order == "start-first"
+    if stack.swarm.publish_mode == "host" and registry.replicas + spare > len(machines):
         return (
             f"registry.replicas is {registry.replicas}, and publish_mode: host takes a machine for "
-            f"each, but `docker node ls` has {len(machines)} that are ready: `docker swarm "
-            f"join-token worker` says how one joins, or set registry.replicas: {len(machines)}"
+            f"each{' and one to spare with order: start-first' * spare}, but `docker node ls` has "
+            f"{len(machines)} that are ready: `docker swarm join-token worker` says how one joins, "
+            f"or set registry.replicas: {len(machines) - spare}"
         )
     if stack.volumes and len(machines) > 1 and not stack.swarm.constraints:
         return (

@@ -59,7 +59,8 @@ class Api:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        path = address.partition(self._host)[2] if "://" in address else address
+        # Also where another address of the same registry is named.
+        path = re.sub(r"^\w+://[^/]+", "", address)
         connection = self.connection()
         try:
             connection.request(method, path, body, {**self.headers, **(headers or {})})

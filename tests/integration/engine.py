@@ -71,7 +71,9 @@ class Engine:
         if self._process:
             self._process.wait(60)
             self._process = None
+        # As after a boot, when /run is empty.
         (self._folder / "pid").unlink(missing_ok=True)
+        shutil.rmtree(self._folder / "exec", ignore_errors=True)
 
     def load(self, *references: str) -> None:
         """Have images of the other engine here, too."""

@@ -8,7 +8,7 @@ machine alone, and names lead to the replicas' own addresses.
 import random
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import bcrypt
@@ -63,9 +63,6 @@ class Node:
             token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
             self.docker("swarm", "join", address, "--token", token, f"{first.address}:2377")
 
-    def has(self, image: str) -> bool:
-        return run("docker", "--host", self.engine.host, "image", "inspect", image).returncode == 0
-
     def containers(self, stack: str, part: str = "") -> list[str]:
         """The ids of the stack's containers that run here, of one part or all."""
         filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}")
@@ -91,37 +88,42 @@ class Swarm:
         name = f"orsw{secrets.token_hex(3)}"
         network = f"198.18.{random.randrange(1, 255)}"  # for tests (RFC 2544): no engine's own
         self.address = f"{network}.1"
-        self._bridge = name
-        self._accepted = [("FORWARD", way, name, "-j", "ACCEPT") for way in ("-i", "-o")]
         self.nodes: list[Node] = []
         self.images = f"{self.address}:{free_port()}"
-        self._seed = f"{name}-images"
-        try:
+        with ExitStack() as undo:
             command("ip", "link", "add", name, "type", "bridge")
+            undo.callback(run, "ip", "link", "delete", name)
             command("ip", "address", "add", f"{self.address}/24", "dev", name)
             command("ip", "link", "set", name, "up")
-            for rule in self._accepted:
+            for way in ("-i", "-o"):
+                rule = ("FORWARD", way, name, "-j", "ACCEPT")
                 command("iptables", "-I", *rule)
+                undo.callback(run, "iptables", "-D", *rule)
             for number in range(1, 4):
                 node = Node(number, name, network)
-                self.nodes.append(node)
+                undo.callback(node.remove)
                 node.engine.start()
-                node.join(self.nodes[0] if number > 1 else None)
-            self._start_images(folder)
-        except BaseException:
-            self.remove()
-            raise
+                node.join(self.nodes[0] if self.nodes else None)
+                self.nodes.append(node)
+            seed = f"{name}-images"
+            undo.callback(run, "docker", "rm", "--force", "--volumes", seed)
+            self._start_images(seed, folder)
+            self.remove = undo.pop_all().close
 
-    def _start_images(self, folder: Path) -> None:
+    @property
+    def addresses(self) -> list[str]:
+        """All that clients may come to."""
+        return [self.address, *(node.address for node in self.nodes)]
+
+    def _start_images(self, seed: str, folder: Path) -> None:
         hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(5)).decode()
         (folder / "users").write_text(f"{PULLER}:{hashed}\n")
         auth = {"HTPASSWD_REALM": "images", "HTPASSWD_PATH": "/users"}
         variables = [f"--env=REGISTRY_AUTH_{name}={value}" for name, value in auth.items()]
         published = f"--publish={self.images}:5000"
-        name = f"--name={self._seed}"
-        command("docker", "create", name, published, *variables, "registry:3.1.2")
-        command("docker", "cp", folder / "users", f"{self._seed}:/users")
-        command("docker", "start", self._seed)
+        command("docker", "create", f"--name={seed}", published, *variables, "registry:3.1.2")
+        command("docker", "cp", folder / "users", f"{seed}:/users")
+        command("docker", "start", seed)
         api = Api(f"http://{self.images}", (PULLER, PASSWORD))
         eventually(lambda: _answers(api))
 
@@ -131,14 +133,6 @@ class Swarm:
         flags = ("--dest-tls-verify=false", f"--dest-creds={PULLER}:{PASSWORD}")
         skopeo("copy", *flags, f"docker-daemon:{image}", f"docker://{there}")
         return there
-
-    def remove(self) -> None:
-        run("docker", "rm", "--force", "--volumes", self._seed)
-        for node in self.nodes:
-            node.remove()
-        for rule in self._accepted:
-            run("iptables", "-D", *rule)
-        run("ip", "link", "delete", self._bridge)
 
 
 class SwarmDeployment(CloudDeployment):
