@@ -172,7 +172,9 @@ def _is_pulumi(pid: int) -> bool:
     """Whether `pid` is a running pulumi: the number may be another program's by now."""
     try:
         os.kill(pid, 0)
-        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+        # Empty for one that has ended, and that nobody has asked about yet.
+        program = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
+        return Path(program).name.startswith("pulumi")
     except ProcessLookupError:
         return False
     except OSError:

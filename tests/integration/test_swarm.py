@@ -23,7 +23,7 @@ import trustme
 from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal
-from tests.integration.deployment import command, eventually, free_port, run
+from tests.integration.deployment import Deployment, command, eventually, free_port, run
 from tests.integration.guarded import bring
 from tests.integration.servers import recipe, serving
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
@@ -263,7 +263,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     def release() -> None:
         stack.configure(registry={"release": "3.1.2", "image": stack.images["3.1.2"]})
 
-    for change in (configuration, certificate, key, release) if 0 else ():
+    for change in (configuration, certificate, key, release):
         before = _served(by_machine)
         change()
         with work.going_on():
@@ -275,7 +275,6 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         assert (before == after) == (change is not certificate)
         # What runs, and what it would go back to.
         assert stack.generations("registry") == 2
-    return
     used = {call.key_id for call in list(aliyun.calls)[-20:] if call.to_oss}
     assert len(used) == 1
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
@@ -418,6 +417,25 @@ def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_comman
     stack.configure(registry={"replicas": 3})
     assert done.returncode != 0
     assert "`docker node ls` has 3 that are ready: `docker swarm join-token worker`" in done.stdout
+
+
+def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> None:
+    manager, other = swarm.nodes[0], swarm.nodes[2]
+    identity = other.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+    registry = {"runtime": "swarm", "exposure": "open"}
+    elsewhere = Deployment(tmp_path, host=other.engine.host, registry=registry)
+    manager.docker("node", "demote", identity)
+    try:
+        eventually(
+            lambda: "false" in other.docker("info", "--format", "{{.Swarm.ControlAvailable}}")
+        )
+        done = elsewhere.make("up")
+        assert done.returncode != 0
+        assert "recover: the engine is a worker of its swarm" in done.stdout
+        said = elsewhere.refused("up", "--yes", "--skip-preview")
+        assert "error: the engine is a worker of its swarm" in said
+    finally:
+        manager.docker("node", "promote", identity)
 
 
 def test_down_leaves_no_service_secret_config_and_network(stack: SwarmDeployment) -> None:
