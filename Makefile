@@ -94,6 +94,7 @@ bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m toolchain test
 	@$(ENGINE) python -m bench.control_plane
 	@$(ENGINE) python -m bench.oss_calls
+	@$(ENGINE) python -m bench.swarm
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump

@@ -61,7 +61,7 @@ SENTENCES = (
         "the engine is in no swarm: `docker swarm init` there makes it one of a single machine",
     ),
     (
-        "not a swarm manager|manager node or promote",
+        "not a swarm manager|from a worker node",
         "the engine is a worker of its swarm, and only managers take orders: `docker node promote` "
         "it on a manager, or set docker:host to a manager",
     ),

@@ -47,8 +47,11 @@ class Blocked(Exception):
     """The stack can't be worked on now; the text is one sentence that says why and what to do."""
 
 
-def recover(stack: str) -> None:
-    """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
+def recover(stack: str) -> Sequence[Mapping[str, Any]]:
+    """Make `stack` fit for the next `up`; gives its resources.
+
+    Raises Blocked, SettingsError, CalledProcessError.
+    """
     folder = _folder()
     holders = [*_holders(folder, stack)] if folder else []
     for holder in holders:
@@ -58,9 +61,11 @@ def recover(stack: str) -> None:
     if holders:
         _pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
-    pending = _pending(stack)
+    state = deployment(stack)
+    pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
+    resources: Sequence[Mapping[str, Any]] = state.get("resources", ())
     if not pending:
-        return
+        return resources
     _say(f"the last run ended in the middle of {', '.join(map(_named, pending))}: cleaning up …")
     config, _ = configuration(stack)
     begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
@@ -77,17 +82,20 @@ def recover(stack: str) -> None:
     for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
         _tell_of_lost_key(user, stack)
     _say("cleaned up")
+    return resources
 
 
-def see_fit(name: str) -> None:
-    """Raises Blocked where the engine is not fit for the stack file, CalledProcessError."""
+def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
+    """Raises Blocked where the engine can't have what the stack file says, CalledProcessError.
+
+    `resources` are what the stack has now.
+    """
     config, secrets = configuration(name)
     try:
         stack = load(name, config, secrets, os.environ)
     except SettingsError:
         return  # the program says it
     with engine.reached(config) as variables:
-        resources = deployment(name).get("resources", ())
         if obstacle := swarm.obstacle(stack, resources, variables):
             raise Blocked(obstacle)
 
@@ -115,12 +123,6 @@ def _tell_of_lost_key(user: str, stack: str) -> None:
         f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
         f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two"
     )
-
-
-def _pending(stack: str) -> Sequence[Mapping[str, Any]]:
-    """The operations that had begun and not ended when the state was last written."""
-    pending: Sequence[Mapping[str, Any]] = deployment(stack).get("pending_operations") or ()
-    return pending
 
 
 def _named(operation: Mapping[str, Any]) -> str:
@@ -192,9 +194,9 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str]) -> int:
     stack, *then = arguments
     try:
-        recover(stack)
+        resources = recover(stack)
         if then == ["up"]:
-            see_fit(stack)
+            see_fit(stack, resources)
     except (Blocked, SettingsError) as error:
         _say(str(error))
         return 1

@@ -167,7 +167,7 @@ class _Work:
                 self.api.push("loop/raw", secrets.token_bytes(300_000))
                 self.api.pull("loop/raw")
             except Refusal as refusal:
-                print(f"raw: {refusal}")
+                print(refusal)
                 self.raw_failures += 1
             time.sleep(0.05)
 
@@ -342,7 +342,7 @@ def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
     with _gate(swarm.address, admitted=1) as port:
         gate = tmp_path / "gate"
         asked = f"wget -Y off -q -O /dev/null http://{swarm.address}:{port}/"
-        gate.write_text(f'#!/bin/sh\nwhile ! {asked}; do sleep 1; done\nexec /entrypoint.sh "$@"\n')
+        gate.write_text(f'#!/bin/sh\n{asked} || exit 1\nexec /entrypoint.sh "$@"\n')
         gate.chmod(0o755)
         release = stack.settings["registry"]["release"]
         lines = (f"FROM registry:{release}", "COPY gate /gate", 'ENTRYPOINT ["/gate"]')
@@ -359,10 +359,11 @@ def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
             done = stack.make("up")
             assert done.returncode != 0
             assert "did not get healthy with the change, and runs as before" in done.stdout
-            eventually(lambda: stack.replicas("registry") == 2)
+            eventually(lambda: stack.placed(swarm, "registry") == 2)
         assert fewest() >= 2
+    stack.refused("preview", "--expect-no-changes")  # nobody takes it for done
     stack.configure(registry={"image": good, "log_level": "warn"})
-    _up(stack)
+    stack.up()
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
@@ -439,6 +440,8 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
 
 
 def test_down_leaves_no_service_secret_config_and_network(stack: SwarmDeployment) -> None:
+    # Machines that died have left uploads unfinished, which OSS itself ends after a week.
+    stack.aliyun.oss.buckets[stack.bucket].uploads.clear()
     done = stack.make("down")
     assert done.returncode == 0, done.stdout
     for kind in ("service", "secret", "config", "network", "container"):

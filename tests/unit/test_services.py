@@ -320,6 +320,7 @@ def test_durations_are_written_as_docker_reads_them_back(seconds: int, text: str
             "cluster state. Please run this command on a manager node or promote the current node",
             "docker node promote",
         ),
+        ("Cannot create a multi-host network from a worker node. Please", "docker node promote"),
         ("service rollback completed: rollback completed", "runs as before: `docker service ps"),
         ("Service with ID (x) did not converge after 4m0s", "`docker node ls`"),
         ("port '5000' is already in use by service 'x' (y) as an ingress port", "registry.port"),

@@ -1,0 +1,114 @@
+"""What replicas bring to pulls, and what an `up` on a swarm takes: needs root, as its test does.
+
+Three machines that are network namespaces of this one, and one double of OSS: what they share, this
+machine's cores and the double, is the limit, so the ratios are the least that replicas bring.
+"""
+
+import itertools
+import os
+import secrets
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api
+from tests.integration.swarm import MISSING, Swarm, SwarmDeployment
+
+LAYER = 8 * 2**20
+LAYERS = 4
+CLIENTS = 6
+SECONDS = 4.0
+ROUNDS = 5
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _pulled(replicas: Sequence[Api], digests: Sequence[str]) -> float:
+    """The bytes that all clients pulled in a second, each blob from the next replica."""
+    end = time.monotonic() + SECONDS
+    turn = itertools.cycle(itertools.product(digests, replicas))
+    taken: list[int] = []
+
+    def client() -> None:
+        while time.monotonic() < end:
+            digest, replica = next(turn)
+            taken.append(len(replica.call("GET", f"/v2/bench/blobs/{digest}", [200]).body))
+
+    begun = time.monotonic()
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(taken) / (time.monotonic() - begun)
+
+
+def _cpu(swarm: Swarm, stack: SwarmDeployment) -> float:
+    """The seconds of CPU that the replicas have had."""
+    total = 0
+    for node in swarm.nodes:
+        for container in node.containers(stack.stack, "registry"):
+            process = node.docker("inspect", "--format", "{{.State.Pid}}", container).strip()
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    return total / TICKS
+
+
+def _timed(do: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    do()
+    return time.monotonic() - begun
+
+
+def main() -> int:
+    if MISSING:
+        print(MISSING)
+        return 0
+    with ExitStack() as exits:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        print("a swarm of three machines …", flush=True)
+        swarm = Swarm(folder)
+        exits.callback(swarm.remove)
+        aliyun = Aliyun(folder / "aliyun", host=swarm.address)
+        exits.callback(aliyun.close)
+        (folder / "project").mkdir()
+        stack = SwarmDeployment(folder / "project", aliyun, swarm)
+        exits.callback(stack.give_up)
+        first = _timed(stack.up)
+        stack.configure(registry={"log_level": "error"})
+        change = _timed(stack.up)
+        unchanged = _timed(stack.up)
+        port = stack.settings["registry"]["port"]
+        apis = [Api(f"http://{node.address}:{port}") for node in swarm.nodes]
+        blobs = (secrets.token_bytes(LAYER) for _ in range(LAYERS))
+        digests = [apis[0].push_blob("bench", [blob]) for blob in blobs]
+        rates: dict[int, list[float]] = {count: [] for count in range(1, len(apis) + 1)}
+        costs: dict[int, list[float]] = {count: [] for count in rates}
+        for number in range(ROUNDS):
+            print(f"round {number + 1} of {ROUNDS} …", flush=True)
+            for count in rates:
+                before = _cpu(swarm, stack)
+                rate = _pulled(apis[:count], digests)
+                rates[count].append(rate)
+                costs[count].append((_cpu(swarm, stack) - before) / (rate * SECONDS / 2**30))
+        one = statistics.median(rates[1])
+        for count in rates:
+            rate, cost = statistics.median(rates[count]), statistics.median(costs[count])
+            print(
+                f"{count} of 3 replicas: {rate / one:.2f} x one ({rate / 1e6:.0f} MB/s, "
+                f"{cost:.1f} s of CPU for a GiB; medians of {ROUNDS})"
+            )
+        print(
+            f"to the last healthy replica: first up {first:.0f} s, a change {change:.0f} s "
+            f"({change / unchanged:.1f} x an up that changes nothing)"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
