@@ -8,6 +8,7 @@ machine alone, and names lead to the replicas' own addresses.
 import random
 import secrets
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -63,9 +64,9 @@ class Node:
             token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
             self.docker("swarm", "join", address, "--token", token, f"{first.address}:2377")
 
-    def containers(self, stack: str, part: str = "") -> list[str]:
+    def containers(self, stack: str, part: str = "", *more: str) -> list[str]:
         """The ids of the stack's containers that run here, of one part or all."""
-        filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}")
+        filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}", *more)
         return self.docker("ps", "--quiet", *(f"--filter={one}" for one in filters)).split()
 
     def cut_off(self) -> None:
@@ -162,14 +163,6 @@ class SwarmDeployment(CloudDeployment):
         self.configure(registry={"image": self.images[release]})
         return super().as_release(release)
 
-    def replicas(self, part: str, manager: Node | None = None) -> int:
-        """How many replicas of `part` are healthy, as a manager sees it."""
-        name = f"{self.prefix}-{part}"
-        words = ("service", "ls", f"--filter=name={name}", "--format", "{{.Replicas}}")
-        with suppress(AssertionError):  # without a leader, managers know nothing
-            return int((manager or self._manager).docker(*words).partition("/")[0])
-        return 0
-
     def machines(self, manager: Node | None = None) -> int:
         """How many machines are ready, as a manager sees it."""
         words = ("node", "ls", "--format", "{{.Status}}")
@@ -177,9 +170,10 @@ class SwarmDeployment(CloudDeployment):
             return (manager or self._manager).docker(*words).split().count("Ready")
         return 0
 
-    def placed(self, swarm: Swarm, part: str) -> int:
-        """How many replicas of `part` run, as the machines see it."""
-        return sum(len(node.containers(self.stack, part)) for node in swarm.nodes)
+    def healthy_on(self, nodes: Sequence[Node], part: str) -> int:
+        """How many replicas of `part` are healthy there, as these machines' engines see it."""
+        found = (node.containers(self.stack, part, "health=healthy") for node in nodes)
+        return sum(map(len, found))
 
     def generations(self, part: str) -> int:
         """Of how many versions of `part` there are secrets."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
@@ -21,6 +21,7 @@ from tests.integration.api import Api, Refusal
 from tests.integration.clients import variables
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import PROJECT, command, processes, run
+from tests.integration.forms import forms
 from tests.integration.guarded import hashes
 from toolchain import engine
 
@@ -136,25 +137,8 @@ class _Hunt:
             f"{name} in {where}"
             for where, text in self.texts.items()
             for name, secret in secrets.items()
-            if any(form in text for form in _forms(secret))
+            if any(form in text for form in forms(secret))
         ]
-
-
-def _forms(secret: str) -> set[str]:
-    """How a secret may be written down."""
-    raw = secret.encode()
-    escaped = json.dumps(secret)[1:-1]
-    return {
-        secret,
-        escaped,
-        json.dumps(escaped)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        quote(secret, safe=""),
-        quote_plus(secret),
-        base64.b64encode(raw).decode().rstrip("="),
-        base64.urlsafe_b64encode(raw).decode().rstrip("="),
-        raw.hex(),
-    }
 
 
 def _secrets(stack: CloudDeployment) -> dict[str, str]:
@@ -238,7 +222,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
     hunt.run("preview", "--refresh", "--diff", "--expect-no-changes")
     hunt.run("refresh", "--yes", "--diff")
     own = processes("environ").get(stack.inspect("registry", ".State.Pid"), "")
-    assert not any(form in own for secret in secrets.values() for form in _forms(secret))
+    assert not any(form in own for secret in secrets.values() for form in forms(secret))
     assert variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
     stack.give_up()
     hunt.run("destroy", "--yes", "--diff")

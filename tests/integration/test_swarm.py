@@ -24,6 +24,7 @@ from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
+from tests.integration.forms import forms
 from tests.integration.guarded import bring
 from tests.integration.servers import recipe, serving
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
@@ -219,22 +220,27 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployme
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
+def _secrets(stack: SwarmDeployment) -> list[str]:
+    """All that was drawn or made for it."""
+    keys = stack.aliyun.ram.users[stack.prefix].keys.values()
+    return [*stack.stashed().values(), *(key.secret for key in keys)]
+
+
 def test_secrets_are_files_that_nobody_else_reads_and_nothing_else_can_be_written(
-    swarm: Swarm, stack: SwarmDeployment, aliyun: Aliyun
+    swarm: Swarm, stack: SwarmDeployment
 ) -> None:
-    drawn = stack.stashed()
-    keys = [key.secret for user in aliyun.ram.users.values() for key in user.keys.values()]
-    secret = [drawn["redis-password"], drawn["http-secret"], *keys]
+    hidden = [form for secret in _secrets(stack) for form in forms(secret)]
     for node in swarm.nodes:
         for container in node.containers(stack.stack):
             shown = node.docker("inspect", container)
-            assert not [text for text in secret if text in shown]
+            assert not [form for form in hidden if form in shown]
             found = json.loads(shown)[0]
             assert found["HostConfig"]["ReadonlyRootfs"] is True
             assert found["HostConfig"]["CapDrop"] == ["ALL"]
             assert found["Config"]["User"] in ("65532:65532", "999:999")
     services = swarm.nodes[0].docker("service", "ls", "--quiet").split()
-    assert not [t for t in secret if t in swarm.nodes[0].docker("service", "inspect", *services)]
+    shown = swarm.nodes[0].docker("service", "inspect", *services) + stack.state()
+    assert not [form for form in hidden if form in shown]
 
 
 def _served(machines: list[Api]) -> set[str]:
@@ -268,13 +274,17 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         change()
         with work.going_on():
             begun = time.monotonic()
-            _up(stack)
+            printed, command_lines = stack.watched("up", "--yes", "--diff", "--show-full-output")
             print(f"{change.__name__}: {time.monotonic() - begun:.0f} s")
+        hidden = [form for secret in _secrets(stack) for form in forms(secret)]
+        assert not [form for form in hidden if form in printed]
+        assert not [line for line in command_lines if any(form in line for form in hidden)]
         after = _served(by_machine)
         assert len(after) == 1
         assert (before == after) == (change is not certificate)
-        # What runs, and what it would go back to.
-        assert stack.generations("registry") == 2
+    _up(stack)
+    # What runs, and what it would go back to.
+    assert stack.generations("registry") == 2
     used = {call.key_id for call in list(aliyun.calls)[-20:] if call.to_oss}
     assert len(used) == 1
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
@@ -359,7 +369,7 @@ def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
             done = stack.make("up")
             assert done.returncode != 0
             assert "did not get healthy with the change, and runs as before" in done.stdout
-            eventually(lambda: stack.placed(swarm, "registry") == 2)
+            eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
         assert fewest() >= 2
     stack.refused("preview", "--expect-no-changes")  # nobody takes it for done
     stack.configure(registry={"image": good, "log_level": "warn"})
@@ -375,11 +385,11 @@ def test_two_replicas_of_three_machines_outlive_one_that_dies(
     lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
     with work.going_on():
         lost.engine.kill()
-        eventually(lambda: stack.machines() == 2, seconds=120)
-        eventually(lambda: stack.replicas("registry") == 2, seconds=120)
+        others = [node for node in swarm.nodes if node is not lost]
+        eventually(lambda: stack.healthy_on(others, "registry") == 2, seconds=120)
         lost.engine.start()
         eventually(lambda: stack.machines() == 3, seconds=120)
-    assert stack.placed(swarm, "registry") == 2
+        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2, seconds=120)
 
 
 def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
@@ -389,12 +399,12 @@ def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
     with work.going_on():
         lost.cut_off()
         try:
-            eventually(lambda: stack.machines() == 2, seconds=120)
-            eventually(lambda: stack.replicas("registry") == 2, seconds=120)
+            others = [node for node in swarm.nodes if node is not lost]
+            eventually(lambda: stack.healthy_on(others, "registry") == 2, seconds=120)
         finally:
             lost.connect()
         eventually(lambda: stack.machines() == 3, seconds=120)
-        eventually(lambda: stack.placed(swarm, "registry") == 2, seconds=120)
+        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2, seconds=120)
 
 
 def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
@@ -403,11 +413,10 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
     lost = next(node for node in swarm.nodes if node.containers(stack.stack, "redis"))
     with work.going_on():
         lost.engine.kill()
-        other = next(node for node in swarm.nodes if node is not lost)
-        eventually(lambda: stack.machines(other) == 2, seconds=120)
-        eventually(lambda: stack.replicas("redis", other) == 1, seconds=120)
+        others = [node for node in swarm.nodes if node is not lost]
+        eventually(lambda: stack.healthy_on(others, "redis") == 1, seconds=120)
         lost.engine.start()
-        eventually(lambda: stack.machines(other) == 3, seconds=120)
+        eventually(lambda: stack.machines(others[0]) == 3, seconds=120)
 
 
 def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_command(
