@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
@@ -397,44 +397,32 @@ class _Services:
         secret, public = [], []
         for number, file in enumerate(files):
             resource = f"{name}-file-{number}"
-            labels = {STACK_LABEL: self._stack, FILE_LABEL: file.path}
-            called = Output.concat(workload.name, "-", generation, f"-{number}")
-            data = Output.from_input(file.content).apply(
-                lambda text: base64.b64encode(text.encode()).decode()
-            )
-            opts = ResourceOptions(
-                parent=parent, retain_on_delete=True, hooks=explained(resource, SENTENCES)
+            kind = docker.Secret if file.secret else docker.ServiceConfig
+            labels: list[Any] = [  # of a class of its own for each kind
+                {"label": STACK_LABEL, "value": self._stack},
+                {"label": FILE_LABEL, "value": file.path},
+            ]
+            made = kind(
+                resource,
+                name=Output.concat(workload.name, "-", generation, f"-{number}"),
+                data=Output.from_input(file.content).apply(
+                    lambda text: base64.b64encode(text.encode()).decode()
+                ),
+                labels=labels,
+                opts=ResourceOptions(
+                    parent=parent, retain_on_delete=True, hooks=explained(resource, SENTENCES)
+                ),
             )
             if file.secret:
-                made = docker.Secret(
-                    resource,
-                    name=called,
-                    data=data,
-                    labels=[
-                        docker.SecretLabelArgs(label=key, value=value)
-                        for key, value in labels.items()
-                    ],
-                    opts=opts,
-                )
                 secret.append(
                     docker.ServiceTaskSpecContainerSpecSecretArgs(
                         secret_id=made.id, secret_name=made.name, file_name=file.path, **placed
                     )
                 )
             else:
-                config = docker.ServiceConfig(
-                    resource,
-                    name=called,
-                    data=data,
-                    labels=[
-                        docker.ServiceConfigLabelArgs(label=key, value=value)
-                        for key, value in labels.items()
-                    ],
-                    opts=opts,
-                )
                 public.append(
                     docker.ServiceTaskSpecContainerSpecConfigArgs(
-                        config_id=config.id, config_name=config.name, file_name=file.path, **placed
+                        config_id=made.id, config_name=made.name, file_name=file.path, **placed
                     )
                 )
         return secret, public

@@ -5,9 +5,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from components.distribution import DEFAULT_RELEASE
+from components.settings import CacheSettings
 from tests.integration.deployment import command, eventually, processes, run
 
 # Why there can be none here; None where there can.
@@ -85,3 +88,15 @@ class Engine:
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self._folder)
+
+
+@contextmanager
+def engine_with_images(*options: str) -> Iterator[Engine]:
+    """One that has what a stack's defaults ask for."""
+    made = Engine(*options)
+    try:
+        made.start()
+        made.load(f"registry:{DEFAULT_RELEASE}", CacheSettings().image)
+        yield made
+    finally:
+        made.remove()

@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 import trustme
 
-from components.distribution import DEFAULT_RELEASE
-from components.settings import CacheSettings
 from tests.integration.clients import pull_anew, push
 from tests.integration.deployment import PROJECT, Deployment, command, eventually, free_port
-from tests.integration.engine import MISSING, Engine
+from tests.integration.engine import MISSING, Engine, engine_with_images
 
 pytestmark = pytest.mark.local
 # All that an engine may be told to give to each container.
@@ -35,13 +33,8 @@ def engine() -> Iterator[Engine]:
     """An engine with defaults of its own."""
     if MISSING:
         pytest.skip(MISSING)
-    made = Engine(*DEFAULTS)
-    try:
-        made.start()
-        made.load(f"registry:{DEFAULT_RELEASE}", CacheSettings().image)
+    with engine_with_images(*DEFAULTS) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_after_its_restart(

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import DEFAULT_RELEASE
-from components.settings import CacheSettings
 from tests.integration.clients import pull_anew, push
 from tests.integration.deployment import Deployment, command, eventually
-from tests.integration.engine import MISSING, Engine
+from tests.integration.engine import MISSING, Engine, engine_with_images
 
 pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 SWARM = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # without IPVS in the kernel
@@ -20,13 +18,8 @@ SWARM = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # without IPVS in th
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = Engine()
-    try:
-        made.start()
-        made.load(f"registry:{DEFAULT_RELEASE}", CacheSettings().image)
+    with engine_with_images() as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture
