@@ -42,13 +42,16 @@ def _program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str
 
 
 @contextmanager
-def serving(name: str, packages: Sequence[str], *words: str | Path) -> Iterator[None]:
-    """The program `name` with `words`, as long as it takes."""
+def serving(name: str, packages: Sequence[str], log: Path, *words: str | Path) -> Iterator[None]:
+    """The program `name` with `words`, as long as it takes; what it prints is in `log`."""
     program, variables = _program(name, packages)
     environment = {**os.environ, **variables}
-    server = subprocess.Popen([program, *words], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        server.terminate()
-        server.wait()
+    with log.open("w") as printed:
+        server = subprocess.Popen(
+            [program, *words], env=environment, stdout=printed, stderr=subprocess.STDOUT
+        )
+        try:
+            yield
+        finally:
+            server.terminate()
+            server.wait()

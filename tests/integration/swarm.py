@@ -175,6 +175,12 @@ class SwarmDeployment(CloudDeployment):
         found = (node.containers(self.stack, part, "health=healthy") for node in nodes)
         return sum(map(len, found))
 
+    def settled(self) -> bool:
+        """Whether no replica of the registry is being replaced."""
+        state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
+        words = ("service", "inspect", f"{self.prefix}-registry", "--format", state)
+        return self._manager.docker(*words).strip() != "updating"
+
     def generations(self, part: str) -> int:
         """Of how many versions of `part` there are secrets."""
         words = ("secret", "ls", f"--filter=name={self.prefix}-{part}-", "--format", "{{.Name}}")

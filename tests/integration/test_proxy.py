@@ -55,7 +55,7 @@ def proxy(
         f"{recipe('proxy.md', 'nginx', here)}}}\n"
     )
     words = ("-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log")
-    with serving("nginx", ["nginx"], *words, "-g", "daemon off;"):
+    with serving("nginx", ["nginx"], folder / "log", *words, "-g", "daemon off;"):
         eventually(lambda: listens(port))
         yield
 

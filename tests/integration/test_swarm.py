@@ -30,6 +30,7 @@ from tests.integration.servers import recipe, serving
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
 
 pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+BALANCER_LOG = "haproxy.log"
 HAPROXY = ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
 
 
@@ -73,6 +74,8 @@ def stack(
     own.private_key_and_cert_chain_pem.write_to_path(folder / "registry.pem")
     authority.cert_pem.write_to_path(folder / "ca.pem")
     here = {
+        "maxconn 4096": "log stdout format raw local0 info",
+        "mode http": "mode http\n    log global\n    option httplog",
         "bind :443": f"bind {balancer}",
         "/etc/haproxy/": f"{folder}/",
         "/etc/ssl/certs/ca-certificates.crt": f"{folder}/ca.pem",
@@ -85,7 +88,8 @@ def stack(
     certificates.mkdir(parents=True)
     try:
         authority.cert_pem.write_to_path(certificates / "ca.crt")
-        with serving("haproxy", HAPROXY, "-f", folder / "haproxy.cfg"):
+        log = made.folder / BALANCER_LOG
+        with serving("haproxy", HAPROXY, log, "-f", folder / "haproxy.cfg"):
             _up(made)
             yield made
             made.give_up()
@@ -127,6 +131,7 @@ class _Work:
         self.api = api
         self.done = self.raw_failures = 0
         self.lost: list[str] = []
+        self._begun = 0
         self._stop = threading.Event()
         config = f"--config={self.folder}/docker"
         self._docker = ("docker", config)
@@ -138,6 +143,7 @@ class _Work:
         """Raises AssertionError where Docker's client failed."""
         self.done = self.raw_failures = self.api.calls = 0
         self.lost, self._stop = [], threading.Event()
+        self._begun = len((self.folder / BALANCER_LOG).read_text().splitlines())
         threads = [threading.Thread(target=do) for do in (self._with_docker, self._without)]
         for thread in threads:
             thread.start()
@@ -148,8 +154,13 @@ class _Work:
             for thread in threads:
                 thread.join()
         print(f"{self.done} pushes and pulls, {self.raw_failures} of {self.api.calls} calls failed")
-        assert not self.lost, "\n".join(self.lost)
+        assert not self.lost, "\n".join((*self.lost, *self._errors()))
         assert self.done
+
+    def _errors(self) -> list[str]:
+        """What the balancer says of servers, and of requests that did not end well."""
+        lines = (self.folder / BALANCER_LOG).read_text().splitlines()
+        return [line for line in lines[self._begun :] if " ---- " not in line]
 
     def _with_docker(self) -> None:
         while not self._stop.is_set():
@@ -385,8 +396,10 @@ def test_two_replicas_of_three_machines_outlive_one_that_dies(
 ) -> None:
     stack.configure(registry={"replicas": 2})
     stack.up()
+    eventually(stack.settled)
     lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
     with work.going_on():
+        eventually(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
         eventually(lambda: stack.healthy_on(others, "registry") == 2, seconds=120)
@@ -400,6 +413,7 @@ def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
 ) -> None:
     lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
     with work.going_on():
+        eventually(lambda: work.done > 2)
         lost.cut_off()
         try:
             others = [node for node in swarm.nodes if node is not lost]
@@ -415,6 +429,7 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
 ) -> None:
     lost = next(node for node in swarm.nodes if node.containers(stack.stack, "redis"))
     with work.going_on():
+        eventually(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
         eventually(lambda: stack.healthy_on(others, "redis") == 1, seconds=120)
