@@ -158,8 +158,9 @@ class Deployment:
         file.write_text(json.dumps(content, indent=2))
 
     def secret(self, name: str, value: str, *flags: str) -> None:
-        """Bring a secret along, as a user does."""
-        words = self.command("config", "set", "--secret", *flags, f"oss-registry:{name}")
+        """Bring a secret along, as a user does; a name with a colon is a whole key."""
+        key = name if ":" in name else f"oss-registry:{name}"
+        words = self.command("config", "set", "--secret", *flags, key)
         command(*words, env=self.environment, given=value)
 
     def pulumi(self, *words: str) -> str:

@@ -26,7 +26,7 @@ def recipe(page: str, language: str, here: Mapping[str, str]) -> str:
     return str(found)
 
 
-def _program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]]:
+def program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]]:
     """The one on PATH, else Debian's, unpacked (to install it would start it); and variables."""
     if found := shutil.which(name):
         return Path(found), {}
@@ -44,11 +44,11 @@ def _program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str
 @contextmanager
 def serving(name: str, packages: Sequence[str], log: Path, *words: str | Path) -> Iterator[None]:
     """The program `name` with `words`, as long as it takes; what it prints is in `log`."""
-    program, variables = _program(name, packages)
+    path, variables = program(name, packages)
     environment = {**os.environ, **variables}
     with log.open("w") as printed:
         server = subprocess.Popen(
-            [program, *words], env=environment, stdout=printed, stderr=subprocess.STDOUT
+            [path, *words], env=environment, stdout=printed, stderr=subprocess.STDOUT
         )
         try:
             yield

@@ -155,9 +155,7 @@ class SwarmDeployment(CloudDeployment):
         )
         self.as_release("3.1.2")
         self.write({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
-        key = "docker:registryAuth[0].password"
-        words = self.command("config", "set", "--secret", "--path", key)
-        command(*words, env=self.environment, given=PASSWORD)
+        self.secret("docker:registryAuth[0].password", PASSWORD, "--path")
 
     def as_release(self, release: str) -> CloudDeployment:
         self.configure(registry={"image": self.images[release]})

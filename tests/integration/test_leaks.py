@@ -20,7 +20,7 @@ from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api, Refusal
 from tests.integration.clients import variables
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import PROJECT, command, processes, run
+from tests.integration.deployment import PROJECT, processes, run
 from tests.integration.forms import forms
 from tests.integration.guarded import hashes
 from toolchain import engine
@@ -71,8 +71,7 @@ def stack(aliyun: Aliyun, authority: trustme.CA, tmp_path: Path) -> Iterator[Clo
     login = "docker:registryAuth[0]."
     made.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
     made.pulumi("config", "set", "--path", f"{login}username", "puller")
-    words = made.command("config", "set", "--secret", "--path", f"{login}password")
-    command(*words, env=made.environment, given=PULLS)
+    made.secret(f"{login}password", PULLS, "--path")
     try:
         yield made
     finally:

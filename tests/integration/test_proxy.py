@@ -10,9 +10,9 @@ import trustme
 
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
-from tests.integration.deployment import eventually, free_port, listens
+from tests.integration.deployment import command, eventually, free_port, listens
 from tests.integration.guarded import PASSWORD, Guarded
-from tests.integration.servers import recipe, serving
+from tests.integration.servers import program, recipe, serving
 
 pytestmark = pytest.mark.secure
 
@@ -55,6 +55,8 @@ def proxy(
         f"{recipe('proxy.md', 'nginx', here)}}}\n"
     )
     words = ("-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log")
+    nginx, variables = program("nginx", ["nginx"])
+    command(nginx, *words, "-t", env=variables)
     with serving("nginx", ["nginx"], folder / "log", *words, "-g", "daemon off;"):
         eventually(lambda: listens(port))
         yield
