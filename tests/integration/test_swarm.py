@@ -23,15 +23,14 @@ import trustme
 from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal
+from tests.integration.balancer import balancer
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
 from tests.integration.forms import forms
 from tests.integration.guarded import bring
-from tests.integration.servers import recipe, serving
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
 
 pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 BALANCER_LOG = "haproxy.log"
-HAPROXY = ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
 
 
 @pytest.fixture(scope="module")
@@ -62,34 +61,20 @@ def stack(
     """Three replicas of release 2.8.3, reached through a load balancer."""
     made = SwarmDeployment(tmp_path_factory.mktemp("project"), aliyun, swarm)
     made.as_release("2.8.3")
-    balancer = f"{swarm.address}:{free_port()}"
+    address = f"{swarm.address}:{free_port()}"
     made.configure(
-        registry={"exposure": "tls", "external_url": f"https://{balancer}"},
+        registry={"exposure": "tls", "external_url": f"https://{address}"},
         auth={"users": {"ci": {}}},
     )
     bring(made, authority, *_names(swarm))
-    folder = tmp_path_factory.mktemp("haproxy")
     port = made.settings["registry"]["port"]
-    own = authority.issue_cert(swarm.address)
-    own.private_key_and_cert_chain_pem.write_to_path(folder / "registry.pem")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    here = {
-        "maxconn 4096": "log stdout format raw local0 info",
-        "mode http": "mode http\n    log global\n    option httplog",
-        "bind :443": f"bind {balancer}",
-        "/etc/haproxy/": f"{folder}/",
-        "/etc/ssl/certs/ca-certificates.crt": f"{folder}/ca.pem",
-    } | {
-        f"10.0.0.{number}:5000": f"{node.address}:{port}"
-        for number, node in enumerate(swarm.nodes, start=1)
-    }
-    (folder / "haproxy.cfg").write_text(recipe("swarm.md", "haproxy", here))
-    certificates = Path("/etc/docker/certs.d", balancer)
+    replicas = [f"{node.address}:{port}" for node in swarm.nodes]
+    certificates = Path("/etc/docker/certs.d", address)
     certificates.mkdir(parents=True)
     try:
         authority.cert_pem.write_to_path(certificates / "ca.crt")
         log = made.folder / BALANCER_LOG
-        with serving("haproxy", HAPROXY, log, "-f", folder / "haproxy.cfg"):
+        with balancer(tmp_path_factory.mktemp("haproxy"), log, authority, address, replicas):
             _up(made)
             yield made
             made.give_up()

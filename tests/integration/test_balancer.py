@@ -1,0 +1,101 @@
+"""The load balancer of docs/swarm.md in front of servers that go when a test says so."""
+
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.integration.api import Api
+from tests.integration.balancer import balancer
+from tests.integration.deployment import eventually, free_port, listens
+
+pytestmark = pytest.mark.swarm
+HELD = "/v2/held"
+
+
+class _Replica:
+    """A server with a replica's certificate, that answers all but `HELD` at once."""
+
+    def __init__(self, authority: trustme.CA, released: threading.Event) -> None:
+        self.holding = holding = threading.Event()
+        self.checks = checks = threading.Semaphore(0)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # as its base class has it
+                if self.path == "/":
+                    checks.release()
+                if self.path == HELD:
+                    holding.set()
+                    released.wait()
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("registry.example.com").configure_cert(context)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no connection any more; what was taken is answered."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def replicas(authority: trustme.CA, released: threading.Event) -> Iterator[list[_Replica]]:
+    with ExitStack() as undo:
+        made = [_Replica(authority, released) for _ in range(3)]
+        for one in made:
+            undo.callback(one.close)
+        yield made
+
+
+def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_busy(
+    authority: trustme.CA, released: threading.Event, replicas: list[_Replica], tmp_path: Path
+) -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    addresses = [one.address for one in replicas]
+    with balancer(tmp_path, tmp_path / "log", authority, address, addresses):
+        eventually(lambda: listens(port))
+        # Before, one failed check would do to count it as gone.
+        for one in replicas:
+            for _ in range(3):
+                assert one.checks.acquire(timeout=60)
+        api = Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
+        waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
+        waiting.start()
+        try:
+            eventually(lambda: any(one.holding.is_set() for one in replicas))
+            for gone in (one for one in replicas if not one.holding.is_set()):
+                gone.close()
+            for _ in range(20):
+                api.call("GET", "/v2/", [200])
+        finally:
+            released.set()
+            waiting.join()
