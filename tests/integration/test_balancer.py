@@ -48,10 +48,9 @@ class _Replica:
 
     def close(self) -> None:
         """Take no connection any more; what was taken is answered."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 @pytest.fixture
@@ -69,9 +68,10 @@ def authority() -> trustme.CA:
 @pytest.fixture
 def replicas(authority: trustme.CA, released: threading.Event) -> Iterator[list[_Replica]]:
     with ExitStack() as undo:
-        made = [_Replica(authority, released) for _ in range(3)]
-        for one in made:
-            undo.callback(one.close)
+        made = []
+        for _ in range(3):
+            made.append(_Replica(authority, released))
+            undo.callback(made[-1].close)
         yield made
 
 
