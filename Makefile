@@ -11,8 +11,11 @@ ifneq ($(filter local trial,$(STACK)),)
 export PULUMI_HOME := $(STATE)/pulumi
 export PULUMI_BACKEND_URL := file://$(STATE)
 export PULUMI_CONFIG_PASSPHRASE := local
-CONSENT := --yes --skip-preview
+YES ?= 1
 endif
+# YES=1 is not asked, and LOSE names what a change may take away for good.
+CONSENT = $(if $(YES),--yes) $(if $(LOSE),'--lose=$(LOSE)')
+FORMAT ?= text
 # How the trial stack reaches the double that `make aliyun` runs: CLOUD.
 ifeq ($(STACK),trial)
 -include $(STATE)/aliyun/trial.mk
@@ -31,35 +34,36 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
-.PHONY: help up preview render down move login test unit check format aliyun verify-oss bench schema \
-	lock env engine-stop ready
+.PHONY: help up preview drift render down move rotate status login test unit check format aliyun \
+	verify-oss bench schema lock env engine-stop stacks ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
-	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK) up
-	@# Read anew: a container that was removed by hand is there again.
-	@$(ENGINE) $(CLOUD) pulumi up --stack $(STACK) --refresh $(CONSENT)
-	@$(ENGINE) python -m operations.swarm $(STACK)
+	@$(ENGINE) $(CLOUD) python -m operations up $(STACK) $(CONSENT)
 
-preview: ready ## show what `up` would change
-	@$(ENGINE) $(CLOUD) pulumi preview --stack $(STACK) --diff
+preview: ready ## show what `up` would change; FORMAT=markdown for a reviewer
+	@$(ENGINE) $(CLOUD) python -m operations preview $(STACK) $(FORMAT)
+
+drift: ready ## fail where what is there is not what the stack file says
+	@$(ENGINE) $(CLOUD) python -m operations drift $(STACK) $(FORMAT)
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
-	@python -m operations.render $(STACK)
+	@python -m operations render $(STACK)
 
 down: ready ## remove the registry, but not its images
-	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
-	@# A bucket that is protected ends it with an error, and the rest is gone all the same.
-	@$(ENGINE) $(CLOUD) pulumi destroy --stack $(STACK) $(CONSENT); ended=$$?; \
-	$(ENGINE) python -m operations.swarm $(STACK); exit $$ended
-	@$(ENGINE) python -m operations.kept $(STACK)
+	@$(ENGINE) $(CLOUD) python -m operations down $(STACK) $(CONSENT)
 
 move: ready ## take the registry to another RUNTIME (container or swarm), with all its images
 	@$(if $(RUNTIME),,echo 'say where to: make move STACK=$(STACK) RUNTIME=swarm'; exit 1)
-	@$(ENGINE) $(CLOUD) python -m operations.recover $(STACK)
-	@$(ENGINE) $(CLOUD) python -m operations.move $(STACK) $(RUNTIME) $(CONSENT)
+	@$(ENGINE) $(CLOUD) python -m operations move $(STACK) $(RUNTIME) $(CONSENT)
+
+rotate: $(VENV)/dev ready ## replace the access key, or go on where a rotation ended
+	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL)
+
+status: ready ## say how STACK does; fails where something does not work
+	@$(ENGINE) $(CLOUD) python -m operations status $(STACK)
 
 test: check ## check, then run all tests on a real Docker engine
 	@python -m toolchain test
@@ -86,10 +90,10 @@ aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` 
 
 login: ready ## let docker log in as USER of STACK, the password unseen
 	@$(if $(filter command,$(origin USER)),,echo 'say who: make login STACK=$(STACK) USER=…'; exit 1)
-	@python -m operations.login $(STACK) "$$USER"
+	@python -m operations login $(STACK) "$$USER"
 
 verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
-	@$(CLOUD) python -m operations.verify_oss $(STACK)
+	@$(CLOUD) python -m operations verify_oss $(STACK)
 
 bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 	@python -m bench.environment

@@ -166,7 +166,8 @@ Prefix = Annotated[
         "must be such as team/registry, with / at neither end",
     ),
 ]
-Label = Annotated[str, _Matches(r"[a-z0-9-]{1,30}", "must be of a-z, 0-9 and -, such as 2026-11")]
+LABEL = r"[a-z0-9-]{1,30}"
+Label = Annotated[str, _Matches(LABEL, "must be of a-z, 0-9 and -, such as 2026-11")]
 OssHost = Annotated[
     str,
     _Matches(

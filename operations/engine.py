@@ -47,7 +47,16 @@ def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str
     return dict(line.split(" ", 1) for line in lines.splitlines())
 
 
-def docker(variables: Mapping[str, str], *words: str) -> str:
-    """What the command printed. Raises subprocess.CalledProcessError with its errors."""
-    command = ["docker", *words]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+def docker(variables: Mapping[str, str], *words: str, seconds: float | None = None) -> str:
+    """What the command printed, within `seconds`.
+
+    Raises subprocess.CalledProcessError with its errors, or TimeoutExpired.
+    """
+    return subprocess.run(
+        ["docker", *words],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=seconds,
+    ).stdout

@@ -8,15 +8,15 @@ goes on from there.
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
-from components.settings import PROJECT, SettingsError, load
-from operations import engine, swarm
-from operations.recover import Blocked
+from components.settings import PROJECT, load
+from operations import Blocked, engine, swarm
+from operations.recover import recover
 from operations.stack_file import configuration
-from operations.state import deployment
+from operations.state import deployment, pulumi_seen
+from operations.up import consent_and_meant
 
 KEY = f"{PROJECT}:registry"
 # Both runtimes have one, of kinds of their own.
@@ -40,11 +40,11 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
             raise Blocked(hindered)
         begun = time.monotonic()
         if old:
-            _pulumi("destroy", *stack_and_consent, *(f"--target={urn}" for urn in old))
+            pulumi_seen("destroy", *stack_and_consent, *(f"--target={urn}" for urn in old))
         swarm.sweep(name, variables)
-    _pulumi("config", "set", "--stack", name, "--path", f"{KEY}.runtime", runtime)
+    pulumi_seen("config", "set", "--stack", name, "--path", f"{KEY}.runtime", runtime)
     try:
-        _pulumi("up", *stack_and_consent)
+        pulumi_seen("up", *stack_and_consent)
     except subprocess.CalledProcessError:
         print(f"move: the images are intact: mend it and `make up STACK={name}`, or move it back")
         raise
@@ -52,23 +52,8 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
     print(f"The registry runs by runtime: {runtime}; it was away for {away:.0f} s at most.")
 
 
-def _pulumi(*words: str) -> None:
-    """Pulumi, which may ask and is seen. Raises CalledProcessError."""
-    subprocess.run(["pulumi", *words], check=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    stack, runtime, *consent = arguments
-    try:
-        move(stack, runtime, consent)
-    except (Blocked, SettingsError) as error:
-        print(f"move: {error}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"move: {(error.stderr or str(error)).strip()}", file=sys.stderr)
-        return 1
+def main(name: str, runtime: str, *words: str) -> int:
+    consent, _ = consent_and_meant(words)
+    recover(name)
+    move(name, runtime, ("--yes", "--skip-preview") if consent else ())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,9 @@
-"""`make up` and `make down` begin with this: what an `up` that died left is out of their way.
+"""What changes a stack begins with this: what an `up` that died left is out of its way.
 
 The lock of a process that is gone is dropped. What the state calls "being created" may be there or
 not: a container or network that carries the stack's label is removed, as nothing lives in it; a
-bucket, RAM user, policy or attachment is taken in, as the next `up` could not make it again; and
-the state is read anew. Of an access key that may be there the secret is lost: that is said.
-With `up` as its second word it also says what of the stack file can't be on this engine.
+bucket, RAM user, policy or attachment is taken in, as the next `up` could not make it again; an
+access key, whose secret is lost, is deleted; and the state is read anew.
 """
 
 import json
@@ -13,14 +12,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.settings import PROJECT, SettingsError, load
-from operations import engine, swarm
+from operations import Blocked, engine, swarm
 from operations.stack_file import configuration
-from operations.state import deployment
+from operations.state import ACCESS_KEY, BUCKET, RAM_USER, deployment, pulumi
 
 # In this order: a network goes only when no container hangs on it.
 KINDS = {
@@ -33,18 +33,13 @@ KINDS = {
 CONSENT = ("--yes", "--skip-preview", "--non-interactive")
 # What is taken in, in this order, and the provider's id of it, made of its inputs.
 IMPORTED = {
-    "alicloud:oss/bucket:Bucket": "{bucket}",
-    "alicloud:ram/user:User": "{name}",
+    BUCKET: "{bucket}",
+    RAM_USER: "{name}",
     "alicloud:ram/policy:Policy": "{policyName}",
     "alicloud:ram/userPolicyAttachment:UserPolicyAttachment": (
         "user:{policyName}:{policyType}:{userName}"
     ),
 }
-ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
-
-
-class Blocked(Exception):
-    """The stack can't be worked on now; the text is one sentence that says why and what to do."""
 
 
 def recover(stack: str) -> Sequence[Mapping[str, Any]]:
@@ -59,7 +54,7 @@ def recover(stack: str) -> Sequence[Mapping[str, Any]]:
     if folder:
         _drop_torn_attributes(folder, stack)
     if holders:
-        _pulumi("cancel", "--yes", "--stack", stack)
+        pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
     state = deployment(stack)
     pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
@@ -75,12 +70,13 @@ def recover(stack: str) -> Sequence[Mapping[str, Any]]:
             for found, name in engine.labelled(noun, stack, variables).items() if names else ():
                 if name in names:
                     engine.docker(variables, noun, "rm", *flags, found)
-    _pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
+    # Before the state forgets that they were being made.
+    for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
+        _drop_lost_key(user, resources, state["manifest"]["time"])
+    pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
     for kind, template in IMPORTED.items():
         for resource in (resource for resource in begun if resource["type"] == kind):
             _take_in(resource, template.format_map(resource["inputs"]), stack)
-    for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
-        _tell_of_lost_key(user, stack)
     _say("cleaned up")
     return resources
 
@@ -106,7 +102,7 @@ def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
     options = ("--parent", parent, "--protect=false", "--generate-code=false", *CONSENT)
     own = resource["urn"].rpartition("::")[2]
     try:
-        _pulumi("import", resource["type"], own, name, *options, "--stack", stack)
+        pulumi("import", resource["type"], own, name, *options, "--stack", stack)
     except subprocess.CalledProcessError as error:
         if "does not exist" not in error.stdout + error.stderr:
             raise
@@ -114,15 +110,21 @@ def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
         _say(f"took {own} ({name}) in")
 
 
-def _tell_of_lost_key(user: str, stack: str) -> None:
+def _drop_lost_key(user: str, resources: Sequence[Mapping[str, Any]], since: str) -> None:
     """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
-    resources = deployment(stack).get("resources", ())
+    # Here, as it takes a second that a run without such a key need not wait for.
+    from operations import ram
+
     known = [resource["id"] for resource in resources if resource["type"] == ACCESS_KEY]
-    others = f"each but {' and '.join(known)}" if known else "each that is there before this `up`"
-    _say(
-        f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
-        f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two"
-    )
+    try:
+        if lost := ram.drop_lost_key(user, known, datetime.fromisoformat(since)):
+            _say(f"deleted the access key {lost} of {user}, whose secret was lost")
+    except ram.Unasked as why:
+        others = f"each but {' and '.join(known)}" if known else "each that is there"
+        _say(
+            f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
+            f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two ({why})"
+        )
 
 
 def _named(operation: Mapping[str, Any]) -> str:
@@ -153,7 +155,7 @@ def _folder() -> Path | None:
 
     Of another backend's lock Pulumi says itself whose it is.
     """
-    url = urlsplit(json.loads(_pulumi("whoami", "--json"))["url"])
+    url = urlsplit(json.loads(pulumi("whoami", "--json"))["url"])
     return Path(url.netloc + url.path).expanduser() / ".pulumi" if url.scheme == "file" else None
 
 
@@ -166,11 +168,11 @@ def _see_gone(holder: Mapping[str, Any], stack: str) -> None:
             f"{who} works on this stack {since}: wait, or if you know that it is gone, "
             f"pulumi cancel --stack {stack}"
         )
-    if _is_pulumi(holder["pid"]):
+    if _ispulumi(holder["pid"]):
         raise Blocked(f"{who} works on this stack {since}: wait until it has ended")
 
 
-def _is_pulumi(pid: int) -> bool:
+def _ispulumi(pid: int) -> bool:
     """Whether `pid` is a running pulumi: the number may be another program's by now."""
     try:
         os.kill(pid, 0)
@@ -183,28 +185,5 @@ def _is_pulumi(pid: int) -> bool:
         return True  # another user's, or a machine without /proc
 
 
-def _pulumi(*words: str) -> str:
-    return subprocess.run(["pulumi", *words], capture_output=True, text=True, check=True).stdout
-
-
 def _say(text: str) -> None:
     print(f"recover: {text}", file=sys.stderr, flush=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    stack, *then = arguments
-    try:
-        resources = recover(stack)
-        if then == ["up"]:
-            see_fit(stack, resources)
-    except (Blocked, SettingsError) as error:
-        _say(str(error))
-        return 1
-    except subprocess.CalledProcessError as error:
-        _say(error.stderr.strip() or error.stdout.strip())
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -5,20 +5,14 @@ Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it 
 
 import os
 import sys
-from collections.abc import Sequence
 
 from components.environment import redact
-from components.settings import SettingsError, load
+from components.settings import load
 from operations.stack_file import configuration
 
 
-def main(arguments: Sequence[str]) -> int:
-    (name,) = arguments
-    try:
-        stack = load(name, *configuration(name), os.environ)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
+def main(name: str) -> int:
+    stack = load(name, *configuration(name), os.environ)
     for warning in stack.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for variable, text in stack.environment.items():
@@ -27,7 +21,3 @@ def main(arguments: Sequence[str]) -> int:
         print(f"# {path}")
         print(redact(text).removesuffix("\n"))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,17 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from components.settings import PROJECT
+from operations import Blocked
+
+ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
+BUCKET = "alicloud:oss/bucket:Bucket"
+RAM_USER = "alicloud:ram/user:User"
+STACK = "pulumi:pulumi:Stack"
+STASH = "pulumi:index:Stash"
 
 
 def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
@@ -11,8 +20,7 @@ def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
 
     Raises CalledProcessError with pulumi's own words.
     """
-    words = ["pulumi", "stack", "export", "--stack", stack, *flags]
-    exported = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    exported = pulumi("stack", "export", "--stack", stack, *flags)
     state: Mapping[str, Any] = json.loads(exported)["deployment"]
     return state
 
@@ -20,14 +28,41 @@ def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
 def resource(stack: str, kind: str, name: str) -> Mapping[str, Any]:
     """The resource `name` of type `kind`, secrets included: print none of it.
 
-    Raises LookupError where there is none, CalledProcessError with pulumi's own words.
+    Raises Blocked where there is none, CalledProcessError with pulumi's own words.
     """
     for found in deployment(stack, "--show-secrets").get("resources", ()):
         if found["type"] == kind and found["urn"].endswith(f"::{name}"):
             return dict(found)
-    raise LookupError(f"the stack {stack} has no {name}: `make up STACK={stack}` first")
+    raise Blocked(f"the stack {stack} has no {name}: `make up STACK={stack}` first")
+
+
+def outputs_of(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The outputs of the stack that has `resources`, as its last `up` left them."""
+    found = (each.get("outputs") or {} for each in resources if each["type"] == STACK)
+    return next(found, {})
 
 
 def plain(value: Any) -> str:  # noqa: ANN401
     """The text of a value; where it is a secret, it is JSON in JSON."""
     return str(json.loads(value["plaintext"]) if isinstance(value, dict) else value)
+
+
+def secret(stack: str, name: str, brought: Collection[str]) -> str:
+    """The stack's secret `name`: the one in its file, if it is among those `brought`, else drawn.
+
+    Raises Blocked where there is none, CalledProcessError with pulumi's own words.
+    """
+    if name not in brought:
+        return plain(resource(stack, STASH, name)["outputs"]["output"])
+    # It ends with a line feed of pulumi's own.
+    return pulumi("config", "get", "--stack", stack, f"{PROJECT}:{name}")[:-1]
+
+
+def pulumi(*words: str) -> str:
+    """What pulumi prints. Raises CalledProcessError with that and its errors."""
+    return subprocess.run(["pulumi", *words], capture_output=True, text=True, check=True).stdout
+
+
+def pulumi_seen(*words: str) -> None:
+    """Run pulumi, which may ask and is seen. Raises CalledProcessError."""
+    subprocess.run(["pulumi", *words], check=True)

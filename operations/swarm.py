@@ -1,19 +1,16 @@
 """What only the engine can say of a stack that is to run on a Docker Swarm, and what `up` leaves.
 
-`python -m operations.swarm STACK`, which `make up` and `make down` end with, removes the secrets
-and configs that neither a service of the stack nor the way back to its last version names.
+That are secrets and configs: what neither a service of the stack nor the way back to its last
+version names goes when `make up` or `make down` ends.
 """
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.settings import SettingsError, Stack
+from components.settings import Stack
 from operations import engine
-from operations.stack_file import configuration
 
 # What a runtime makes, and the other one does not.
 OWN_KINDS = {
@@ -87,22 +84,3 @@ def sweep(stack: str, variables: Mapping[str, str]) -> None:
     for kind in ("secret", "config"):
         if unused := [*engine.labelled(kind, stack, variables).keys() - used]:
             engine.docker(variables, kind, "rm", *unused)
-
-
-def main(arguments: Sequence[str]) -> int:
-    (stack,) = arguments
-    try:
-        config, _ = configuration(stack)
-        with engine.reached(config) as variables:
-            sweep(stack, variables)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"swarm: {error.stderr.strip()}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,10 +6,8 @@ Prints a row of the table in docs/production.md. Its clients come with the devel
 
 import os
 import secrets
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import alibabacloud_oss_v2 as oss
@@ -19,37 +17,21 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.distribution import OssFacts
-from components.settings import SettingsError, load
-from operations.recover import ACCESS_KEY
+from components.settings import load
+from operations import Blocked
+from operations.oss import Key, client, key_in_use, reason
 from operations.stack_file import configuration
-from operations.state import plain, resource
 
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
 YES = "yes"
-
-
-@dataclass(frozen=True)
-class Key:
-    id: str
-    secret: str
-
-
-def key_in_use(stack: str, label: str) -> Key:
-    """The stack's access key `label`, from its state. Raises LookupError where there is none."""
-    key = resource(stack, ACCESS_KEY, f"access-key-{label}")
-    return Key(key["id"], plain(key["outputs"]["secret"]))
 
 
 class Oss:
     """OSS's own door, with a signature: v1 or v4."""
 
     def __init__(self, facts: OssFacts, key: Key, signature: str) -> None:
-        settings = oss.config.load_default()
-        settings.region, settings.endpoint = facts.region, f"https://{facts.host}"
-        settings.signature_version, settings.retry_max_attempts = signature, 2
-        provider = oss.credentials.StaticCredentialsProvider(key.id, key.secret)
-        settings.credentials_provider = provider
-        self._client, self._bucket = oss.Client(settings), facts.bucket
+        self._client = client(facts.region, facts.host, key, signature)
+        self._bucket = facts.bucket
 
     def objects(self, name: str) -> None:
         its = {"bucket": self._bucket, "key": name}
@@ -154,8 +136,7 @@ def _outcome(check: Callable[[], None]) -> str:
     try:
         check()
     except OperationError as failure:
-        cause = failure.unwrap()
-        return str(getattr(cause, "code", "") or type(cause).__name__)
+        return reason(failure)
     except ClientError as failure:
         return str(failure.response["Error"]["Code"])
     except BotoCoreError as failure:
@@ -170,19 +151,11 @@ NEEDED = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    (name,) = arguments
-    try:
-        stack = load(name, *configuration(name), os.environ)
-        if stack.settings.storage.kind != "oss":
-            raise SettingsError(f"the stack {name} has no bucket: its storage.kind is filesystem")
-        row = verify(stack.oss, key_in_use(name, stack.oss.key))
-    except (SettingsError, LookupError) as error:
-        print(f"verify-oss: {error.args[0]}", file=sys.stderr)
-        return 1
-    except subprocess.CalledProcessError as error:
-        print(f"verify-oss: {error.stderr.strip()}", file=sys.stderr)
-        return 1
+def main(name: str) -> int:
+    stack = load(name, *configuration(name), os.environ)
+    if stack.settings.storage.kind != "oss":
+        raise Blocked(f"the stack {name} has no bucket: its storage.kind is filesystem")
+    row = verify(stack.oss, key_in_use(name, stack.oss.key))
     cells = {"region": stack.region, "host": stack.oss.host, **row}
     print(f"| {' | '.join(cells)} |\n|{' --- |' * len(cells)}\n| {' | '.join(cells.values())} |")
     (door,) = stack.release.oss_door(stack.oss)
@@ -190,7 +163,3 @@ def main(arguments: Sequence[str]) -> int:
         release = stack.release.version
         print(f"verify-oss: release {release} needs {', '.join(missing)}", file=sys.stderr)
     return bool(missing)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -227,7 +227,7 @@ class Deployment:
         self, *targets: str, env: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run make as a user does, who has said yes beforehand."""
-        words = [f"STACK={self.stack}", "CONSENT=--yes --skip-preview"]
+        words = [f"STACK={self.stack}", "YES=1"]
         return run(
             "make", "--directory", self.folder, *targets, *words, env=env or self.environment
         )

@@ -50,7 +50,7 @@ def test_an_engine_that_is_in_no_swarm_is_said_so_before_anything_is_made(
     deployment.configure(registry={"runtime": "swarm"})
     done = deployment.make("up")
     assert done.returncode != 0
-    assert "recover: the engine is in no swarm: `docker swarm init` there" in done.stdout
+    assert "up: the engine is in no swarm: `docker swarm init` there" in done.stdout
     assert not deployment.made("volume")
     # Who does not use make is told by the resource that fails.
     said = deployment.refused("up", "--yes", "--skip-preview")
@@ -114,7 +114,7 @@ def test_an_up_that_was_killed_while_it_made_a_service_is_gone_on_with(
 
 def _killed_between(deployment: Deployment) -> None:
     """Begin to move it to a container, and die when the services are gone."""
-    words = ("move", "RUNTIME=container", f"STACK={deployment.stack}", "CONSENT=--yes")
+    words = ("move", "RUNTIME=container", f"STACK={deployment.stack}", "YES=1")
     with subprocess.Popen(
         ["make", "--directory", deployment.folder, *words],
         env={**os.environ, **deployment.environment},

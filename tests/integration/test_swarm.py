@@ -444,7 +444,7 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
         )
         done = elsewhere.make("up")
         assert done.returncode != 0
-        assert "recover: the engine is a worker of its swarm" in done.stdout
+        assert "up: the engine is a worker of its swarm" in done.stdout
         said = elsewhere.refused("up", "--yes", "--skip-preview")
         assert "error: the engine is a worker of its swarm" in said
     finally:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.settings import SettingsError
-from operations import render, stack_file
+from operations import stack_file
+from operations.__main__ import main
 from operations.stack_file import configuration
 
 
@@ -80,7 +81,7 @@ def test_what_is_no_stack_file_is_one_clear_message(
     stacks: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _file(stacks, text)
-    assert render.main(["mine"]) == 1
+    assert main(["render", "mine"]) == 1
     printed = capsys.readouterr()
     assert message in printed.err
     assert "stacks/Pulumi.mine.yaml" in printed.err
@@ -94,7 +95,7 @@ def test_a_stack_without_a_file_is_one_clear_message(stacks: Path) -> None:
 
 def test_problems_go_to_stderr_and_fail(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _file(stacks, "config: {registry: {port: 0}}")
-    assert render.main(["mine"]) == 1
+    assert main(["render", "mine"]) == 1
     assert "oss-registry:registry.port: " in capsys.readouterr().err
 
 
@@ -102,7 +103,7 @@ def test_variables_are_printed_a_line_each_without_secrets(
     stacks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _file(stacks, "config: {redis-password: {secure: AAABhunter2}}")
-    assert render.main(["mine"]) == 0
+    assert main(["render", "mine"]) == 0
     printed = capsys.readouterr().out
     assert "REGISTRY_HTTP_ADDR=:5000\n" in printed
     assert "REGISTRY_REDIS_PASSWORD=[secret: redis-password]\n" in printed
@@ -113,7 +114,7 @@ def test_a_whole_file_is_printed_as_it_is_delivered(
     stacks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _file(stacks, "config: {registry: {delivery: file}}")
-    assert render.main(["mine"]) == 0
+    assert main(["render", "mine"]) == 0
     printed = capsys.readouterr().out
     assert "# /etc/distribution/config.yml\n{\n" in printed
     assert '"secret": [secret: http-secret]' in printed
@@ -121,7 +122,7 @@ def test_a_whole_file_is_printed_as_it_is_delivered(
 
 def test_a_warning_does_not_fail(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _file(stacks, "config: {registry: {config: {auth: {htpasswd: {realm: a, path: /b}}}}}")
-    assert render.main(["mine"]) == 0
+    assert main(["render", "mine"]) == 0
     assert "warning: oss-registry:registry.config.auth.htpasswd.path: " in capsys.readouterr().err
 
 
@@ -129,7 +130,7 @@ def test_each_file_begins_on_a_line_of_its_own(
     stacks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _file(stacks, "config: {tls: {self_signed: true}, auth: {users: {bob: {}}}}")
-    assert render.main(["mine"]) == 0
+    assert main(["render", "mine"]) == 0
     printed = capsys.readouterr().out
     files = ("htpasswd\nbob:[secret: hash of bob]", "tls.crt\n[self-signed certificate]")
     for file in (*files, "tls.key\n[secret: tls-key]"):

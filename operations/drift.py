@@ -1,0 +1,45 @@
+"""`make drift STACK=…`: what is there is what the stack file says; else it fails, and names it.
+
+What was found is kept beside the stack's state, where `make status` reads it.
+"""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from operations.preview import FORMATS, planned
+from operations.review import Review
+from operations.state import pulumi
+
+TAG = "oss-registry:drift"
+NONE = "no change"
+
+
+def main(name: str, form: str = "text") -> int:
+    found, _ = planned(name, "--refresh")
+    print(FORMATS[form](found), end="")
+    if found.errors:
+        return 1
+    _keep(name, found)
+    return not found.empty
+
+
+def _keep(name: str, found: Review) -> None:
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        pulumi("stack", "tag", "set", "--stack", name, TAG, f"{when}: {found.summary}")
+    except subprocess.CalledProcessError as refused:
+        # As one who may read the state, and not write it.
+        why = refused.stderr.strip().partition("\n")[0]
+        print(f"drift: `make status` will not know of it: {why}", file=sys.stderr)
+
+
+def last(name: str) -> tuple[str, str] | None:
+    """When drift was looked for at last, and what was found; None if never."""
+    try:
+        when, _, found = (
+            pulumi("stack", "tag", "get", "--stack", name, TAG).strip().rpartition(": ")
+        )
+    except subprocess.CalledProcessError:
+        return None
+    return when, found

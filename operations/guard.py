@@ -1,0 +1,85 @@
+"""What a plan must not take away unless it is meant: the images, and the way to them."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alibabacloud_oss_v2.exceptions import BaseError
+
+from operations import Blocked, oss
+from operations.review import GRAVE, Change
+from operations.state import ACCESS_KEY, BUCKET, RAM_USER
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`name` is what would be gone, `why` it matters, as a sentence, `instead` what to do."""
+
+    name: str
+    why: str
+    instead: str
+
+    @property
+    def alarm(self) -> str:
+        return f"{self.why}. {self.instead}."
+
+
+def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[Loss]:
+    """What `changes` of `stack` would take away; `key` is the label of the access key in use."""
+    for change in changes:
+        # One that was adopted is but read, and let go.
+        if change.action in GRAVE and not change.old.get("external"):
+            if change.kind == BUCKET:
+                yield from bucket_loss(stack, change.old, key)
+            elif change.kind == RAM_USER:
+                user = change.old["inputs"]["name"]
+                yield Loss(
+                    user,
+                    f"The RAM user {user}, as whom the registry reaches its images, would be gone",
+                    "Leave storage.kind at oss",
+                )
+            elif change.kind == ACCESS_KEY and change.name == f"access-key-{key}":
+                yield Loss(
+                    str(key),
+                    f"The access key {key} would be gone, which the registry uses until it has "
+                    "another one",
+                    f"`make rotate STACK={stack}` makes the new one first",
+                )
+
+
+def bucket_loss(stack: str, bucket: Mapping[str, Any], key: str | None) -> Iterator[Loss]:
+    """What goes with `bucket`, as it is in the state: none, if nothing is in it."""
+    name = bucket["inputs"]["bucket"]
+    instead = "Set storage.bucket and alicloud:region back, or copy its objects to the new one"
+    try:
+        found = _first_object(stack, bucket, key)
+    except (BaseError, Blocked) as failure:
+        said = oss.reason(failure) if isinstance(failure, BaseError) else "it has no key for it"
+        if said == "NoSuchBucket":
+            return
+        why = f"The bucket {name} would be deleted, and whether it holds images can't be seen"
+        yield Loss(name, f"{why} from here ({said})", instead)
+    else:
+        if found:
+            why = f"The bucket {name} would be deleted, and the images in it are gone"
+            yield Loss(name, f"{why} (it holds {found})", instead)
+
+
+def _first_object(stack: str, bucket: Mapping[str, Any], key: str | None) -> str | None:
+    """The name of something that the registry keeps in `bucket`."""
+    inputs, outputs = bucket["inputs"], bucket["outputs"]
+    host = str(outputs["extranetEndpoint"])
+    region = host.removeprefix("oss-").partition(".")[0]
+    prefix = inputs["lifecycleRules"][0]["prefix"].rstrip("/")  # all that its key may list
+    return oss.first_object(region, host, inputs["bucket"], prefix, oss.key_in_use(stack, str(key)))
+
+
+def stop(stack: str, verb: str, lost: Sequence[Loss], meant: Collection[str]) -> None:
+    """Raises Blocked where something is lost that is not `meant` to be, by its name."""
+    if unmeant := [loss for loss in lost if loss.name not in meant]:
+        said = "".join(f"\n  - {loss.alarm}" for loss in unmeant)
+        names = ",".join(loss.name for loss in lost)
+        raise Blocked(
+            f"stopped, and nothing was changed:{said}\n"
+            f"If that is what you want: make {verb} STACK={stack} LOSE={names}"
+        )

@@ -1,0 +1,52 @@
+"""OSS as the registry of a stack sees it: with the stack's own access key."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import alibabacloud_oss_v2 as oss
+from alibabacloud_oss_v2.exceptions import BaseError, OperationError
+
+from operations.state import ACCESS_KEY, plain, resource
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str
+    secret: str = field(repr=False)
+
+
+def key_in_use(stack: str, label: str) -> Key:
+    """The stack's access key `label`, from its state. Raises Blocked where there is none."""
+    key = resource(stack, ACCESS_KEY, f"access-key-{label}")
+    return Key(key["id"], plain(key["outputs"]["secret"]))
+
+
+def client(region: str, host: str, key: Key, signature: str = "v4") -> Any:  # noqa: ANN401
+    """The vendor's client at OSS's `host`; `signature` is v1 or v4."""
+    # It looks for an authority of the user's own only where `requests` does.
+    if bundle := os.environ.get("SSL_CERT_FILE"):
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", bundle)
+    settings = oss.config.load_default()
+    settings.region, settings.endpoint = region, f"https://{host}"
+    settings.signature_version, settings.retry_max_attempts = signature, 2
+    settings.connect_timeout = settings.readwrite_timeout = 10
+    provider = oss.credentials.StaticCredentialsProvider(key.id, key.secret)
+    settings.credentials_provider = provider
+    return oss.Client(settings)
+
+
+def first_object(region: str, host: str, bucket: str, prefix: str, key: Key) -> str | None:
+    """The name of some object below `prefix`, None where there is none.
+
+    Raises oss.exceptions.BaseError; `reason` says it in short.
+    """
+    request = oss.ListObjectsV2Request(bucket=bucket, prefix=f"{prefix}/", max_keys=1)
+    listed = client(region, host, key).list_objects_v2(request).contents or ()
+    return next((str(entry.key) for entry in listed), None)
+
+
+def reason(failure: BaseError) -> str:
+    """OSS's code for what failed, or what kind of failure it was."""
+    cause = failure.unwrap() if isinstance(failure, OperationError) else failure
+    return str(getattr(cause, "code", "") or type(cause).__name__)

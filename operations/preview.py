@@ -1,0 +1,51 @@
+"""`make preview STACK=…`: what `make up` would change, for a terminal or (markdown) a reviewer."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from components.settings import SettingsError, load
+from operations.guard import Loss, losses
+from operations.review import Review, failed, markdown, outputs, review, text
+from operations.stack_file import configuration
+
+FORMATS = {"text": text, "markdown": markdown}
+
+
+def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
+    """What `up` with `flags` would do to the stack `name`, and what would be lost by it.
+
+    What is wrong with the stack file, or fails, is in the review. Raises CalledProcessError.
+    """
+    try:
+        stack = load(name, *configuration(name), os.environ)
+    except SettingsError as wrong:
+        return failed(name, str(wrong)), ()
+    plan = _plan(name, *flags)
+    found = review(stack, plan)
+    lost = [*losses(name, found.changes, outputs(plan).get("access_key"))]
+    return replace(found, alarms=[loss.alarm for loss in lost]), lost
+
+
+def _plan(name: str, *flags: str) -> Mapping[str, Any]:
+    """What Pulumi plans. Raises CalledProcessError where it does not get that far."""
+    print(f"asking Pulumi what would change of {name} …", file=sys.stderr, flush=True)
+    words = ["pulumi", "preview", "--json", "--non-interactive", "--stack", name, *flags]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        plan: Mapping[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise subprocess.CalledProcessError(
+            done.returncode or 1, words, done.stdout, done.stderr
+        ) from None
+    return plan
+
+
+def main(name: str, form: str = "text") -> int:
+    found, _ = planned(name)
+    print(FORMATS[form](found), end="")
+    return bool(found.errors)

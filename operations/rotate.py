@@ -1,0 +1,112 @@
+"""`make rotate STACK=… [LABEL=…]`: another access key takes the place of the one in use.
+
+RAM allows two, so it takes two steps: the new one is made and used, and once it is seen to work the
+old one is deleted. How far it is, the stack file and the state say: after whatever ended it, the
+same command goes on from there.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from components.settings import LABEL, PROJECT, load
+from operations import Blocked, status
+from operations.preview import planned
+from operations.recover import recover
+from operations.stack_file import configuration
+from operations.state import ACCESS_KEY, outputs_of, pulumi
+from operations.up import consent_and_meant, up
+
+STORAGE = f"{PROJECT}:storage"
+
+
+def steps(
+    labels: Sequence[str], made: Collection[str], in_use: str | None, wanted: str
+) -> Sequence[Sequence[str]]:
+    """The `access_keys` to go through, from those in the stack file (`labels`) and the state.
+
+    Where no rotation is under way, the new key is `wanted`. Raises Blocked.
+    """
+    if in_use not in made:
+        raise Blocked("there is no access key in use yet: `make up` first")
+    idle = [in_use] == [*labels] == [*made]
+    if idle and wanted == in_use:
+        raise Blocked(f"the access key in use is {wanted} already: name another one, as in LABEL=…")
+    new = wanted if idle else labels[-1]
+    old = [label for label in made if label != new]
+    if len(old) > 1:
+        raise Blocked(f"{' and '.join(old)} are there, RAM's limit: leave one of them, `make up`")
+    if not old or [new] == [*labels] == [in_use]:
+        return [[new]]
+    return [[*old, new], [new]]
+
+
+def main(name: str, *words: str) -> int:
+    begun = time.monotonic()
+    consent, _ = consent_and_meant(words)
+    resources = recover(name)
+    storage = load(name, *configuration(name), os.environ).settings.storage
+    if storage.kind != "oss":
+        raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
+    keys = (r["urn"] for r in resources if r["type"] == ACCESS_KEY)
+    made = [urn.rpartition("::access-key-")[2] for urn in keys]
+    in_use = outputs_of(resources).get("access_key")
+    way = steps(storage.access_keys, made, in_use, _label(words))
+    if [in_use] == [*storage.access_keys] == made:
+        found, _ = planned(name, "--refresh")
+        if not found.empty:
+            raise Blocked(f"more would change than the key: `make up STACK={name}` first")
+    else:
+        _say(f"a rotation to {way[-1][0]} is under way: going on with it")
+    for number, labels in enumerate(way, start=1):
+        *old, new = labels
+        if not old:
+            _see(name)
+        what = f"{new} beside {old[0]}, and used" if old else f"{new} alone"
+        _say(f"step {number} of {len(way)}: {what} …")
+        _write(name, labels)
+        up(name, consent=consent or number > 1, meant=())
+    _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+def _label(words: Sequence[str]) -> str:
+    """The new key's: the one that was said, else the month."""
+    label = next((w for w in words if not w.startswith("--")), f"{datetime.now(UTC):%Y-%m}")
+    if not re.fullmatch(LABEL, label):
+        raise Blocked(f"LABEL must be of a-z, 0-9 and -, such as 2026-11, not {label}")
+    return label
+
+
+def _see(name: str) -> None:
+    """Raises Blocked unless the registry works by the key that it has now."""
+    _say("looking whether the registry works with it …")
+    if broken := [row.text for row in status.rows(name, status.WORKS) if row.state == status.FAIL]:
+        raise Blocked(
+            f"the old key is kept, as {'; '.join(broken)}: mend it, and "
+            f"`make rotate STACK={name}` goes on"
+        )
+
+
+def _write(name: str, labels: Sequence[str]) -> None:
+    """Have the stack file say `labels`; each write leaves one that is right."""
+    config, _ = configuration(name)
+    written = json.loads(config[STORAGE]).get("access_keys", [])
+    flags = ("--stack", name, "--path")
+    if len(labels) == 1 and labels[0] in written:
+        for index in reversed(range(len(written))):
+            if written[index] not in labels:
+                pulumi("config", "rm", *flags, f"{STORAGE}.access_keys[{index}]")
+        return
+    for index, label in enumerate(labels):
+        if written[index : index + 1] != [label]:
+            key = f"{STORAGE}.access_keys[{index}]"
+            # Else 2026 were a number.
+            pulumi("config", "set", *flags, "--type", "string", key, label)
+
+
+def _say(text: str) -> None:
+    print(f"rotate: {text}", flush=True)
