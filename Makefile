@@ -34,8 +34,14 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
 
+# All but those of a checkout, as a JSON list.
+empty :=
+CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local trial,$(patsubst \
+	stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))))]
+comma := ,
+
 .PHONY: help up preview drift render down move rotate status login test unit check format aliyun \
-	verify-oss bench schema lock env engine-stop stacks ready
+	verify-oss bench schema lock env engine-stop stacks comment ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +51,12 @@ up: ready ## make or change the registry of STACK (local, unless you say another
 
 preview: ready ## show what `up` would change; FORMAT=markdown for a reviewer
 	@$(ENGINE) $(CLOUD) python -m operations preview $(STACK) $(FORMAT)
+
+stacks: ## list the stacks that have a place of their own in CI, as JSON
+	@echo '$(CI_STACKS)'
+
+comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQUEST (in CI)
+	@python -m operations comment "$$PULL_REQUEST" $(FILE)
 
 drift: ready ## fail where what is there is not what the stack file says
 	@$(ENGINE) $(CLOUD) python -m operations drift $(STACK) $(FORMAT)
@@ -133,10 +145,10 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 
 define install
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: say which one, as in make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	@echo "installing the Python packages of $(1) …"
+	@echo "installing the Python packages of $(1) …" >&2
 	@set -e; begun=$$(date +%s); \
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV); \
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1); \
-	echo "installing the Python packages of $(1): done in $$(( $$(date +%s) - begun )) s"
+	echo "installing the Python packages of $(1): done in $$(( $$(date +%s) - begun )) s" >&2
 	@touch $@
 endef

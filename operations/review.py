@@ -38,6 +38,7 @@ CONTAINER, SERVICE = "docker:index/container:Container", "docker:index/service:S
 NETWORK = "docker:index/network:Network"
 LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
 SHOWN = 80  # characters of a value
+_ONE_LINE = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +243,8 @@ def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
             continue
         if not name.startswith("/"):
             for sign, side in (("-", old), ("+", new)):
-                yield from [f"{sign}{name}={side[name]}".replace("\n", "\\n")] * (name in side)
+                if name in side:
+                    yield f"{sign}{name}={side[name].translate(_ONE_LINE)}"
             continue
         yield f"@@ {name} @@"
         before, after = (side.get(name, "").splitlines() for side in (old, new))

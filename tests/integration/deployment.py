@@ -40,14 +40,15 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: int = 300,
     given: str | None = None,
+    apart: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """The command, done; it reads what is `given`."""
+    """The command, done; it reads what is `given`. Its errors are in what it printed, or apart."""
     return subprocess.run(
         words,
         env={**os.environ, **(env or {})},
         input=given or "",
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE if apart else subprocess.STDOUT,
         text=True,
         timeout=timeout,
         check=False,
@@ -224,13 +225,16 @@ class Deployment:
         }
 
     def make(
-        self, *targets: str, env: Mapping[str, str] | None = None
+        self,
+        *targets: str,
+        env: Mapping[str, str] | None = None,
+        consent: str = "1",
+        apart: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
         """Run make as a user does, who has said yes beforehand."""
-        words = [f"STACK={self.stack}", "YES=1"]
-        return run(
-            "make", "--directory", self.folder, *targets, *words, env=env or self.environment
-        )
+        words = [f"STACK={self.stack}", f"YES={consent}"]
+        environment = env or self.environment
+        return run("make", "-C", self.folder, *targets, *words, env=environment, apart=apart)
 
     def docker(self, *words: str | Path) -> str:
         """What docker printed, on the stack's engine."""

@@ -1,5 +1,6 @@
 """What `make` gives to Pulumi: the local stack's own login, and for others the user's."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -40,3 +41,15 @@ def test_any_other_stack_uses_the_users_login_and_passphrase() -> None:
 def test_what_is_on_path_wins_over_what_the_toolchain_links() -> None:
     first, *_, last = _env("local")["PATH"].split(os.pathsep)
     assert (first, last) == (f"{PROJECT}/.venv/bin", f"{PROJECT}/.state/bin")
+
+
+def test_ci_looks_at_each_stack_file_but_those_of_a_checkout() -> None:
+    printed = subprocess.run(
+        ["make", "--silent", "--directory", PROJECT, "stacks"],
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = {file.name.split(".")[1] for file in (PROJECT / "stacks").glob("Pulumi.*.yaml")}
+    assert set(json.loads(printed)) == files - {"local", "trial"}

@@ -1,0 +1,82 @@
+"""`make drift`: red where someone changed something by hand, and it is named."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.cloud import CloudDeployment
+
+pytestmark = pytest.mark.ops
+
+
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.running():
+        yield made
+
+
+def test_where_nothing_drifted_it_is_green_and_changes_nothing(stack: CloudDeployment) -> None:
+    done = stack.make("--silent", "drift", apart=True)
+    assert (done.returncode, done.stdout) == (0, f"{stack.stack}: no change\n")
+    assert "ok    drift        no change (20" in stack.make("status").stdout
+
+
+def _public(stack: CloudDeployment) -> None:
+    stack.aliyun.oss.buckets[stack.bucket].acl = "public-read"
+
+
+def _without_lifecycle(stack: CloudDeployment) -> None:
+    del stack.aliyun.oss.buckets[stack.bucket].settings["lifecycle"]
+
+
+def _may_nothing(stack: CloudDeployment) -> None:
+    policy = stack.aliyun.ram.policies[stack.prefix]
+    policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
+
+
+def _without_key(stack: CloudDeployment) -> None:
+    stack.aliyun.ram.users[stack.prefix].keys.clear()
+
+
+def _without_redis(stack: CloudDeployment) -> None:
+    stack.docker("container", "rm", "--force", "--volumes", f"{stack.prefix}-redis")
+
+
+BY_HAND: Mapping[str, tuple[Callable[[CloudDeployment], None], str]] = {
+    "the bucket is public": (_public, "change   bucket acl acl"),
+    "the lifecycle rule is gone": (_without_lifecycle, "change   bucket bucket"),
+    "the policy allows nothing": (_may_nothing, "change   policy ram-policy"),
+    "the key was deleted": (_without_key, "create   access key access-key-"),
+    "redis was removed": (_without_redis, "create   container redis"),
+}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_what_was_changed_by_hand_is_red_and_named_and_up_sets_it_right(
+    stack: CloudDeployment, what: str
+) -> None:
+    change, named = BY_HAND[what]
+    change(stack)
+    done = stack.make("--silent", "drift", apart=True)
+    assert done.returncode != 0
+    assert named in done.stdout
+    assert "fail  drift " in stack.make("status").stdout
+    done = stack.make("up")
+    assert done.returncode == 0, done.stdout
+    assert stack.make("drift").returncode == 0
+
+
+def test_who_may_only_read_the_state_still_looks(stack: CloudDeployment) -> None:
+    tags = stack.folder / f".pulumi/stacks/oss-registry/{stack.stack}.json.attrs"
+    kept = tags.read_bytes()
+    tags.unlink()
+    tags.mkdir()  # so that even root can't write it
+    try:
+        done = stack.make("drift")
+    finally:
+        tags.rmdir()
+        tags.write_bytes(kept)
+    assert done.returncode == 0, done.stdout
+    assert "drift: `make status` will not know of it" in done.stdout

@@ -1,0 +1,159 @@
+"""`make rotate`: another access key in two steps, which goes on from wherever it was ended."""
+
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.integration.api import Api
+from tests.integration.cloud import CloudDeployment
+
+pytestmark = pytest.mark.ops
+
+
+@pytest.fixture
+def stack(in_cloud: CloudDeployment) -> CloudDeployment:
+    """One that is up, with an image and the key `old`."""
+    in_cloud.configure(storage={"access_keys": ["old"]})
+    in_cloud.up()
+    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    return in_cloud
+
+
+def _labels(stack: CloudDeployment) -> list[str]:
+    keys = stack.pulumi("config", "get", "--path", "oss-registry:storage.access_keys")
+    return [str(label) for label in json.loads(keys)]
+
+
+def _is_rotated(stack: CloudDeployment, before: str) -> None:
+    """The registry works with another key than `before`, which is gone, and the file says so."""
+    ram = stack.aliyun.ram
+    (key,) = ram.users[stack.prefix].keys.values()
+    assert key.id != before
+    assert stack.key_in_use() == key.id
+    assert _labels(stack) == ["new"]
+    assert stack.outputs()["access_key"] == "new"
+    api = Api(stack.outputs()["endpoint"])
+    api.pull("team/app")
+    api.push("team/other", secrets.token_bytes(1000))
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_a_rotation_is_one_command_that_says_what_it_does(stack: CloudDeployment) -> None:
+    before = stack.key_in_use()
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode == 0, done.stdout
+    said = [line for line in done.stdout.splitlines() if line.startswith("rotate: ")]
+    assert said[:3] == [
+        "rotate: step 1 of 2: new beside old, and used …",
+        "rotate: looking whether the registry works with it …",
+        "rotate: step 2 of 2: new alone …",
+    ]
+    assert said[3].startswith("rotate: the access key is new; done in ")
+    _is_rotated(stack, before)
+    # Again, with nothing said: the month is the label.
+    again = stack.make("rotate")
+    assert again.returncode == 0, again.stdout
+    assert _labels(stack) == [time.strftime("%Y-%m", time.gmtime())]
+    # And once more in the same month is no accident.
+    refused = stack.make("rotate")
+    assert refused.returncode != 0
+    assert "is 20" in refused.stdout
+    assert "already: name another one, as in LABEL=" in refused.stdout
+
+
+@contextmanager
+def _begun(stack: CloudDeployment) -> Iterator["subprocess.Popen[bytes]"]:
+    """A rotation to `new`, in a group of its own with all that it starts."""
+    words = [
+        "make",
+        "-C",
+        str(stack.folder),
+        "rotate",
+        f"STACK={stack.stack}",
+        "LABEL=new",
+        "YES=1",
+    ]
+    with subprocess.Popen(
+        words,
+        env={**os.environ, **stack.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as rotating:
+        yield rotating
+
+
+@pytest.mark.parametrize("api", ["CreateAccessKey", "DeleteAccessKey"])
+def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment, api: str) -> None:
+    before, groups = stack.key_in_use(), list[int]()
+
+    def kill() -> None:
+        for group in groups:
+            os.killpg(group, signal.SIGKILL)
+
+    with stack.aliyun.failing(api, times=1, then=kill) as fault, _begun(stack) as rotating:
+        groups.append(rotating.pid)
+    assert fault.met
+    assert rotating.returncode == -signal.SIGKILL
+    Api(stack.outputs()["endpoint"]).pull("team/app")
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode == 0, done.stdout
+    assert "a rotation to new is under way: going on with it" in done.stdout
+    if api == "CreateAccessKey":
+        assert "whose secret was lost" in done.stdout
+    _is_rotated(stack, before)
+
+
+def test_one_that_is_killed_again_and_again_ends_well(stack: CloudDeployment) -> None:
+    before = stack.key_in_use()
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    for _ in range(6):
+        with _begun(stack) as rotating:
+            try:
+                rotating.wait(moments.uniform(1, 14))
+            except subprocess.TimeoutExpired:
+                os.killpg(rotating.pid, signal.SIGKILL)
+        if _labels(stack) == ["new"] and len(stack.aliyun.ram.users[stack.prefix].keys) == 1:
+            break
+    done = stack.make("rotate", "LABEL=new")
+    finished = "the access key in use is new already" in done.stdout
+    assert done.returncode == 0 or finished, done.stdout
+    _is_rotated(stack, before)
+
+
+def test_a_key_that_does_not_work_leaves_the_old_one(stack: CloudDeployment) -> None:
+    before = stack.key_in_use()
+    refused = ("ListObjectsV2",)
+    with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
+        done = stack.make("rotate", "LABEL=new")
+    assert done.returncode != 0
+    assert "rotate: the old key is kept, as " in done.stdout
+    assert before in stack.aliyun.ram.users[stack.prefix].keys
+    assert _labels(stack) == ["old", "new"]
+    done = stack.make("rotate")
+    assert done.returncode == 0, done.stdout
+    _is_rotated(stack, before)
+
+
+def test_what_else_would_change_is_not_smuggled_in(stack: CloudDeployment) -> None:
+    stack.configure(registry={"log_level": "error"})
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode != 0
+    assert f"more would change than the key: `make up STACK={stack.stack}` first" in done.stdout
+    assert _labels(stack) == ["old"]
+
+
+def test_a_label_that_can_t_be_one_is_refused(stack: CloudDeployment) -> None:
+    done = stack.make("rotate", "LABEL=No_Label")
+    assert done.returncode != 0
+    assert "LABEL must be of a-z, 0-9 and -" in done.stdout

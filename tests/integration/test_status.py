@@ -1,0 +1,160 @@
+"""`make status` says what works, from where it matters, and fails where something does not."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import Deployment, run
+from tests.integration.guarded import Guarded, bring
+
+pytestmark = pytest.mark.ops
+
+
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.running():
+        yield made
+
+
+def _status(deployment: Deployment) -> tuple[int, dict[str, tuple[str, str]]]:
+    """How it ended; and state and text by what they are of."""
+    done = deployment.make("--silent", "status", apart=True)
+    rows = [re.split(r" +", line, maxsplit=2) for line in done.stdout.splitlines()]
+    return done.returncode, {part: (state, text) for state, part, text in rows}
+
+
+def _fails(deployment: Deployment, part: str, why: str) -> None:
+    code, rows = _status(deployment)
+    assert code != 0
+    assert rows[part][0] == "fail"
+    assert why in rows[part][1]
+
+
+def test_where_all_works_each_part_says_how_and_it_ends_well(stack: CloudDeployment) -> None:
+    stack.make("drift")
+    code, rows = _status(stack)
+    assert code == 0
+    label = stack.outputs()["access_key"]
+    assert {part: text for part, (_, text) in rows.items() if part != "drift"} == {
+        "health": "the registry is healthy",
+        "endpoint": f"{stack.outputs()['endpoint']} answers",
+        "release": "3.1.2",
+        "storage": f"the bucket {stack.bucket} takes the access key {label}",
+        "cache": f"redis at {stack.prefix}-redis:6379 answers PONG",
+        "key": f"the access key {label} is 0 days old",
+        "certificate": "none",
+    }
+    assert rows["drift"][0] == "ok"
+    calls = [call for call in stack.aliyun.calls if call.agent.startswith("alibabacloud-python")]
+    assert {call.key_id for call in calls} == {stack.key_in_use()}
+
+
+def test_nothing_secret_is_printed_and_nothing_is_left(stack: CloudDeployment) -> None:
+    said = stack.make("status").stdout
+    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    for secret in (key.secret, *stack.stashed().values()):
+        assert secret not in said
+    assert len(stack.made("container")) == 2
+
+
+def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDeployment) -> None:
+    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    key.active = False
+    try:
+        _fails(stack, "storage", "InvalidAccessKeyId")
+    finally:
+        key.active = True
+    policy = stack.aliyun.ram.policies[stack.prefix]
+    whole = policy.versions[policy.current]
+    policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
+    try:
+        _fails(stack, "storage", "AccessDenied")
+    finally:
+        policy.versions[policy.current] = whole
+
+
+def test_an_internal_endpoint_alone_is_enough(stack: CloudDeployment) -> None:
+    stack.aliyun.public_data = False
+    try:
+        code, rows = _status(stack)
+    finally:
+        stack.aliyun.public_data = True
+    assert (code, rows["storage"][0]) == (0, "ok")
+
+
+def test_a_redis_that_hangs_stops_or_has_another_password_fails(stack: CloudDeployment) -> None:
+    redis = f"{stack.prefix}-redis"
+    stack.docker("container", "pause", redis)
+    try:
+        _fails(stack, "cache", "answers nothing")
+    finally:
+        stack.docker("container", "unpause", redis)
+    stack.docker("container", "stop", redis)
+    try:
+        _fails(stack, "cache", redis)
+    finally:
+        stack.docker("container", "start", redis)
+    assert len(stack.made("container")) == 2
+
+
+def test_a_registry_that_was_stopped_or_removed_fails(stack: CloudDeployment) -> None:
+    registry = f"{stack.prefix}-registry"
+    stack.docker("container", "stop", registry)
+    _fails(stack, "health", "not running")
+    _fails(stack, "endpoint", "does not answer")
+    stack.docker("container", "rm", "--force", registry)
+    _fails(stack, "health", "No such container")
+    assert stack.make("up").returncode == 0
+    assert _status(stack)[0] == 0
+
+
+def test_a_release_that_is_not_up_yet_and_a_key_of_ninety_days_are_warned_of(
+    stack: CloudDeployment,
+) -> None:
+    exported = json.loads(stack.pulumi("stack", "export"))
+    for resource in exported["deployment"]["resources"]:
+        if resource["type"] == "alicloud:ram/accessKey:AccessKey":
+            old = datetime.now(UTC) - timedelta(days=90, hours=1)
+            resource["created"] = old.isoformat().replace("+00:00", "Z")
+    done = run(*stack.command("stack", "import"), env=stack.environment, given=json.dumps(exported))
+    assert done.returncode == 0, done.stdout
+    stack.configure(registry={"release": "3.0.0"})
+    try:
+        code, rows = _status(stack)
+    finally:
+        stack.configure(registry={"release": "3.1.2"})
+    assert code == 0
+    assert rows["release"] == (
+        "warn",
+        f"3.1.2 runs, and the stack file says 3.0.0: make up STACK={stack.stack}",
+    )
+    assert rows["key"][0] == "warn"
+    assert rows["key"][1].endswith(f"is 90 days old: make rotate STACK={stack.stack}")
+
+
+def test_a_stack_that_is_not_up_is_told_so(undeployed: Deployment) -> None:
+    done = undeployed.make("status")
+    assert done.returncode != 0
+    assert f"status: the stack {undeployed.stack} is not up" in done.stdout
+
+
+def test_a_certificate_is_the_one_that_clients_see(guarded: Guarded, tmp_path: Path) -> None:
+    authority, now = trustme.CA(), datetime.now(UTC)
+    bring(guarded, authority, not_after=now + timedelta(days=20, hours=1))
+    guarded.up()
+    code, rows = _status(guarded)
+    assert code == 0
+    state, text = rows["certificate"]
+    assert state == "warn"
+    assert text.endswith("for 20 days")
+    assert rows["endpoint"] == ("ok", f"{guarded.outputs()['endpoint']} answers 401")
+    assert rows["storage"] == ("ok", f"the volume {guarded.prefix}-data is there")
+    assert rows["key"] == ("ok", "none")

@@ -1,0 +1,177 @@
+"""What CI runs: GitHub's workflows are right, and their steps do on this machine what they say."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import PROJECT
+from toolchain.golang import GoProgram
+
+pytestmark = pytest.mark.ops
+WORKFLOWS = PROJECT / ".github/workflows"
+ACTIONLINT = GoProgram(
+    binary="actionlint",
+    sources=Path(__file__).with_name("actionlint"),
+    version="1.7.12",
+    package="github.com/rhysd/actionlint/cmd/actionlint",
+    minutes=1,
+)
+SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+def _jobs(workflow: str) -> Mapping[str, Any]:
+    jobs: Mapping[str, Any] = yaml.safe_load((WORKFLOWS / workflow).read_text())["jobs"]
+    return jobs
+
+
+def _steps(job: str) -> Mapping[str, str]:
+    """The shell steps of a job of stacks.yml, by their names or ids."""
+    steps = _jobs("stacks.yml")[job]["steps"]
+    return {step.get("name") or step["id"]: step["run"] for step in steps if "run" in step}
+
+
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.running():
+        yield made
+
+
+class _Runner:
+    """Runs steps as GitHub's does: bash, and files for what they tell."""
+
+    def __init__(self, stack: CloudDeployment, target: str) -> None:
+        self.folder = stack.folder
+        self.tells = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+        for file in self.tells.values():
+            file.write_text("")
+        gh = self.folder / "bin/gh"
+        gh.parent.mkdir(exist_ok=True)
+        gh.write_text('#!/bin/sh\nprintf "%s " "$@" >> calls\n')
+        gh.chmod(0o755)
+        (self.folder / "calls").write_text("")
+        self.environment = {
+            **os.environ,
+            **stack.environment,
+            **{name: str(file) for name, file in self.tells.items()},
+            "PATH": f"{gh.parent}:{os.environ['PATH']}",
+            "STACK": stack.stack,
+            "TARGET": target,
+            "GITHUB_REPOSITORY": "me/images",
+            "GH_TOKEN": "token",
+            "PULL_REQUEST": "7",
+        }
+
+    def run(self, step: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    @property
+    def summary(self) -> str:
+        return self.tells["GITHUB_STEP_SUMMARY"].read_text()
+
+
+def test_the_workflows_are_what_github_takes() -> None:
+    files = sorted(WORKFLOWS.glob("*.yml"))
+    assert {file.stem for file in files} == {"test", "preview", "drift", "stacks"}
+    words = [str(ACTIONLINT.build()), "-no-color", *map(str, files)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_has_secrets_never_runs_what_a_fork_brings() -> None:
+    assert _jobs("preview.yml")["preview"]["if"] == SAME_REPOSITORY
+    assert _jobs("test.yml")["all"]["if"].endswith(SAME_REPOSITORY)
+    assert "if" not in _jobs("test.yml")["unit"]
+    texts = {file.stem: file.read_text() for file in WORKFLOWS.glob("*.yml")}
+    assert "secrets." not in texts["test"]
+    assert not any("pull_request_target" in text for text in texts.values())
+
+
+def test_the_matrix_is_made_of_the_stack_files(stack: CloudDeployment) -> None:
+    runner = _Runner(stack, "preview")
+    assert runner.run(_steps("find")["find"]).returncode == 0
+    name, _, stacks = runner.tells["GITHUB_OUTPUT"].read_text().strip().partition("=")
+    assert (name, json.loads(stacks)) == ("stacks", [stack.stack])
+
+
+def test_the_preview_is_a_comment_and_a_summary(stack: CloudDeployment) -> None:
+    runner, steps = _Runner(stack, "preview"), _steps("stack")
+    assert [*steps] == ["Report", "Comment"]
+    stack.configure(registry={"log_level": "error"})
+    try:
+        done = runner.run(steps["Report"])
+    finally:
+        stack.configure(registry={"log_level": "warn"})
+    assert done.returncode == 0, done.stderr
+    report = (stack.folder / "report.md").read_text()
+    assert report.startswith(f"<!-- oss-registry: {stack.stack} -->\n### `{stack.stack}`: 1 to ")
+    assert "+REGISTRY_LOG_LEVEL=error" in report
+    assert report == runner.summary == done.stdout
+    assert runner.run(steps["Comment"]).returncode == 0
+    calls = (stack.folder / "calls").read_text()
+    assert "--method POST repos/me/images/issues/7/comments --field body=@report.md" in calls
+
+
+def test_a_plan_that_fails_is_red_and_still_a_comment(stack: CloudDeployment) -> None:
+    runner, steps = _Runner(stack, "preview"), _steps("stack")
+    stack.configure(registry={"log_level": "loud"})
+    try:
+        done = runner.run(steps["Report"])
+    finally:
+        stack.configure(registry={"log_level": "warn"})
+    assert done.returncode != 0
+    assert "oss-registry:registry.log_level: " in runner.summary
+    assert runner.run(steps["Comment"]).returncode == 0
+    assert "--method POST" in (stack.folder / "calls").read_text()
+
+
+def test_drift_is_red_and_in_the_summary(stack: CloudDeployment) -> None:
+    runner, steps = _Runner(stack, "drift"), _steps("stack")
+    done = runner.run(steps["Report"])
+    assert (done.returncode, "no change" in runner.summary) == (0, True), done.stderr
+    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    bucket.acl = "public-read"
+    try:
+        done = runner.run(steps["Report"])
+    finally:
+        bucket.acl = "private"
+    assert done.returncode != 0
+    assert "| 🟡 **change** | bucket acl `acl` |" in runner.summary
+
+
+def test_gitlabs_job_reports_on_each_stack_and_fails_after_all(stack: CloudDeployment) -> None:
+    job = yaml.safe_load((PROJECT / ".gitlab-ci.yml").read_text())["preview"]
+    script = "\n".join(job["script"])
+    assert "CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in job["rules"][0]["if"]
+    runner = _Runner(stack, "")
+    del runner.environment["STACK"]
+    done = runner.run(script)
+    assert done.returncode == 0, done.stderr
+    report = stack.folder / job["artifacts"]["paths"][0] / f"{stack.stack}.md"
+    assert "no change" in report.read_text()
+    report.unlink()
+    report.parent.rmdir()
+    (stack.folder / "stacks/Pulumi.a.yaml").write_text("config: {registry: {port: 0}}")
+    try:
+        done = runner.run(script)
+    finally:
+        (stack.folder / "stacks/Pulumi.a.yaml").unlink()
+    assert done.returncode != 0
+    assert "oss-registry:registry.port: " in (report.parent / "a.md").read_text()
+    assert "no change" in report.read_text()
