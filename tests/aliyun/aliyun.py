@@ -4,6 +4,7 @@ It believes nobody: each call's signature is checked, and each is allowed only b
 of the key's user. It answers for whole hosts, so clients come by HTTP(S)_PROXY and trust its CA.
 """
 
+import ipaddress
 import json
 import re
 import secrets
@@ -103,7 +104,7 @@ class Aliyun:
         self._lock = threading.RLock()
         self.certificates = Certificates(folder)
         self.ca = folder / "ca.pem"
-        hosts = ("127.0.0.1", host or _engines_address())
+        hosts = ("127.0.0.1", host or engines_address())
         addresses = [(host, port) for host in hosts]
         self._server = Server(addresses, self.certificates, self._answer)
 
@@ -307,11 +308,13 @@ class Aliyun:
         call.decision = "allowed"
 
 
-def _engines_address() -> str:
+def engines_address() -> str:
     """This machine's address on the bridge that its Docker engine always has."""
-    template = "{{(index .IPAM.Config 0).Gateway}}"
-    command = ["docker", "network", "inspect", "bridge", "--format", template]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (config,) = json.loads(listed)
+    # An engine that has just made the bridge names no gateway: it is the first address.
+    return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
 
 def _is_data(api: Api) -> bool:

@@ -84,12 +84,6 @@ def listens(port: int) -> bool:
     return False
 
 
-def bridge() -> str:
-    """This machine's address on the engine's own network, which containers reach."""
-    words = ("docker", "network", "inspect", "bridge", "--format")
-    return command(*words, "{{(index .IPAM.Config 0).Gateway}}").strip()
-
-
 def eventually(happens: Callable[[], object], seconds: float = 60) -> None:
     """Wait until it `happens`. Raises AssertionError when it has not by then."""
     end = time.monotonic() + seconds

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from components import certificates
+from tests.aliyun.aliyun import engines_address
 from tests.integration.api import Api, Refusal
-from tests.integration.deployment import bridge, command, free_port, run
+from tests.integration.deployment import command, free_port, run
 from tests.integration.guarded import PASSWORD, Guarded, bring
 
 pytestmark = pytest.mark.secure
@@ -117,7 +118,7 @@ def test_the_printed_commands_make_docker_trust_a_self_signed_certificate(
     guarded: Guarded, image: str, tmp_path: Path
 ) -> None:
     # Not 127.0.0.1, which Docker trusts without a certificate: the engine's own bridge.
-    address = bridge()
+    address = engines_address()
     port = free_port()
     url = f"https://{address}:{port}"
     guarded.configure(registry={"bind": address, "port": port, "external_url": url})

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.integration.deployment import bridge, eventually, free_port, listens
+from tests.aliyun.aliyun import engines_address
+from tests.integration.deployment import eventually, free_port, listens
 from tests.integration.guarded import Guarded
 from toolchain.golang import GoProgram
 
@@ -72,7 +73,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
     """The address of a running Pebble, which finds every name at 127.0.0.1."""
-    address = bridge()
+    address = engines_address()
     port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
     certificate = authority.issue_cert(address, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "crt")
