@@ -71,8 +71,8 @@ move: ready ## take the registry to another RUNTIME (container or swarm), with a
 	@$(if $(RUNTIME),,echo 'say where to: make move STACK=$(STACK) RUNTIME=swarm'; exit 1)
 	@$(ENGINE) $(CLOUD) python -m operations move $(STACK) $(RUNTIME) $(CONSENT)
 
-rotate: $(VENV)/dev ready ## replace the access key, or go on where a rotation ended
-	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL)
+rotate: ready ## replace the access key (LABEL names the new one), or go on where a rotation ended
+	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL) $(CONSENT)
 
 status: ready ## say how STACK does; fails where something does not work
 	@$(ENGINE) $(CLOUD) python -m operations status $(STACK)

@@ -1,5 +1,6 @@
 """What a plan must not take away unless it is meant: the images, and the way to them."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,17 +62,23 @@ def bucket_loss(stack: str, bucket: Mapping[str, Any], key: str | None) -> Itera
         yield Loss(name, f"{why} from here ({said})", instead)
     else:
         if found:
-            why = f"The bucket {name} would be deleted, and the images in it are gone"
-            yield Loss(name, f"{why} (it holds {found})", instead)
+            # As the registry names what it keeps: a repository's files lie below its name.
+            image = re.sub(r".*/repositories/(.*?)/_.*", r"\1", found)
+            why = f"The bucket {name} would be deleted, and the images in it, such as {image}"
+            yield Loss(name, why, instead)
 
 
 def _first_object(stack: str, bucket: Mapping[str, Any], key: str | None) -> str | None:
-    """The name of something that the registry keeps in `bucket`."""
+    """The name of something that the registry keeps in `bucket`: of a repository's, if it can."""
     inputs, outputs = bucket["inputs"], bucket["outputs"]
     host = str(outputs["extranetEndpoint"])
     region = host.removeprefix("oss-").partition(".")[0]
     prefix = inputs["lifecycleRules"][0]["prefix"].rstrip("/")  # all that its key may list
-    return oss.first_object(region, host, inputs["bucket"], prefix, oss.key_in_use(stack, str(key)))
+    key_in_use = oss.key_in_use(stack, str(key))
+    for folder in (f"{prefix}/docker/registry/v2/repositories", prefix):
+        if found := oss.first_object(region, host, inputs["bucket"], folder, key_in_use):
+            return found
+    return None
 
 
 def stop(stack: str, verb: str, lost: Sequence[Loss], meant: Collection[str]) -> None:

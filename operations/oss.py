@@ -24,9 +24,9 @@ def key_in_use(stack: str, label: str) -> Key:
 
 def client(region: str, host: str, key: Key, signature: str = "v4") -> Any:  # noqa: ANN401
     """The vendor's client at OSS's `host`; `signature` is v1 or v4."""
-    # It looks for an authority of the user's own only where `requests` does.
+    # As the provider and the program have it; this client looks where `requests` does.
     if bundle := os.environ.get("SSL_CERT_FILE"):
-        os.environ.setdefault("REQUESTS_CA_BUNDLE", bundle)
+        os.environ["REQUESTS_CA_BUNDLE"] = bundle
     settings = oss.config.load_default()
     settings.region, settings.endpoint = region, f"https://{host}"
     settings.signature_version, settings.retry_max_attempts = signature, 2

@@ -38,6 +38,15 @@ CONTAINER, SERVICE = "docker:index/container:Container", "docker:index/service:S
 NETWORK = "docker:index/network:Network"
 LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
 SHOWN = 80  # characters of a value
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's word for what only `up` can know
+# What Pulumi says, and what that means here.
+SAYS = (
+    ("preview failed", ""),
+    (
+        r'unable to (\w+) resource "\S+::(\S+)"\s+as it is currently marked for protection.*',
+        r"unable to \1 \2, which is protected: storage.protect: false would let it go",
+    ),
+)
 _ONE_LINE = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
@@ -121,13 +130,15 @@ def outputs(plan: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def changes(plan: Mapping[str, Any]) -> Sequence[Change]:
-    """The resources that `plan` changes: the grave ones first, else in its own order."""
+    """The resources that `plan` changes, the grave ones first."""
     steps = [s for s in plan.get("steps") or () if s["op"] in ACTIONS and not _is_group(s["urn"])]
     by_urn: dict[str, list[Mapping[str, Any]]] = {}
     for step in steps:
         by_urn.setdefault(step["urn"], []).append(step)
     order = [*MARKS]
-    return sorted(map(_change, by_urn.values()), key=lambda change: order.index(change.action))
+    found = map(_change, by_urn.values())
+    # Pulumi plans in any order what does not depend on each other.
+    return sorted(found, key=lambda each: (order.index(each.action), each.title, each.name))
 
 
 def _is_group(urn: str) -> bool:
@@ -146,6 +157,9 @@ def _change(steps: Sequence[Mapping[str, Any]]) -> Change:
     if action == "delete" and old.get("retainOnDelete"):
         action = "let go"
     diff = {path: kind for step in steps for path, kind in (step.get("detailedDiff") or {}).items()}
+    # What the engine alone sees, as where a value is not known yet, has no details.
+    causes = [path for step in steps for path in step.get("replaceReasons") or ()]
+    diff |= {path: {"kind": "replace"} for path in causes if not diff}
     urn = steps[0]["urn"]
     return Change(
         action=action,
@@ -168,7 +182,7 @@ def _what(
     for name, group in groupby(sorted(diff), lambda path: re.split(r"[.\[]", path)[0]):
         paths = [*group]
         values = [_at(state.get("inputs") or {}, paths[0]) for state in (old, new)]
-        cause = " (replaces it)" if any("replace" in diff[path]["kind"] for path in paths) else ""
+        cause = ", which replaces it" if any("replace" in diff[p]["kind"] for p in paths) else ""
         if len(paths) == 1 and values[0] != values[1] and all(map(_is_short, values)):
             before, after = ("none" if value is None else str(value) for value in values)
             yield f"{paths[0]}: {before} → {after}{cause}"
@@ -187,7 +201,7 @@ def _at(state: Any, path: str) -> Any:  # noqa: ANN401
 
 
 def _is_short(value: object) -> bool:
-    return not isinstance(value, dict | list) and len(str(value)) <= SHOWN
+    return not isinstance(value, dict | list) and len(str(value)) <= SHOWN and value != UNKNOWN
 
 
 def downtime(changes: Sequence[Change], *, first: bool) -> str:
@@ -253,8 +267,10 @@ def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
 
 
 def _said(diagnostic: Mapping[str, Any]) -> tuple[str, str]:
-    severity, message = str(diagnostic["severity"]), str(diagnostic["message"])
-    return severity.removeprefix("info#"), re.sub(r"^(error|warning): ", "", message).strip()
+    message = re.sub(r"^(error|warning): ", "", str(diagnostic["message"])).strip()
+    for pattern, meant in SAYS:
+        message = re.sub(pattern, meant, message, flags=re.DOTALL)
+    return str(diagnostic["severity"]), message
 
 
 def _texts(said: Sequence[tuple[str, str]], severity: str) -> Sequence[str]:
@@ -280,7 +296,7 @@ def _blocks(review: Review) -> Iterator[str]:
         yield f"❌ The plan fails:\n\n{_fenced(error.splitlines())}"
     rows = [
         f"| {MARKS[c.action]} **{c.action}** | {c.title} {_code(c.name)} "
-        f"| {'<br>'.join(map(_code, c.what))} |"
+        f"| {'<br>'.join(map(_cell, c.what))} |"
         for c in review.changes
         if c.action != "create"
     ]
@@ -289,7 +305,7 @@ def _blocks(review: Review) -> Iterator[str]:
         rows.insert(at, f"| {MARKS['create']} create | {', '.join(created)} | |")
     if rows:
         yield "\n".join(["| | resource | what changes |", "| --- | --- | --- |", *rows])
-    if not review.empty:
+    if review.changes or review.lines:
         facts = [f"**Downtime:** {review.downtime}"]
         facts += [f"**Access keys:** {_escaped(review.keys)}"] * bool(review.keys)
         yield "<br>\n".join(facts)
@@ -311,6 +327,12 @@ def _code(text: str) -> str:
     ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if "`" in line else ""
     return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+def _cell(what: str) -> str:
+    """One of a change's `what`: the property is code, and what it causes is text."""
+    shown, comma, cause = what.partition(", which ")
+    return _code(shown) + comma + cause
 
 
 def _fenced(lines: Sequence[str], language: str = "") -> str:
@@ -340,7 +362,7 @@ def text(review: Review) -> str:
         action = change.action.upper() if change.action in GRAVE else change.action
         what = f" ({'; '.join(change.what)})" if change.what else ""
         lines.append(f"  {action:8} {change.title} {change.name}{what}")
-    if not review.empty:
+    if review.changes or review.lines:
         lines.append(f"  downtime: {review.downtime}")
         lines += [f"  access keys: {review.keys}"] * bool(review.keys)
     lines += [f"  {line}" for line in review.lines]

@@ -18,7 +18,7 @@ from operations.preview import planned
 from operations.recover import recover
 from operations.stack_file import configuration
 from operations.state import ACCESS_KEY, outputs_of, pulumi
-from operations.up import consent_and_meant, up
+from operations.up import ask, consent_and_meant, up
 
 STORAGE = f"{PROJECT}:storage"
 
@@ -61,6 +61,8 @@ def main(name: str, *words: str) -> int:
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")
     else:
         _say(f"a rotation to {way[-1][0]} is under way: going on with it")
+    if not consent:
+        ask(f"Replace the access key {in_use} by {way[-1][0]}?")
     for number, labels in enumerate(way, start=1):
         *old, new = labels
         if not old:
@@ -68,7 +70,7 @@ def main(name: str, *words: str) -> int:
         what = f"{new} beside {old[0]}, and used" if old else f"{new} alone"
         _say(f"step {number} of {len(way)}: {what} …")
         _write(name, labels)
-        up(name, consent=consent or number > 1, meant=())
+        up(name, consent=True, meant=())
     _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
     return 0
 

@@ -24,18 +24,18 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
         raise Blocked("stopped, and nothing was changed: the plan fails, see above")
     guard.stop(name, "up", lost, meant)
     if not (consent or found.empty):
-        _ask(f"make up STACK={name} YES=1")
+        ask("Do it?")
     pulumi_seen("up", "--stack", name, "--refresh", "--yes", "--skip-preview")
     config, _ = configuration(name)
     with engine.reached(config) as variables:
         swarm.sweep(name, variables)
 
 
-def _ask(otherwise: str) -> None:
+def ask(question: str) -> None:
     """Raises Blocked unless whoever is at the terminal says yes."""
     if not sys.stdin.isatty():
-        raise Blocked(f"stopped, and nothing was changed: there is nobody to ask; {otherwise}")
-    if input("Do it? [yes/no] ").strip().lower() not in ("y", "yes"):
+        raise Blocked("stopped, and nothing was changed: there is nobody to ask; YES=1 says yes")
+    if input(f"{question} [yes/no] ").strip().lower() not in ("y", "yes"):
         raise Blocked("nothing was changed")
 
 

@@ -1,5 +1,7 @@
 """`make drift`: red where someone changed something by hand, and it is named."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -69,14 +71,15 @@ def test_what_was_changed_by_hand_is_red_and_named_and_up_sets_it_right(
 
 
 def test_who_may_only_read_the_state_still_looks(stack: CloudDeployment) -> None:
-    tags = stack.folder / f".pulumi/stacks/oss-registry/{stack.stack}.json.attrs"
-    kept = tags.read_bytes()
-    tags.unlink()
-    tags.mkdir()  # so that even root can't write it
-    try:
-        done = stack.make("drift")
-    finally:
-        tags.rmdir()
-        tags.write_bytes(kept)
+    pulumi = stack.folder / "bin/pulumi"
+    pulumi.parent.mkdir()
+    # Root may write everywhere, so the backend's refusal is played.
+    pulumi.write_text(
+        '#!/bin/sh\ncase "$*" in "stack tag set"*) echo AccessDenied >&2; exit 1 ;; esac\n'
+        f'exec {shutil.which("pulumi")} "$@"\n'
+    )
+    pulumi.chmod(0o755)
+    path = f"{pulumi.parent}:{os.environ['PATH']}"
+    done = stack.make("drift", f"PATH={path}")
     assert done.returncode == 0, done.stdout
-    assert "drift: `make status` will not know of it" in done.stdout
+    assert "drift: `make status` will not know of it: AccessDenied" in done.stdout

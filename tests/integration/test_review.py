@@ -19,22 +19,30 @@ GOLDEN = Path(__file__).with_name("reviews")
 BASE = {"access_keys": ["2026-11"], "versioning": {"noncurrent_days": 14}}
 
 
+class Reviewed(CloudDeployment):
+    """A stack whose port, until a test changes it, is `port`."""
+
+    port: int
+
+
 @pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
     """One in the cloud; the first test has it made."""
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun, storage=BASE)
+    made = Reviewed(tmp_path_factory.mktemp("project"), aliyun, storage=BASE)
+    made.port = made.settings["registry"]["port"]
     try:
         yield made
     finally:
         made.remove()
 
 
-def _previewed(stack: CloudDeployment, form: str = "markdown") -> tuple[int, str]:
+def _previewed(stack: Reviewed, form: str = "markdown") -> tuple[int, str]:
     """How it ended, and what was printed, without the names that are the test's own."""
     done = stack.make("--silent", "preview", f"FORMAT={form}", apart=True)
     own = {
         stack.stack: "prod",
-        str(stack.settings["registry"]["port"]): "5000",
+        str(stack.port): "5000",
+        str(stack.port + 1): "5001",
         stack.aliyun.addresses[1]: "proxy:3128",
     }
     shown = done.stdout
@@ -45,7 +53,7 @@ def _previewed(stack: CloudDeployment, form: str = "markdown") -> tuple[int, str
     return done.returncode, re.sub(pem, r"\1…\n\2", shown, flags=re.DOTALL)
 
 
-def _is_golden(stack: CloudDeployment, name: str) -> str:
+def _is_golden(stack: Reviewed, name: str) -> str:
     code, shown = _previewed(stack)
     file = GOLDEN / f"{name}.md"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -57,43 +65,35 @@ def _is_golden(stack: CloudDeployment, name: str) -> str:
     return shown
 
 
-def test_a_first_deployment(stack: CloudDeployment) -> None:
+def test_a_first_deployment(stack: Reviewed) -> None:
     _is_golden(stack, "first")
     done = stack.make("up")
     assert done.returncode == 0, done.stdout
     Api(stack.outputs()["endpoint"]).push("team/app", b"x" * 1000)
 
 
-def test_no_change(stack: CloudDeployment) -> None:
+def test_no_change(stack: Reviewed) -> None:
     _is_golden(stack, "none")
     assert _previewed(stack, "text") == (0, "prod: no change\n")
 
 
-Edit = Callable[[CloudDeployment], None]
-
-
-def _port(stack: CloudDeployment) -> None:
-    stack.configure(registry={"port": 5001})
-
-
-def _bucket(stack: CloudDeployment) -> None:
-    stack.configure(storage={"bucket": f"other-{stack.stack}"})
+Edit = Callable[[Reviewed], None]
 
 
 CHANGES: Mapping[str, Edit] = {
     "variable": lambda stack: stack.configure(registry={"log_level": "error"}),
-    "port": _port,
+    "port": lambda stack: stack.configure(registry={"port": stack.port + 1}),
     "release": lambda stack: stack.configure(registry={"release": "3.0.0"}),
     "rotation": lambda stack: stack.configure(storage={"access_keys": ["2026-11", "2026-12"]}),
     "bucket": lambda stack: stack.configure(
         storage={"bucket": f"other-{stack.stack}", "protect": False}
     ),
-    "bucket-protected": _bucket,
+    "bucket-protected": lambda stack: stack.configure(storage={"bucket": f"other-{stack.stack}"}),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_is_shown_as_it_was_reviewed(stack: CloudDeployment, name: str) -> None:
+def test_a_change_is_shown_as_it_was_reviewed(stack: Reviewed, name: str) -> None:
     before = {section: dict(values) for section, values in stack.settings.items()}
     CHANGES[name](stack)
     try:
@@ -103,12 +103,12 @@ def test_a_change_is_shown_as_it_was_reviewed(stack: CloudDeployment, name: str)
         stack.configure()
 
 
-def test_a_stack_file_with_mistakes_is_a_comment_that_lists_them(stack: CloudDeployment) -> None:
+def test_a_stack_file_with_mistakes_is_a_comment_that_lists_them(stack: Reviewed) -> None:
     stack.configure(registry={"port": "x", "log_level": "loud"})
     try:
         code, shown = _previewed(stack)
     finally:
-        stack.configure(registry={"port": 5000, "log_level": "warn"})
+        stack.configure(registry={"port": stack.port, "log_level": "warn"})
     assert code != 0
     assert "oss-registry:registry.port: must be a whole number" in shown
     assert "oss-registry:registry.log_level: " in shown

@@ -46,12 +46,13 @@ def _bucket_has(found: str | None, monkeypatch: pytest.MonkeyPatch) -> list[tupl
 def test_a_bucket_with_images_is_a_loss_and_an_empty_one_none(
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = _bucket_has("team/registry/x", monkeypatch)
+    asked = _bucket_has("x/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
     (loss,) = losses("prod", [_change(action, BUCKET, "bucket")], "2026-11")
     assert loss.name == "images"
-    assert "it holds team/registry/x" in loss.alarm
+    assert "would be deleted, and the images in it, such as team/app." in loss.alarm
     *where, _ = asked[0]
-    assert where == ["cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images", "team/registry"]
+    folder = "team/registry/docker/registry/v2/repositories"
+    assert where == ["cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images", folder]
     _bucket_has(None, monkeypatch)
     assert not _lost(_change(action, BUCKET, "bucket"))
 
