@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from components.settings import SettingsError, load
+from operations import Blocked
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
 from operations.stack_file import configuration
@@ -19,29 +20,28 @@ FORMATS = {"text": text, "markdown": markdown}
 def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
     """What `up` with `flags` would do to the stack `name`, and what would be lost by it.
 
-    What is wrong with the stack file, or fails, is in the review. Raises CalledProcessError.
+    What is wrong with the stack file, or fails, is in the review.
     """
     try:
         stack = load(name, *configuration(name), os.environ)
-    except SettingsError as wrong:
+        plan = _plan(name, *flags)
+    except (SettingsError, Blocked) as wrong:
         return failed(name, str(wrong)), ()
-    plan = _plan(name, *flags)
     found = review(stack, plan)
     lost = [*losses(name, found.changes, outputs(plan).get("access_key"))]
     return replace(found, alarms=[loss.alarm for loss in lost]), lost
 
 
 def _plan(name: str, *flags: str) -> Mapping[str, Any]:
-    """What Pulumi plans. Raises CalledProcessError where it does not get that far."""
+    """What Pulumi plans. Raises Blocked where it does not get that far."""
     print(f"asking Pulumi what would change of {name} …", file=sys.stderr, flush=True)
     words = ["pulumi", "preview", "--json", "--non-interactive", "--stack", name, *flags]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     try:
         plan: Mapping[str, Any] = json.loads(done.stdout)
     except ValueError:
-        raise subprocess.CalledProcessError(
-            done.returncode or 1, words, done.stdout, done.stderr
-        ) from None
+        hint = f"\n`pulumi stack init {name}` makes it" * ("no stack named" in done.stderr)
+        raise Blocked(f"{(done.stderr or done.stdout).strip()}{hint}") from None
     return plan
 
 

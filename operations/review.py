@@ -37,6 +37,7 @@ GROUPS = ("oss-registry:index:", "pulumi:providers:", STACK)
 CONTAINER, SERVICE = "docker:index/container:Container", "docker:index/service:Service"
 NETWORK = "docker:index/network:Network"
 LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
+BECAUSE = "because of "  # of a property that takes a replacement
 SHOWN = 80  # characters of a value
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's word for what only `up` can know
 # What Pulumi says, and what that means here.
@@ -182,12 +183,12 @@ def _what(
     for name, group in groupby(sorted(diff), lambda path: re.split(r"[.\[]", path)[0]):
         paths = [*group]
         values = [_at(state.get("inputs") or {}, paths[0]) for state in (old, new)]
-        cause = ", which replaces it" if any("replace" in diff[p]["kind"] for p in paths) else ""
+        cause = BECAUSE if any("replace" in diff[path]["kind"] for path in paths) else ""
         if len(paths) == 1 and values[0] != values[1] and all(map(_is_short, values)):
             before, after = ("none" if value is None else str(value) for value in values)
-            yield f"{paths[0]}: {before} → {after}{cause}"
+            yield f"{cause}{paths[0]}: {before} → {after}"
         else:
-            yield f"{name}{cause}"
+            yield f"{cause}{name}"
 
 
 def _at(state: Any, path: str) -> Any:  # noqa: ANN401
@@ -330,9 +331,9 @@ def _code(text: str) -> str:
 
 
 def _cell(what: str) -> str:
-    """One of a change's `what`: the property is code, and what it causes is text."""
-    shown, comma, cause = what.partition(", which ")
-    return _code(shown) + comma + cause
+    """One of a change's `what`: the property is code, and that it is the cause is text."""
+    shown = what.removeprefix(BECAUSE)
+    return what.removesuffix(shown) + _code(shown)
 
 
 def _fenced(lines: Sequence[str], language: str = "") -> str:

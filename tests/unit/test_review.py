@@ -61,7 +61,7 @@ def test_a_replacement_is_one_change_with_its_cause_before_all_others() -> None:
         ("replace", "registry"),
         ("create", "network"),
     ]
-    assert found.changes[0].what == ["ports[0].external: 5000 → 5001, which replaces it"]
+    assert found.changes[0].what == ["because of ports[0].external: 5000 → 5001"]
     assert found.summary == "1 to replace, 1 to create"
 
 
