@@ -47,14 +47,17 @@ def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str
     return dict(line.split(" ", 1) for line in lines.splitlines())
 
 
-def docker(variables: Mapping[str, str], *words: str, seconds: float | None = None) -> str:
-    """What the command printed, within `seconds`.
+def docker(
+    variables: Mapping[str, str], *words: str, seconds: float | None = None, given: str = ""
+) -> str:
+    """What the command printed, within `seconds`; it reads what is `given`.
 
     Raises subprocess.CalledProcessError with its errors, or TimeoutExpired.
     """
     return subprocess.run(
         ["docker", *words],
         env=variables,
+        input=given,
         capture_output=True,
         text=True,
         check=True,

@@ -136,23 +136,33 @@ def _cache(running: Running) -> Answer:
 
 def _ping(running: Running, address: str) -> str:
     """What redis says to the registry's password, from the registry's own network."""
-    stack, password = running.stack, distribution.REDIS_PASSWORD.label
-    variables = {**running.variables}
-    if stack.runs_redis or password in stack.secrets:
-        # Docker hands it over by its name: in no argv.
-        variables["REDISCLI_AUTH"] = secret(stack.name, password, stack.secrets)
+    stack, label, commands = running.stack, distribution.REDIS_PASSWORD.label, "PING\n"
+    if stack.runs_redis or label in stack.secrets:
+        # By standard input: neither a command line nor the container's variables have it.
+        password = secret(stack.name, label, stack.secrets).encode()
+        quoted = "".join(f"\\x{byte:02x}" for byte in password)
+        commands = f'AUTH "{quoted}"\n{commands}'
     name = f"{stack.prefix}-status"
     host, _, port = address.partition(":")
-    words = ["run", "--rm", "--name", name, "--label", f"{STACK_LABEL}={stack.name}"]
-    words += ["--network", stack.prefix, "--env", "REDISCLI_AUTH", "--entrypoint", "redis-cli"]
+    words = [
+        "run",
+        "--rm",
+        "--interactive",
+        "--name",
+        name,
+        "--label",
+        f"{STACK_LABEL}={stack.name}",
+    ]
+    words += ["--network", stack.prefix, "--entrypoint", "redis-cli"]
     words += [stack.settings.cache.image, "-h", host, "-p", port]
     redis = stack.tree.get("redis")
     tls = ["--tls", "--insecure"] if isinstance(redis, Mapping) and redis.get("tls") else []
     try:
-        return engine.docker(variables, *words, *tls, "ping", seconds=SECONDS).strip()
+        said = engine.docker(running.variables, *words, *tls, seconds=SECONDS, given=commands)
     except subprocess.TimeoutExpired:
-        engine.docker(variables, "container", "rm", "--force", name)
+        running.docker("container", "rm", "--force", name)
         return ""
+    return said.strip().removeprefix("OK\n")
 
 
 def _key(running: Running) -> Answer:

@@ -153,6 +153,16 @@ def test_what_else_would_change_is_not_smuggled_in(stack: CloudDeployment) -> No
     assert _labels(stack) == ["old"]
 
 
+def test_a_stack_file_without_labels_gets_them(stack: CloudDeployment) -> None:
+    stack.configure(storage={"access_keys": ["1"]})
+    assert stack.make("up", "LOSE=old").returncode == 0
+    stack.forget("storage", "access_keys")
+    before = stack.key_in_use()
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode == 0, done.stdout
+    _is_rotated(stack, before)
+
+
 def test_a_label_that_can_t_be_one_is_refused(stack: CloudDeployment) -> None:
     done = stack.make("rotate", "LABEL=No_Label")
     assert done.returncode != 0

@@ -211,6 +211,16 @@ def _see_each_others_images(machines: list[Api]) -> None:
             other.pull(name, digest)
 
 
+def test_its_status_counts_the_replicas_of_both(stack: SwarmDeployment) -> None:
+    done = stack.make("status")
+    assert done.returncode == 0, done.stdout
+    for replicas in (
+        f"3 of 3 replicas of {stack.prefix}-registry",
+        f"1 of 1 replicas of {stack.prefix}-redis",
+    ):
+        assert f"{replicas} run" in done.stdout
+
+
 def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployment) -> None:
     stack.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
