@@ -36,6 +36,14 @@ def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
     double.close()
 
 
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    """One whose images are in a bucket, and that is up: a module's tests leave it as it was."""
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with made.running():
+        yield made
+
+
 @pytest.fixture
 def in_cloud(aliyun: Aliyun, tmp_path: Path) -> Iterator[CloudDeployment]:
     """A stack whose images are in a bucket; it is not up, and may be left in any state."""

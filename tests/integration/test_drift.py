@@ -2,21 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.ops
-
-
-@pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.running():
-        yield made
 
 
 def test_where_nothing_drifted_it_is_green_and_changes_nothing(stack: CloudDeployment) -> None:

@@ -3,26 +3,17 @@
 import json
 import re
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, processes, run
 from tests.integration.guarded import Guarded, bring
 
 pytestmark = pytest.mark.ops
-
-
-@pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.running():
-        yield made
 
 
 def _status(deployment: Deployment) -> tuple[int, dict[str, tuple[str, str]]]:

@@ -3,14 +3,13 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import PROJECT
 from toolchain.golang import GoProgram
@@ -36,13 +35,6 @@ def _steps(job: str) -> Mapping[str, str]:
     """The shell steps of a job of stacks.yml, by their names or ids."""
     steps = _jobs("stacks.yml")[job]["steps"]
     return {step.get("name") or step["id"]: step["run"] for step in steps if "run" in step}
-
-
-@pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.running():
-        yield made
 
 
 class _Runner:
