@@ -7,7 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from operations.preview import FORMATS, planned
+from operations.preview import planned, show
 from operations.review import Review
 from operations.state import pulumi
 
@@ -15,9 +15,9 @@ TAG = "oss-registry:drift"
 NONE = "no change"
 
 
-def main(name: str, form: str = "text") -> int:
+def main(name: str, form: str) -> int:
     found, _ = planned(name, "--refresh")
-    print(FORMATS[form](found), end="")
+    show(found, form)
     if found.errors:
         return 1
     _keep(name, found)

@@ -54,8 +54,9 @@ def bucket_loss(stack: str, bucket: Mapping[str, Any], key: str | None) -> Itera
     instead = "Set storage.bucket and alicloud:region back, or copy its objects to the new one"
     try:
         found = _first_object(stack, bucket, key)
-    except (BaseError, Blocked) as failure:
-        said = oss.reason(failure) if isinstance(failure, BaseError) else "it has no key for it"
+    except (BaseError, Blocked, LookupError) as failure:
+        known = isinstance(failure, BaseError)
+        said = oss.reason(failure) if known else "the state does not say how"
         if said == "NoSuchBucket":
             return
         why = f"The bucket {name} would be deleted, and whether it holds images can't be seen"

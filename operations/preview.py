@@ -14,7 +14,7 @@ from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
 from operations.stack_file import configuration
 
-FORMATS = {"text": text, "markdown": markdown}
+_FORMATS = {"text": text, "markdown": markdown}
 
 
 def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
@@ -45,7 +45,14 @@ def _plan(name: str, *flags: str) -> Mapping[str, Any]:
     return plan
 
 
-def main(name: str, form: str = "text") -> int:
+def show(found: Review, form: str) -> None:
+    """Print it in that format. Raises Blocked where there is none of that name."""
+    if form not in _FORMATS:
+        raise Blocked(f"FORMAT is {' or '.join(_FORMATS)}, not {form}")
+    print(_FORMATS[form](found), end="", flush=True)
+
+
+def main(name: str, form: str) -> int:
     found, _ = planned(name)
-    print(FORMATS[form](found), end="")
+    show(found, form)
     return bool(found.errors)

@@ -1,7 +1,7 @@
 """RAM, asked as whoever deploys: by ALIBABA_CLOUD_* variables, or a profile of the vendor's."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
 from alibabacloud_credentials.client import Client as Credentials
@@ -18,10 +18,10 @@ class Unasked(Exception):
     """RAM can't be asked from here; the text is why."""
 
 
-def drop_lost_key(user: str, known: Collection[str], since: datetime) -> str | None:
-    """Delete the access key of `user` whose id no state knows, if it was made after `since`.
+def drop_lost_keys(user: str, known: Collection[str], since: datetime) -> Iterator[str]:
+    """Delete the access keys of `user` that are not `known` to the state, and made after `since`.
 
-    Gives its id, None where there is none. Raises Unasked.
+    Gives their ids. Raises Unasked.
     """
     try:
         client = Client(
@@ -40,7 +40,6 @@ def drop_lost_key(user: str, known: Collection[str], since: datetime) -> str | N
                 client.delete_access_key(
                     models.DeleteAccessKeyRequest(user_name=user, user_access_key_id=lost)
                 )
-                return lost
+                yield lost
     except (DaraException, CredentialException, OSError) as failure:
         raise Unasked(str(failure).partition("\n")[0]) from None
-    return None

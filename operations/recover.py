@@ -117,7 +117,7 @@ def _drop_lost_key(user: str, resources: Sequence[Mapping[str, Any]], since: str
 
     known = [resource["id"] for resource in resources if resource["type"] == ACCESS_KEY]
     try:
-        if lost := ram.drop_lost_key(user, known, datetime.fromisoformat(since)):
+        for lost in ram.drop_lost_keys(user, known, datetime.fromisoformat(since)):
             _say(f"deleted the access key {lost} of {user}, whose secret was lost")
     except ram.Unasked as why:
         others = f"each but {' and '.join(known)}" if known else "each that is there"
@@ -168,11 +168,11 @@ def _see_gone(holder: Mapping[str, Any], stack: str) -> None:
             f"{who} works on this stack {since}: wait, or if you know that it is gone, "
             f"pulumi cancel --stack {stack}"
         )
-    if _ispulumi(holder["pid"]):
+    if _is_pulumi(holder["pid"]):
         raise Blocked(f"{who} works on this stack {since}: wait until it has ended")
 
 
-def _ispulumi(pid: int) -> bool:
+def _is_pulumi(pid: int) -> bool:
     """Whether `pid` is a running pulumi: the number may be another program's by now."""
     try:
         os.kill(pid, 0)

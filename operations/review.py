@@ -1,7 +1,7 @@
 """What a plan of Pulumi's means to whoever reviews it. Pure: `preview` has it made.
 
-A plan is what `pulumi preview --json` prints, in which secrets are `[secret]` already. The lines of
-the registry's come from the stack file, which never had them.
+A plan is what `pulumi preview --json` prints, in which secrets are `[secret]` already. What the
+registry is given comes from the stack file, which never had them.
 """
 
 import difflib

@@ -4,8 +4,7 @@ import sys
 from collections.abc import Collection
 
 from operations import Blocked, engine, guard, recover, swarm
-from operations.preview import planned
-from operations.review import text
+from operations.preview import planned, show
 from operations.stack_file import configuration
 from operations.state import pulumi_seen
 
@@ -19,7 +18,7 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     recover.see_fit(name, recover.recover(name))
     # Read anew: a container that was removed by hand is there again.
     found, lost = planned(name, "--refresh")
-    print(text(found), end="", flush=True)
+    show(found, "text")
     if found.errors:
         raise Blocked("stopped, and nothing was changed: the plan fails, see above")
     guard.stop(name, "up", lost, meant)
