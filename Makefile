@@ -36,9 +36,9 @@ ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Hos
 
 # All but those of a checkout, as a JSON list.
 empty :=
+comma := ,
 CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local trial,$(patsubst \
 	stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))))]
-comma := ,
 
 .PHONY: help up preview drift render down move rotate status login test unit check format aliyun \
 	verify-oss bench schema lock env engine-stop stacks comment ready

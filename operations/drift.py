@@ -12,7 +12,6 @@ from operations.review import Review
 from operations.state import pulumi
 
 TAG = "oss-registry:drift"
-NONE = "no change"
 
 
 def main(name: str, form: str) -> int:

@@ -1,12 +1,10 @@
 """`make login`: the Docker client logs in as a user of the stack, with a password nobody sees."""
 
-import os
 import subprocess
 
 from components.distribution import SET_SECRET, password_of
-from components.settings import PROJECT, Stack, load
-from operations import Blocked
-from operations.stack_file import configuration
+from components.settings import PROJECT, Stack
+from operations import Blocked, stack_file
 from operations.state import secret
 
 
@@ -29,6 +27,6 @@ def password(stack: Stack, user: str) -> str:
 
 
 def main(name: str, user: str) -> int:
-    stack = load(name, *configuration(name), os.environ)
+    stack = stack_file.stack(name)
     words = ["docker", "login", f"--username={user}", "--password-stdin", stack.login_server]
     return subprocess.run(words, input=password(stack, user), text=True, check=False).returncode

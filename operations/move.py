@@ -15,12 +15,10 @@ from components.settings import PROJECT, load
 from operations import Blocked, engine, swarm
 from operations.recover import recover
 from operations.stack_file import configuration
-from operations.state import deployment, pulumi_seen
+from operations.state import NETWORK, deployment, pulumi_seen
 from operations.up import consent_and_meant
 
 KEY = f"{PROJECT}:registry"
-# Both runtimes have one, of kinds of their own.
-NETWORK = "docker:index/network:Network"
 
 
 def move(name: str, runtime: str, consent: Sequence[str]) -> None:
@@ -34,6 +32,7 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
     others = set().union(*(swarm.OWN_KINDS[kind] for kind in swarm.OWN_KINDS.keys() - {runtime}))
     old = [resource["urn"] for resource in there if resource["type"] in others]
     if old:
+        # Both runtimes have one, with a driver of its own.
         old += [resource["urn"] for resource in there if resource["type"] == NETWORK]
     with engine.reached(config) as variables:
         if hindered := swarm.obstacle(stack, (), variables):

@@ -1,18 +1,16 @@
 """`make preview STACK=…`: what `make up` would change, for a terminal or (markdown) a reviewer."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from components.settings import SettingsError, load
-from operations import Blocked
+from components.settings import SettingsError
+from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
-from operations.stack_file import configuration
 
 _FORMATS = {"text": text, "markdown": markdown}
 
@@ -23,7 +21,7 @@ def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
     What is wrong with the stack file, or fails, is in the review.
     """
     try:
-        stack = load(name, *configuration(name), os.environ)
+        stack = stack_file.stack(name)
         plan = _plan(name, *flags)
     except (SettingsError, Blocked) as wrong:
         return failed(name, str(wrong)), ()

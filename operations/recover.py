@@ -20,13 +20,23 @@ from urllib.parse import urlsplit
 from components.settings import PROJECT, SettingsError, load
 from operations import Blocked, engine, swarm
 from operations.stack_file import configuration
-from operations.state import ACCESS_KEY, BUCKET, RAM_USER, deployment, pulumi
+from operations.state import (
+    ACCESS_KEY,
+    BUCKET,
+    CONTAINER,
+    NETWORK,
+    RAM_USER,
+    SERVICE,
+    access_keys,
+    deployment,
+    pulumi,
+)
 
 # In this order: a network goes only when no container hangs on it.
 KINDS = {
-    "docker:index/service:Service": ("service", []),
-    "docker:index/container:Container": ("container", ["--force", "--volumes"]),
-    "docker:index/network:Network": ("network", []),
+    SERVICE: ("service", []),
+    CONTAINER: ("container", ["--force", "--volumes"]),
+    NETWORK: ("network", []),
     "docker:index/secret:Secret": ("secret", []),
     "docker:index/serviceConfig:ServiceConfig": ("config", []),
 }
@@ -115,7 +125,7 @@ def _drop_lost_key(user: str, resources: Sequence[Mapping[str, Any]], since: str
     # Here, as it takes a second that a run without such a key need not wait for.
     from operations import ram
 
-    known = [resource["id"] for resource in resources if resource["type"] == ACCESS_KEY]
+    known = [key["id"] for key in access_keys(resources).values()]
     try:
         for lost in ram.drop_lost_keys(user, known, datetime.fromisoformat(since)):
             _say(f"deleted the access key {lost} of {user}, whose secret was lost")

@@ -3,16 +3,14 @@
 Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it all.
 """
 
-import os
 import sys
 
 from components.environment import redact
-from components.settings import load
-from operations.stack_file import configuration
+from operations import stack_file
 
 
 def main(name: str) -> int:
-    stack = load(name, *configuration(name), os.environ)
+    stack = stack_file.stack(name)
     for warning in stack.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     for variable, text in stack.environment.items():

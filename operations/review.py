@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from components.settings import Stack
-from operations.state import ACCESS_KEY, STACK
+from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
 # What a step of Pulumi's comes to. Those of one resource, such as deleting it and making it anew,
 # are one change; what is not here changes nothing.
@@ -32,10 +32,9 @@ ACTIONS = {
 # In the order in which they are shown; the first two are marked.
 MARKS = {"replace": "🔴", "delete": "🔴", "create": "🟢", "change": "🟡", "let go": "⚪"}
 GRAVE = ("replace", "delete")
+NO_CHANGE = "no change"
 # They group resources, and have nothing that could change.
 GROUPS = ("oss-registry:index:", "pulumi:providers:", STACK)
-CONTAINER, SERVICE = "docker:index/container:Container", "docker:index/service:Service"
-NETWORK = "docker:index/network:Network"
 LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
 BECAUSE = "because of "  # of a property that takes a replacement
 SHOWN = 80  # characters of a value
@@ -78,13 +77,13 @@ class Review:
     """
 
     stack: str
-    changes: Sequence[Change]
-    alarms: Sequence[str]
-    errors: Sequence[str]
-    warnings: Sequence[str]
-    downtime: str
-    lines: Sequence[str]
-    keys: str
+    changes: Sequence[Change] = ()
+    alarms: Sequence[str] = ()
+    errors: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    downtime: str = "none"
+    lines: Sequence[str] = ()
+    keys: str = ""
 
     @property
     def empty(self) -> bool:
@@ -97,18 +96,17 @@ class Review:
         said = [f"{count} to {action}" for action, count in counted.items() if count]
         if self.errors:
             return ", ".join(["**it would fail**", *said])
-        return ", ".join(said) or ("new outputs only" if self.lines else "no change")
+        return ", ".join(said) or ("new outputs only" if self.lines else NO_CHANGE)
 
 
-def review(stack: Stack, plan: Mapping[str, Any], alarms: Sequence[str] = ()) -> Review:
-    """What `plan` would do to `stack`."""
+def review(stack: Stack, plan: Mapping[str, Any]) -> Review:
+    """What `plan` would do to `stack`, without alarms: those take a look at OSS."""
     before = outputs(plan)
     found = changes(plan)
     said = [_said(diagnostic) for diagnostic in plan.get("diagnostics") or ()]
     return Review(
         stack=stack.name,
         changes=found,
-        alarms=alarms,
         errors=_texts(said, "error"),
         warnings=_texts(said, "warning"),
         downtime=downtime(found, first="environment" not in before),
@@ -119,8 +117,7 @@ def review(stack: Stack, plan: Mapping[str, Any], alarms: Sequence[str] = ()) ->
 
 def failed(stack: str, why: str) -> Review:
     """Of a stack that can't even be planned."""
-    none: Mapping[str, Any] = {"alarms": (), "warnings": (), "changes": (), "lines": ()}
-    return Review(stack=stack, errors=[why], downtime="none", keys="", **none)
+    return Review(stack=stack, errors=[why])
 
 
 def outputs(plan: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -325,7 +322,7 @@ def _escaped(text: str) -> str:
 def _code(text: str) -> str:
     """`text` in a cell of a table, as code; whatever is in it."""
     line = text.replace("|", "\\|").replace("\n", " ")
-    ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    ticks = _ticks(line, least=1)
     pad = " " if "`" in line else ""
     return f"{ticks}{pad}{line}{pad}{ticks}"
 
@@ -338,9 +335,14 @@ def _cell(what: str) -> str:
 
 def _fenced(lines: Sequence[str], language: str = "") -> str:
     """`lines` as they are, also where one of them would end the block."""
-    longest = max((len(found) for line in lines for found in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = _ticks("\n".join(lines), least=3)
     return "\n".join([f"{fence}{language}", *lines, fence])
+
+
+def _ticks(text: str, least: int) -> str:
+    """As many backticks as `text` has nowhere in a row."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(least, longest + 1)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -6,18 +6,16 @@ same command goes on from there.
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from components.settings import LABEL, PROJECT, load
-from operations import Blocked, status
+from components.settings import LABEL, PROJECT
+from operations import Blocked, stack_file, status
 from operations.preview import planned
 from operations.recover import recover
-from operations.stack_file import configuration
-from operations.state import ACCESS_KEY, outputs_of, pulumi
+from operations.state import access_keys, outputs_of, pulumi
 from operations.up import ask, consent_and_meant, up
 
 STORAGE = f"{PROJECT}:storage"
@@ -32,7 +30,7 @@ def steps(
     """
     if in_use not in made:
         raise Blocked("there is no access key in use yet: `make up` first")
-    idle = [in_use] == [*labels] == [*made]
+    idle = _idle(labels, made, in_use)
     if idle and wanted == in_use:
         raise Blocked(f"the access key in use is {wanted} already: name another one, as in LABEL=…")
     new = wanted if idle else labels[-1]
@@ -44,18 +42,22 @@ def steps(
     return [[*old, new], [new]]
 
 
+def _idle(labels: Sequence[str], made: Collection[str], in_use: str | None) -> bool:
+    """Whether no rotation is under way."""
+    return [in_use] == [*labels] == [*made]
+
+
 def main(name: str, *words: str) -> int:
     begun = time.monotonic()
     consent, _ = consent_and_meant(words)
     resources = recover(name)
-    storage = load(name, *configuration(name), os.environ).settings.storage
+    storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
-    keys = (r["urn"] for r in resources if r["type"] == ACCESS_KEY)
-    made = [urn.rpartition("::access-key-")[2] for urn in keys]
+    made = access_keys(resources).keys()
     in_use = outputs_of(resources).get("access_key")
     way = steps(storage.access_keys, made, in_use, _label(words))
-    if [in_use] == [*storage.access_keys] == made:
+    if _idle(storage.access_keys, made, in_use):
         found, _ = planned(name, "--refresh")
         if not found.empty:
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")
@@ -95,7 +97,7 @@ def _see(name: str) -> None:
 
 def _write(name: str, labels: Sequence[str]) -> None:
     """Have the stack file say `labels`; each write leaves one that is right."""
-    config, _ = configuration(name)
+    config, _ = stack_file.configuration(name)
     written = json.loads(config[STORAGE]).get("access_keys", [])
     flags = ("--stack", name, "--path")
     if len(labels) == 1 and labels[0] in written:

@@ -1,6 +1,7 @@
 """A stack file's configuration as Pulumi hands it over, read without Pulumi."""
 
 import json
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from components.settings import PROJECT, Sealed, SettingsError
+from components.settings import PROJECT, Sealed, SettingsError, Stack, load
 
 STACKS = Path(__file__).parent.parent / "stacks"
 
@@ -67,6 +68,11 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
     secret = {key for key, value in named.items() if _holds_a_secret(value)}
     return {k: Sealed(v) if k in secret else v for k, v in texts.items()}, secret
+
+
+def stack(name: str) -> Stack:
+    """The stack that the file of that name describes. Raises SettingsError."""
+    return load(name, *configuration(name), os.environ)
 
 
 def _holds_a_secret(value: object) -> bool:

@@ -10,7 +10,10 @@ from operations import Blocked
 
 ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
 BUCKET = "alicloud:oss/bucket:Bucket"
+CONTAINER = "docker:index/container:Container"
+NETWORK = "docker:index/network:Network"
 RAM_USER = "alicloud:ram/user:User"
+SERVICE = "docker:index/service:Service"
 STACK = "pulumi:pulumi:Stack"
 STASH = "pulumi:index:Stash"
 
@@ -40,6 +43,12 @@ def outputs_of(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The outputs of the stack that has `resources`, as its last `up` left them."""
     found = (each.get("outputs") or {} for each in resources if each["type"] == STACK)
     return next(found, {})
+
+
+def access_keys(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Those among `resources`, by their labels."""
+    keys = (each for each in resources if each["type"] == ACCESS_KEY)
+    return {key["urn"].rpartition("::access-key-")[2]: key for key in keys}
 
 
 def plain(value: Any) -> str:  # noqa: ANN401

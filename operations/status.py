@@ -17,8 +17,9 @@ from alibabacloud_oss_v2.exceptions import BaseError
 from components import certificates, distribution
 from components.settings import HTTPS, SOON, STACK_LABEL, Stack, load
 from operations import Blocked, drift, engine, oss
+from operations.review import NO_CHANGE
 from operations.stack_file import configuration
-from operations.state import deployment, outputs_of, secret
+from operations.state import access_keys, deployment, outputs_of, secret
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 KEY_DAYS = 90  # after which a key should be another one
@@ -145,16 +146,8 @@ def _ping(running: Running, address: str) -> str:
         commands = f'AUTH "{quoted}"\n{commands}'
     name = f"{stack.prefix}-status"
     host, _, port = address.partition(":")
-    words = [
-        "run",
-        "--rm",
-        "--interactive",
-        "--name",
-        name,
-        "--label",
-        f"{STACK_LABEL}={stack.name}",
-    ]
-    words += ["--network", stack.prefix, "--entrypoint", "redis-cli"]
+    words = ["run", "--rm", "--interactive", "--network", stack.prefix, "--name", name]
+    words += ["--label", f"{STACK_LABEL}={stack.name}", "--entrypoint", "redis-cli"]
     words += [stack.settings.cache.image, "-h", host, "-p", port]
     redis = stack.tree.get("redis")
     tls = ["--tls", "--insecure"] if isinstance(redis, Mapping) and redis.get("tls") else []
@@ -169,11 +162,10 @@ def _ping(running: Running, address: str) -> str:
 def _key(running: Running) -> Answer:
     """How old the access key in use is."""
     label = running.outputs.get("access_key")
-    name = f"::access-key-{label}"
-    made = [r["created"] for r in running.resources if r["urn"].endswith(name)]
-    if not made:
+    key = access_keys(running.resources).get(str(label))
+    if not key:
         return OK, "none"
-    days = (certificates.now() - datetime.fromisoformat(made[0])).days
+    days = (certificates.now() - datetime.fromisoformat(key["created"])).days
     if days < KEY_DAYS:
         return OK, f"the access key {label} is {days} days old"
     return (
@@ -202,7 +194,7 @@ def _drift(running: Running) -> Answer:
     if not last:
         return WARN, f"never looked for: make drift STACK={running.stack.name}"
     when, found = last
-    return OK if found == drift.NONE else FAIL, f"{found} ({when})"
+    return OK if found == NO_CHANGE else FAIL, f"{found} ({when})"
 
 
 CHECKS: Mapping[str, Callable[[Running], Answer]] = {

@@ -11,15 +11,12 @@ from typing import Any
 
 from components.settings import Stack
 from operations import engine
+from operations.state import CONTAINER, SERVICE
 
 # What a runtime makes, and the other one does not.
 OWN_KINDS = {
-    "container": {"docker:index/container:Container"},
-    "swarm": {
-        "docker:index/service:Service",
-        "docker:index/secret:Secret",
-        "docker:index/serviceConfig:ServiceConfig",
-    },
+    "container": {CONTAINER},
+    "swarm": {SERVICE, "docker:index/secret:Secret", "docker:index/serviceConfig:ServiceConfig"},
 }
 
 

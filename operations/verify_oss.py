@@ -4,7 +4,6 @@ With the stack's own access key, below its prefix, through both doors; what it w
 Prints a row of the table in docs/production.md. Its clients come with the development packages.
 """
 
-import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -17,10 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.distribution import OssFacts
-from components.settings import load
-from operations import Blocked
+from operations import Blocked, stack_file
 from operations.oss import Key, client, key_in_use, reason
-from operations.stack_file import configuration
 
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
 YES = "yes"
@@ -152,7 +149,7 @@ NEEDED = {
 
 
 def main(name: str) -> int:
-    stack = load(name, *configuration(name), os.environ)
+    stack = stack_file.stack(name)
     if stack.settings.storage.kind != "oss":
         raise Blocked(f"the stack {name} has no bucket: its storage.kind is filesystem")
     row = verify(stack.oss, key_in_use(name, stack.oss.key))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from operations.review import LIMIT, SERVICE, Review, failed, markdown, review, text
+from operations.review import LIMIT, Review, failed, markdown, review, text
+from operations.state import SERVICE
 from tests.unit.stack_files import loaded
 
 CONTAINER = "docker:index/container:Container"
