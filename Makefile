@@ -40,7 +40,7 @@ comma := ,
 CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local trial,$(patsubst \
 	stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))))]
 
-.PHONY: help up preview drift render down move rotate status login test unit check format aliyun \
+.PHONY: help up preview drift render down move rotate gc status login test unit check format aliyun \
 	verify-oss bench schema lock env engine-stop stacks comment ready
 
 help: ## list the commands
@@ -73,6 +73,9 @@ move: ready ## take the registry to another RUNTIME (container or swarm), with a
 
 rotate: ready ## replace the access key (LABEL names the new one), or go on where a rotation ended
 	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL) $(CONSENT)
+
+gc: ready ## free the room of deleted images; DRY_RUN=1 says how much it is
+	@$(ENGINE) $(CLOUD) python -m operations gc $(STACK) $(if $(DRY_RUN),--dry-run)
 
 status: ready ## say how STACK does; fails where something does not work
 	@$(ENGINE) $(CLOUD) python -m operations status $(STACK)

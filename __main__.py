@@ -38,6 +38,7 @@ Registry(
         replicas=stack.settings.registry.replicas,
         drain_seconds=distribution.drain_seconds(stack.tree),
         tls=stack.settings.tls is not None,
+        labels=stack.labels,
         environment=stack.environment,
         files=stack.files,
         brought=stack.holes,

@@ -27,6 +27,7 @@ OURS = "/etc/oss-registry/"  # what else is in the container by this program
 USERS_PATH = f"{OURS}htpasswd"
 TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
+READ_ONLY = "storage.maintenance.readonly.enabled"
 
 
 def password_of(user: str) -> str:

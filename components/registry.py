@@ -28,7 +28,7 @@ class RegistryArgs:
     """`environment` and `files` (by path) are filled from `brought` and `provisions`, by label.
 
     `address` is where `port` is published; `memory` is in bytes; `drain_seconds` is as in the
-    configuration. With `tls` it speaks nothing else.
+    configuration. With `tls` it speaks nothing else; `labels` are written on it.
     """
 
     name: str
@@ -40,6 +40,7 @@ class RegistryArgs:
     replicas: int
     drain_seconds: int
     tls: bool
+    labels: Mapping[str, str]
     environment: Mapping[str, Text]
     files: Mapping[str, Text]
     brought: Mapping[str, Input[str]]
@@ -79,6 +80,7 @@ class Registry(ComponentResource):
                 replicas=args.replicas,
                 health=LISTENS if args.tls else ANSWERS,
                 stop_seconds=args.drain_seconds + 5,
+                labels=args.labels,
             ),
             parent=self,
         )

@@ -121,7 +121,8 @@ class Workload:
     """What runs. `image` is a reference, `health` a command without a shell.
 
     `stop_seconds` is the time it gets to end by itself; `memory`, in bytes, and `cpus` are what it
-    may use; `replicas` is how many run, where the runtime can have more than one.
+    may use; `replicas` is how many run, where the runtime can have more than one; `labels` stand
+    beside the stack's own.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Workload:
     memory: int | None = None
     cpus: float | None = None
     replicas: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runtime(Protocol):
@@ -234,7 +236,10 @@ class _Containers:
             # The first is what an engine that stops gives it, the second what Pulumi does.
             stop_timeout=workload.stop_seconds,
             destroy_grace_seconds=workload.stop_seconds,
-            labels=[docker.ContainerLabelArgs(label=STACK_LABEL, value=self._stack)],
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in _labels(self._stack, workload)
+            ],
             opts=ResourceOptions(
                 parent=parent,
                 delete_before_replace=True,  # the name and the port must be free first
@@ -285,7 +290,10 @@ class _Services:
             "max_failure_ratio": "0.0",
             "order": order,
         }
-        labels = [docker.ServiceLabelArgs(label=STACK_LABEL, value=self._stack)]
+        labels = [
+            docker.ServiceLabelArgs(label=label, value=value)
+            for label, value in _labels(self._stack, workload)
+        ]
         docker.Service(
             name,
             name=workload.name,
@@ -439,6 +447,10 @@ def _network(stack: Stack, driver: str) -> docker.Network:
         labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack.name)],
         opts=ResourceOptions(hooks=explained("network", SENTENCES)),
     )
+
+
+def _labels(stack: str, workload: Workload) -> Sequence[tuple[str, str]]:
+    return sorted({STACK_LABEL: stack, **workload.labels}.items())
 
 
 def _image(name: str, workload: Workload, parent: Resource) -> docker.RemoteImage:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -41,6 +40,7 @@ from components.environment import Section, Text, redact, to_environment, to_fil
 
 PROJECT = "oss-registry"
 STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
+READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that takes no pushes
 FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
 DRAIN_SECONDS = 30
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
@@ -401,10 +401,10 @@ class TlsSettings(_Settings):
 
 
 class MaintenanceSettings(_Settings):
-    """What garbage collection does."""
+    """What `make gc` does."""
 
     delete_untagged: bool = False
-    """Take manifests without a tag; from release 3 on."""
+    """Delete images that have no tag, and belong to none that has one; from release 3 on."""
 
 
 class StackSettings(_Settings):
@@ -415,7 +415,7 @@ class StackSettings(_Settings):
     cache: CacheSettings = CacheSettings()
     auth: AuthSettings | None = None
     tls: TlsSettings | None = None
-    maintenance: MaintenanceSettings | None = None
+    maintenance: MaintenanceSettings = MaintenanceSettings()
 
 
 @dataclass(frozen=True)
@@ -599,6 +599,16 @@ class Stack:
             files[distribution.TLS_PATHS["certificate"]] = (chain,)
             files[distribution.TLS_PATHS["key"]] = (distribution.TLS_KEY,)
         return files
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the registry takes no pushes."""
+        return distribution.at(self.tree, distribution.READ_ONLY) is True
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What is written on the registry's container or service, beside whose it is."""
+        return {READ_ONLY_LABEL: "true"} if self.read_only else {}
 
     @property
     def guarded(self) -> bool:
@@ -855,8 +865,6 @@ _RULES = (
         'remove it, or set registry.release: "3.1.2"',
     ),
 )
-# What is checked already, but comes with a later version: the only value that works now.
-_LATER: Mapping[str, object] = {"maintenance": None}
 
 
 def load(
@@ -879,7 +887,6 @@ def load(
     problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
     broken = {problem.path for problem in problems}
     problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
-    problems += [p for p in _not_built(stack.settings) if p.path not in broken]
     problems += _unused(stack)
     problems += _files(stack)
     problems += _passwords(stack)
@@ -1159,16 +1166,6 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:{TLS_KEY}", "is required with tls.certificate", fix)
     elif not isinstance(key, Sealed) and (broken := certificates.broken_key(key, pem)):
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
-
-
-def _not_built(settings: StackSettings) -> Iterator[Problem]:
-    for key, only in _LATER.items():
-        value = attrgetter(key)(settings)
-        if value != only:
-            how = "remove it" if only is None else f"leave it at {json.dumps(only)}"
-            yield Problem(
-                f"{PROJECT}:{key}", "is not in this version", how, distribution.shown(value)
-            )
 
 
 _REGISTRY_HOST = r"[\w.-]+(:\d+)?"

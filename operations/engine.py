@@ -47,6 +47,39 @@ def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str
     return dict(line.split(" ", 1) for line in lines.splitlines())
 
 
+def marked(label: str, kind: str, name: str, variables: Mapping[str, str]) -> bool:
+    """Whether the container or service (`kind`) of that name carries `label`.
+
+    Raises subprocess.CalledProcessError where there is none.
+    """
+    where = {"container": ".Config.Labels", "service": ".Spec.Labels"}[kind]
+    found = docker(variables, kind, "inspect", "--format", f"{{{{json {where}}}}}", name)
+    return label in (json.loads(found) or {})
+
+
+def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
+    """The lines of what the command prints, as they come.
+
+    Raises subprocess.CalledProcessError with its errors.
+    """
+    command = ["docker", *words]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as running,
+    ):
+        assert running.stdout
+        try:
+            yield from running.stdout
+        except BaseException:
+            running.kill()  # else it is waited for
+            raise
+        if code := running.wait():
+            errors.seek(0)
+            raise subprocess.CalledProcessError(code, command, stderr=errors.read())
+
+
 def docker(
     variables: Mapping[str, str], *words: str, seconds: float | None = None, given: str = ""
 ) -> str:

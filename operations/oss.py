@@ -1,12 +1,14 @@
 """OSS as the registry of a stack sees it: with the stack's own access key."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import alibabacloud_oss_v2 as oss
 from alibabacloud_oss_v2.exceptions import BaseError, OperationError
 
+from components.distribution import OssFacts
 from operations.state import ACCESS_KEY, plain, resource
 
 
@@ -34,6 +36,31 @@ def client(region: str, host: str, key: Key, signature: str = "v4") -> Any:  # n
     provider = oss.credentials.StaticCredentialsProvider(key.id, key.secret)
     settings.credentials_provider = provider
     return oss.Client(settings)
+
+
+def reachable(facts: OssFacts, key: Key) -> str:
+    """OSS's host that takes calls from here with `key`: its public one, or the registry's.
+
+    Raises oss.exceptions.BaseError; `reason` says it in short.
+    """
+    hosts = [*dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host))]
+    for host in hosts:
+        try:
+            first_object(facts.region, host, facts.bucket, facts.prefix, key)
+        except BaseError:
+            if host == hosts[-1]:
+                raise
+        else:
+            break
+    return host
+
+
+def objects(facts: OssFacts, folder: str, key: Key) -> Iterator[tuple[str, int]]:
+    """Name and bytes of each object below `folder`. Raises oss.exceptions.BaseError."""
+    reached = client(facts.region, reachable(facts, key), key)
+    request = oss.ListObjectsV2Request(bucket=facts.bucket, prefix=f"{folder}/", max_keys=1000)
+    for page in reached.list_objects_v2_paginator().iter_page(request):
+        yield from ((str(each.key), int(each.size)) for each in page.contents or ())
 
 
 def first_object(region: str, host: str, bucket: str, prefix: str, key: Key) -> str | None:

@@ -67,6 +67,7 @@ def recover(stack: str) -> Sequence[Mapping[str, Any]]:
         pulumi("cancel", "--yes", "--stack", stack)
         _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
     state = deployment(stack)
+    _end_collection(stack, state.get("resources", ()))
     pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
     resources: Sequence[Mapping[str, Any]] = state.get("resources", ())
     if not pending:
@@ -104,6 +105,14 @@ def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
     with engine.reached(config) as variables:
         if obstacle := swarm.obstacle(stack, resources, variables):
             raise Blocked(obstacle)
+
+
+def _end_collection(stack: str, resources: Sequence[Mapping[str, Any]]) -> None:
+    """On a swarm it goes on by itself when whoever began it was killed."""
+    if any(resource["type"] == SERVICE for resource in resources):
+        config, _ = configuration(stack)
+        with engine.reached(config) as variables:
+            swarm.end_job(stack, variables)
 
 
 def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:

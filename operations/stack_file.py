@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,35 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
 
     What is secret stays encrypted. Raises SettingsError where it is no such file.
     """
+    return _handed_over(_content(stack)["config"])
+
+
+def read_only(stack: str) -> str:
+    """The text of `stack`'s file, were its registry to take no pushes and to remember no blob.
+
+    Each replica has a memory of its own meanwhile, which ends with it. Raises SettingsError.
+    """
+    content = _content(stack)
+    texts, _ = _handed_over(content["config"])
+    key = f"{PROJECT}:registry"
+    registry = json.loads(texts.get(key, "{}"))
+    config = registry.get("config") or {}
+    storage = config.get("storage") or {}
+    maintenance = {**(storage.get("maintenance") or {}), "readonly": {"enabled": True}}
+    storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
+    content["config"].pop("registry", None)
+    content["config"][key] = {**registry, "config": {**config, "storage": storage}}
+    load(stack, *_handed_over(content["config"]), os.environ)
+    return json.dumps(content)
+
+
+def stack(name: str) -> Stack:
+    """The stack that the file of that name describes. Raises SettingsError."""
+    return load(name, *configuration(name), os.environ)
+
+
+def _content(stack: str) -> dict[str, Any]:
+    """What is in `stack`'s file, with a section config."""
     file = STACKS / f"Pulumi.{stack}.yaml"
     try:
         content = yaml.load(file.read_text(), _Loader)
@@ -63,16 +92,15 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     config = content.get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise SettingsError(f"stacks/{file.name} needs a section config:")
+    return dict(content)
+
+
+def _handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
     # A key without a namespace is the project's own.
     named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
     secret = {key for key, value in named.items() if _holds_a_secret(value)}
     return {k: Sealed(v) if k in secret else v for k, v in texts.items()}, secret
-
-
-def stack(name: str) -> Stack:
-    """The stack that the file of that name describes. Raises SettingsError."""
-    return load(name, *configuration(name), os.environ)
 
 
 def _holds_a_secret(value: object) -> bool:

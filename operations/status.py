@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from alibabacloud_oss_v2.exceptions import BaseError
 
-from components import certificates, distribution
-from components.settings import HTTPS, SOON, STACK_LABEL, Stack, load
-from operations import Blocked, drift, engine, oss
+from components import certificates
+from components.settings import HTTPS, READ_ONLY_LABEL, SOON, Stack, load
+from operations import Blocked, drift, engine, oss, redis
 from operations.review import NO_CHANGE
 from operations.stack_file import configuration
-from operations.state import access_keys, deployment, outputs_of, secret
+from operations.state import access_keys, deployment, outputs_of
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 KEY_DAYS = 90  # after which a key should be another one
@@ -72,6 +72,21 @@ def _replicas(running: Running, name: str) -> Answer:
     return state, f"{there} of {wanted} replicas of {name} run"
 
 
+def _pushes(running: Running) -> Answer:
+    """Whether they are taken, or refused for a collection of garbage."""
+    stack = running.stack
+    kind = "service" if stack.settings.registry.runtime == "swarm" else "container"
+    if not engine.marked(READ_ONLY_LABEL, kind, f"{stack.prefix}-registry", running.variables):
+        return OK, "are taken"
+    if stack.read_only:
+        return OK, "are refused, as registry.config says"
+    return (
+        FAIL,
+        f"are refused while `make gc` is at work; if none is, it was ended: make up "
+        f"STACK={stack.name}",
+    )
+
+
 def _endpoint(running: Running) -> Answer:
     """Whether clients are answered, with or without a login."""
     address = str(running.outputs["endpoint"])
@@ -108,16 +123,13 @@ def _storage(running: Running) -> Answer:
         return OK, f"the volume {stack.volume} is there"
     label = str(running.outputs["access_key"])
     key = oss.key_in_use(stack.name, label)
-    facts, said = stack.oss, ""
-    # Only one of them may take calls from here.
-    for host in dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host)):
-        try:
-            oss.first_object(facts.region, host, facts.bucket, facts.prefix, key)
-        except BaseError as failure:
-            said = f"{host} answers {oss.reason(failure)}"
-        else:
-            return OK, f"the bucket {facts.bucket} takes the access key {label}"
-    return FAIL, f"the bucket {facts.bucket} does not take the access key {label}: {said}"
+    facts = stack.oss
+    try:
+        oss.reachable(facts, key)
+    except BaseError as failure:
+        said = f"{facts.host} answers {oss.reason(failure)}"
+        return FAIL, f"the bucket {facts.bucket} does not take the access key {label}: {said}"
+    return OK, f"the bucket {facts.bucket} takes the access key {label}"
 
 
 def _cache(running: Running) -> Answer:
@@ -131,32 +143,9 @@ def _cache(running: Running) -> Answer:
         if not stack.runs_redis:
             return OK, f"{cache.address} is only in the registry's reach"
         return _replicas(running, stack.redis_host)
-    address = cache.address or f"{stack.redis_host}:6379"
-    said = _ping(running, address)
-    return OK if said == "PONG" else FAIL, f"redis at {address} answers {said or 'nothing'}"
-
-
-def _ping(running: Running, address: str) -> str:
-    """What redis says to the registry's password, from the registry's own network."""
-    stack, label, commands = running.stack, distribution.REDIS_PASSWORD.label, "PING\n"
-    if stack.runs_redis or label in stack.secrets:
-        # By standard input: neither a command line nor the container's variables have it.
-        password = secret(stack.name, label, stack.secrets).encode()
-        quoted = "".join(f"\\x{byte:02x}" for byte in password)
-        commands = f'AUTH "{quoted}"\n{commands}'
-    name = f"{stack.prefix}-status"
-    host, _, port = address.partition(":")
-    words = ["run", "--rm", "--interactive", "--network", stack.prefix, "--name", name]
-    words += ["--label", f"{STACK_LABEL}={stack.name}", "--entrypoint", "redis-cli"]
-    words += [stack.settings.cache.image, "-h", host, "-p", port]
-    redis = stack.tree.get("redis")
-    tls = ["--tls", "--insecure"] if isinstance(redis, Mapping) and redis.get("tls") else []
-    try:
-        said = engine.docker(running.variables, *words, *tls, seconds=SECONDS, given=commands)
-    except subprocess.TimeoutExpired:
-        running.docker("container", "rm", "--force", name)
-        return ""
-    return said.strip().removeprefix("OK\n")
+    said = redis.said(stack, running.variables, "PING")
+    text = f"redis at {redis.address(stack)} answers {' '.join(said) or 'nothing'}"
+    return OK if said == ["PONG"] else FAIL, text
 
 
 def _key(running: Running) -> Answer:
@@ -200,6 +189,7 @@ def _drift(running: Running) -> Answer:
 CHECKS: Mapping[str, Callable[[Running], Answer]] = {
     "health": _health,
     "endpoint": _endpoint,
+    "pushes": _pushes,
     "release": _release,
     "storage": _storage,
     "cache": _cache,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.settings import Stack
+from components.settings import PROJECT, Stack
 from operations import engine
 from operations.state import CONTAINER, SERVICE
 
@@ -81,3 +81,15 @@ def sweep(stack: str, variables: Mapping[str, str]) -> None:
     for kind in ("secret", "config"):
         if unused := [*engine.labelled(kind, stack, variables).keys() - used]:
             engine.docker(variables, kind, "rm", *unused)
+
+
+def job(stack: str) -> str:
+    """The name of the service in which a collection of garbage runs."""
+    return f"{PROJECT}-{stack}-gc"
+
+
+def end_job(stack: str, variables: Mapping[str, str]) -> None:
+    """Remove what a collection of garbage left, which must not go on beside pushes."""
+    name = job(stack)
+    if name in engine.labelled("service", stack, variables).values():
+        engine.docker(variables, "service", "rm", name)

@@ -68,7 +68,7 @@ def _registry(program: GoProgram, configuration: str) -> Image:
     return Image(
         reference=f"registry:{program.version}",
         packages="busybox-static ca-certificates",
-        links=(("bin/sh", "busybox"), ("bin/wget", "busybox")),
+        links=tuple((f"bin/{applet}", "busybox") for applet in ("find", "sh", "stat", "wget")),
         program=program,
         configuration=configuration,
         changes=(

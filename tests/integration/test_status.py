@@ -38,6 +38,7 @@ def test_where_all_works_each_part_says_how_and_it_ends_well(stack: CloudDeploym
     assert {part: text for part, (_, text) in rows.items() if part != "drift"} == {
         "health": "the registry is healthy",
         "endpoint": f"{stack.outputs()['endpoint']} answers",
+        "pushes": "are taken",
         "release": "3.1.2",
         "storage": f"the bucket {stack.bucket} takes the access key {label}",
         "cache": f"redis at {stack.prefix}-redis:6379 answers PONG",
@@ -58,8 +59,9 @@ def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeplo
     def look() -> None:
         while not over.wait(0.02):
             seen.update(processes("cmdline").values())
-            checking = run("docker", "container", "inspect", f"{stack.prefix}-status")
-            seen.update([checking.stdout] * (checking.returncode == 0))
+            for one in stack.made("container"):
+                checking = run("docker", "container", "inspect", one)
+                seen.update([checking.stdout] * (checking.returncode == 0))
 
     looking = threading.Thread(target=look)
     looking.start()

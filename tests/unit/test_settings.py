@@ -671,9 +671,10 @@ def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -
     )
 
 
-def test_what_is_not_built_yet_says_so() -> None:
-    (line,) = problems(maintenance={})
-    assert line.startswith("oss-registry:maintenance: is not in this version; ")
+def test_a_registry_that_takes_no_pushes_says_so_to_the_engine() -> None:
+    assert not loaded().labels
+    config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
+    assert loaded(registry={"config": config}).labels == {"oss-registry.read-only": "true"}
 
 
 # The two deliveries.

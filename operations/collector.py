@@ -1,0 +1,151 @@
+"""Where `registry garbage-collect` runs: with the registry's own image, configuration and access.
+
+It must never be at work beside a registry that takes pushes, whatever becomes of who started it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from components import distribution
+from components.settings import READ_ONLY_LABEL, STACK_LABEL, Stack
+from operations import Blocked, engine, swarm
+
+
+class Collector(Protocol):
+    def read_only(self) -> bool:
+        """Whether the registry that is there takes no pushes."""
+
+    def alone(self) -> None:
+        """Return once nothing but read-only registries runs. Raises Blocked where that can't be."""
+
+    def run(self, *command: str) -> Iterator[str]:
+        """The lines that `command` prints. Raises Blocked, CalledProcessError with its errors."""
+
+
+class _InContainer:
+    """In the registry's own container: whoever replaces it, by an `up`, ends the command too."""
+
+    def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
+        self._name, self._variables = f"{stack.prefix}-registry", variables
+        self._found = self._id()
+
+    def _id(self) -> str:
+        words = ("container", "inspect", "--format", "{{.Id}}", self._name)
+        return engine.docker(self._variables, *words).strip()
+
+    def read_only(self) -> bool:
+        return engine.marked(READ_ONLY_LABEL, "container", self._found, self._variables)
+
+    def alone(self) -> None:
+        self._found = self._id()
+        _see(self)
+
+    def run(self, *command: str) -> Iterator[str]:
+        # Not by name: that may be another container's by now, which takes pushes.
+        return engine.printed(self._variables, "exec", self._found, *command)
+
+
+class _AsJob:
+    """A job of the swarm, made like the registry's service: its replicas may be out of reach.
+
+    It is removed when it ends, as soon as the service takes pushes, and by each `make up`.
+    """
+
+    def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
+        self._service, self._variables = f"{stack.prefix}-registry", variables
+        self._stack, self._only_read_only = stack, False
+        self._patience = distribution.drain_seconds(stack.tree) + 60
+
+    def read_only(self) -> bool:
+        return engine.marked(READ_ONLY_LABEL, "service", self._service, self._variables)
+
+    def alone(self) -> None:
+        self._only_read_only = True
+        _see(self)
+        end = time.monotonic() + self._patience
+        while going := [task for task in self._tasks(self._service) if _going(task)]:
+            if time.monotonic() > end:
+                where = " and ".join(sorted({task["Node"] for task in going}))
+                raise Blocked(
+                    f"a replica on {where} is not seen to have ended, and may still take pushes: "
+                    "see `docker node ls`"
+                )
+            time.sleep(1)
+
+    def run(self, *command: str) -> Iterator[str]:
+        swarm.end_job(self._stack.name, self._variables)
+        name = swarm.job(self._stack.name)
+        inspected = engine.docker(self._variables, "service", "inspect", self._service)
+        flags = _flags(json.loads(inspected)[0]["Spec"]["TaskTemplate"])
+        label = f"--label={STACK_LABEL}={self._stack.name}"
+        how = ("--mode=replicated-job", "--restart-condition=none", "--stop-grace-period=0s")
+        words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, *how)
+        try:
+            engine.docker(self._variables, "service", "create", *words, *flags, *command)
+            while not (ended := self._ended(name)):
+                if self._only_read_only:
+                    _see(self)
+                time.sleep(1)
+            logs = ("service", "logs", "--raw", name)
+            if ended["CurrentState"].startswith("Complete"):
+                yield from engine.printed(self._variables, *logs)
+            else:
+                said = "".join(engine.printed(self._variables, *logs))
+                raise Blocked(f"on {ended['Node']}: {ended['Error']}: {said}")
+        finally:
+            swarm.end_job(self._stack.name, self._variables)
+
+    def _ended(self, name: str) -> Mapping[str, str] | None:
+        over = ("Complete", "Failed", "Rejected", "Orphaned", "Shutdown", "Remove")
+        tasks = self._tasks(name)
+        return next((task for task in tasks if task["CurrentState"].startswith(over)), None)
+
+    def _tasks(self, service: str) -> Sequence[Mapping[str, str]]:
+        words = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service)
+        return [json.loads(line) for line in engine.docker(self._variables, *words).splitlines()]
+
+
+def _see(collector: Collector) -> None:
+    if not collector.read_only():
+        raise Blocked("the registry takes pushes again: someone else has changed it meanwhile")
+
+
+def _going(task: Mapping[str, str]) -> bool:
+    """Whether a replica that is to be no more still is."""
+    return task["DesiredState"] != "Running" and task["CurrentState"].startswith(
+        ("Running", "Starting", "Ready", "Preparing")
+    )
+
+
+def _flags(task: Mapping[str, Any]) -> Iterator[str]:
+    """What makes another service run as `task` does, as `docker service create` takes it."""
+    container = task["ContainerSpec"]
+    yield f"--user={container.get('User', '')}"
+    yield from (f"--env={variable}" for variable in container.get("Env", ()))
+    yield from ("--read-only" for on in [container.get("ReadOnly")] if on)
+    yield from (f"--cap-drop={one}" for one in container.get("CapabilityDrop", ()))
+    for mount in container.get("Mounts", ()):
+        source = f",source={mount['Source']}" if mount.get("Source") else ""
+        yield f"--mount=type={mount['Type']},target={mount['Target']}{source}"
+    for kind in ("Secret", "Config"):
+        for each in container.get(f"{kind}s", ()):
+            file = each["File"]
+            where = f"target={file['Name']},uid={file['UID']},gid={file['GID']}"
+            yield f"--{kind.lower()}=source={each[f'{kind}Name']},{where},mode={file['Mode']:o}"
+    yield from (f"--network={network['Target']}" for network in task.get("Networks", ()))
+    placed = task.get("Placement", {}).get("Constraints", ())
+    yield from (f"--constraint={constraint}" for constraint in placed)
+    yield container["Image"]
+
+
+_COLLECTORS: Mapping[str, Callable[[Stack, Mapping[str, str]], Collector]] = {
+    "container": _InContainer,
+    "swarm": _AsJob,
+}
+
+
+def collector(stack: Stack, variables: Mapping[str, str]) -> Collector:
+    """That of the stack's runtime. Raises CalledProcessError where its registry is not there."""
+    return _COLLECTORS[stack.settings.registry.runtime](stack, variables)

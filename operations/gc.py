@@ -1,0 +1,226 @@
+"""`make gc STACK=… [DRY_RUN=1]`: what no image needs any more goes from the storage.
+
+A push beside it could lose an image, so it takes three steps: the registry is made read-only, by an
+`up` with a stack file of its own; redis is made to forget and `registry garbage-collect` sweeps;
+an `up` with the stack's own file lets pushes in again. That last step comes after whatever ended
+the others, and where even that can't be (kill -9) it is the next `make up`'s.
+"""
+
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CalledProcessError
+
+from alibabacloud_oss_v2.exceptions import BaseError
+from pydantic import ByteSize
+
+from components import distribution
+from components.settings import Stack
+from operations import Blocked, engine, oss, redis, stack_file, swarm
+from operations.collector import Collector, collector
+from operations.preview import planned
+from operations.recover import recover
+from operations.state import deployment, outputs_of, pulumi
+from operations.up import up
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SECONDS = 10  # between two words on how far it is
+# Digests are the names of folders: of each blob's file, in the volume and in the bucket.
+BLOBS = "docker/registry/v2/blobs"
+LIST = 'cd "$1" 2>/dev/null || exit 0; find . -name data -exec stat -c "%n %s" {} +'
+
+Sizes = Mapping[str, int]
+
+
+def main(name: str, *words: str) -> int:
+    for ends in SIGNALS[1:]:
+        if signal.getsignal(ends) is not signal.SIG_IGN:
+            signal.signal(ends, signal.default_int_handler)
+    recover(name)
+    stack = stack_file.stack(name)
+    config, _ = stack_file.configuration(name)
+    with engine.reached(config) as variables:
+        if not outputs_of(deployment(name).get("resources", ())):
+            raise Blocked(f"the stack {name} is not up: make up STACK={name}")
+        collect = _tried if "--dry-run" in words else _collected
+        collect(stack, variables)
+    return 0
+
+
+def _tried(stack: Stack, variables: Mapping[str, str]) -> None:
+    runs = collector(stack, variables)
+    sizes = _sizes(stack, runs)
+    swept = _swept(stack, runs, "--dry-run")
+    _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
+
+
+def _collected(stack: Stack, variables: Mapping[str, str]) -> None:
+    runs, name = collector(stack, variables), stack.name
+    if runs.read_only() and not stack.read_only:
+        _say("one that began earlier was ended: letting pushes in first")
+        up(name, consent=True, meant=())
+    found, _ = planned(name, "--refresh")
+    if not found.empty:
+        raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
+    if _empty(stack, runs):
+        _say("nothing was ever pushed")
+        return
+    begun = time.monotonic()
+    with _read_only(name, variables):
+        with _step("waiting until no push is under way and redis has forgotten its entries"):
+            runs.alone()
+            redis.forget(stack, variables)
+        before = _sizes(stack, runs)
+        swept = _swept(stack, runs)
+        after = _sizes(stack, runs)
+    if before is not None and after is not None:
+        swept = before.keys() - after.keys()
+    took = time.monotonic() - begun
+    _say(f"freed {_amount(swept, before)}; pushes were refused for {took:.0f} s at most")
+    if kept := stack.settings.storage.versioning:
+        _say(f"OSS keeps them for {kept.noncurrent_days} days more, as storage.versioning says")
+
+
+@contextmanager
+def _read_only(name: str, variables: Mapping[str, str]) -> Iterator[None]:
+    """The registry takes no pushes within. Raises Blocked where it then can't take them again."""
+    try:
+        with _step("making the registry read-only"), tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"Pulumi.{name}.yaml")
+            file.write_text(stack_file.read_only(name))
+            with _whole():
+                _up(name, "--config-file", str(file))
+        yield
+    finally:
+        with _step("letting pushes in again"), _whole():
+            _open(name)
+            swarm.sweep(name, variables)
+
+
+def _open(name: str) -> None:
+    for last in (False, True):
+        try:
+            recover(name)
+            _up(name)
+        except (Blocked, CalledProcessError) as why:
+            if last:
+                said = getattr(why, "stderr", "") or getattr(why, "stdout", "") or str(why)
+                raise Blocked(
+                    f"{said.strip()}\nthe registry refuses pushes until this is mended, and then "
+                    f"`make up STACK={name}`"
+                ) from None
+        else:
+            return
+
+
+def _up(name: str, *flags: str) -> None:
+    pulumi("up", "--stack", name, "--yes", "--skip-preview", "--non-interactive", *flags)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """What is begun within is ended; Ctrl-C and the like come afterwards."""
+    came = threading.Event()
+    before = {ends: signal.getsignal(ends) for ends in SIGNALS}
+    for ends in before:
+        if before[ends] is not signal.SIG_IGN:
+            signal.signal(ends, lambda *_: came.set())
+    try:
+        yield
+    finally:
+        for ends, handler in before.items():
+            signal.signal(ends, handler)
+        if came.is_set():
+            raise KeyboardInterrupt
+
+
+def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:
+    """The digests of what no image needs, which is gone unless `flags` say else."""
+    if stack.settings.maintenance.delete_untagged:
+        flags += ("--delete-untagged",)
+    marked, swept = Counter[str](), set[str]()
+    with _step("sweeping", lambda: f"{marked.total()} blobs are needed, {len(swept)} are not"):
+        for line in runs.run("registry", "garbage-collect", *flags, stack.release.config_path):
+            if found := re.match(r"blob eligible for deletion: (\S+)", line):
+                swept.add(found[1])
+            elif found := re.search(r": marking (?:blob|manifest) (\S+)", line):
+                marked[found[1]] = 1
+    return swept
+
+
+def _sizes(stack: Stack, runs: Collector) -> Sizes | None:
+    """Bytes by digest; None where it can't be known from here."""
+    try:
+        return dict(_blobs(stack, runs))
+    except BaseError as failure:
+        _say(f"OSS does not tell how large they are: {oss.reason(failure)}")
+        return None
+
+
+def _empty(stack: Stack, runs: Collector) -> bool:
+    """Whether there is no blob at all, in which case the registry's command ends with an error."""
+    try:
+        return next(_blobs(stack, runs), None) is None
+    except BaseError:
+        return False
+
+
+def _blobs(stack: Stack, runs: Collector) -> Iterator[tuple[str, int]]:
+    """Digest and bytes of each blob. Raises oss.exceptions.BaseError."""
+    found: Iterable[tuple[str, int]]
+    if stack.settings.storage.kind == "oss":
+        label = str(outputs_of(deployment(stack.name)["resources"])["access_key"])
+        found = oss.objects(
+            stack.oss, f"{stack.oss.prefix}/{BLOBS}", oss.key_in_use(stack.name, label)
+        )
+    else:
+        lines = runs.run("sh", "-c", LIST, "sh", f"{distribution.DATA_PATH}/{BLOBS}")
+        found = ((path, int(size)) for path, size in map(str.split, lines))
+    for path, size in found:
+        if digest := re.search(r"([^/]+)/[^/]+/([^/]+)/data$", path):
+            yield f"{digest[1]}:{digest[2]}", size
+
+
+def _amount(digests: Collection[str], sizes: Sizes | None) -> str:
+    if sizes is None:
+        return f"{len(digests):,} blobs"
+    size = ByteSize(sum(sizes.get(digest, 0) for digest in digests))
+    every = ByteSize(sum(sizes.values()))
+    return (
+        f"{len(digests):,} of {len(sizes):,} blobs, "
+        f"{size.human_readable()} of {every.human_readable()}"
+    )
+
+
+@contextmanager
+def _step(what: str, so_far: Callable[[], str] | None = None) -> Iterator[None]:
+    """Say what is done within, every ten seconds how far it is, and how long it took."""
+    begun, over = time.monotonic(), threading.Event()
+
+    def told(verb: str) -> None:
+        more = f"; {so_far()}" if so_far else ""
+        _say(f"{what}: {verb} {time.monotonic() - begun:.0f} s{more}")
+
+    def tell() -> None:
+        while not over.wait(SECONDS):
+            told("still at it after")
+
+    _say(f"{what} …")
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        over.set()
+        telling.join()
+    told("done in")
+
+
+def _say(text: str) -> None:
+    print(f"gc: {text}", flush=True)
