@@ -65,7 +65,7 @@ class _AsJob:
         self._only_read_only = True
         _see(self)
         end = time.monotonic() + self._patience
-        while going := [task for task in self._tasks(self._service) if _going(task)]:
+        while going := [task for task in self._tasks() if _outlives(task)]:
             if time.monotonic() > end:
                 where = " and ".join(sorted({task["Node"] for task in going}))
                 raise Blocked(
@@ -77,33 +77,42 @@ class _AsJob:
     def run(self, *command: str) -> Iterator[str]:
         swarm.end_job(self._stack.name, self._variables)
         name = swarm.job(self._stack.name)
+        logs = ("service", "logs", "--raw", name)
         inspected = engine.docker(self._variables, "service", "inspect", self._service)
         flags = _flags(json.loads(inspected)[0]["Spec"]["TaskTemplate"])
         label = f"--label={STACK_LABEL}={self._stack.name}"
+        # Where a replica is, there are its image and its volume.
+        where = f"--constraint=node.id=={self._machine()}"
         how = ("--mode=replicated-job", "--restart-condition=none", "--stop-grace-period=0s")
-        words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, *how)
+        words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, where, *how)
         try:
             engine.docker(self._variables, "service", "create", *words, *flags, *command)
             while not (ended := self._ended(name)):
                 if self._only_read_only:
                     _see(self)
                 time.sleep(1)
-            logs = ("service", "logs", "--raw", name)
-            if ended["CurrentState"].startswith("Complete"):
-                yield from engine.printed(self._variables, *logs)
-            else:
-                said = "".join(engine.printed(self._variables, *logs))
-                raise Blocked(f"on {ended['Node']}: {ended['Error']}: {said}")
+            if not ended["CurrentState"].startswith("Complete"):
+                said = engine.docker(self._variables, *logs, both=True).strip()
+                raise Blocked(f"on {ended['Node']}: {said or ended['Error']}")
+            yield from engine.printed(self._variables, *logs)
         finally:
             swarm.end_job(self._stack.name, self._variables)
 
     def _ended(self, name: str) -> Mapping[str, str] | None:
-        over = ("Complete", "Failed", "Rejected", "Orphaned", "Shutdown", "Remove")
         tasks = self._tasks(name)
-        return next((task for task in tasks if task["CurrentState"].startswith(over)), None)
+        return next((task for task in tasks if not swarm.goes_on(task["CurrentState"])), None)
 
-    def _tasks(self, service: str) -> Sequence[Mapping[str, str]]:
-        words = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service)
+    def _machine(self) -> str:
+        """The id of one where a replica runs."""
+        for task in self._tasks():
+            if task["CurrentState"].startswith("Running"):
+                return engine.docker(
+                    self._variables, "inspect", "--format", "{{.NodeID}}", task["ID"]
+                ).strip()
+        raise Blocked(f"no replica of {self._service} runs")
+
+    def _tasks(self, service: str = "") -> Sequence[Mapping[str, str]]:
+        words = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service or self._service)
         return [json.loads(line) for line in engine.docker(self._variables, *words).splitlines()]
 
 
@@ -112,11 +121,9 @@ def _see(collector: Collector) -> None:
         raise Blocked("the registry takes pushes again: someone else has changed it meanwhile")
 
 
-def _going(task: Mapping[str, str]) -> bool:
+def _outlives(task: Mapping[str, str]) -> bool:
     """Whether a replica that is to be no more still is."""
-    return task["DesiredState"] != "Running" and task["CurrentState"].startswith(
-        ("Running", "Starting", "Ready", "Preparing")
-    )
+    return task["DesiredState"] != "Running" and swarm.goes_on(task["CurrentState"])
 
 
 def _flags(task: Mapping[str, Any]) -> Iterator[str]:
@@ -135,8 +142,6 @@ def _flags(task: Mapping[str, Any]) -> Iterator[str]:
             where = f"target={file['Name']},uid={file['UID']},gid={file['GID']}"
             yield f"--{kind.lower()}=source={each[f'{kind}Name']},{where},mode={file['Mode']:o}"
     yield from (f"--network={network['Target']}" for network in task.get("Networks", ()))
-    placed = task.get("Placement", {}).get("Constraints", ())
-    yield from (f"--constraint={constraint}" for constraint in placed)
     yield container["Image"]
 
 

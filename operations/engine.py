@@ -81,9 +81,13 @@ def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
 
 
 def docker(
-    variables: Mapping[str, str], *words: str, seconds: float | None = None, given: str = ""
+    variables: Mapping[str, str],
+    *words: str,
+    seconds: float | None = None,
+    given: str = "",
+    both: bool = False,
 ) -> str:
-    """What the command printed, within `seconds`; it reads what is `given`.
+    """What the command printed, within `seconds`, or it and its errors; it reads what is `given`.
 
     Raises subprocess.CalledProcessError with its errors, or TimeoutExpired.
     """
@@ -91,7 +95,8 @@ def docker(
         ["docker", *words],
         env=variables,
         input=given,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if both else subprocess.PIPE,
         text=True,
         check=True,
         timeout=seconds,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 
@@ -22,14 +22,14 @@ from pydantic import ByteSize
 
 from components import distribution
 from components.settings import Stack
-from operations import Blocked, engine, oss, redis, stack_file, swarm
+from operations import Blocked, engine, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
 from operations.preview import planned
 from operations.recover import recover
 from operations.state import deployment, outputs_of, pulumi
 from operations.up import up
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TAG = "oss-registry:gc"  # on a stack whose collection goes on, or was killed
 SECONDS = 10  # between two words on how far it is
 # Digests are the names of folders: of each blob's file, in the volume and in the bucket.
 BLOBS = "docker/registry/v2/blobs"
@@ -39,18 +39,43 @@ Sizes = Mapping[str, int]
 
 
 def main(name: str, *words: str) -> int:
-    for ends in SIGNALS[1:]:
-        if signal.getsignal(ends) is not signal.SIG_IGN:
-            signal.signal(ends, signal.default_int_handler)
+    interrupts = _Interrupts()
     recover(name)
     stack = stack_file.stack(name)
     config, _ = stack_file.configuration(name)
     with engine.reached(config) as variables:
         if not outputs_of(deployment(name).get("resources", ())):
             raise Blocked(f"the stack {name} is not up: make up STACK={name}")
-        collect = _tried if "--dry-run" in words else _collected
-        collect(stack, variables)
+        if "--dry-run" in words:
+            _tried(stack, variables)
+        else:
+            _collected(stack, variables, interrupts)
     return 0
+
+
+class _Interrupts:
+    """Ctrl-C and the like: the first one ends what is done, and no other what comes of that."""
+
+    def __init__(self) -> None:
+        self._deferred = self._came = False
+        for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(ends) is not signal.SIG_IGN:
+                signal.signal(ends, self._take)
+
+    def _take(self, *_: object) -> None:
+        again, self._came = self._came, True
+        if not (again or self._deferred):
+            raise KeyboardInterrupt
+
+    def defer(self) -> None:
+        """Hear of it by `heed` only."""
+        self._deferred = True
+
+    def heed(self) -> None:
+        """Raises KeyboardInterrupt, now or later."""
+        self._deferred = False
+        if self._came:
+            raise KeyboardInterrupt
 
 
 def _tried(stack: Stack, variables: Mapping[str, str]) -> None:
@@ -60,19 +85,20 @@ def _tried(stack: Stack, variables: Mapping[str, str]) -> None:
     _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
 
 
-def _collected(stack: Stack, variables: Mapping[str, str]) -> None:
-    runs, name = collector(stack, variables), stack.name
-    if runs.read_only() and not stack.read_only:
-        _say("one that began earlier was ended: letting pushes in first")
+def _collected(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts) -> None:
+    name = stack.name
+    if _unended(name):
+        _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
     found, _ = planned(name, "--refresh")
     if not found.empty:
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
+    runs = collector(stack, variables)
     if _empty(stack, runs):
         _say("nothing was ever pushed")
         return
     begun = time.monotonic()
-    with _read_only(name, variables):
+    with _read_only(name, variables, interrupts):
         with _step("waiting until no push is under way and redis has forgotten its entries"):
             runs.alone()
             redis.forget(stack, variables)
@@ -88,31 +114,47 @@ def _collected(stack: Stack, variables: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _read_only(name: str, variables: Mapping[str, str]) -> Iterator[None]:
+def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts) -> Iterator[None]:
     """The registry takes no pushes within. Raises Blocked where it then can't take them again."""
+    interrupts.defer()
+    pulumi("stack", "tag", "set", "--stack", name, TAG, "yes")
     try:
         with _step("making the registry read-only"), tempfile.TemporaryDirectory() as folder:
             file = Path(folder, f"Pulumi.{name}.yaml")
             file.write_text(stack_file.read_only(name))
-            with _whole():
-                _up(name, "--config-file", str(file))
-        yield
+            _up(name, "--config-file", str(file))
+        try:
+            interrupts.heed()
+            yield
+        finally:
+            interrupts.defer()
     finally:
-        with _step("letting pushes in again"), _whole():
+        with _step("letting pushes in again"):
             _open(name)
             swarm.sweep(name, variables)
+            pulumi("stack", "tag", "rm", "--stack", name, TAG)
+        interrupts.heed()
+
+
+def _unended(name: str) -> bool:
+    """Whether one was begun whose end is not known."""
+    try:
+        pulumi("stack", "tag", "get", "--stack", name, TAG)
+    except CalledProcessError:
+        return False
+    return True
 
 
 def _open(name: str) -> None:
+    """Twice, as Ctrl-C goes to Pulumi too. Raises Blocked."""
     for last in (False, True):
         try:
             recover(name)
             _up(name)
         except (Blocked, CalledProcessError) as why:
             if last:
-                said = getattr(why, "stderr", "") or getattr(why, "stdout", "") or str(why)
                 raise Blocked(
-                    f"{said.strip()}\nthe registry refuses pushes until this is mended, and then "
+                    f"{said(why)}\nthe registry refuses pushes until this is mended, and then "
                     f"`make up STACK={name}`"
                 ) from None
         else:
@@ -120,24 +162,8 @@ def _open(name: str) -> None:
 
 
 def _up(name: str, *flags: str) -> None:
-    pulumi("up", "--stack", name, "--yes", "--skip-preview", "--non-interactive", *flags)
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """What is begun within is ended; Ctrl-C and the like come afterwards."""
-    came = threading.Event()
-    before = {ends: signal.getsignal(ends) for ends in SIGNALS}
-    for ends in before:
-        if before[ends] is not signal.SIG_IGN:
-            signal.signal(ends, lambda *_: came.set())
-    try:
-        yield
-    finally:
-        for ends, handler in before.items():
-            signal.signal(ends, handler)
-        if came.is_set():
-            raise KeyboardInterrupt
+    words = ["--stack", name, "--yes", "--skip-preview", "--non-interactive", *flags]
+    pulumi("up", *words, ends_with_us=True)
 
 
 def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:
@@ -223,4 +249,5 @@ def _step(what: str, so_far: Callable[[], str] | None = None) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(f"gc: {text}", flush=True)
+    with suppress(OSError):  # who read it may be gone, and pushes are to be let in all the same
+        print(f"gc: {text}", flush=True)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -205,4 +206,5 @@ def _is_pulumi(pid: int) -> bool:
 
 
 def _say(text: str) -> None:
-    print(f"recover: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # who read it may be gone, and it is to be done all the same
+        print(f"recover: {text}", file=sys.stderr, flush=True)

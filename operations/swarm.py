@@ -6,13 +6,15 @@ version names goes when `make up` or `make down` ends.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.settings import PROJECT, Stack
-from operations import engine
+from operations import Blocked, engine
 from operations.state import CONTAINER, SERVICE
 
+PATIENCE = 30  # seconds, for a task to end
 # What a runtime makes, and the other one does not.
 OWN_KINDS = {
     "container": {CONTAINER},
@@ -89,7 +91,36 @@ def job(stack: str) -> str:
 
 
 def end_job(stack: str, variables: Mapping[str, str]) -> None:
-    """Remove what a collection of garbage left, which must not go on beside pushes."""
-    name = job(stack)
-    if name in engine.labelled("service", stack, variables).values():
-        engine.docker(variables, "service", "rm", name)
+    """Remove a collection of garbage and see it end, as it must not go on beside pushes.
+
+    Raises Blocked where it is not seen to end, CalledProcessError with the engine's words.
+    """
+    services = engine.labelled("service", stack, variables)
+    found = next((key for key, name in services.items() if name == job(stack)), None)
+    if not found:
+        return
+    engine.docker(variables, "service", "rm", found)
+    end = time.monotonic() + PATIENCE
+    # Of a service that is no more, the tasks bear the id.
+    while going := [place for place, state in _tasks(found, variables) if goes_on(state)]:
+        if time.monotonic() > end:
+            raise Blocked(
+                f"a collection of garbage on {' and '.join(going)} is not seen to have ended: see "
+                "`docker node ls`"
+            )
+        time.sleep(1)
+
+
+def _tasks(service: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Where each task of the service of that id is or was, and its state."""
+    for node in engine.docker(variables, "node", "ls", "--quiet").split():
+        words = ("node", "ps", "--no-trunc", "--format", "{{json .}}", node)
+        for task in map(json.loads, engine.docker(variables, *words).splitlines()):
+            if task["Name"].startswith(service):
+                yield task["Node"], task["CurrentState"]
+
+
+def goes_on(state: str) -> bool:
+    """Whether a task in this state (`docker service ps` says it) runs, or is yet to."""
+    over = ("Complete", "Failed", "Rejected", "Orphaned", "Shutdown", "Remove")
+    return not state.startswith(over)

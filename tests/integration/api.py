@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 class Refusal(AssertionError):
@@ -97,8 +98,8 @@ class Api:
         self.call("PUT", address, [201], last, headers)
         return digest
 
-    def push_manifest(self, repository: str, layers: Mapping[str, int]) -> str:
-        """Tag an image of `layers` (sizes by digest) as 1; gives its digest."""
+    def push_manifest(self, repository: str, layers: Mapping[str, int], tag: str = "1") -> str:
+        """Tag an image of `layers` (sizes by digest); gives its digest."""
         config = json.dumps({"architecture": "amd64", "os": "linux", "x": secrets.token_hex(8)})
         config_digest = self.push_blob(repository, [config.encode()])
         gzipped = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -115,15 +116,39 @@ class Api:
                 for digest, size in layers.items()
             ],
         }
-        body = json.dumps(manifest).encode()
-        self.call("PUT", f"/v2/{repository}/manifests/1", [201], body, {"Content-Type": MANIFEST})
-        return digest_of(body)
+        return self.put(repository, tag, json.dumps(manifest).encode(), MANIFEST)
 
-    def push(self, repository: str, content: bytes, chunks: int = 1) -> str:
-        """Push an image of one layer in so many chunks; gives its digest."""
+    def put(self, repository: str, tag: str, body: bytes, kind: str) -> str:
+        """Tag the manifest `body`, where all that it names is there; gives its digest."""
+        digest = digest_of(body)
+        address = f"/v2/{repository}/manifests/{tag or digest}"
+        self.call("PUT", address, [201], body, {"Content-Type": kind})
+        return digest
+
+    def push(self, repository: str, content: bytes, chunks: int = 1, tag: str = "1") -> str:
+        """Push an image of one layer in so many chunks; gives its digest. It may be without tag."""
         size = -(-len(content) // chunks)
         pieces = [content[at : at + size] for at in range(0, len(content), size)]
-        return self.push_manifest(repository, {self.push_blob(repository, pieces): len(content)})
+        layers = {self.push_blob(repository, pieces): len(content)}
+        return self.push_manifest(repository, layers, tag)
+
+    def push_index(self, repository: str, contents: Mapping[str, bytes], tag: str = "1") -> str:
+        """Push an image for several architectures, each with one layer; gives its digest."""
+        children = []
+        for architecture, content in contents.items():
+            digest = self.push(repository, content, tag="")
+            child = self.manifest(repository, digest)
+            platform = {"architecture": architecture, "os": "linux"}
+            entry = {"mediaType": MANIFEST, "size": len(child), "digest": digest}
+            children.append({**entry, "platform": platform})
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}
+        return self.put(repository, tag, json.dumps(index).encode(), INDEX)
+
+    def manifest(self, repository: str, reference: str) -> bytes:
+        headers = {"Accept": f"{MANIFEST}, {INDEX}"}
+        return self.call(
+            "GET", f"/v2/{repository}/manifests/{reference}", [200], headers=headers
+        ).body
 
     def mount(self, repository: str, digest: str, origin: str) -> None:
         """Have the blob of another repository in this one."""
@@ -131,10 +156,15 @@ class Api:
         self.call("POST", f"/v2/{repository}/blobs/uploads/?{query}", [201])
 
     def pull(self, repository: str, reference: str = "1") -> None:
-        """Pull an image, each of its digests checked."""
-        address = f"/v2/{repository}/manifests/{reference}"
-        answer = self.call("GET", address, [200], headers={"Accept": MANIFEST})
-        manifest = json.loads(answer.body)
+        """Pull an image, of each architecture, each of its digests checked."""
+        body = self.manifest(repository, reference)
+        if ":" in reference and digest_of(body) != reference:
+            raise ValueError(f"{reference} came wrong: {len(body)} bytes")
+        manifest = json.loads(body)
+        for child in manifest.get("manifests", ()):
+            self.pull(repository, child["digest"])
+        if "manifests" in manifest:
+            return
         for blob in (manifest["config"], *manifest["layers"]):
             content = self.call("GET", f"/v2/{repository}/blobs/{blob['digest']}", [200]).body
             if digest_of(content) != blob["digest"]:
