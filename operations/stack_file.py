@@ -53,14 +53,14 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     return _handed_over(_content(stack)["config"])
 
 
-def read_only(stack: str) -> str:
-    """The text of `stack`'s file, were its registry to take no pushes and to remember no blob.
+def read_only(name: str) -> str:
+    """The text of that stack's file, were its registry to take no pushes, nor to use redis.
 
-    Each replica has a memory of its own meanwhile, which ends with it. Raises SettingsError.
+    Each replica remembers blobs for itself, as long as it runs. Raises SettingsError.
     """
-    content = _content(stack)
+    stack(name)  # from here on, each section is one
+    content, key = _content(name), f"{PROJECT}:registry"
     texts, _ = _handed_over(content["config"])
-    key = f"{PROJECT}:registry"
     registry = json.loads(texts.get(key, "{}"))
     config = registry.get("config") or {}
     storage = config.get("storage") or {}
@@ -68,7 +68,7 @@ def read_only(stack: str) -> str:
     storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
     content["config"].pop("registry", None)
     content["config"][key] = {**registry, "config": {**config, "storage": storage}}
-    load(stack, *_handed_over(content["config"]), os.environ)
+    load(name, *_handed_over(content["config"]), os.environ)
     return json.dumps(content)
 
 

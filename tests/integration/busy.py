@@ -21,9 +21,10 @@ class Busy(Api):
     Of what broke off nobody knows whether it was done, until it is asked for.
     """
 
-    def __init__(self, endpoint: str, seed: int) -> None:
-        super().__init__(endpoint)
-        self.endpoint = endpoint
+    def __init__(
+        self, endpoint: str, seed: int, login: tuple[str, str] | None = None, authority: str = ""
+    ) -> None:
+        super().__init__(endpoint, login, authority)
         self._random = random.Random(seed)
         # Few, so that one is pushed again after it was deleted with all that had it.
         self._contents = [secrets.token_bytes(20_000) for _ in range(12)]
@@ -60,7 +61,7 @@ class Busy(Api):
         over = threading.Event()
 
         def work() -> None:
-            while not over.wait(0.01):
+            while not over.wait(0.05):
                 self._do(self._random.choice((self._push, self._push, self._retag, self._delete)))
                 self._do(self._pull)
 

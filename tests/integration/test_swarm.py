@@ -6,8 +6,11 @@ One stack for all of these tests: each finds it healthy, and leaves it so.
 import http.server
 import io
 import json
+import os
+import re
 import secrets
 import shutil
+import signal
 import ssl
 import tarfile
 import threading
@@ -25,8 +28,10 @@ from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal
 from tests.integration.balancer import balancer
+from tests.integration.busy import Busy
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
 from tests.integration.forms import forms
+from tests.integration.garbage import begun
 from tests.integration.guarded import bring
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
 
@@ -434,6 +439,36 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
         eventually(lambda: stack.healthy_on(others, "redis") == 1, seconds=120)
         lost.engine.start()
         eventually(lambda: stack.machines(others[0]) == 3, seconds=120)
+
+
+def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
+    stack: SwarmDeployment, login: tuple[str, str], trusted: str
+) -> None:
+    endpoint = stack.outputs()["endpoint"]
+    api = Api(endpoint, login, trusted)
+    api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
+    deletions = ("DeleteMultipleObjects", "DeleteObject")
+    with stack.aliyun.failing(*deletions, seconds=5), begun(stack) as collecting:
+        assert collecting.stdout
+        assert any("gc: sweeping" in line for line in collecting.stdout)
+        eventually(lambda: f"{stack.prefix}-gc" in stack.docker("service", "ls"))
+        os.killpg(collecting.pid, signal.SIGKILL)
+        status = stack.make("status")
+        assert status.returncode != 0
+        assert re.search(r"fail  pushes  .* refused ", status.stdout)
+        _up(stack)
+    assert f"{stack.prefix}-gc" not in stack.docker("service", "ls")
+    client = Busy(endpoint, 1, login, trusted)
+    with client.at_work():
+        done = stack.make("gc")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"gc: freed [1-9]\d* of \d+ blobs, ", done.stdout)
+    assert client.read_only
+    print(f"{len(client.refused)} of {len(client.pulls)} pulls and {len(client.pushes)} pushes")
+    assert not client.refused
+    client.check()
+    eventually(stack.settled)
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
 def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_command(
