@@ -75,7 +75,8 @@ rotate: ready ## replace the access key (LABEL names the new one), or go on wher
 	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL) $(CONSENT)
 
 gc: ready ## free the room of deleted images; DRY_RUN=1 says how much it is
-	@$(ENGINE) $(CLOUD) python -m operations gc $(STACK) $(if $(DRY_RUN),--dry-run)
+	@# Without a shell between them, so that it hears of a SIGTERM which make gets.
+	@$(ENGINE) $(CLOUD) exec python -m operations gc $(STACK) $(if $(DRY_RUN),--dry-run)
 
 status: ready ## say how STACK does; fails where something does not work
 	@$(ENGINE) $(CLOUD) python -m operations status $(STACK)

@@ -11,7 +11,6 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from components import distribution
 from components.settings import Stack
 from operations import Blocked, engine, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
-from operations.preview import planned
+from operations.preview import planned, show
 from operations.recover import recover
 from operations.state import deployment, outputs_of, pulumi
 from operations.up import up
@@ -47,9 +46,9 @@ def main(name: str, *words: str) -> int:
         if not outputs_of(deployment(name).get("resources", ())):
             raise Blocked(f"the stack {name} is not up: make up STACK={name}")
         if "--dry-run" in words:
-            _tried(stack, variables)
+            _try(stack, variables)
         else:
-            _collected(stack, variables, interrupts)
+            _collect(stack, variables, interrupts)
     return 0
 
 
@@ -78,24 +77,25 @@ class _Interrupts:
             raise KeyboardInterrupt
 
 
-def _tried(stack: Stack, variables: Mapping[str, str]) -> None:
+def _try(stack: Stack, variables: Mapping[str, str]) -> None:
     runs = collector(stack, variables)
-    sizes = _sizes(stack, runs)
-    swept = _swept(stack, runs, "--dry-run")
-    _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
+    if not _empty(stack, runs):
+        sizes = _sizes(stack, runs)
+        swept = _swept(stack, runs, "--dry-run")
+        _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
 
 
-def _collected(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts) -> None:
+def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts) -> None:
     name = stack.name
     if _unended(name):
         _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
     found, _ = planned(name, "--refresh")
     if not found.empty:
+        show(found, "text")
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
     runs = collector(stack, variables)
     if _empty(stack, runs):
-        _say("nothing was ever pushed")
         return
     begun = time.monotonic()
     with _read_only(name, variables, interrupts):
@@ -170,13 +170,13 @@ def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:
     """The digests of what no image needs, which is gone unless `flags` say else."""
     if stack.settings.maintenance.delete_untagged:
         flags += ("--delete-untagged",)
-    marked, swept = Counter[str](), set[str]()
-    with _step("sweeping", lambda: f"{marked.total()} blobs are needed, {len(swept)} are not"):
+    needed, swept = set[str](), set[str]()
+    with _step("sweeping", lambda: f"{len(needed):,} blobs are needed, {len(swept):,} are not"):
         for line in runs.run("registry", "garbage-collect", *flags, stack.release.config_path):
             if found := re.match(r"blob eligible for deletion: (\S+)", line):
                 swept.add(found[1])
             elif found := re.search(r": marking (?:blob|manifest) (\S+)", line):
-                marked[found[1]] = 1
+                needed.add(found[1])
     return swept
 
 
@@ -190,11 +190,14 @@ def _sizes(stack: Stack, runs: Collector) -> Sizes | None:
 
 
 def _empty(stack: Stack, runs: Collector) -> bool:
-    """Whether there is no blob at all, in which case the registry's command ends with an error."""
+    """Whether there is no blob at all: then the registry's own command ends with an error."""
     try:
-        return next(_blobs(stack, runs), None) is None
+        if next(_blobs(stack, runs), None):
+            return False
     except BaseError:
         return False
+    _say("there is nothing to sweep")
+    return True
 
 
 def _blobs(stack: Stack, runs: Collector) -> Iterator[tuple[str, int]]:

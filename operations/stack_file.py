@@ -62,8 +62,8 @@ def read_only(name: str) -> str:
     content, key = _content(name), f"{PROJECT}:registry"
     texts, _ = _handed_over(content["config"])
     registry = json.loads(texts.get(key, "{}"))
-    config = registry.get("config") or {}
-    storage = config.get("storage") or {}
+    config = registry.get("config", {})
+    storage = config.get("storage", {})
     maintenance = {**(storage.get("maintenance") or {}), "readonly": {"enabled": True}}
     storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
     content["config"].pop("registry", None)

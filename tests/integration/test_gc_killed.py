@@ -1,4 +1,4 @@
-"""`make gc` that is killed while a client is at work: nothing is lost, and what is next heals it."""
+"""`make gc` that is killed while a client is at work: nothing is lost, and the next run heals."""
 
 import os
 import random

@@ -471,6 +471,27 @@ def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
+def test_garbage_goes_from_a_volume_of_another_machine_than_the_one_that_is_asked(
+    swarm: Swarm, aliyun: Aliyun, tmp_path: Path
+) -> None:
+    other = swarm.nodes[1]
+    made = SwarmDeployment(tmp_path, aliyun, swarm)
+    made.settings["storage"] = {"kind": "filesystem"}
+    machine = other.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
+    placed = {**made.settings["registry"]["swarm"], "constraints": [f"node.id=={machine}"]}
+    made.configure(registry={"replicas": 1, "swarm": placed})
+    with made.running():
+        api = Api(f"http://{other.address}:{made.settings['registry']['port']}")
+        api.push("team/kept", secrets.token_bytes(1000))
+        api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
+        for words, said in ((["DRY_RUN=1"], "would free"), ([], "freed"), ([], "freed 0 of")):
+            done = made.make("gc", *words)
+            assert done.returncode == 0, done.stdout
+            assert f"gc: {said} " in done.stdout
+        api.pull("team/kept")
+        api.push("team/gone", secrets.token_bytes(1000))
+
+
 def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_command(
     stack: SwarmDeployment,
 ) -> None:

@@ -60,7 +60,13 @@ config:
 
 
 @pytest.mark.parametrize(
-    "config", ["", "registry: {}", "registry: {config: }", "registry: {config: {storage: }}"]
+    "config",
+    [
+        "",
+        "registry: {}",
+        "registry: {config: {}}",
+        "registry: {config: {storage: {maintenance: }}}",
+    ],
 )
 def test_a_stack_file_with_next_to_nothing_becomes_read_only_too(stacks: Path, config: str) -> None:
     content = _read_only(stacks, f"config: {{oss-registry:cache: {{}}, {config}}}")
