@@ -2,12 +2,14 @@
 
 import os
 import re
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment
 
@@ -54,3 +56,11 @@ def blobs(deployment: Deployment) -> set[str]:
         names = deployment.docker("exec", f"{deployment.prefix}-registry", *find).splitlines()
     found = [re.search(rf"{BLOBS}/(\w+)/\w\w/(\w+)/data$", name) for name in names]
     return {f"{match[1]}:{match[2]}" for match in found if match}
+
+
+def with_garbage(stack: Deployment) -> Api:
+    """The API of a registry with one image, and one that was deleted."""
+    api = Api(stack.outputs()["endpoint"])
+    api.push("team/kept", secrets.token_bytes(1000))
+    api.delete("team/gone", api.push("team/gone", secrets.token_bytes(200_000)))
+    return api

@@ -5,6 +5,7 @@ import random
 import secrets
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,12 @@ from tests.integration.garbage import PLACES, begun, blobs, placed
 pytestmark = pytest.mark.ops
 
 
-def _kill_all(collecting: "subprocess.Popen[str]", _: str) -> None:
+def _all(collecting: "subprocess.Popen[str]", _: str) -> None:
     os.killpg(collecting.pid, signal.SIGKILL)
 
 
-def _kill_one(_: "subprocess.Popen[str]", stack: str) -> None:
-    """Ours alone, as the kernel does when memory is short: not what it started, nor who did."""
+def _ours(_: "subprocess.Popen[str]", stack: str) -> None:
+    """Its own process alone, as the kernel does when memory is short."""
     for pid, line in processes("cmdline").items():
         if line.split("\0")[1:5] == ["-m", "operations", "gc", stack]:
             os.kill(pid, signal.SIGKILL)
@@ -39,18 +40,21 @@ def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
     stack = placed(tmp_path, aliyun, release, kind)
     with stack.running():
         api, client = Api(stack.outputs()["endpoint"]), Busy(stack.outputs()["endpoint"], seed)
+
+        def healed(kill: Callable[["subprocess.Popen[str]", str], None], heal: str) -> None:
+            with begun(stack) as collecting:
+                try:
+                    collecting.wait(moments.uniform(2, 18))
+                except subprocess.TimeoutExpired:
+                    kill(collecting, stack.stack)
+            done = stack.make(heal)
+            assert done.returncode == 0, done.stdout
+            api.push("team/healed", secrets.token_bytes(1000))
+
         with client.at_work():
-            for kill, heal in ((_kill_all, "up"), (_kill_one, "gc")):
-                with begun(stack) as collecting:
-                    try:
-                        collecting.wait(moments.uniform(2, 18))
-                    except subprocess.TimeoutExpired:
-                        kill(collecting, stack.stack)
-                done = stack.make(heal)
-                assert done.returncode == 0, done.stdout
-                api.push("team/healed", secrets.token_bytes(1000))
+            healed(_all, "up")
         client.check()
-        assert stack.make("gc").returncode == 0
+        healed(_ours, "gc")
         client.check()
         assert not client.deleted() & blobs(stack)
         stack.pulumi("preview", "--refresh", "--expect-no-changes")

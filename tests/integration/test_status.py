@@ -59,9 +59,10 @@ def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeplo
     def look() -> None:
         while not over.wait(0.02):
             seen.update(processes("cmdline").values())
-            for one in stack.made("container"):
-                checking = run("docker", "container", "inspect", one)
-                seen.update([checking.stdout] * (checking.returncode == 0))
+            named = ("container", "ls", "--quiet", "--filter", f"name={stack.prefix}-redis-cli")
+            for checking in stack.docker(*named).split():
+                inspected = run("docker", "container", "inspect", checking)
+                seen.update([inspected.stdout] * (inspected.returncode == 0))
 
     looking = threading.Thread(target=look)
     looking.start()

@@ -1,0 +1,97 @@
+"""`make gc` that is ended: pushes are let in again, and what is wrong is said."""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+
+import pytest
+
+from tests.integration.api import Refusal
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import Deployment, eventually
+from tests.integration.garbage import begun, blobs, collected, with_garbage
+
+pytestmark = pytest.mark.ops
+
+
+def _read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
+    assert collecting.stdout
+    assert any(words in line for line in collecting.stdout)
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_interrupted_lets_pushes_in_again(
+    stack: CloudDeployment, ends: signal.Signals
+) -> None:
+    api = with_garbage(stack)
+    # It takes its time, so that it is met at work.
+    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+        _read_until(collecting, "gc: sweeping")
+        # Ctrl-C is a terminal's, for all; systemd speaks to the first of them alone.
+        kill = os.killpg if ends == signal.SIGINT else os.kill
+        kill(collecting.pid, ends)
+        _read_until(collecting, "gc: interrupted")
+    assert collecting.returncode != 0
+    api.push("team/other", secrets.token_bytes(1000))
+    api.pull("team/kept")
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_after_one_that_was_killed_the_status_says_that_pushes_are_refused(
+    stack: CloudDeployment,
+) -> None:
+    api = with_garbage(stack)
+    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+        _read_until(collecting, "gc: sweeping")
+        os.killpg(collecting.pid, signal.SIGKILL)
+    with pytest.raises(Refusal) as refusal:
+        api.push("team/other", secrets.token_bytes(1000))
+    assert refusal.value.status == 405
+    api.pull("team/kept")
+    status = stack.make("status")
+    assert status.returncode != 0
+    assert re.search(rf"fail  pushes  .* refused .*: make up STACK={stack.stack}\n", status.stdout)
+    assert stack.make("up").returncode == 0
+    api.push("team/other", secrets.token_bytes(1000))
+    status = stack.make("status")
+    assert status.returncode == 0, status.stdout
+    assert re.search(r"ok    pushes  .* are taken\n", status.stdout)
+
+
+def test_storage_that_refuses_to_delete_ends_it_with_the_reason_and_the_images_whole(
+    stack: CloudDeployment,
+) -> None:
+    api = with_garbage(stack)
+    before = blobs(stack)
+    refused = ("DeleteMultipleObjects", "DeleteObject")
+    with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
+        done = stack.make("gc")
+    assert done.returncode != 0
+    assert "failed to delete blob" in done.stdout
+    assert "AccessDenied" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert blobs(stack) == before
+    api.pull("team/kept")
+    api.push("team/other", secrets.token_bytes(1000))
+    assert "gc: freed " in collected(stack)
+    api.pull("team/kept")
+
+
+def test_a_redis_that_does_not_answer_ends_it_before_anything_is_swept(
+    undeployed: Deployment,
+) -> None:
+    undeployed.up()
+    api = with_garbage(undeployed)
+    before = blobs(undeployed)
+    undeployed.docker("container", "pause", f"{undeployed.prefix}-redis")
+    try:
+        done = undeployed.make("gc")
+    finally:
+        undeployed.docker("container", "unpause", f"{undeployed.prefix}-redis")
+    assert done.returncode != 0
+    assert "does not forget what it knows: nothing" in done.stdout
+    assert blobs(undeployed) == before
+    eventually(lambda: undeployed.healthy("registry"))
+    api.push("team/other", secrets.token_bytes(1000))
