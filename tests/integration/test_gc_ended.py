@@ -5,10 +5,11 @@ import re
 import secrets
 import signal
 import subprocess
+import time
 
 import pytest
 
-from tests.integration.api import Refusal
+from tests.integration.api import Api, Refusal
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, eventually
 from tests.integration.garbage import begun, blobs, collected, with_garbage
@@ -21,19 +22,33 @@ def _read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
     assert any(words in line for line in collecting.stdout)
 
 
-@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
-def test_one_that_is_interrupted_lets_pushes_in_again(
-    stack: CloudDeployment, ends: signal.Signals
+@pytest.mark.parametrize("met", ["making the registry read-only", "sweeping"])
+def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
+    stack: CloudDeployment, met: str
 ) -> None:
     api = with_garbage(stack)
     # It takes its time, so that it is met at work.
     with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
-        _read_until(collecting, "gc: sweeping")
-        # Ctrl-C is a terminal's, for all; systemd speaks to the first of them alone.
-        kill = os.killpg if ends == signal.SIGINT else os.kill
-        kill(collecting.pid, ends)
+        for moment in (met, "letting pushes in again"):
+            _read_until(collecting, f"gc: {moment}")
+            time.sleep(1)
+            os.killpg(collecting.pid, signal.SIGINT)  # a terminal's, for all that it started
         _read_until(collecting, "gc: interrupted")
     assert collecting.returncode != 0
+    _is_as_before(stack, api)
+
+
+def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeployment) -> None:
+    api = with_garbage(stack)
+    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+        _read_until(collecting, "gc: sweeping")
+        os.kill(collecting.pid, signal.SIGTERM)
+        _read_until(collecting, "gc: interrupted")
+    assert collecting.returncode != 0
+    _is_as_before(stack, api)
+
+
+def _is_as_before(stack: CloudDeployment, api: Api) -> None:
     api.push("team/other", secrets.token_bytes(1000))
     api.pull("team/kept")
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
