@@ -230,6 +230,21 @@ class Deployment:
         environment = env or self.environment
         return run("make", "-C", self.folder, *targets, *words, env=environment, apart=apart)
 
+    @contextmanager
+    def making(
+        self, *words: str, output: int = subprocess.DEVNULL
+    ) -> Iterator["subprocess.Popen[str]"]:
+        """Make with `words`, while it runs, in a group of its own with all that it starts."""
+        with subprocess.Popen(
+            ["make", "-C", self.folder, *words, f"STACK={self.stack}", "YES=1"],
+            env={**os.environ, **self.environment},
+            stdout=output,
+            stderr=output if output == subprocess.DEVNULL else subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as made:
+            yield made
+
     def docker(self, *words: str | Path) -> str:
         """What docker printed, on the stack's engine."""
         return command("docker", *words, env=self._engine)

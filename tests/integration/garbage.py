@@ -1,11 +1,7 @@
 """What the tests of `make gc` begin, and look for."""
 
-import os
 import re
 import secrets
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.aliyun.aliyun import Aliyun
@@ -30,21 +26,6 @@ def collected(deployment: Deployment, *words: str) -> str:
     done = deployment.make("gc", *words)
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-@contextmanager
-def begun(deployment: Deployment) -> Iterator["subprocess.Popen[str]"]:
-    """A collection in a group of its own with all that it starts, its words to be read."""
-    words = ["make", "-C", str(deployment.folder), "gc", f"STACK={deployment.stack}"]
-    with subprocess.Popen(
-        words,
-        env={**os.environ, **deployment.environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as collecting:
-        yield collecting
 
 
 def blobs(deployment: Deployment) -> set[str]:

@@ -6,15 +6,27 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.integration.api import Api, Refusal
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, eventually
-from tests.integration.garbage import begun, blobs, collected, with_garbage
+from tests.integration.garbage import blobs, collected, with_garbage
 
 pytestmark = pytest.mark.ops
+
+
+@contextmanager
+def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
+    """One that takes its time, so that it is met at work."""
+    with (
+        stack.aliyun.failing("DeleteMultipleObjects", seconds=2),
+        stack.making("gc", output=subprocess.PIPE) as collecting,
+    ):
+        yield collecting
 
 
 def _read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
@@ -27,8 +39,7 @@ def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
     stack: CloudDeployment, met: str
 ) -> None:
     api = with_garbage(stack)
-    # It takes its time, so that it is met at work.
-    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+    with _collecting(stack) as collecting:
         for moment in (met, "letting pushes in again"):
             _read_until(collecting, f"gc: {moment}")
             time.sleep(1)
@@ -40,7 +51,7 @@ def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
 
 def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeployment) -> None:
     api = with_garbage(stack)
-    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+    with _collecting(stack) as collecting:
         _read_until(collecting, "gc: sweeping")
         os.kill(collecting.pid, signal.SIGTERM)
         _read_until(collecting, "gc: interrupted")
@@ -58,7 +69,7 @@ def test_after_one_that_was_killed_the_status_says_that_pushes_are_refused(
     stack: CloudDeployment,
 ) -> None:
     api = with_garbage(stack)
-    with stack.aliyun.failing("DeleteMultipleObjects", seconds=2), begun(stack) as collecting:
+    with _collecting(stack) as collecting:
         _read_until(collecting, "gc: sweeping")
         os.killpg(collecting.pid, signal.SIGKILL)
     with pytest.raises(Refusal) as refusal:

@@ -14,7 +14,7 @@ from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.busy import Busy
 from tests.integration.deployment import processes
-from tests.integration.garbage import PLACES, begun, blobs, placed
+from tests.integration.garbage import PLACES, blobs, placed
 
 pytestmark = pytest.mark.ops
 
@@ -42,7 +42,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
         api, client = Api(stack.outputs()["endpoint"]), Busy(stack.outputs()["endpoint"], seed)
 
         def healed(kill: Callable[["subprocess.Popen[str]", str], None], heal: str) -> None:
-            with begun(stack) as collecting:
+            with stack.making("gc") as collecting:
                 try:
                     collecting.wait(moments.uniform(2, 18))
                 except subprocess.TimeoutExpired:

@@ -7,8 +7,6 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -69,28 +67,6 @@ def test_a_rotation_is_one_command_that_says_what_it_does(stack: CloudDeployment
     assert "already: name another one, as in LABEL=" in refused.stdout
 
 
-@contextmanager
-def _begun(stack: CloudDeployment) -> Iterator["subprocess.Popen[bytes]"]:
-    """A rotation to `new`, in a group of its own with all that it starts."""
-    words = [
-        "make",
-        "-C",
-        str(stack.folder),
-        "rotate",
-        f"STACK={stack.stack}",
-        "LABEL=new",
-        "YES=1",
-    ]
-    with subprocess.Popen(
-        words,
-        env={**os.environ, **stack.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as rotating:
-        yield rotating
-
-
 @pytest.mark.parametrize("api", ["CreateAccessKey", "DeleteAccessKey"])
 def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment, api: str) -> None:
     before, groups = stack.key_in_use(), list[int]()
@@ -99,7 +75,10 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
         for group in groups:
             os.killpg(group, signal.SIGKILL)
 
-    with stack.aliyun.failing(api, times=1, then=kill) as fault, _begun(stack) as rotating:
+    with (
+        stack.aliyun.failing(api, times=1, then=kill) as fault,
+        stack.making("rotate", "LABEL=new") as rotating,
+    ):
         groups.append(rotating.pid)
     assert fault.met
     assert rotating.returncode == -signal.SIGKILL
@@ -118,7 +97,7 @@ def test_one_that_is_killed_again_and_again_ends_well(stack: CloudDeployment) ->
     print(f"seed {seed}")
     moments = random.Random(seed)
     for _ in range(6):
-        with _begun(stack) as rotating:
+        with stack.making("rotate", "LABEL=new") as rotating:
             try:
                 rotating.wait(moments.uniform(1, 14))
             except subprocess.TimeoutExpired:

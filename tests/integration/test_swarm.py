@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import ssl
+import subprocess
 import tarfile
 import threading
 import time
@@ -31,7 +32,6 @@ from tests.integration.balancer import balancer
 from tests.integration.busy import Busy
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
 from tests.integration.forms import forms
-from tests.integration.garbage import begun
 from tests.integration.guarded import bring
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
 
@@ -448,7 +448,10 @@ def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
     api = Api(endpoint, login, trusted)
     api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
     deletions = ("DeleteMultipleObjects", "DeleteObject")
-    with stack.aliyun.failing(*deletions, seconds=5), begun(stack) as collecting:
+    with (
+        stack.aliyun.failing(*deletions, seconds=5),
+        stack.making("gc", output=subprocess.PIPE) as collecting,
+    ):
         assert collecting.stdout
         assert any("gc: sweeping" in line for line in collecting.stdout)
         eventually(lambda: f"{stack.prefix}-gc" in stack.docker("service", "ls"))
