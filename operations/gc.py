@@ -109,7 +109,7 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
         swept = before.keys() - after.keys()
     took = time.monotonic() - begun
     _say(f"freed {_amount(swept, before)}; pushes were refused for {took:.0f} s at most")
-    if kept := stack.settings.storage.versioning:
+    if swept and (kept := stack.settings.storage.versioning):
         _say(f"OSS keeps them for {kept.noncurrent_days} days more, as storage.versioning says")
 
 
@@ -204,10 +204,8 @@ def _blobs(stack: Stack, runs: Collector) -> Iterator[tuple[str, int]]:
     """Digest and bytes of each blob. Raises oss.exceptions.BaseError."""
     found: Iterable[tuple[str, int]]
     if stack.settings.storage.kind == "oss":
-        label = str(outputs_of(deployment(stack.name)["resources"])["access_key"])
-        found = oss.objects(
-            stack.oss, f"{stack.oss.prefix}/{BLOBS}", oss.key_in_use(stack.name, label)
-        )
+        key = oss.key_in_use(stack.name, stack.oss.key)
+        found = oss.objects(stack.oss, f"{stack.oss.prefix}/{BLOBS}", key)
     else:
         lines = runs.run("sh", "-c", LIST, "sh", f"{distribution.DATA_PATH}/{BLOBS}")
         found = ((path, int(size)) for path, size in map(str.split, lines))

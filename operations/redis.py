@@ -49,7 +49,7 @@ def said(stack: Stack, variables: Mapping[str, str], *commands: str) -> Sequence
     try:
         answer = engine.docker(variables, *words, *tls, seconds=SECONDS, given=given)
     except subprocess.TimeoutExpired:
-        engine.docker(variables, "container", "rm", "--force", name)
+        engine.docker(variables, "container", "rm", "--force", "--volumes", name)
         return []
     return answer.strip().removeprefix("OK\n").splitlines()
 

@@ -121,7 +121,7 @@ def test_a_registry_that_was_stopped_or_removed_fails(stack: CloudDeployment) ->
     stack.docker("container", "stop", registry)
     _fails(stack, "health", "not running")
     _fails(stack, "endpoint", "does not answer")
-    stack.docker("container", "rm", "--force", registry)
+    stack.docker("container", "rm", "--force", "--volumes", registry)
     _fails(stack, "health", "No such container")
     assert stack.make("up").returncode == 0
     assert _status(stack)[0] == 0
