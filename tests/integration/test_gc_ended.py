@@ -20,10 +20,10 @@ pytestmark = pytest.mark.ops
 
 
 @contextmanager
-def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
-    """One that takes its time, so that it is met at work."""
+def _collecting(stack: CloudDeployment, seconds: float = 2) -> Iterator["subprocess.Popen[str]"]:
+    """One that takes its time, so many seconds for each blob, so that it is met at work."""
     with (
-        stack.aliyun.failing("DeleteMultipleObjects", seconds=2),
+        stack.aliyun.failing("DeleteMultipleObjects", seconds=seconds),
         stack.making("gc", output=subprocess.PIPE) as collecting,
     ):
         yield collecting
@@ -57,6 +57,22 @@ def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeploym
         _read_until(collecting, "gc: interrupted")
     assert collecting.returncode != 0
     _is_as_before(stack, api)
+
+
+def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDeployment) -> None:
+    api = with_garbage(stack)
+    with _collecting(stack, seconds=5) as collecting:
+        _read_until(collecting, "gc: sweeping")
+        done = stack.make("up")
+        assert done.returncode == 0, done.stdout
+        api.push("team/other", secrets.token_bytes(1000))
+        swept = stack.aliyun.counted()["DeleteMultipleObjects"]
+        assert collecting.stdout
+        collecting.stdout.read()
+        assert stack.aliyun.counted()["DeleteMultipleObjects"] == swept
+    assert collecting.returncode != 0
+    _is_as_before(stack, api)
+    assert "gc: freed " in collected(stack)
 
 
 def _is_as_before(stack: CloudDeployment, api: Api) -> None:
