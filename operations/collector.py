@@ -64,15 +64,11 @@ class _AsJob:
     def alone(self) -> None:
         self._only_read_only = True
         _see(self)
-        end = time.monotonic() + self._patience
-        while going := [task for task in self._tasks() if _outlives(task)]:
-            if time.monotonic() > end:
-                where = " and ".join(sorted({task["Node"] for task in going}))
-                raise Blocked(
-                    f"a replica on {where} is not seen to have ended, and may still take pushes: "
-                    "see `docker node ls`"
-                )
-            time.sleep(1)
+        swarm.see_end(
+            "a replica on {} is not seen to have ended, and may still take pushes",
+            lambda: [task["Node"] for task in self._tasks() if _outlives(task)],
+            self._patience,
+        )
 
     def run(self, *command: str) -> Iterator[str]:
         swarm.end_job(self._stack.name, self._variables)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from operations.preview import planned, show
 from operations.review import Review
-from operations.state import pulumi
+from operations.state import pulumi, tag
 
 TAG = "oss-registry:drift"
 
@@ -35,10 +35,8 @@ def _keep(name: str, found: Review) -> None:
 
 def last(name: str) -> tuple[str, str] | None:
     """When drift was looked for at last, and what was found; None if never."""
-    try:
-        when, _, found = (
-            pulumi("stack", "tag", "get", "--stack", name, TAG).strip().rpartition(": ")
-        )
-    except subprocess.CalledProcessError:
+    kept = tag(name, TAG)
+    if kept is None:
         return None
+    when, _, found = kept.rpartition(": ")
     return when, found

@@ -11,8 +11,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
 
@@ -25,7 +26,7 @@ from operations import Blocked, engine, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
 from operations.preview import planned, show
 from operations.recover import recover
-from operations.state import deployment, outputs_of, pulumi
+from operations.state import outputs_of, pulumi, tag
 from operations.up import up
 
 TAG = "oss-registry:gc"  # on a stack whose collection goes on, or was killed
@@ -34,16 +35,18 @@ SECONDS = 10  # between two words on how far it is
 BLOBS = "docker/registry/v2/blobs"
 LIST = 'cd "$1" 2>/dev/null || exit 0; find . -name data -exec stat -c "%n %s" {} +'
 
-Sizes = Mapping[str, int]
+Sizes = Mapping[str, int]  # in bytes, by digest
+# What is there now; raises oss.exceptions.BaseError where OSS does not say.
+Listing = Callable[[], Iterator[tuple[str, int]]]
 
 
 def main(name: str, *words: str) -> int:
     interrupts = _Interrupts()
-    recover(name)
+    resources = recover(name)
     stack = stack_file.stack(name)
     config, _ = stack_file.configuration(name)
     with engine.reached(config) as variables:
-        if not outputs_of(deployment(name).get("resources", ())):
+        if not outputs_of(resources):
             raise Blocked(f"the stack {name} is not up: make up STACK={name}")
         if "--dry-run" in words:
             _try(stack, variables)
@@ -79,15 +82,16 @@ class _Interrupts:
 
 def _try(stack: Stack, variables: Mapping[str, str]) -> None:
     runs = collector(stack, variables)
-    if not _empty(stack, runs):
-        sizes = _sizes(stack, runs)
+    blobs = _listing(stack, runs)
+    if not _empty(blobs):
+        sizes = _sizes(blobs)
         swept = _swept(stack, runs, "--dry-run")
         _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
 
 
 def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts) -> None:
     name = stack.name
-    if _unended(name):
+    if tag(name, TAG):
         _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
     found, _ = planned(name, "--refresh")
@@ -95,16 +99,17 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
         show(found, "text")
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
     runs = collector(stack, variables)
-    if _empty(stack, runs):
+    blobs = _listing(stack, runs)
+    if _empty(blobs):
         return
     begun = time.monotonic()
     with _read_only(name, variables, interrupts):
         with _step("waiting until no push is under way and redis has forgotten its entries"):
             runs.alone()
             redis.forget(stack, variables)
-        before = _sizes(stack, runs)
+        before = _sizes(blobs)
         swept = _swept(stack, runs)
-        after = _sizes(stack, runs)
+        after = _sizes(blobs)
     if before is not None and after is not None:
         swept = before.keys() - after.keys()
     took = time.monotonic() - begun
@@ -134,15 +139,6 @@ def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts)
             swarm.sweep(name, variables)
             pulumi("stack", "tag", "rm", "--stack", name, TAG)
         interrupts.heed()
-
-
-def _unended(name: str) -> bool:
-    """Whether one was begun whose end is not known."""
-    try:
-        pulumi("stack", "tag", "get", "--stack", name, TAG)
-    except CalledProcessError:
-        return False
-    return True
 
 
 def _open(name: str) -> None:
@@ -180,19 +176,19 @@ def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:
     return swept
 
 
-def _sizes(stack: Stack, runs: Collector) -> Sizes | None:
+def _sizes(blobs: Listing) -> Sizes | None:
     """Bytes by digest; None where it can't be known from here."""
     try:
-        return dict(_blobs(stack, runs))
+        return dict(blobs())
     except BaseError as failure:
         _say(f"OSS does not tell how large they are: {oss.reason(failure)}")
         return None
 
 
-def _empty(stack: Stack, runs: Collector) -> bool:
+def _empty(blobs: Listing) -> bool:
     """Whether there is no blob at all: then the registry's own command ends with an error."""
     try:
-        if next(_blobs(stack, runs), None):
+        if next(blobs(), None):
             return False
     except BaseError:
         return False
@@ -200,18 +196,27 @@ def _empty(stack: Stack, runs: Collector) -> bool:
     return True
 
 
-def _blobs(stack: Stack, runs: Collector) -> Iterator[tuple[str, int]]:
-    """Digest and bytes of each blob. Raises oss.exceptions.BaseError."""
-    found: Iterable[tuple[str, int]]
+def _listing(stack: Stack, runs: Collector) -> Listing:
+    """Digest and bytes of each blob, whenever it is called."""
     if stack.settings.storage.kind == "oss":
         key = oss.key_in_use(stack.name, stack.oss.key)
-        found = oss.objects(stack.oss, f"{stack.oss.prefix}/{BLOBS}", key)
+        found = partial(oss.objects, stack.oss, f"{stack.oss.prefix}/{BLOBS}", key)
     else:
-        lines = runs.run("sh", "-c", LIST, "sh", f"{distribution.DATA_PATH}/{BLOBS}")
-        found = ((path, int(size)) for path, size in map(str.split, lines))
-    for path, size in found:
-        if digest := re.search(r"([^/]+)/[^/]+/([^/]+)/data$", path):
-            yield f"{digest[1]}:{digest[2]}", size
+        found = partial(_files, runs, f"{distribution.DATA_PATH}/{BLOBS}")
+
+    def blobs() -> Iterator[tuple[str, int]]:
+        for path, size in found():
+            if digest := re.search(r"([^/]+)/[^/]+/([^/]+)/data$", path):
+                yield f"{digest[1]}:{digest[2]}", size
+
+    return blobs
+
+
+def _files(runs: Collector, folder: str) -> Iterator[tuple[str, int]]:
+    """Path and bytes of each blob's file below `folder`."""
+    for line in runs.run("sh", "-c", LIST, "sh", folder):
+        path, size = line.split()
+        yield path, int(size)
 
 
 def _amount(digests: Collection[str], sizes: Sizes | None) -> str:

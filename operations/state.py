@@ -54,6 +54,14 @@ def access_keys(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[
     return {key["urn"].rpartition("::access-key-")[2]: key for key in keys}
 
 
+def tag(stack: str, name: str) -> str | None:
+    """What that tag of the stack says; None where it has none."""
+    try:
+        return pulumi("stack", "tag", "get", "--stack", stack, name).strip()
+    except subprocess.CalledProcessError:
+        return None
+
+
 def plain(value: Any) -> str:  # noqa: ANN401
     """The text of a value; where it is a secret, it is JSON in JSON."""
     return str(json.loads(value["plaintext"]) if isinstance(value, dict) else value)

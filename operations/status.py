@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from alibabacloud_oss_v2.exceptions import BaseError
 
 from components import certificates
-from components.settings import HTTPS, READ_ONLY_LABEL, SOON, Stack, load
+from components.settings import HTTPS, SOON, Stack, load
 from operations import Blocked, drift, engine, oss, redis
+from operations.collector import collector
 from operations.review import NO_CHANGE
 from operations.stack_file import configuration
 from operations.state import access_keys, deployment, outputs_of
@@ -75,8 +76,7 @@ def _replicas(running: Running, name: str) -> Answer:
 def _pushes(running: Running) -> Answer:
     """Whether they are taken, or refused for a collection of garbage."""
     stack = running.stack
-    kind = "service" if stack.settings.registry.runtime == "swarm" else "container"
-    if not engine.marked(READ_ONLY_LABEL, kind, f"{stack.prefix}-registry", running.variables):
+    if not collector(stack, running.variables).read_only():
         return OK, "are taken"
     if stack.read_only:
         return OK, "are refused, as registry.config says"

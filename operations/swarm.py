@@ -7,7 +7,7 @@ version names goes when `make up` or `make down` ends.
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from components.settings import PROJECT, Stack
@@ -100,14 +100,24 @@ def end_job(stack: str, variables: Mapping[str, str]) -> None:
     if not found:
         return
     engine.docker(variables, "service", "rm", found)
-    end = time.monotonic() + PATIENCE
-    # Of a service that is no more, the tasks bear the id.
-    while going := [place for place, state in _tasks(found, variables) if goes_on(state)]:
+    see_end(
+        "a collection of garbage on {} is not seen to have ended",
+        # Of a service that is no more, the tasks bear the id.
+        lambda: [place for place, state in _tasks(found, variables) if goes_on(state)],
+        PATIENCE,
+    )
+
+
+def see_end(sentence: str, going: Callable[[], Collection[str]], seconds: float) -> None:
+    """Return once nothing is `going` on any machine.
+
+    Raises Blocked after `seconds`, with the `sentence` that names the machines.
+    """
+    end = time.monotonic() + seconds
+    while machines := going():
         if time.monotonic() > end:
-            raise Blocked(
-                f"a collection of garbage on {' and '.join(going)} is not seen to have ended: see "
-                "`docker node ls`"
-            )
+            where = " and ".join(sorted(set(machines)))
+            raise Blocked(f"{sentence.format(where)}: see `docker node ls`")
         time.sleep(1)
 
 
