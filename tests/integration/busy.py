@@ -22,10 +22,14 @@ class Busy(Api):
     """
 
     def __init__(
-        self, endpoint: str, seed: int, login: tuple[str, str] | None = None, authority: str = ""
+        self,
+        endpoint: str,
+        moments: random.Random,
+        login: tuple[str, str] | None = None,
+        authority: str = "",
     ) -> None:
         super().__init__(endpoint, login, authority)
-        self._random = random.Random(seed)
+        self._random = moments
         # Few, so that one is pushed again after it was deleted with all that had it.
         self._contents = [secrets.token_bytes(20_000) for _ in range(12)]
         self._bodies: dict[str, bytes] = {}

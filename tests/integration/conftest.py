@@ -1,3 +1,4 @@
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
 from tests.integration.guarded import Guarded
+
+# Releases, and what the images are in.
+PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesystem", "oss")]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,6 +67,29 @@ def undeployed(tmp_path: Path) -> Iterator[Deployment]:
     finally:
         made.make("down")
         made.remove()
+
+
+@pytest.fixture
+def moments() -> random.Random:
+    """What is left to chance in a test, and can be had again by what it prints."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture(params=PLACES, ids="-".join)
+def in_each_place(
+    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path: Path
+) -> Iterator[Deployment]:
+    """One that is up, its images in a volume and in a bucket, each by two releases."""
+    release, kind = request.param
+    made: Deployment
+    if kind == "oss":
+        made = CloudDeployment(tmp_path, aliyun).as_release(release)
+    else:
+        made = Deployment(tmp_path, registry={"release": release})
+    with made.running():
+        yield made
 
 
 @pytest.fixture

@@ -2,23 +2,13 @@
 
 import re
 import secrets
-from pathlib import Path
+import subprocess
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment
 
 BLOBS = "docker/registry/v2/blobs"
-# Releases, and what the images are in.
-PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesystem", "oss")]
-
-
-def placed(folder: Path, aliyun: Aliyun, release: str, kind: str) -> Deployment:
-    """A stack of that release whose images are there; it is not up."""
-    if kind == "oss":
-        return CloudDeployment(folder, aliyun).as_release(release)
-    return Deployment(folder, registry={"release": release})
 
 
 def collected(deployment: Deployment, *words: str) -> str:
@@ -45,3 +35,9 @@ def with_garbage(stack: Deployment) -> Api:
     api.push("team/kept", secrets.token_bytes(1000))
     api.delete("team/gone", api.push("team/gone", secrets.token_bytes(200_000)))
     return api
+
+
+def read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
+    """Read what it prints until it says `words`."""
+    assert collecting.stdout
+    assert any(words in line for line in collecting.stdout)

@@ -5,17 +5,15 @@ import re
 import secrets
 import time
 from collections.abc import Collection
-from pathlib import Path
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import MANIFEST, Api, Refusal
 from tests.integration.busy import Busy
 from tests.integration.clients import redis
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment
-from tests.integration.garbage import PLACES, blobs, collected, placed, with_garbage
+from tests.integration.garbage import blobs, collected, with_garbage
 
 pytestmark = pytest.mark.ops
 
@@ -31,45 +29,41 @@ def _spans(moments: Collection[float]) -> list[tuple[float, float]]:
     return spans
 
 
-@pytest.mark.parametrize(("release", "kind"), PLACES)
 def test_what_was_deleted_goes_while_a_client_goes_on_and_its_pushes_alone_wait(
-    aliyun: Aliyun, tmp_path: Path, release: str, kind: str
+    in_each_place: Deployment, moments: random.Random
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    stack = placed(tmp_path, aliyun, release, kind)
-    with stack.running():
-        api, client = Api(stack.outputs()["endpoint"]), Busy(stack.outputs()["endpoint"], seed)
-        content = secrets.token_bytes(100_000)
-        swept = api.push("team/again", content)
-        api.pull("team/again")
-        body = api.manifest("team/again", "1")
-        api.delete("team/again", swept)
-        with client.at_work():
-            time.sleep(5)
-            said = collected(stack)
-            time.sleep(2)
-        assert re.search(r"gc: freed [1-9]\d* of \d+ blobs, ", said)
-        # A push is refused from the first restart to the second, by the registry's own 405.
-        first, last = client.read_only[0], client.read_only[-1]
-        assert not [moment for moment in client.pushes if first < moment < last]
-        assert [moment for moment in client.pulls if first < moment < last]
-        assert client.pushes[-1] > last
-        # Connections are refused by the restarts alone.
-        assert not [moment for moment in client.refused if first < moment < last]
-        spans = _spans(client.refused)
-        assert len(spans) <= 2
-        away = " and ".join(f"{end - begin:.1f} s" for begin, end in spans)
-        print(f"{len(client.refused)} connections refused in {away}, {last - first:.1f} s of 405")
-        client.check()
-        # What is not there is not taken for there: neither a blob nor, pushed again, an image.
-        assert swept not in blobs(stack)
-        with pytest.raises(Refusal) as refusal:
-            api.put("team/again", "1", body, MANIFEST)
-        assert set(refusal.value.codes) == {"MANIFEST_BLOB_UNKNOWN"}
-        client.push("team/again", content)
-        api.pull("team/again")
-        stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    stack, endpoint = in_each_place, in_each_place.outputs()["endpoint"]
+    api, client = Api(endpoint), Busy(endpoint, moments)
+    content = secrets.token_bytes(100_000)
+    swept = api.push("team/again", content)
+    api.pull("team/again")
+    body = api.manifest("team/again", "1")
+    api.delete("team/again", swept)
+    with client.at_work():
+        time.sleep(5)
+        said = collected(stack)
+        time.sleep(2)
+    assert re.search(r"gc: freed [1-9]\d* of \d+ blobs, ", said)
+    # A push is refused from the first restart to the second, by the registry's own 405.
+    first, last = client.read_only[0], client.read_only[-1]
+    assert not [moment for moment in client.pushes if first < moment < last]
+    assert [moment for moment in client.pulls if first < moment < last]
+    assert client.pushes[-1] > last
+    # Connections are refused by the restarts alone.
+    assert not [moment for moment in client.refused if first < moment < last]
+    spans = _spans(client.refused)
+    assert len(spans) <= 2
+    away = " and ".join(f"{end - begin:.1f} s" for begin, end in spans)
+    print(f"{len(client.refused)} connections refused in {away}, {last - first:.1f} s of 405")
+    client.check()
+    # What is not there is not taken for there: neither a blob nor, pushed again, an image.
+    assert swept not in blobs(stack)
+    with pytest.raises(Refusal) as refusal:
+        api.put("team/again", "1", body, MANIFEST)
+    assert set(refusal.value.codes) == {"MANIFEST_BLOB_UNKNOWN"}
+    client.push("team/again", content)
+    api.pull("team/again")
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
 def test_a_dry_run_says_what_would_go_and_touches_nothing(stack: CloudDeployment) -> None:

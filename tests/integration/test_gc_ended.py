@@ -14,7 +14,7 @@ import pytest
 from tests.integration.api import Api, Refusal
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, eventually
-from tests.integration.garbage import blobs, collected, with_garbage
+from tests.integration.garbage import blobs, collected, read_until, with_garbage
 
 pytestmark = pytest.mark.ops
 
@@ -29,11 +29,6 @@ def _collecting(stack: CloudDeployment, seconds: float = 2) -> Iterator["subproc
         yield collecting
 
 
-def _read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
-    assert collecting.stdout
-    assert any(words in line for line in collecting.stdout)
-
-
 @pytest.mark.parametrize("met", ["making the registry read-only", "sweeping"])
 def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
     stack: CloudDeployment, met: str
@@ -41,10 +36,10 @@ def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
     api = with_garbage(stack)
     with _collecting(stack) as collecting:
         for moment in (met, "letting pushes in again"):
-            _read_until(collecting, f"gc: {moment}")
+            read_until(collecting, f"gc: {moment}")
             time.sleep(1)
             os.killpg(collecting.pid, signal.SIGINT)  # a terminal's, for all that it started
-        _read_until(collecting, "gc: interrupted")
+        read_until(collecting, "gc: interrupted")
     assert collecting.returncode != 0
     _is_as_before(stack, api)
 
@@ -52,9 +47,9 @@ def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
 def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeployment) -> None:
     api = with_garbage(stack)
     with _collecting(stack) as collecting:
-        _read_until(collecting, "gc: sweeping")
+        read_until(collecting, "gc: sweeping")
         os.kill(collecting.pid, signal.SIGTERM)
-        _read_until(collecting, "gc: interrupted")
+        read_until(collecting, "gc: interrupted")
     assert collecting.returncode != 0
     _is_as_before(stack, api)
 
@@ -62,7 +57,7 @@ def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeploym
 def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDeployment) -> None:
     api = with_garbage(stack)
     with _collecting(stack, seconds=5) as collecting:
-        _read_until(collecting, "gc: sweeping")
+        read_until(collecting, "gc: sweeping")
         done = stack.make("up")
         assert done.returncode == 0, done.stdout
         api.push("team/other", secrets.token_bytes(1000))
@@ -86,7 +81,7 @@ def test_after_one_that_was_killed_the_status_says_that_pushes_are_refused(
 ) -> None:
     api = with_garbage(stack)
     with _collecting(stack) as collecting:
-        _read_until(collecting, "gc: sweeping")
+        read_until(collecting, "gc: sweeping")
         os.killpg(collecting.pid, signal.SIGKILL)
     with pytest.raises(Refusal) as refusal:
         api.push("team/other", secrets.token_bytes(1000))

@@ -6,15 +6,13 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.busy import Busy
-from tests.integration.deployment import processes
-from tests.integration.garbage import PLACES, blobs, placed
+from tests.integration.deployment import Deployment, processes
+from tests.integration.garbage import blobs
 
 pytestmark = pytest.mark.ops
 
@@ -30,31 +28,26 @@ def _ours(_: "subprocess.Popen[str]", stack: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("release", "kind"), PLACES)
 def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
-    aliyun: Aliyun, tmp_path: Path, release: str, kind: str
+    in_each_place: Deployment, moments: random.Random
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    stack = placed(tmp_path, aliyun, release, kind)
-    with stack.running():
-        api, client = Api(stack.outputs()["endpoint"]), Busy(stack.outputs()["endpoint"], seed)
+    stack, endpoint = in_each_place, in_each_place.outputs()["endpoint"]
+    api, client = Api(endpoint), Busy(endpoint, random.Random(moments.random()))
 
-        def healed(kill: Callable[["subprocess.Popen[str]", str], None], heal: str) -> None:
-            with stack.making("gc") as collecting:
-                try:
-                    collecting.wait(moments.uniform(2, 18))
-                except subprocess.TimeoutExpired:
-                    kill(collecting, stack.stack)
-            done = stack.make(heal)
-            assert done.returncode == 0, done.stdout
-            api.push("team/healed", secrets.token_bytes(1000))
+    def healed(kill: Callable[["subprocess.Popen[str]", str], None], heal: str) -> None:
+        with stack.making("gc") as collecting:
+            try:
+                collecting.wait(moments.uniform(2, 18))
+            except subprocess.TimeoutExpired:
+                kill(collecting, stack.stack)
+        done = stack.make(heal)
+        assert done.returncode == 0, done.stdout
+        api.push("team/healed", secrets.token_bytes(1000))
 
-        with client.at_work():
-            healed(_all, "up")
-        client.check()
-        healed(_ours, "gc")
-        client.check()
-        assert not client.deleted() & blobs(stack)
-        stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    with client.at_work():
+        healed(_all, "up")
+    client.check()
+    healed(_ours, "gc")
+    client.check()
+    assert not client.deleted() & blobs(stack)
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")

@@ -25,11 +25,14 @@ def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
 
 @pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 10), ("destroy", 3, 3)])
 def test_after_runs_that_were_killed_the_next_up_ends_well(
-    undeployed: Deployment, archive: Path, tmp_path: Path, verb: str, longest: float, times: int
+    undeployed: Deployment,
+    archive: Path,
+    tmp_path: Path,
+    moments: random.Random,
+    verb: str,
+    longest: float,
+    times: int,
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
     assert undeployed.make("up").returncode == 0
     copy_in(undeployed, archive, "kept")
     kept = copy_out(undeployed, "kept", tmp_path / "kept")

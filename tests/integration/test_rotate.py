@@ -91,11 +91,10 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
     _is_rotated(stack, before)
 
 
-def test_one_that_is_killed_again_and_again_ends_well(stack: CloudDeployment) -> None:
+def test_one_that_is_killed_again_and_again_ends_well(
+    stack: CloudDeployment, moments: random.Random
+) -> None:
     before = stack.key_in_use()
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
     for _ in range(6):
         with stack.making("rotate", "LABEL=new") as rotating:
             try:
