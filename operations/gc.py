@@ -159,7 +159,7 @@ def _open(name: str) -> None:
 
 def _up(name: str, *flags: str) -> None:
     words = ["--stack", name, "--yes", "--skip-preview", "--non-interactive", *flags]
-    pulumi("up", *words, ends_with_us=True)
+    pulumi("up", *words)
 
 
 def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:

@@ -78,25 +78,23 @@ def secret(stack: str, name: str, brought: Collection[str]) -> str:
     return pulumi("config", "get", "--stack", stack, f"{PROJECT}:{name}")[:-1]
 
 
-def pulumi(*words: str, ends_with_us: bool = False) -> str:
-    """What pulumi prints. Raises CalledProcessError with that and its errors.
-
-    Where it `ends_with_us`, a kill of this process is one of it, too (on Linux).
-    """
+def pulumi(*words: str) -> str:
+    """What pulumi prints. Raises CalledProcessError with that and its errors."""
     return subprocess.run(
         ["pulumi", *words],
         capture_output=True,
         text=True,
         check=True,
-        preexec_fn=_end_with_parent if ends_with_us else None,
+        preexec_fn=_end_with_parent,
     ).stdout
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def pulumi_seen(*words: str) -> None:
     """Run pulumi, which may ask and is seen. Raises CalledProcessError."""
-    subprocess.run(["pulumi", *words], check=True)
+    subprocess.run(["pulumi", *words], check=True, preexec_fn=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Whoever is killed leaves nothing at work that would keep the next one out (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -5,16 +5,18 @@ import random
 import secrets
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from tests.integration.api import Api
 from tests.integration.busy import Busy
-from tests.integration.deployment import Deployment, processes
+from tests.integration.deployment import Deployment, eventually, processes
 from tests.integration.garbage import blobs
 
 pytestmark = pytest.mark.ops
+
+KILLED = "oss-registry:gc"  # the tag of a stack whose collection was killed
 
 
 def _all(collecting: "subprocess.Popen[str]", _: str) -> None:
@@ -23,9 +25,14 @@ def _all(collecting: "subprocess.Popen[str]", _: str) -> None:
 
 def _ours(_: "subprocess.Popen[str]", stack: str) -> None:
     """Its own process alone, as the kernel does when memory is short."""
-    for pid, line in processes("cmdline").items():
-        if line.split("\0")[1:5] == ["-m", "operations", "gc", stack]:
-            os.kill(pid, signal.SIGKILL)
+    for pid in _running("-m", "operations", "gc", stack):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _running(*words: str) -> Sequence[int]:
+    """The processes that have these `words` among theirs."""
+    lines = processes("cmdline").items()
+    return [pid for pid, line in lines if "\0".join(["", *words, ""]) in "\0" + line]
 
 
 def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
@@ -51,3 +58,17 @@ def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
     client.check()
     assert not client.deleted() & blobs(stack)
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_killed_while_it_heals_what_an_earlier_one_left_it_is_in_nobodys_way(
+    undeployed: Deployment,
+) -> None:
+    stack = undeployed
+    stack.up()
+    stack.pulumi("stack", "tag", "set", KILLED, "yes")
+    stack.configure(registry={"log_level": "error"})  # so that there is something to do
+    with stack.making("gc") as collecting:
+        eventually(lambda: _running("pulumi", "up", "--stack", stack.stack))
+        _ours(collecting, stack.stack)
+    for done in (stack.make("gc"), stack.make("status")):
+        assert done.returncode == 0, done.stdout
