@@ -81,11 +81,7 @@ def secret(stack: str, name: str, brought: Collection[str]) -> str:
 def pulumi(*words: str) -> str:
     """What pulumi prints. Raises CalledProcessError with that and its errors."""
     return subprocess.run(
-        ["pulumi", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=_end_with_parent,
+        ["pulumi", *words], capture_output=True, text=True, check=True, preexec_fn=_end_with_parent
     ).stdout
 
 
