@@ -48,7 +48,7 @@ class _InContainer:
 
 
 class _AsJob:
-    """A job of the swarm, made like the registry's service: its replicas may be out of reach.
+    """A service that runs once, made like the registry's: its replicas may be out of reach.
 
     It is removed when it ends, as soon as the service takes pushes, and by each `make up`.
     """
@@ -79,7 +79,8 @@ class _AsJob:
         label = f"--label={STACK_LABEL}={self._stack.name}"
         # Where a replica is, there are its image and its volume.
         where = f"--constraint=node.id=={self._machine()}"
-        how = ("--mode=replicated-job", "--restart-condition=none", "--stop-grace-period=0s")
+        # Not a job of the swarm's own: Docker 20.10 lets one go on after its removal (measured).
+        how = ("--restart-condition=none", "--stop-signal=SIGKILL")
         words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, where, *how)
         try:
             engine.docker(self._variables, "service", "create", *words, *flags, *command)

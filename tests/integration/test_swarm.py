@@ -27,6 +27,7 @@ import pytest
 import trustme
 
 from components.distribution import RELEASES
+from operations.swarm import PATIENCE
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal
 from tests.integration.balancer import balancer
@@ -451,7 +452,8 @@ def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
     api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
     deletions = ("DeleteMultipleObjects", "DeleteObject")
     with (
-        stack.aliyun.failing(*deletions, seconds=5),
+        # Longer than `make up` waits: it has to be ended, not waited for.
+        stack.aliyun.failing(*deletions, seconds=2 * PATIENCE),
         stack.making("gc", output=subprocess.PIPE) as collecting,
     ):
         read_until(collecting, "gc: sweeping")

@@ -175,7 +175,8 @@ def test_a_job_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(
     ]
     (created,) = [words for words in manager.told if words[:2] == ("service", "create")]
     assert {
-        "--mode=replicated-job",
+        "--restart-condition=none",
+        "--stop-signal=SIGKILL",
         "--constraint=node.id==machine-1",
         "--user=65532:65532",
         "--env=OTEL_TRACES_EXPORTER=none",
