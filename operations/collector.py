@@ -79,7 +79,7 @@ class _AsJob:
         label = f"--label={STACK_LABEL}={self._stack.name}"
         # Where a replica is, there are its image and its volume.
         where = f"--constraint=node.id=={self._machine()}"
-        # Not a job of the swarm's own: Docker 20.10 lets one go on after its removal (measured).
+        # No job of the swarm's own: it goes on when it is removed (moby issues 42789, 44312).
         how = ("--restart-condition=none", "--stop-signal=SIGKILL")
         words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, where, *how)
         try:
