@@ -444,7 +444,7 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
         eventually(lambda: stack.machines(others[0]) == 3, seconds=120)
 
 
-def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
+def test_garbage_goes_while_a_client_goes_on_and_a_sweep_that_was_left_is_ended(
     stack: SwarmDeployment, login: tuple[str, str], trusted: str, moments: random.Random
 ) -> None:
     endpoint = stack.outputs()["endpoint"]
@@ -464,13 +464,13 @@ def test_garbage_goes_while_a_client_goes_on_and_a_job_that_was_left_is_ended(
         assert re.search(r"fail  pushes  .* refused ", status.stdout)
         _up(stack)
     assert f"{stack.prefix}-gc" not in stack.docker("service", "ls")
-    # The job may have swept the other one before it was ended.
+    # The other one may have been swept before that was ended.
     api.delete("team/more", api.push("team/more", secrets.token_bytes(300_000)))
     client = Busy(endpoint, moments, login, trusted)
     with client.at_work():
         done = stack.make("gc")
     assert done.returncode == 0, done.stdout
-    assert re.search(r"gc: freed [1-9]\d* of \d+ blobs, ", done.stdout), done.stdout
+    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", done.stdout), done.stdout
     assert client.read_only
     print(f"{len(client.refused)} of {len(client.pulls)} pulls and {len(client.pushes)} pushes")
     assert not client.refused
