@@ -11,6 +11,7 @@ from components.settings import SettingsError
 from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
+from operations.state import pulumi
 
 _FORMATS = {"text": text, "markdown": markdown}
 
@@ -33,13 +34,16 @@ def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
 def _plan(name: str, *flags: str) -> Mapping[str, Any]:
     """What Pulumi plans. Raises Blocked where it does not get that far."""
     print(f"asking Pulumi what would change of {name} …", file=sys.stderr, flush=True)
-    words = ["pulumi", "preview", "--json", "--non-interactive", "--stack", name, *flags]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    errors = ""
     try:
-        plan: Mapping[str, Any] = json.loads(done.stdout)
+        printed = pulumi("preview", "--json", "--non-interactive", "--stack", name, *flags)
+    except subprocess.CalledProcessError as failure:  # its plan is JSON all the same
+        printed, errors = failure.stdout, failure.stderr
+    try:
+        plan: Mapping[str, Any] = json.loads(printed)
     except ValueError:
-        hint = f"\n`pulumi stack init {name}` makes it" * ("no stack named" in done.stderr)
-        raise Blocked(f"{(done.stderr or done.stdout).strip()}{hint}") from None
+        hint = f"\n`pulumi stack init {name}` makes it" * ("no stack named" in errors)
+        raise Blocked(f"{(errors or printed).strip()}{hint}") from None
     return plan
 
 

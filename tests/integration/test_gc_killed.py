@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from operations.gc import TAG
 from tests.integration.api import Api
 from tests.integration.busy import Busy
 from tests.integration.deployment import Deployment, eventually, processes
 from tests.integration.garbage import blobs
 
 pytestmark = pytest.mark.ops
-
-KILLED = "oss-registry:gc"  # the tag of a stack whose collection was killed
 
 
 def _all(collecting: "subprocess.Popen[str]", _: str) -> None:
@@ -65,7 +64,7 @@ def test_killed_while_it_heals_what_an_earlier_one_left_it_is_in_nobodys_way(
 ) -> None:
     stack = undeployed
     stack.up()
-    stack.pulumi("stack", "tag", "set", KILLED, "yes")
+    stack.pulumi("stack", "tag", "set", TAG, "yes")
     stack.configure(registry={"log_level": "error"})  # so that there is something to do
     with stack.making("gc") as collecting:
         eventually(lambda: _running("pulumi", "up", "--stack", stack.stack))
