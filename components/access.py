@@ -22,13 +22,13 @@ WITH_KMS = ("kms:Decrypt", "kms:GenerateDataKey")
 
 def registry_policy(oss: OssFacts, kms_key_id: str | None) -> str:
     """The policy of the user that the registry is: its bucket, and there its prefix, only."""
-    bucket, prefix = f"acs:oss:*:*:{oss.bucket}", oss.prefix
+    bucket = f"acs:oss:*:*:{oss.bucket}"
     # OSS knows this condition for ListObjects alone. The registry also lists the prefix itself.
-    below = {"StringLike": {"oss:Prefix": [prefix, f"{prefix}/*"]}}
+    below = {"StringLike": {"oss:Prefix": [oss.prefix, f"{oss.below}*"]}}
     statements = [
-        _allow([LIST_OBJECTS], bucket, Condition=below),
+        _allow([LIST_OBJECTS], bucket, **({"Condition": below} if oss.prefix else {})),
         _allow([LIST_UPLOADS], bucket),
-        _allow(ON_OBJECTS, f"{bucket}/{prefix}/*"),
+        _allow(ON_OBJECTS, f"{bucket}/{oss.below}*"),
     ]
     if kms_key_id:
         statements.append(_allow(WITH_KMS, f"acs:kms:*:*:key/{kms_key_id}"))

@@ -65,7 +65,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
     try:
         server, *_ = chain(pem)
         key, extensions = server.public_key(), server.extensions
-        named, usage = _names(extensions), _value(extensions, x509.ExtendedKeyUsage)
+        named, usage = _names_in(extensions), _value(extensions, x509.ExtendedKeyUsage)
         hashed_by = server.signature_hash_algorithm
         left(pem, now)  # the dates of the others
     except _UNREADABLE:
@@ -104,7 +104,15 @@ def _value(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | 
     return next((value for value in found if isinstance(value, kind)), None)
 
 
-def _names(extensions: x509.Extensions) -> list[str]:
+def names(pem: str) -> Sequence[str]:
+    """The hosts and addresses that the first certificate is for; none if it can't be read."""
+    try:
+        return _names_in(chain(pem)[0].extensions)
+    except _UNREADABLE:
+        return []
+
+
+def _names_in(extensions: x509.Extensions) -> list[str]:
     """The hosts and addresses that a certificate is for."""
     found = _value(extensions, x509.SubjectAlternativeName)
     if found is None:

@@ -62,6 +62,11 @@ class OssFacts:
     cname: str | None = None
 
     @property
+    def below(self) -> str:
+        """What the names of all of its objects begin with."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    @property
     def access_key(self) -> tuple[Hole, Hole]:
         """Its id and its secret."""
         return Hole(f"access key id {self.key}", secret=False), Hole(f"access key {self.key}")
@@ -136,7 +141,7 @@ def _oss_driver(oss: OssFacts) -> Section:
             "bucket": oss.bucket,
             "endpoint": f"{oss.bucket}.{oss.host}",
             "internal": "-internal." in oss.host,
-            "rootdirectory": oss.prefix,
+            **_root(oss),
         }
     }
 
@@ -156,10 +161,14 @@ def _s3_driver(oss: OssFacts) -> Section:
             "regionendpoint": f"https://s3.{oss.host}",
             "bucket": oss.bucket,
             "forcepathstyle": False,
-            "rootdirectory": oss.prefix,
+            **_root(oss),
             **redirect,
         }
     }
+
+
+def _root(oss: OssFacts) -> Section:
+    return {"rootdirectory": oss.prefix} if oss.prefix else {}
 
 
 class Release(NamedTuple):
@@ -593,6 +602,14 @@ def _logs_requests(context: Context) -> bool:
     return context.at("log.level") in ("info", "debug")
 
 
+# What the registry does where nothing is said, or null has taken away what we say.
+_UNSAID: Section = {
+    "log": {"level": "info"},
+    "storage": {
+        "redirect": {"disable": False},
+        "maintenance": {"uploadpurging": {"enabled": True}},
+    },
+}
 # Without these the registry does not start.
 _NEEDED = {
     "auth.htpasswd": ("realm", "path"),
@@ -788,7 +805,7 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
         Problem(f"storage.{driver}", "is a second driver: storage.kind decides", "remove it")
         for driver in sorted(set(context.at("storage") or ()) - own)
     ]
-    return [*managed.values(), *second, *needed, *broken(_RULES, context)]
+    return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
 
 
 def _there_or_above(path: str, tree: Section) -> str:
@@ -799,7 +816,11 @@ def _there_or_above(path: str, tree: Section) -> str:
 
 def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> list[Problem]:
     """What works, but not as the user may think; `files` are put into the container."""
-    return broken(_WARNINGS, Context(release, tree, files))
+    return broken(_WARNINGS, _with_unsaid(Context(release, tree, files)))
+
+
+def _with_unsaid(context: Context) -> Context:
+    return context._replace(tree=merge(_UNSAID, context.tree))
 
 
 # Where the registry's configuration names a file in its container.

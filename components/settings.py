@@ -162,9 +162,13 @@ Bucket = Annotated[
 Prefix = Annotated[
     str,
     _Matches(
-        r"[a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*",
+        r"([a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*)?",
         "must be such as team/registry, with / at neither end",
     ),
+]
+VolumeName = Annotated[
+    str,
+    _Matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "must be a volume's name, as docker volume ls has it"),
 ]
 LABEL = r"[a-z0-9-]{1,30}"
 Label = Annotated[str, _Matches(LABEL, "must be of a-z, 0-9 and -, such as 2026-11")]
@@ -182,10 +186,11 @@ User = Annotated[
         r"(?!#)[^\s:\x00-\x1f\x7f]+", "must be a name without blanks and colons, and no # first"
     ),
 ]
+BCRYPT = r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}"
 Bcrypt = Annotated[
     str,
     _Matches(
-        r"\$2[aby]\$(0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}",
+        BCRYPT,
         "must be a bcrypt hash of cost 4 to 14, as it is computed for each request; htpasswd -nB "
         "NAME prints one",
     ),
@@ -311,6 +316,8 @@ class StorageSettings(_Settings):
     """A Docker volume, or a bucket in OSS."""
     bucket: Bucket | None = None
     """The bucket's name: unique in all of OSS, and never to change."""
+    volume: VolumeName | None = None
+    """A Docker volume that there is already, with images in it, in place of one of the stack's."""
     adopt: bool = False
     """The bucket exists already: use it, and never delete it."""
     prefix: Prefix = "registry"
@@ -439,7 +446,7 @@ class Stack:
     @property
     def volume(self) -> str:
         """The volume that holds the images, where none other does."""
-        return f"{self.prefix}-data"
+        return self.settings.storage.volume or f"{self.prefix}-data"
 
     @property
     def release(self) -> Release:
@@ -630,7 +637,7 @@ class Stack:
     def warnings(self) -> Sequence[str]:
         """What works, but not as the user may think."""
         found = distribution.warnings(self.release, self.tree, self.files.keys())
-        return [_line(problem) for problem in (*map(_in_config, found), *_remarks(self))]
+        return [line(problem) for problem in (*map(_in_config, found), *_remarks(self))]
 
 
 def _remarks(stack: Stack) -> Iterator[Problem]:
@@ -723,6 +730,18 @@ _RULES = (
         lambda cname, its: cname and not cname.startswith(f"https://{its.at('storage.bucket')}."),
         "must begin with the bucket's name, which the registry puts before the address",
         "bind such as https://BUCKET.images.example.com to the bucket",
+    ),
+    Rule(
+        "storage.prefix",
+        lambda prefix, its: not prefix and not its.at("storage.adopt"),
+        "can't be empty for a new bucket",
+        "remove it, or write such as registry",
+    ),
+    Rule(
+        "storage.volume",
+        lambda volume, its: volume is not None and its.at("storage.kind") == "oss",
+        "belongs to kind: filesystem",
+        "remove it",
     ),
     Rule(
         "storage.versioning",
@@ -878,6 +897,20 @@ def load(
     `variables` are this process's own, which may name the region. Raises SettingsError with every
     problem: config key, rule, value and fix, but no secret value.
     """
+    stack, problems = checked(name, config, secret_keys, variables)
+    if problems:
+        lines = "".join(f"\n  - {line(problem)}" for problem in problems)
+        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+    return stack
+
+
+def checked(
+    name: str,
+    config: Mapping[str, str],
+    secret_keys: Set[str],
+    variables: Mapping[str, str] | None = None,
+) -> tuple[Stack, Sequence[Problem]]:
+    """The stack as `load` gives it, without what is wrong with its file, and that."""
     sections, secrets, problems = _divided(config, secret_keys)
     settings, found = _validated(sections)
     problems += found
@@ -900,10 +933,7 @@ def load(
     if not _within(f"{PROJECT}:auth", broken):
         problems += _unguarded(stack)
     problems += _too_long(stack)
-    if problems:
-        lines = "".join(f"\n  - {_line(problem)}" for problem in problems)
-        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
-    return stack
+    return stack, problems
 
 
 def _too_long(stack: Stack) -> Iterator[Problem]:
@@ -926,7 +956,7 @@ def _within(path: str, broken: Iterable[str]) -> bool:
     return any(other == path or other.startswith(f"{path}.") for other in broken)
 
 
-def _line(problem: Problem) -> str:
+def line(problem: Problem) -> str:
     # What is long, has lines, or may hold a password is not repeated.
     text = json.dumps(problem.shown, ensure_ascii=False)
     hidden = len(text) > 60 or "@" in text or "\\n" in text or problem.path.endswith(".hash")
@@ -1077,7 +1107,7 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
             rule = "belongs to a redis of the stack"
             yield Problem(f"{PROJECT}:cache.{key}", rule, "remove it, or address")
     if storage.kind == "filesystem":
-        for key in sorted(storage.model_fields_set - {"kind"}):
+        for key in sorted(storage.model_fields_set - {"kind", "volume"}):
             yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")
     elif not stack.region:
         yield Problem(

@@ -149,7 +149,7 @@ class OssStorage(ComponentResource):
         rule = oss.BucketLifecycleRuleArgs(
             # OSS refuses two rules that overlap, so one holds all that happens below the prefix.
             id=STACK_LABEL,
-            prefix=f"{args.oss.prefix}/",
+            prefix=args.oss.below,
             enabled=True,
             abort_multipart_uploads=[
                 oss.BucketLifecycleRuleAbortMultipartUploadArgs(days=ABORT_DAYS)
@@ -304,7 +304,7 @@ def _signed(oss: distribution.OssFacts, key_id: str, secret: str) -> str:
     config = client.config.load_default()
     config.region = oss.region
     config.credentials_provider = client.credentials.StaticCredentialsProvider(key_id, secret)
-    request = client.GetObjectRequest(bucket=oss.bucket, key=f"{oss.prefix}/{STACK_LABEL}")
+    request = client.GetObjectRequest(bucket=oss.bucket, key=f"{oss.below}{STACK_LABEL}")
     return str(client.Client(config).presign(request).url)
 
 

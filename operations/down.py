@@ -48,7 +48,8 @@ def _say_where(stack: Stack, variables: Mapping[str, str]) -> None:
     """Where the images still are, and how to remove them."""
     volume, storage = stack.volume, stack.settings.storage
     if storage.adopt:
-        print(f"The images are kept in the bucket {storage.bucket}, below {storage.prefix}/.")
+        where = f", below {stack.oss.below}" if stack.oss.below else ""
+        print(f"The images are kept in the bucket {storage.bucket}{where}.")
     # By its name alone: it may have been there before the stack.
     named = ("volume", "ls", "--quiet", "--filter", f"name=^{volume}$")
     if engine.docker(variables, *named):

@@ -200,7 +200,7 @@ def _listing(stack: Stack, runs: Collector) -> Listing:
     """Digest and bytes of each blob, whenever it is called."""
     if stack.settings.storage.kind == "oss":
         key = oss.key_in_use(stack.name, stack.oss.key)
-        found = partial(oss.objects, stack.oss, f"{stack.oss.prefix}/{BLOBS}", key)
+        found = partial(oss.objects, stack.oss, f"{stack.oss.below}{BLOBS}/", key)
     else:
         found = partial(_files, runs, f"{distribution.DATA_PATH}/{BLOBS}")
 

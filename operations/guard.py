@@ -9,7 +9,7 @@ from alibabacloud_oss_v2.exceptions import BaseError
 
 from operations import Blocked, oss
 from operations.review import GRAVE, Change
-from operations.state import ACCESS_KEY, BUCKET, RAM_USER
+from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[L
                     user,
                     f"The RAM user {user}, as whom the registry reaches its images, would be gone",
                     "Leave storage.kind at oss",
+                )
+            elif change.kind == VOLUME and change.name == "data":
+                volume = change.old["inputs"]["name"]
+                yield Loss(
+                    volume,
+                    f"The images in the volume {volume} would stay there, where the registry no "
+                    "longer looks",
+                    "Copy them first: docs/operations.md says how",
                 )
             elif change.kind == ACCESS_KEY and change.name == f"access-key-{key}":
                 yield Loss(
@@ -74,9 +82,9 @@ def _first_object(stack: str, bucket: Mapping[str, Any], key: str | None) -> str
     inputs, outputs = bucket["inputs"], bucket["outputs"]
     host = str(outputs["extranetEndpoint"])
     region = host.removeprefix("oss-").partition(".")[0]
-    prefix = inputs["lifecycleRules"][0]["prefix"].rstrip("/")  # all that its key may list
+    prefix = inputs["lifecycleRules"][0]["prefix"]  # all that its key may list
     key_in_use = oss.key_in_use(stack, str(key))
-    for folder in (f"{prefix}/docker/registry/v2/repositories", prefix):
+    for folder in (f"{prefix}docker/registry/v2/repositories/", prefix):
         if found := oss.first_object(region, host, inputs["bucket"], folder, key_in_use):
             return found
     return None

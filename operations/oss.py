@@ -46,7 +46,7 @@ def reachable(facts: OssFacts, key: Key) -> str:
     hosts = [*dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host))]
     for host in hosts:
         try:
-            first_object(facts.region, host, facts.bucket, facts.prefix, key)
+            first_object(facts.region, host, facts.bucket, facts.below, key)
         except BaseError:
             if host == hosts[-1]:
                 raise
@@ -55,20 +55,20 @@ def reachable(facts: OssFacts, key: Key) -> str:
     return host
 
 
-def objects(facts: OssFacts, folder: str, key: Key) -> Iterator[tuple[str, int]]:
-    """Name and bytes of each object below `folder`. Raises oss.exceptions.BaseError."""
+def objects(facts: OssFacts, prefix: str, key: Key) -> Iterator[tuple[str, int]]:
+    """Name and bytes of each object below `prefix`. Raises oss.exceptions.BaseError."""
     reached = client(facts.region, reachable(facts, key), key)
-    request = oss.ListObjectsV2Request(bucket=facts.bucket, prefix=f"{folder}/", max_keys=1000)
+    request = oss.ListObjectsV2Request(bucket=facts.bucket, prefix=prefix, max_keys=1000)
     for page in reached.list_objects_v2_paginator().iter_page(request):
         yield from ((str(each.key), int(each.size)) for each in page.contents or ())
 
 
 def first_object(region: str, host: str, bucket: str, prefix: str, key: Key) -> str | None:
-    """The name of some object below `prefix`, None where there is none.
+    """The name of some object that begins with `prefix`, None where there is none.
 
     Raises oss.exceptions.BaseError; `reason` says it in short.
     """
-    request = oss.ListObjectsV2Request(bucket=bucket, prefix=f"{prefix}/", max_keys=1)
+    request = oss.ListObjectsV2Request(bucket=bucket, prefix=prefix, max_keys=1)
     listed = client(region, host, key).list_objects_v2(request).contents or ()
     return next((str(entry.key) for entry in listed), None)
 

@@ -50,7 +50,7 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
 
     What is secret stays encrypted. Raises SettingsError where it is no such file.
     """
-    return _handed_over(_content(stack)["config"])
+    return handed_over(_content(stack)["config"])
 
 
 def read_only(name: str) -> str:
@@ -60,7 +60,7 @@ def read_only(name: str) -> str:
     """
     stack(name)  # from here on, each section is one
     content, key = _content(name), f"{PROJECT}:registry"
-    texts, _ = _handed_over(content["config"])
+    texts, _ = handed_over(content["config"])
     registry = json.loads(texts.get(key, "{}"))
     config = registry.get("config", {})
     storage = config.get("storage", {})
@@ -68,7 +68,7 @@ def read_only(name: str) -> str:
     storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
     content["config"].pop("registry", None)
     content["config"][key] = {**registry, "config": {**config, "storage": storage}}
-    load(name, *_handed_over(content["config"]), os.environ)
+    load(name, *handed_over(content["config"]), os.environ)
     return json.dumps(content)
 
 
@@ -95,7 +95,7 @@ def _content(stack: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
+def handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
     # A key without a namespace is the project's own.
     named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}

@@ -19,6 +19,7 @@ RAM_USER = "alicloud:ram/user:User"
 SERVICE = "docker:index/service:Service"
 STACK = "pulumi:pulumi:Stack"
 STASH = "pulumi:index:Stash"
+VOLUME = "docker:index/volume:Volume"
 
 
 def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
@@ -78,10 +79,15 @@ def secret(stack: str, name: str, brought: Collection[str]) -> str:
     return pulumi("config", "get", "--stack", stack, f"{PROJECT}:{name}")[:-1]
 
 
-def pulumi(*words: str) -> str:
-    """What pulumi prints. Raises CalledProcessError with that and its errors."""
+def pulumi(*words: str, given: str | None = None) -> str:
+    """What pulumi prints; it reads what is `given`. Raises CalledProcessError with its errors."""
     return subprocess.run(
-        ["pulumi", *words], capture_output=True, text=True, check=True, preexec_fn=_end_with_parent
+        ["pulumi", *words],
+        input=given,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=_end_with_parent,
     ).stdout
 
 

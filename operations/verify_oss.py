@@ -116,7 +116,7 @@ class S3:
 def verify(facts: OssFacts, key: Key) -> Mapping[str, str]:
     """Each column of the row: `yes`, or the code of what OSS answered."""
     v1, v4, s3 = Oss(facts, key, "v1"), Oss(facts, key, "v4"), S3(facts, key)
-    prefix = f"{facts.prefix}/verify-{secrets.token_hex(4)}"
+    prefix = f"{facts.below}verify-{secrets.token_hex(4)}"
     checks: Mapping[str, Callable[[], None]] = {
         "V1": lambda: v1.objects(prefix),
         "V4": lambda: v4.objects(prefix),

@@ -126,6 +126,16 @@ def test_the_registrys_policy_is_its_bucket_and_prefix_and_nothing_else(prod: En
     assert "acs:kms:*:*:key/k1" in kms
 
 
+def test_a_bucket_whose_objects_have_no_prefix_is_reached_as_a_whole() -> None:
+    engine = _run("prod", adopt=True, prefix="", versioning=None, encryption=None)
+    policy = json.loads(engine.inputs("alicloud:ram/policy:Policy", "ram-policy")["policyDocument"])
+    assert {r for statement in policy["Statement"] for r in statement["Resource"]} == {
+        "acs:oss:*:*:example-registry-prod",
+        "acs:oss:*:*:example-registry-prod/*",
+    }
+    assert not [statement for statement in policy["Statement"] if "Condition" in statement]
+
+
 def test_two_labels_are_two_keys_and_the_last_one_is_in_use() -> None:
     engine = _run("prod", access_keys=["old", "new"])
     assert {r.name for r in engine.requests.values() if r.type == KEY} == {

@@ -304,16 +304,24 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         (
             {"storage": BUCKET},
             release,
-            {"storage": {"redirect": {"disable": False}}},
+            {"storage": {"redirect": redirect}},
             "storage.redirect.disable",
             "storage.internal",
         )
         for release in RELEASES.values()
+        for redirect in ({"disable": False}, None)
     ),
     (
         {"storage": BUCKET, "log_level": "info"},
         OLD,
         {"storage": {"redirect": {"disable": False}}},
+        "log.level",
+        "signed address",
+    ),
+    (
+        {"storage": BUCKET},
+        OLD,
+        {"log": {"level": None}, "storage": {"redirect": None}},
         "log.level",
         "signed address",
     ),
@@ -335,6 +343,13 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         {"storage": BUCKET},
         MIDDLE,
         {"storage": {"maintenance": {"uploadpurging": {"enabled": True}}}},
+        "storage.maintenance.uploadpurging.enabled",
+        "3.1.0",
+    ),
+    (
+        {"storage": BUCKET},
+        MIDDLE,
+        {"storage": {"maintenance": None}},
         "storage.maintenance.uploadpurging.enabled",
         "3.1.0",
     ),

@@ -10,7 +10,7 @@ from operations import Blocked, guard, oss
 from operations.guard import Loss, losses
 from operations.oss import Key
 from operations.review import Change
-from operations.state import ACCESS_KEY, BUCKET, RAM_USER
+from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
 
 STATE: Mapping[str, Any] = {
     "inputs": {"bucket": "images", "lifecycleRules": [{"prefix": "team/registry/"}]},
@@ -51,7 +51,7 @@ def test_a_bucket_with_images_is_a_loss_and_an_empty_one_none(
     assert loss.name == "images"
     assert "would be deleted, and the images in it, such as team/app." in loss.alarm
     *where, _ = asked[0]
-    folder = "team/registry/docker/registry/v2/repositories"
+    folder = "team/registry/docker/registry/v2/repositories/"
     assert where == ["cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images", folder]
     _bucket_has(None, monkeypatch)
     assert not _lost(_change(action, BUCKET, "bucket"))
@@ -84,6 +84,14 @@ def test_the_user_and_the_key_in_use_are_a_loss_and_another_key_is_none() -> Non
     user = _change("delete", RAM_USER, "ram-user", {"inputs": {"name": "oss-registry-prod"}})
     keys = [_change("delete", ACCESS_KEY, f"access-key-{label}") for label in ("old", "2026-11")]
     assert _lost(user, *keys) == ["oss-registry-prod", "2026-11"]
+
+
+def test_a_volume_with_images_that_the_registry_leaves_is_a_loss_and_another_one_none() -> None:
+    volumes = [
+        _change("delete", VOLUME, name, {"inputs": {"name": f"oss-registry-prod-{name}"}})
+        for name in ("data", "letsencrypt")
+    ]
+    assert _lost(*volumes) == ["oss-registry-prod-data"]
 
 
 def test_only_all_of_the_names_let_it_go() -> None:

@@ -466,6 +466,8 @@ def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
         ({"encryption": "AES256"}, "encryption", "section"),
         ({"prefix": "/a"}, "prefix", "neither end"),
         ({"prefix": "a/"}, "prefix", "neither end"),
+        ({"prefix": ""}, "prefix", "can't be empty for a new bucket"),
+        ({"volume": "images"}, "volume", "kind: filesystem"),
         ({"internal": "yes"}, "internal", "true or false"),
         ({"force_destroy": True}, "force_destroy", "protect"),
         ({"force_destroy": True, "protect": False, "adopt": True}, "force_destroy", "adopt"),
@@ -475,6 +477,12 @@ def test_what_oss_or_ram_would_refuse_is_refused(
     storage: dict[str, Any], key: str, word: str
 ) -> None:
     _oss(f"oss-registry:storage.{key}", word, storage=storage)
+
+
+def test_a_volume_that_is_there_is_the_one_that_holds_the_images() -> None:
+    assert loaded(storage={"volume": "registry_data"}).volume == "registry_data"
+    assert loaded().volume == "oss-registry-dev-data"
+    refused("oss-registry:storage.volume", "a volume's name", storage={"volume": "./images"})
 
 
 def test_settings_of_a_bucket_are_refused_without_one() -> None:
