@@ -1,6 +1,7 @@
 # `make up` and `make test` need Python 3.11 and make; the toolchain finds, fetches or builds the rest.
 
-STACK ?= local
+# What moves in is a stack of its own.
+STACK ?= $(if $(filter import,$(MAKECMDGOALS)),imported,local)
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 STATE := $(CURDIR)/.state
@@ -40,8 +41,8 @@ comma := ,
 CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local trial,$(patsubst \
 	stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))))]
 
-.PHONY: help up preview drift render down move rotate gc status login test unit check format aliyun \
-	verify-oss bench schema lock env engine-stop stacks comment ready
+.PHONY: help up preview drift render down move rotate gc status login import test unit check format \
+	aliyun verify-oss bench schema lock env engine-stop stacks comment ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,6 +61,10 @@ comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQU
 
 drift: ready ## fail where what is there is not what the stack file says
 	@$(ENGINE) $(CLOUD) python -m operations drift $(STACK) $(FORMAT)
+
+import: $(VENV)/runtime ## make a stack file of the registry in COMPOSE, a compose file (its SERVICE)
+	@python -m toolchain cli
+	@python -m operations importing $(STACK) '$(COMPOSE)' $(SERVICE)
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
 	@python -m operations render $(STACK)
@@ -91,10 +96,11 @@ test: check ## check, then run all tests on a real Docker engine
 unit: $(VENV)/dev ## run the tests that need no engine
 	@pytest tests/unit
 
-check: $(VENV)/dev ## lint and check types
+check: $(VENV)/dev ## lint, check types, and links and commands in the pages
 	@ruff format --check --quiet
 	@ruff check --quiet
 	@mypy
+	@pytest --quiet --no-header --no-summary tests/docs
 
 format: $(VENV)/dev ## mend what the linter can
 	@ruff format
@@ -121,6 +127,7 @@ bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
 	@python -m operations.schema > stacks/schema.json
+	@python -m operations.schema --page > docs/settings.md
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

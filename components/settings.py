@@ -237,9 +237,9 @@ class _Settings(BaseModel):
 
 class Limits(_Settings):
     memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
-    """Such as 512MiB."""
+    """What it may use, without swap; whole MiB count."""
     cpus: Annotated[float, Field(ge=0.01)] | None = None
-    """Such as 1.5."""
+    """How many cores' time it may use."""
 
 
 class SwarmSettings(_Settings):
@@ -265,30 +265,34 @@ class RegistrySettings(_Settings):
     ] = distribution.DEFAULT_RELEASE
     """The release, in quotes. It decides the image and how it is configured."""
     image: Word | None = None
-    """An image in place of the official one; it follows the rules of `release`."""
+    """An image in place of the official one; `release` then says whose rules it follows, and must be
+    given."""
     runtime: Literal["container", "swarm"] = "container"
     """One container, or a service of a Docker Swarm."""
     delivery: Literal["env", "file"] | None = None
-    """Configure it by REGISTRY_* variables, or by one whole config.yml, the only way on swarm."""
+    """Configure it by REGISTRY_* variables, or by one whole config.yml, which is the only way on swarm
+    and the default there."""
     exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
     """Who can reach it, and what guards it: nobody but this machine; anyone, who must log in, over
     TLS; the same through a proxy of yours that speaks TLS; anyone, unguarded."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5000
     """The port that Docker pushes to and pulls from."""
     bind: Address | None = None
-    """The address that the port is published on, where not the exposure's own."""
+    """The address that the port is published on; without it 127.0.0.1, or 0.0.0.0 with tls and open.
+    Not on swarm."""
     replicas: Count = 1
     """How many run, on swarm."""
     swarm: SwarmSettings | None = None
     """How the swarm runs it."""
     external_url: Url | None = None
-    """The address that clients use; without one they are on this machine."""
+    """The address that clients use; required with tls and proxy."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
     """What the registry logs; from info on, each request is a line."""
     environment: Mapping[Variable, str] = {}
     """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
     ca_certificates: Certificates | None = None
-    """PEM certificates that the registry trusts beside the usual ones."""
+    """PEM certificates that the registry trusts beside the usual ones; in its container they are
+    /etc/ssl/certs/oss-registry.pem."""
     files: Mapping[FilePath, PublicText] = {}
     """Files that `config` names, by their paths in the container, such as auth.token's
     rootcertbundle; nothing secret."""
@@ -313,36 +317,38 @@ class StorageSettings(_Settings):
     """Where images are kept."""
 
     kind: Literal["filesystem", "oss"] = "filesystem"
-    """A Docker volume, or a bucket in OSS."""
+    """A Docker volume, or a bucket in OSS, in the region `alicloud:region`."""
     bucket: Bucket | None = None
-    """The bucket's name: unique in all of OSS, and never to change."""
+    """The bucket's name, unique in all of OSS, and never to change; required with kind: oss."""
     volume: VolumeName | None = None
     """A Docker volume that there is already, with images in it, in place of one of the stack's."""
     adopt: bool = False
-    """The bucket exists already: use it, and never delete it."""
+    """The bucket exists already: use it as it is, and never delete it."""
     prefix: Prefix = "registry"
-    """What the names of all objects in the bucket begin with."""
+    """What the names of all objects in the bucket begin with; a new one starts empty. It may be ""
+    with `adopt`."""
     access_keys: Annotated[
         Sequence[Label], Field(min_length=1, max_length=2), AfterValidator(_distinct)
     ] = ("1",)
     """A label for each access key; the last one is in use. RAM allows two."""
     endpoint: OssHost | None = None
-    """OSS's host, where it is not the region's own."""
+    """OSS's host alone, without scheme and bucket, where it is not the region's own."""
     internal: bool = True
-    """Reach OSS inside the region, where traffic is free; only without `endpoint`."""
+    """Reach OSS inside the region, where traffic is free; clients then get layers through the
+    registry. Only without `endpoint`."""
     cname: Url | None = None
     """Send clients to this address of the bucket for layers, such as
     https://BUCKET.images.example.com; from 3.1 on."""
     signature_v1: bool = False
     """Yes, a new bucket shall take Signature V1, which release 2.8 needs."""
     versioning: Versioning | None = None
-    """Keep old versions of objects."""
+    """Keep old versions of objects; OSS can't switch it off again."""
     encryption: Encryption | None = None
-    """Encrypt with a key of your own in place of OSS's."""
+    """Encrypt with a key of your own in place of OSS's; also where an adopted bucket has one."""
     protect: bool = True
     """Refuse to delete the bucket."""
     force_destroy: bool = False
-    """Delete the bucket with all that is in it."""
+    """Delete the bucket with all that is in it; needs `protect: false`."""
 
 
 class Pool(_Settings):
@@ -358,13 +364,14 @@ class CacheSettings(_Settings):
     """The redis that holds blob descriptors."""
 
     enabled: bool = True
-    """Whether there is one at all."""
+    """Whether there is one at all; without one the registry remembers descriptors itself."""
     image: Word = "redis:7.0.15"
     """The redis image."""
     address: HostPort | None = None
-    """A redis of your own, in place of one in the stack."""
+    """A redis of your own, host:port, in place of the stack's; its password, if it has one, is the
+    secret `redis-password`."""
     max_memory: Annotated[ByteSize, _at_least("1MiB")] = ByteSize(256 * 2**20)
-    """What redis may hold, such as 256MiB; beyond it the oldest entries go."""
+    """What redis may hold; beyond it the entries used least recently go."""
     db: Annotated[int, Field(ge=0, le=15)] = 0
     """The number of the database in redis."""
     pool: Pool = Pool()
@@ -375,7 +382,8 @@ class UserSettings(_Settings):
     """One user."""
 
     hash: Bcrypt | None = None
-    """A bcrypt hash. Without one the password is the secret `password-NAME`, or generated."""
+    """A bcrypt hash of cost 4 to 14. Without one the password is the secret `password-NAME`, or
+    drawn."""
 
 
 class AuthSettings(_Settings):
@@ -400,9 +408,9 @@ class TlsSettings(_Settings):
     """The certificate; its key is the secret `tls-key`."""
 
     certificate: Certificates | None = None
-    """The certificate chain, as PEM text."""
+    """The certificate chain in PEM, the server's own first; its key is the secret `tls-key`."""
     self_signed: bool = False
-    """Make a key and a certificate for trials, which clients must be told to trust."""
+    """Make a key and a certificate for trials; the output `trust` is what each client must run."""
     letsencrypt: LetsEncrypt | None = None
     """Let the registry fetch it; from release 3 on."""
 

@@ -1,8 +1,12 @@
 """The JSON schema of a stack file, for editors: `python -m operations.stack_file` prints it."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ByteSize
+from pydantic.fields import FieldInfo
 
 from components.distribution import DEFAULT_RELEASE, RELEASES
 from components.environment import ANY, Kinds
@@ -77,5 +81,134 @@ def _of(kinds: Kinds) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{kind}", **bounds}
 
 
+HEAD = "| key | what it is | default | what it does | example |\n| --- | --- | --- | --- | --- |"
+INTRO = """# Settings
+
+Each key of a stack file, by its section; `make schema` writes this page from the models in
+`components/settings.py`. All are optional, unless they are said to be required.
+[stack-file.md](stack-file.md) has the rest: secrets, the registry's own configuration, the engine.
+"""
+# Where the type does not give one: a setting that is true or false, or one of several words.
+EXAMPLES: Mapping[str, object] = {
+    "registry.release": "3.0.0",
+    "registry.image": "registry.example.com/library/registry:3.1.2",
+    "registry.port": 443,
+    "registry.bind": "192.0.2.10",
+    "registry.replicas": 3,
+    "registry.swarm.constraints": ["node.labels.registry==true"],
+    "registry.external_url": "https://registry.example.com",
+    "registry.environment": {"HTTP_PROXY": "http://proxy.example.com:3128"},
+    "registry.ca_certificates": "-----BEGIN CERTIFICATE-----…",
+    "registry.files": {"/etc/token/issuer.pem": "-----BEGIN CERTIFICATE-----…"},
+    "registry.limits.memory": "512MiB",
+    "registry.limits.cpus": 1.5,
+    "registry.config": {"health": {"storagedriver": {"interval": "30s"}}},
+    "storage.volume": "registry_data",
+    "storage.bucket": "example-registry-prod",
+    "storage.prefix": "team/registry",
+    "storage.access_keys": ["2026-11", "2027-02"],
+    "storage.endpoint": "oss-cn-hangzhou-internal.aliyuncs.com",
+    "storage.cname": "https://example-registry-prod.images.example.com",
+    "storage.versioning.noncurrent_days": 30,
+    "storage.encryption.kms_key_id": "0a1b2c3d-0000-0000-0000-000000000000",
+    "cache.image": "registry.example.com/library/redis:7.0.15",
+    "cache.address": "redis.example.com:6379",
+    "cache.max_memory": "1GiB",
+    "cache.db": 1,
+    "cache.pool.max_idle": 32,
+    "cache.pool.max_active": 128,
+    "cache.pool.idle_timeout": "1m30s",
+    "auth.realm": "Team",
+    "auth.users.NAME.hash": f"$2y$10${53 * 'x'}",
+    "tls.certificate": "-----BEGIN CERTIFICATE-----…",
+    "tls.letsencrypt.hosts": ["registry.example.com"],
+    "tls.letsencrypt.email": "ops@example.com",
+    "tls.letsencrypt.directory_url": "https://acme.example.com/directory",
+}
+WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", ByteSize: "size"}
+
+
+def page() -> str:
+    """docs/settings.md: each key, what it is, its default, what it does and an example."""
+    parts = [INTRO]
+    for name, field in StackSettings.model_fields.items():
+        model = _model(field.annotation)
+        assert model
+        rows = "\n".join(_rows(model, name, ""))
+        parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{HEAD}\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        place = path + name
+        if below := _model(field.annotation):
+            if isinstance(field.annotation, type) or type(None) in get_args(field.annotation):
+                yield f"| `{place}` | section | | {_line(field.description)} | |"
+                yield from _rows(below, section, f"{place}.")
+            else:
+                yield f"| `{place}` | section by name | | {_line(field.description)} | |"
+                yield from _rows(below, section, f"{place}.NAME.")
+            continue
+        cells = (
+            _what(field.annotation),
+            _default(field),
+            _line(field.description),
+            _example(f"{section}.{place}", field),
+        )
+        yield f"| `{place}` | {' | '.join(cells)} |"
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    """The model in `annotation`, if it is one, or an optional one, or a map of them."""
+    inner = [annotation, *get_args(annotation)]
+    return next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), None)
+
+
+def _what(annotation: Any) -> str:  # noqa: ANN401
+    """What is to be written, in words."""
+    if annotation in WORDS:
+        return WORDS[annotation]
+    inner = [each for each in get_args(annotation) if each is not type(None)]
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{each}`" for each in inner)
+    if origin is Annotated:
+        return _what(inner[0])
+    if origin is Sequence:
+        return f"list of {_what(inner[0])}"
+    return "section" if origin is Mapping else _what(inner[0])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None or value == {} or value == ():
+        return ""
+    return f"`{_written(value)}`"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, ByteSize):
+        return value.human_readable().replace(".0", "")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _example(path: str, field: FieldInfo) -> str:
+    inner = [each for each in get_args(field.annotation) if each is not type(None)]
+    choices: Sequence[object] = inner if get_origin(field.annotation) is Literal else ()
+    if len(inner) == 1 and get_origin(inner[0]) is Literal:
+        choices = get_args(inner[0])
+    if field.annotation is bool:
+        choices = (True, False)
+    others = [choice for choice in choices if choice != field.default]
+    return f"`{path.rpartition('.')[2]}: {_written(others[0] if others else EXAMPLES[path])}`"
+
+
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=1))
+    print(page() if "--page" in sys.argv else json.dumps(schema(), indent=1))

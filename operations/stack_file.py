@@ -105,5 +105,8 @@ def handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
 
 def _holds_a_secret(value: object) -> bool:
     if isinstance(value, dict):
-        return "secure" in value or any(map(_holds_a_secret, value.values()))
+        # As Pulumi has it: the key alone, with a text. The driver oss has such a key, too.
+        if value.keys() == {"secure"} and isinstance(value["secure"], str):
+            return True
+        return any(map(_holds_a_secret, value.values()))
     return isinstance(value, list) and any(map(_holds_a_secret, value))

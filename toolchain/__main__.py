@@ -1,10 +1,11 @@
-"""`python -m toolchain up STACK`, `test` or `engine-stop`: see the Makefile, their one caller.
+"""`python -m toolchain up STACK`, `cli`, `test` or `engine-stop`: the Makefile is the one caller.
 
 Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which should end with CLI.
 """
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,12 @@ def main(arguments: Sequence[str]) -> int:
             case ["up", stack]:
                 config = _config_of(stack)
                 parts = [*_pulumi(_plugins_of(config)), *_engine_of(config)]
+            case ["cli"]:
+                parts = _pulumi(())
             case ["test"]:
                 parts = [*_pulumi(PLUGINS), *_engine([image.reference for image in images.IMAGES])]
                 debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
+                _have_compose()
                 _have_sshd()
             case ["engine-stop"]:
                 engine.stop()
@@ -46,6 +50,14 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     say(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
     return 0
+
+
+def _have_compose() -> None:
+    """For the test of a registry that moves in: Docker's plugin, else the program it was before."""
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if plugin.returncode:
+        advice = "install docker compose, which the tests use"
+        debian.have("docker-compose", ["docker-compose"], advice)
 
 
 def _have_sshd() -> None:

@@ -1,0 +1,595 @@
+"""`make import COMPOSE=docker-compose.yml STACK=…`: a registry that runs by compose moves in here.
+
+Its compose file, and what that names, becomes a stack file by which the registry is configured as
+it was, its images where they are. What is secret becomes a secret of the stack file; what can't be
+as it was, or has no place, is listed with the reason.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from components import certificates, distribution
+from components.distribution import MANAGED, RELEASES, Problem, Release, at
+from components.environment import BESIDE_DRIVER, Hole, Section
+from components.settings import BCRYPT, PROJECT, REGION, Stack, checked, line
+from operations import Blocked, stack_file
+from operations.compose import Compose, Service, read
+from operations.effective import effective
+from operations.state import pulumi
+
+_OFFICIAL = re.compile(
+    r"(docker\.io/)?((library/)?registry|distribution/distribution)|ghcr\.io/distribution/.*"
+)
+# Which release a tag of the official image is, or comes closest to; else the newest that fits.
+_TAGS = (
+    (r"v?2(\.\d+)*(-.*)?", "2.8.3"),
+    (r"v?3\.0(\.\d+)?(-.*)?", "3.0.0"),
+    (r"v?3(\.\d+)*(-.*)?", "3.1.2"),
+)
+_OSS_HOST = re.compile(
+    r"(?:https?://)?(?:[a-z0-9-]+\.)??(?:s3\.)?(oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com)/?"
+)
+# Whom a process in Go trusts: this variable's file, and whatever is in the folder.
+_TRUST, _TRUSTED = "SSL_CERT_FILE", "/etc/ssl/certs"
+# Variables that a registry heeds beside its own; of another, nobody knows whether it is a secret.
+_OF_A_PROCESS = re.compile(r"(?i:(https?|all|no)_proxy)|TZ|GO[A-Z]+|OTEL_(?!\w*HEADERS)\w+")
+_REGISTRY = f"{PROJECT}:registry.config."
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_OWN_KEY = "the stack's RAM user has a key of its own: when it works, delete the old one"
+# Why what MANAGED is set by another setting is not as it was, where that is not enough.
+_WHY = {
+    "storage.oss.accesskeyid": _OWN_KEY,
+    "storage.oss.accesskeysecret": _OWN_KEY,
+    "storage.s3.accesskey": _OWN_KEY,
+    "storage.s3.secretkey": _OWN_KEY,
+    "http.secret": "is drawn once, no longer at each start",
+    "redis.addr": "the stack's own redis, which starts empty",
+    "redis.addrs": "the stack's own redis, which starts empty",
+    "redis.password": "the stack's own redis has one that is drawn",
+}
+# Keys of a service that have no place here, and why; those that are not here nor in _TAKEN: "".
+_NO_PLACE = {
+    "build": "push what you build, and write registry.image",
+    "command": "the image's own is run",
+    "container_name": "names come from the stack",
+    "depends_on": "the order is the program's",
+    "entrypoint": "the image's own is run",
+    "healthcheck": "the program has its own",
+    "hostname": "names come from the stack",
+    "labels": "a proxy that goes by labels is to be told the address: docs/proxy.md",
+    "links": "the stack has a network of its own",
+    "logging": "the program keeps three files of 10 MB",
+    "network_mode": "the stack has a network of its own",
+    "networks": "the stack has a network of its own: others come by the published port",
+    "privileged": "it gets no rights that it does not need",
+    "restart": "it is started again unless it was stopped by hand",
+    "user": "it runs as the image says, without rights over others' files",
+}
+_TAKEN = Service.model_fields.keys() - _NO_PLACE.keys()
+_REDIS_BYTES = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
+_BYTES = {
+    "": "",
+    "b": "",
+    "k": "KiB",
+    "m": "MiB",
+    "g": "GiB",
+    "kb": "KiB",
+    "mb": "MiB",
+    "gb": "GiB",
+}
+
+
+class Moved(NamedTuple):
+    """What becomes of a service: a stack file's `config`, and its `secrets` by name.
+
+    `old` is what its registry was told, `used` the paths in its container that were looked at.
+    `lost` has no place, each with the reason; `refused` are
+    problems of the registry's own configuration as it was, which gave way. `steps` come before
+    `make up`.
+    """
+
+    stack: str
+    service: Service
+    compose: Compose
+    old: dict[str, Any]
+    used: set[str]
+    config: dict[str, Any]
+    secrets: dict[str, str]
+    lost: list[tuple[str, str]]
+    refused: list[Problem]
+    steps: list[str]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The section of the stack file, which may be written into."""
+        section: dict[str, Any] = self.config.setdefault(f"{PROJECT}:{name}", {})
+        return section
+
+    def text(self, path: str) -> str:
+        """What is in the file at `path` of the container; empty, and lost, where none is seen."""
+        self.used.add(path)
+        if file := self.service.file(path):
+            return file.read_text(errors="replace")
+        self.lost.append((path, "is no file of this machine that is mounted"))
+        return ""
+
+    def stop(self, compose: str) -> str:
+        """The command that ends the old one, and leaves its data."""
+        if self.service.deploy.mode or self.service.deploy.replicas is not None:
+            return f"docker service scale NAME_{self.service.name}=0  # NAME: see docker stack ls"
+        return f"docker compose --file {compose} stop {self.service.name}"
+
+    def checked(self) -> tuple[Stack, Sequence[Problem]]:
+        """The stack that it is so far, and what is wrong with it."""
+        given = {key: value for key, value in self.config.items() if value != {}}
+        texts, _ = stack_file.handed_over(given)
+        secrets = {f"{PROJECT}:{name}": value for name, value in self.secrets.items()}
+        return checked(self.stack, {**texts, **secrets}, secrets.keys())
+
+    def changed(self) -> Iterator[tuple[str, str]]:
+        """Each path of the registry's configuration that is not as it was, and why."""
+        stack, _ = self.checked()
+        refused = {problem.path: f"{problem.rule}; {problem.fix}" for problem in self.refused}
+        for path in differences(self.old, _filled(stack.tree, self.secrets)):
+            above = [path[: end.start()] for end in re.finditer(r"\.|$", path)]
+            why = next((refused[part] for part in above if part in refused), None)
+            setting = next((MANAGED[part] for part in above if part in MANAGED), "this program")
+            yield path, why or _WHY.get(path) or f"is set by {setting}"
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401
+    """The paths at which two configurations differ; a key that is empty counts as one not there."""
+    if isinstance(old, Mapping) and isinstance(new or {}, Mapping):
+        for key in sorted({*old, *(new or {})}):
+            place = f"{path}.{key}" if path else str(key)
+            yield from differences(old.get(key), (new or {}).get(key), place)
+    elif isinstance(new, Mapping) and not old:
+        yield from differences({}, new, path)
+    elif old != new and (old or new):
+        yield path
+
+
+def _filled(tree: Any, secrets: Mapping[str, str]) -> Any:  # noqa: ANN401
+    if isinstance(tree, Mapping):
+        return {key: _filled(below, secrets) for key, below in tree.items()}
+    if isinstance(tree, Hole):
+        return secrets.get(tree.label, tree)
+    return [_filled(item, secrets) for item in tree] if isinstance(tree, list) else tree
+
+
+def chosen(compose: Compose, name: str) -> Service:
+    """The service that runs a registry, or the one of that name. Raises Blocked."""
+    found = [
+        service
+        for service in compose.services.values()
+        if service.name == name
+        or (
+            not name
+            and (
+                _repository(service)[0].rpartition("/")[2] in ("registry", "distribution")
+                or any(key.startswith("REGISTRY_STORAGE") for key in service.variables)
+            )
+        )
+    ]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(service.name for service in found or compose.services.values())
+    raise Blocked(
+        f"there are several registries: say SERVICE=, one of {names}"
+        if found
+        else f"there is no registry among {names}: say SERVICE="
+    )
+
+
+def _repository(service: Service) -> tuple[str, str]:
+    """The repository and the tag of its image."""
+    match = re.fullmatch(r"(.*?)(?::([^:/@]+))?(?:@.*)?", service.image)
+    return (match[1], match[2] or "") if match else (service.image, "")
+
+
+def moved(compose: Compose, service: Service, stack: str) -> Moved:
+    """What `service` is as a stack of that name. Raises Blocked where it can't move in."""
+    release, old, lost = _told(service)
+    configs = {each.config_path for each in RELEASES.values()}
+    its = Moved(stack, service, compose, old, configs, {}, {}, lost, [], [])
+    its.lost.extend((f"${name}", "is set nowhere, and empty") for name in compose.unset)
+    if at(old, "proxy.remoteurl"):
+        why = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
+        raise Blocked(f"{service.name} {why}")
+    its.section("registry")["release"] = release.version
+    if not _OFFICIAL.fullmatch(_repository(service)[0]):
+        its.section("registry")["image"] = service.image
+    elif _repository(service)[1] != release.version:
+        its.lost.append((service.image, f"becomes {release.image}, which is kept up"))
+    for take in (_storage, _cache, _users, _tls, _runtime, _reach, _process):
+        take(its)
+    _configure(its, release)
+    unused = {*service.mounts} - {service.mount(path) for path in its.used}
+    its.lost.extend(
+        (mount.target, "the registry is told nothing of it") for mount in sorted(unused)
+    )
+    for key in sorted((service.deploy.model_extra or {}).keys()):
+        its.lost.append((f"deploy.{key}", "the program has its own"))
+    for key in sorted(service.model_fields_set | (service.model_extra or {}).keys()):
+        if key not in _TAKEN:
+            its.lost.append((key, _NO_PLACE.get(key, "has no place here")))
+    others = sorted(compose.services.keys() - {service.name})
+    redis = _redis(its)
+    idle = "the registry asks it no longer: stop it, if nobody else does"
+    its.lost.extend(
+        (f"the service {name}", idle if redis and name == redis.name else "stays where it is")
+        for name in others
+    )
+    return its
+
+
+def _told(service: Service) -> tuple[Release, dict[str, Any], list[tuple[str, str]]]:
+    """Its release, what that is told, and what of that it does not heed."""
+    tag = _repository(service)[1]
+    named = [version for pattern, version in _TAGS if re.fullmatch(pattern, tag)]
+    variables = {k: v for k, v in service.variables.items() if k.startswith("REGISTRY_")}
+    found = []
+    for version in named[:1] or [*RELEASES][::-1]:
+        release = RELEASES[version]
+        file = service.file(release.config_path)
+        text = file.read_text(errors="replace") if file else None
+        tree, unheeded = effective(release, text, variables)
+        drivers: Any = release.schema.keys["storage"]
+        unknown = (at(tree, "storage") or {}).keys() - drivers.keys()
+        found.append((len(unheeded) + len(unknown), release, tree, unheeded))
+    _, release, tree, unheeded = min(found, key=lambda each: each[0])
+    why = f"release {release.version} does not heed it"
+    lost = [(name, why) for name in dict.fromkeys(unheeded)]
+    others = {other.config_path for other in RELEASES.values()} - {release.config_path}
+    why = f"release {release.version} reads {release.config_path} only"
+    lost.extend((path, why) for path in sorted(others) if service.file(path))
+    return release, tree, lost
+
+
+def _storage(its: Moved) -> None:
+    drivers = (at(its.old, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
+    if len(drivers) != 1:
+        raise Blocked(f"{its.service.name} has {len(drivers)} storage drivers: it does not start")
+    (driver,) = drivers
+    keys = at(its.old, f"storage.{driver}") or {}
+    endpoint = str(keys.get("endpoint") or keys.get("regionendpoint") or "")
+    host = _OSS_HOST.fullmatch(endpoint)
+    if driver == "filesystem":
+        _volume(its, str(keys.get("rootdirectory") or distribution.DATA_PATH))
+    elif driver == "oss" or host:
+        region = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", str(keys.get("region") or ""))
+        its.config[REGION] = host[2] if host else region
+        its.section("storage").update(
+            kind="oss",
+            bucket=str(keys.get("bucket") or ""),
+            adopt=True,
+            prefix=str(keys.get("rootdirectory") or "").strip("/"),
+            internal=bool(host[3]) if host else keys.get("internal") is True,
+        )
+    else:
+        raise Blocked(
+            f"the images of {its.service.name} are in {driver} {endpoint}".rstrip()
+            + ", and here they are in a volume or in OSS: copy them into another registry's"
+        )
+
+
+def _volume(its: Moved, root: str) -> None:
+    its.section("storage")["kind"] = "filesystem"
+    its.used.add(root)
+    mount = its.service.mount(root)
+    own = f"{PROJECT}-{its.stack}-data"
+    if mount is None:
+        its.steps.append(
+            f"docker cp {its.service.name}:{root}/. - | docker run --rm --interactive "
+            f"--volume {own}:/v busybox tar -x -C /v"
+        )
+        return
+    inner = str(Path(root).relative_to(mount.target))
+    if mount.volume and inner == ".":
+        its.section("storage")["volume"] = mount.source
+        return
+    at_engine = f"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {mount.source})"
+    device = str(Path(at_engine if mount.volume else mount.source, inner))
+    its.steps.append(
+        f'docker volume create --opt type=none --opt o=bind --opt device="{device}" {own}'
+    )
+
+
+def _redis_address(its: Moved) -> str:
+    return str((at(its.old, "redis.addrs") or [at(its.old, "redis.addr")])[0] or "")
+
+
+def _redis(its: Moved) -> Service | None:
+    """The service that is its redis, if that is one of the same file."""
+    host = _redis_address(its).partition(":")[0]
+    known = its.compose.services.values()
+    named = (each for each in known if host in (each.name, each.container_name, each.hostname))
+    return next(named, None) if host else None
+
+
+def _cache(its: Moved) -> None:
+    cache = its.section("cache")
+    host, _, port = _redis_address(its).partition(":")
+    if not host:
+        cache["enabled"] = False
+        return
+    redis = _redis(its)
+    told = _redis_told(redis) if redis else {}
+    if redis is None:
+        cache["address"] = f"{host}:{port or 6379}"
+    if db := at(its.old, "redis.db"):
+        cache["db"] = db
+    if memory := _size(told.get("maxmemory"), _REDIS_BYTES):
+        cache["max_memory"] = memory
+    if password := at(its.old, "redis.password"):
+        its.secrets[distribution.REDIS_PASSWORD.label] = str(password)
+
+
+def _redis_told(redis: Service) -> Mapping[str, str]:
+    """What its file and its command line, which counts for more, set."""
+    lines = [
+        text
+        for word in redis.command
+        if word.endswith(".conf") and (file := redis.file(word))
+        for text in file.read_text(errors="replace").splitlines()
+    ]
+    options = " ".join(redis.command).split("--")[1:]  # also those that a shell is told
+    pairs = (text.strip().partition(" ") for text in (*lines, *options))
+    return {key.lower(): value.strip().strip("\"'") for key, _, value in pairs}
+
+
+def _size(text: object, units: Mapping[str, str]) -> str | None:
+    match = re.fullmatch(r"(\d+)([a-z]*)", str(text or "").strip().lower())
+    return f"{match[1]}{units[match[2]]}" if match and match[2] in units else None
+
+
+def _users(its: Moved) -> None:
+    if not (htpasswd := at(its.old, "auth.htpasswd")):
+        return
+    users = {}
+    for text in its.text(str(htpasswd.get("path") or "")).splitlines():
+        name, _, hashed = text.strip().partition(":")
+        if re.fullmatch(BCRYPT, hashed):
+            users[name] = {"hash": hashed}
+        elif name and not name.startswith("#"):
+            its.lost.append((f"the user {name}", "has no bcrypt hash, and can't log in"))
+    its.section("auth").update(realm=str(htpasswd.get("realm") or "Registry"), users=users)
+
+
+def _tls(its: Moved) -> None:
+    told, tls = at(its.old, "http.tls") or {}, its.section("tls")
+    if acme := told.get("letsencrypt"):
+        names = {"hosts": "hosts", "email": "email", "directoryurl": "directory_url"}
+        tls["letsencrypt"] = {names[key]: acme[key] for key in names if acme.get(key)}
+    if path := told.get("certificate"):
+        # Some have the key in the same file, and a stack file is read by many.
+        tls["certificate"] = _certificates(its.text(str(path)))
+    if (path := told.get("key")) and (key := its.text(str(path))):
+        its.secrets[distribution.TLS_KEY.label] = key
+
+
+def _certificates(text: str) -> str:
+    return "".join(f"{found}\n" for found in _CERTIFICATE.findall(text))
+
+
+def _runtime(its: Moved) -> None:
+    registry, service, deploy = its.section("registry"), its.service, its.service.deploy
+    networks = map(its.compose.networks.get, service.networks)
+    overlaid = any(network and network.driver == "overlay" for network in networks)
+    if overlaid or deploy.mode or deploy.replicas or deploy.placement.constraints:
+        registry["runtime"] = "swarm"
+        registry["replicas"] = deploy.replicas or 1
+        if deploy.placement.constraints:
+            registry["swarm"] = {"constraints": [*deploy.placement.constraints]}
+    limits = deploy.resources.limits
+    memory, cpus = _size(limits.memory or service.mem_limit, _BYTES), limits.cpus or service.cpus
+    limited = {"memory": memory, "cpus": cpus}
+    if limited := {key: value for key, value in limited.items() if value}:
+        registry["limits"] = limited
+
+
+def _reach(its: Moved) -> None:
+    """Where the registry is reached, and what guards it."""
+    registry = its.section("registry")
+    inside = str(at(its.old, "http.addr") or "").rpartition(":")[2]
+    target = int(inside) if inside.isdigit() else distribution.PORT
+    ports = [port for port in its.service.ports if port.target == target]
+    its.lost.extend(
+        (f"port {port.published or port.target}", "a registry has one, for its clients")
+        for port in its.service.ports
+        if port not in ports[:1]
+    )
+    on_host = its.service.network_mode == "host"
+    address = ports[0].address if ports else "" if on_host else "127.0.0.1"
+    if ports and ports[0].published:
+        registry["port"] = ports[0].published
+    elif on_host:
+        registry["port"] = target
+    else:
+        its.lost.append(("its port", "was not published: it is now, for this machine alone"))
+    guarded = at(its.old, "auth.htpasswd") or at(its.old, "auth.token")
+    host, tls = str(at(its.old, "http.host") or ""), its.section("tls")
+    names = certificates.names(tls.get("certificate") or "")
+    local = address == "::1" or address.startswith("127.")
+    if host.startswith("https://"):
+        registry["external_url"] = host
+    elif guarded and tls and names and not local:
+        registry["external_url"] = f"https://{names[0]}:{registry.get('port', 5000)}"
+    if local:
+        behind = guarded and "external_url" in registry
+        registry["exposure"] = "proxy" if behind else "loopback"
+    else:
+        registry["exposure"] = "tls" if guarded and tls else "open"
+    if address not in ("", "0.0.0.0", "::", "127.0.0.1") and registry.get("runtime") != "swarm":
+        registry["bind"] = address
+
+
+def _process(its: Moved) -> None:
+    """Its environment beside REGISTRY_*."""
+    kept = {}
+    for name, value in sorted(its.service.variables.items()):
+        if name.startswith("REGISTRY_") or name == _TRUST:
+            continue
+        if not _OF_A_PROCESS.fullmatch(name):
+            its.lost.append((f"${name}", "a registry has no use for it"))
+        elif distribution.is_secret(name, value):
+            its.lost.append((f"${name}", "holds a secret, and registry.environment takes none"))
+        else:
+            kept[name] = value
+    if kept:
+        its.section("registry")["environment"] = kept
+    mounted = [m.target for m in its.service.mounts if Path(m.target).is_relative_to(_TRUSTED)]
+    paths = [path for path in (its.service.variables.get(_TRUST), *mounted) if path]
+    if trusted := "".join(_certificates(its.text(path)) for path in paths):
+        its.section("registry")["ca_certificates"] = trusted
+
+
+def _configure(its: Moved, release: Release) -> None:
+    """Lay over the program's own configuration what makes it what it was."""
+    registry = its.section("registry")
+    if old_name := its.old.pop("loglevel", None):  # the registry moves it, too
+        its.old["log"] = {"level": old_name, **(its.old.get("log") or {})}
+    if level := at(its.old, "log.level"):
+        registry["log_level"] = level
+    if secret := at(its.old, "http.secret"):
+        its.secrets[distribution.HTTP_SECRET.label] = str(secret)
+    for path, name in distribution.named_files(its.old):
+        if path.startswith("http.tls.c") or not (text := its.text(name)):
+            continue
+        if "PRIVATE KEY" in text:
+            its.lost.append((name, "holds a private key, which has no place in a stack file"))
+        else:
+            registry.setdefault("files", {})[name] = text
+    stack, _ = its.checked()
+    planned = stack.planned(release, {})
+    registry["config"] = _sealed(_laid_over(planned, its.old, ""), "", "", its.secrets)
+    # What the program refuses gives way to its own.
+    while refused := [p for p in its.checked()[1] if p.path.startswith(_REGISTRY)]:
+        told = [problem._replace(path=problem.path.removeprefix(_REGISTRY)) for problem in refused]
+        its.refused.extend(told)
+        dropped = [_dropped(registry["config"], re.split(r"[.\[]", p.path)) for p in told]
+        if True not in dropped:
+            break
+
+
+def _laid_over(ours: Section, theirs: Section, path: str) -> dict[str, Any]:
+    """What makes `theirs` of `ours`, but for what other settings decide."""
+    found: dict[str, Any] = {}
+    for key in sorted({*ours, *theirs}):
+        place = f"{path}.{key}" if path else key
+        mine, other = ours.get(key), theirs.get(key)
+        if (place in MANAGED and mine is not None) or mine == other or place == "http.secret":
+            continue
+        if isinstance(mine, Mapping) and isinstance(other, Mapping | None):
+            below = _laid_over(mine, other or {}, place)
+            gone = below.keys() == mine.keys() and {*map(type, below.values())} == {type(None)}
+            if below:
+                found[key] = None if gone else below
+        else:
+            found[key] = other
+    return found
+
+
+def _sealed(tree: Any, path: str, key: str, secrets: dict[str, str]) -> Any:  # noqa: ANN401
+    """`tree` with its secrets among `secrets`, by names that say where they stood."""
+    if isinstance(tree, dict):
+        return {k: _sealed(below, f"{path}-{k}", k, secrets) for k, below in tree.items()}
+    if isinstance(tree, list):
+        return [_sealed(item, f"{path}-{n}", key, secrets) for n, item in enumerate(tree)]
+    if isinstance(tree, str) and distribution.is_secret(key, tree):
+        name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
+        secrets[name] = tree
+        return {"from_secret": name}
+    return tree
+
+
+def _dropped(tree: dict[str, Any], parts: Sequence[str]) -> bool:
+    """Whether something was there to be dropped; of a list, all of it is."""
+    part, *below = parts
+    inner = tree.get(part)
+    if not below or not isinstance(inner, dict):
+        return tree.pop(part, None) is not None
+    dropped = _dropped(inner, below)
+    if not inner:
+        del tree[part]
+    return dropped
+
+
+class _Dumper(yaml.SafeDumper):
+    """Text that Pulumi's YAML could take for something else is quoted, and lines stay lines."""
+
+
+def _as_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    plain = re.fullmatch(r"[A-Za-z/][\w./:@ -]*", text) and not text.endswith((":", " "))
+    words = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+    style = "|" if "\n" in text else None if plain and text.lower() not in words else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _as_text)
+
+
+def written(its: Moved, compose: str) -> str:
+    """The stack file's text."""
+    config = {key: value for key, value in its.config.items() if value not in ({}, None)}
+    comment = (
+        f"# What {Path(compose).name} said of {its.service.name}. Below registry.config stands\n"
+        "# what keeps it as it was: a line that is removed gives way to the program's default.\n"
+    )
+    return comment + yaml.dump({"config": config}, Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def main(stack: str, compose: str = "", service: str = "") -> int:
+    if not compose:
+        raise Blocked("say what to import: make import COMPOSE=docker-compose.yml STACK=prod")
+    file = stack_file.STACKS / f"Pulumi.{stack}.yaml"
+    if file.exists():
+        raise Blocked(f"stacks/{file.name} is there already: say another STACK, or remove it")
+    found = read(Path(compose), os.environ)
+    its = moved(found, chosen(found, service), stack)
+    file.write_text(written(its, compose))
+    try:
+        _keep(its)
+    except BaseException:
+        file.unlink()
+        raise
+    print("\n".join(report(its, compose)))
+    return 0
+
+
+def _keep(its: Moved) -> None:
+    """Make the stack, and its secrets secrets of it. Raises CalledProcessError."""
+    pulumi("stack", "select", "--create", "--stack", its.stack)
+    for name, value in sorted(its.secrets.items()):
+        words = ("config", "set", "--secret", "--stack", its.stack, f"{PROJECT}:{name}")
+        pulumi(*words, given=value)
+
+
+def report(its: Moved, compose: str) -> Iterator[str]:
+    """The lines that tell a user what became of it, and what to do next; no secret is in them."""
+    secrets = ", ".join(sorted(its.secrets)) or "nothing"
+    yield f"wrote stacks/Pulumi.{its.stack}.yaml; secret in it: {secrets}"
+    _, problems = its.checked()
+    for title, entries in (
+        ("What the registry is told otherwise than before:", its.changed()),
+        ("What has no place here:", its.lost),
+    ):
+        listed = [f"  {what}: {why}" for what, why in entries]
+        yield from (title, *(listed or ["  nothing"]))
+    if problems:
+        yield "What you are to decide first, as `make up` would refuse it:"
+        yield from (f"  {line(problem)}" for problem in problems)
+    yield "Then:"
+    yield from (
+        f"  {step}"
+        for step in (
+            its.stop(compose),
+            *its.steps,
+            f"make preview STACK={its.stack}",
+            f"make up STACK={its.stack}",
+        )
+    )

@@ -1,0 +1,61 @@
+"""What the pages lead to is there, and what they tell a reader to run can be run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.pages import PAGES, PROJECT, anchors, blocks, code, commands, links
+
+MAKEFILE = (PROJECT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"\$[($]([A-Z_]+)", MAKEFILE))
+# What a reader has, or is told to have.
+PROGRAMS = {
+    *("aliyun", "crane", "docker", "git", "journalctl", "make", "ossutil", "pulumi", "python"),
+    *("skopeo", "systemctl"),
+    *("cd", "cp", "eval", "export", "git", "grep", "kill", "mkdir", "rm", "sudo"),
+}
+of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@of_each_page
+def test_its_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            assert link.startswith("https://"), link
+            continue
+        path, _, anchor = link.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+@of_each_page
+def test_its_commands_are_there(page: Path) -> None:
+    for words in commands(page):
+        assert words[0] in PROGRAMS, words
+        if words[0] != "make":
+            continue
+        for word in words[1:]:
+            name, equals, _ = word.partition("=")
+            if equals:
+                assert name in VARIABLES, words
+            elif not word.startswith(("-", ">", "2>")) and word != "…":
+                assert name in TARGETS, words
+
+
+@of_each_page
+def test_the_files_that_it_names_are_there(page: Path) -> None:
+    folders = r"(?:bench|components|docs|operations|stacks|tests|toolchain)/[\w./-]*"
+    for text in code(page):
+        if re.fullmatch(folders, text) and not re.search(r"\.prod\.|\.mine\.|\.trial\.", text):
+            assert (PROJECT / text).exists(), text
+
+
+@of_each_page
+def test_its_examples_are_yaml(page: Path) -> None:
+    for language, text in blocks(page):
+        if language == "yaml":
+            assert yaml.safe_load(text.replace("…", "x")) or text.startswith("#"), text

@@ -1,0 +1,91 @@
+"""A registry that moved in from compose is configured as it was, for its own reader."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.environment import Hole, Text, quote
+from operations import Blocked
+from operations.compose import read
+from operations.importing import chosen, differences, moved, report, written
+from tests.oracle.conftest import seeded
+from tests.oracle.oracle import Oracle
+from tests.oracle.test_reading import image_file
+from tests.unit.test_importing import FILES, MOVABLE
+
+
+def _filled(text: Text, secrets: Mapping[str, str]) -> str:
+    return "".join(
+        quote(secrets.get(part.label, part.label)) if isinstance(part, Hole) else part
+        for part in text
+    )
+
+
+@pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
+def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
+    oracles: Mapping[str, Oracle], file: Path
+) -> None:
+    compose = read(file, {})
+    service = chosen(compose, "")
+    its = moved(compose, service, "imported")
+    stack, _ = its.checked()
+    release, oracle = stack.release, oracles[stack.release.version]
+    mounted = service.file(release.config_path)
+    told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
+    old = oracle.read(mounted.read_text() if mounted else image_file(release), told)
+
+    variables = {name: _filled(text, its.secrets) for name, text in stack.environment.items()}
+    whole = stack.files.get(release.config_path)
+    new = (
+        oracle.read(_filled(whole, its.secrets))
+        if whole is not None
+        else oracle.read(image_file(release), variables)
+    )
+
+    listed = dict(its.changed())
+    assert {*differences(old, new)} <= listed.keys()
+    # Each has its reason: what nothing gives one would be this program's alone.
+    assert all(listed.values())
+    assert not [path for path, why in listed.items() if "this program" in why]
+
+
+# What people write where something else belongs.
+ODD: Any = (
+    *(None, "", [], {}, "x", "5000", ":", "/", "$", "{", "- x", "true", "-1", "1e5", "9" * 30),
+    *("./a:/b:ro", "a:b:c:d", "[::1]:5:6", "${X}", "${A:-${B}}", "REGISTRY_STORAGE=oss", "é\u2028"),
+    *(["a"], {"a": "b"}, [None], [[]], {"a": None}, [{"source": "x"}]),
+)
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
+    """Each section or list in `tree`, with a key or number of it."""
+    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in keys:
+        yield tree, key
+        yield from _places(tree[key])
+
+
+@seeded
+@given(data=st.data())
+def test_a_compose_file_with_odd_values_moves_in_or_is_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    file = data.draw(st.sampled_from(FILES))
+    content = yaml.safe_load(file.read_text())
+    for _ in range(data.draw(st.integers(1, 3))):
+        tree, key = data.draw(st.sampled_from([*_places(content)]))
+        tree[key] = deepcopy(data.draw(st.sampled_from(ODD)))
+    odd = tmp_path_factory.getbasetemp() / "docker-compose.yml"
+    odd.write_text(yaml.safe_dump(content))
+    with suppress(Blocked):
+        compose = read(odd, {})
+        its = moved(compose, chosen(compose, ""), "imported")
+        assert [*report(its, "docker-compose.yml")]
+        assert yaml.safe_load(written(its, "docker-compose.yml"))["config"]
