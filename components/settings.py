@@ -265,21 +265,21 @@ class RegistrySettings(_Settings):
     ] = distribution.DEFAULT_RELEASE
     """The release, in quotes. It decides the image and how it is configured."""
     image: Word | None = None
-    """An image in place of the official one; `release` then says whose rules it follows, and must be
-    given."""
+    """An image in place of the official one; `release` then says whose rules it follows, and must
+    be given."""
     runtime: Literal["container", "swarm"] = "container"
     """One container, or a service of a Docker Swarm."""
     delivery: Literal["env", "file"] | None = None
-    """Configure it by REGISTRY_* variables, or by one whole config.yml, which is the only way on swarm
-    and the default there."""
+    """Configure it by REGISTRY_* variables, or by one whole config.yml, which is the only way on
+    swarm and the default there."""
     exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
     """Who can reach it, and what guards it: nobody but this machine; anyone, who must log in, over
     TLS; the same through a proxy of yours that speaks TLS; anyone, unguarded."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5000
     """The port that Docker pushes to and pulls from."""
     bind: Address | None = None
-    """The address that the port is published on; without it 127.0.0.1, or 0.0.0.0 with tls and open.
-    Not on swarm."""
+    """The address that the port is published on; without it 127.0.0.1, or 0.0.0.0 with tls and
+    open. Not on swarm."""
     replicas: Count = 1
     """How many run, on swarm."""
     swarm: SwarmSettings | None = None

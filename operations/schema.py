@@ -1,4 +1,4 @@
-"""The JSON schema of a stack file, for editors: `python -m operations.stack_file` prints it."""
+"""What the models say of a stack file: a JSON schema for editors, or --page, docs/settings.md."""
 
 import json
 import sys
@@ -86,8 +86,7 @@ INTRO = """# Settings
 
 Each key of a stack file, by its section; `make schema` writes this page from the models in
 `components/settings.py`. All are optional, unless they are said to be required.
-[stack-file.md](stack-file.md) has the rest: secrets, the registry's own configuration, the engine.
-"""
+[stack-file.md](stack-file.md) has the rest: secrets, the registry's own configuration, the engine."""
 # Where the type does not give one: a setting that is true or false, or one of several words.
 EXAMPLES: Mapping[str, object] = {
     "registry.release": "3.0.0",
@@ -135,8 +134,8 @@ def page() -> str:
         model = _model(field.annotation)
         assert model
         rows = "\n".join(_rows(model, name, ""))
-        parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{HEAD}\n{rows}\n")
-    return "\n".join(parts)
+        parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{HEAD}\n{rows}")
+    return "\n\n".join(parts)
 
 
 def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:

@@ -79,3 +79,14 @@ def _each(line: str) -> Iterator[Sequence[str]]:
             words = []
         else:
             words.append(word)
+
+
+def procedures(page: Path) -> dict[str, list[str]]:
+    """The blocks of commands below each heading that has some, without those below a deeper one."""
+    heading, found = "", dict[str, list[str]]()
+    for opening, inner in pairwise(_tokens(page)):
+        if opening.type == "heading_open":
+            heading = inner.content
+        elif inner.type == "fence" and inner.info.strip() == "console":
+            found.setdefault(heading, []).append(inner.content)
+    return found

@@ -140,3 +140,20 @@ def test_a_registry_that_does_not_start_is_one_sentence(undeployed: Deployment) 
     assert "/nowhere.pem" in undeployed.log("registry")
     undeployed.configure(registry={"config": {}})
     undeployed.up()
+
+
+def test_a_volume_that_was_removed_is_there_again_and_takes_the_same_images(
+    undeployed: Deployment, archive: Path, tmp_path: Path
+) -> None:
+    undeployed.up()
+    copy_in(undeployed, archive, "team/app")
+    copy_out(undeployed, "team/app", tmp_path / "before")  # redis remembers its layers
+    undeployed.docker("container", "rm", "--force", "--volumes", f"{undeployed.prefix}-registry")
+    undeployed.docker("volume", "rm", f"{undeployed.prefix}-data")
+
+    made = undeployed.make("up")
+    assert not made.returncode, made.stdout
+    undeployed.docker("restart", f"{undeployed.prefix}-redis")
+
+    copy_in(undeployed, archive, "team/app")
+    copy_out(undeployed, "team/app", tmp_path / "after")

@@ -60,6 +60,29 @@ def test_the_schema_for_editors_is_current() -> None:
     jsonschema.Draft202012Validator.check_schema(schema.schema())
 
 
+def test_the_page_of_settings_is_current_and_its_examples_can_be_written_so() -> None:
+    page = (STACKS.parent / "docs/settings.md").read_text()
+    assert page == f"{schema.page()}\n", "run `make schema`"
+    validator = jsonschema.Draft202012Validator(schema.schema())
+    rows = [(part.split("`")[0], row) for part in page.split("\n## `")[1:] for row in _rows(part)]
+    assert len(rows) > 50
+    for section, (path, says, example) in rows:
+        assert says, path
+        *above, _ = path.replace("NAME", "ci").split(".")
+        content: Any = yaml.safe_load(example)
+        for key in reversed((section, *above)):
+            content = {key: content}
+        found = [*validator.iter_errors({"config": content})]
+        # What else belongs to it is not what an example is of.
+        assert not [e.message for e in found if e.validator != "required"], path
+
+
+def _rows(part: str) -> list[tuple[str, str, str]]:
+    """Key, what it does and example of each setting in a part of the page."""
+    rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| `")]
+    return [(row[0].strip("`"), row[3], row[4].strip("`")) for row in rows if len(row) > 4]
+
+
 @pytest.mark.parametrize("file", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
 def test_an_editor_finds_nothing_wrong_with_our_stack_files(file: Path) -> None:
     jsonschema.Draft202012Validator(schema.schema()).validate(yaml.safe_load(file.read_text()))
