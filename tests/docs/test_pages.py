@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.settings import load
+from operations.stack_file import handed_over
 from tests.docs.pages import PAGES, PROJECT, anchors, blocks, code, commands, links
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
@@ -59,3 +61,20 @@ def test_its_examples_are_yaml(page: Path) -> None:
     for language, text in blocks(page):
         if language == "yaml":
             assert yaml.safe_load(text.replace("…", "x")) or text.startswith("#"), text
+
+
+def test_the_preview_in_the_readme_is_one_that_make_preview_printed() -> None:
+    printed = (PROJECT / "tests/integration/reviews/rotation.md").read_text().splitlines()
+    readme = (PROJECT / "README.md").read_text().splitlines()
+    shown = [line.removeprefix(">").removeprefix(" ") for line in readme if line.startswith(">")]
+    assert [line for line in shown if line] == [line for line in printed[1:] if line]
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len((PROJECT / "README.md").read_text().splitlines()) < 90
+
+
+def test_the_stack_file_in_the_readme_can_be_used() -> None:
+    (text,) = (text for language, text in blocks(PROJECT / "README.md") if language == "yaml")
+    texts, secrets = handed_over(yaml.safe_load(text)["config"])
+    assert load("prod", texts, secrets).release.version == "3.1.2"

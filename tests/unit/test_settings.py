@@ -65,7 +65,7 @@ def test_the_page_of_settings_is_current_and_its_examples_can_be_written_so() ->
     assert page == f"{schema.page()}\n", "run `make schema`"
     validator = jsonschema.Draft202012Validator(schema.schema())
     rows = [(part.split("`")[0], row) for part in page.split("\n## `")[1:] for row in _rows(part)]
-    assert len(rows) > 50
+    assert len(rows) >= 50
     for section, (path, says, example) in rows:
         assert says, path
         *above, _ = path.replace("NAME", "ci").split(".")
@@ -74,7 +74,11 @@ def test_the_page_of_settings_is_current_and_its_examples_can_be_written_so() ->
             content = {key: content}
         found = [*validator.iter_errors({"config": content})]
         # What else belongs to it is not what an example is of.
-        assert not [e.message for e in found if e.validator != "required"], path
+        assert not [error.message for error in found if not _lacks_a_key(error)], path
+
+
+def _lacks_a_key(error: jsonschema.ValidationError) -> bool:
+    return error.validator == "required" or any(map(_lacks_a_key, error.context or ()))
 
 
 def _rows(part: str) -> list[tuple[str, str, str]]:
