@@ -1,6 +1,7 @@
 """A compose file becomes a stack file: what is kept, what is said, and what is never shown."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SECRETS = (
 )
 
 
+@cache
 def _moved(file: Path, service: str = "") -> Moved:
     compose = read(file, {})
     return moved(compose, chosen(compose, service), "imported")
