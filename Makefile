@@ -94,7 +94,7 @@ test: check ## check, then run all tests on a real Docker engine
 	@$(ENGINE) pytest -m swarm
 
 unit: $(VENV)/dev ## run the tests that need no engine
-	@pytest --numprocesses 2 tests/unit
+	@pytest tests/unit
 
 check: $(VENV)/dev ## lint, check types, and links and commands in the pages
 	@ruff format --check --quiet

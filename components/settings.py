@@ -683,7 +683,8 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:registry.swarm.constraints", rule, fix)
     if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
-        fix = f"add a lifecycle rule to the bucket that aborts them below {storage.prefix}/"
+        below = f" below {stack.oss.below}" if stack.oss.below else ""
+        fix = f"add a lifecycle rule to the bucket that aborts them{below}"
         yield Problem(f"{PROJECT}:storage.adopt", rule, fix)
     if storage.endpoint and stack.region not in storage.endpoint:
         # It may be right: some of OSS's hosts are named otherwise.

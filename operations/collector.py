@@ -47,7 +47,7 @@ class _InContainer:
         return engine.printed(self._variables, "exec", self._found, *command)
 
 
-class _AsJob:
+class _InService:
     """A service that runs once, made like the registry's: its replicas may be out of reach.
 
     It is removed when it ends, as soon as the service takes pushes, and by each `make up`.
@@ -71,8 +71,8 @@ class _AsJob:
         )
 
     def run(self, *command: str) -> Iterator[str]:
-        swarm.end_job(self._stack.name, self._variables)
-        name = swarm.job(self._stack.name)
+        swarm.end_collection(self._stack.name, self._variables)
+        name = swarm.collection(self._stack.name)
         logs = ("service", "logs", "--raw", name)
         inspected = engine.docker(self._variables, "service", "inspect", self._service)
         flags = _flags(json.loads(inspected)[0]["Spec"]["TaskTemplate"])
@@ -93,7 +93,7 @@ class _AsJob:
                 raise Blocked(f"on {ended['Node']}: {said or ended['Error']}")
             yield from engine.printed(self._variables, *logs)
         finally:
-            swarm.end_job(self._stack.name, self._variables)
+            swarm.end_collection(self._stack.name, self._variables)
 
     def _ended(self, name: str) -> Mapping[str, str] | None:
         tasks = self._tasks(name)
@@ -144,7 +144,7 @@ def _flags(task: Mapping[str, Any]) -> Iterator[str]:
 
 _COLLECTORS: Mapping[str, Callable[[Stack, Mapping[str, str]], Collector]] = {
     "container": _InContainer,
-    "swarm": _AsJob,
+    "swarm": _InService,
 }
 
 

@@ -26,7 +26,7 @@ def main(name: str, *words: str) -> int:
             # A bucket that is protected ends it with an error, and the rest is gone all the same.
             pulumi_seen("destroy", "--stack", name, *flags)
         finally:
-            swarm.sweep(name, variables)
+            swarm.remove_unused(name, variables)
         _say_where(stack, variables)
     return 0
 

@@ -136,7 +136,7 @@ def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts)
     finally:
         with _step("letting pushes in again"):
             _open(name)
-            swarm.sweep(name, variables)
+            swarm.remove_unused(name, variables)
             pulumi("stack", "tag", "rm", "--stack", name, TAG)
         interrupts.heed()
 

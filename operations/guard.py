@@ -28,6 +28,14 @@ class Loss:
 def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[Loss]:
     """What `changes` of `stack` would take away; `key` is the label of the access key in use."""
     for change in changes:
+        if change.kind == VOLUME and change.name == "data" and change.action in (*GRAVE, "let go"):
+            volume = change.old["inputs"]["name"]
+            yield Loss(
+                volume,
+                f"The images in the volume {volume} would stay there, where the registry no longer "
+                "looks",
+                "Set storage.kind and storage.volume back, or copy them to the new place",
+            )
         # One that was adopted is but read, and let go.
         if change.action in GRAVE and not change.old.get("external"):
             if change.kind == BUCKET:
@@ -38,14 +46,6 @@ def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[L
                     user,
                     f"The RAM user {user}, as whom the registry reaches its images, would be gone",
                     "Leave storage.kind at oss",
-                )
-            elif change.kind == VOLUME and change.name == "data":
-                volume = change.old["inputs"]["name"]
-                yield Loss(
-                    volume,
-                    f"The images in the volume {volume} would stay there, where the registry no "
-                    "longer looks",
-                    "Copy them first: docs/operations.md says how",
                 )
             elif change.kind == ACCESS_KEY and change.name == f"access-key-{key}":
                 yield Loss(

@@ -29,8 +29,7 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
     stack = load(name, wanted, secret, os.environ)
     stack_and_consent = ("--stack", name, *consent)
     there = deployment(name).get("resources", ())
-    others = set().union(*(swarm.OWN_KINDS[kind] for kind in swarm.OWN_KINDS.keys() - {runtime}))
-    old = [resource["urn"] for resource in there if resource["type"] in others]
+    old = [resource["urn"] for _, resource in swarm.made_for_another(runtime, there)]
     if old:
         # Both runtimes have one, with a driver of its own.
         old += [resource["urn"] for resource in there if resource["type"] == NETWORK]
@@ -40,7 +39,7 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
         begun = time.monotonic()
         if old:
             pulumi_seen("destroy", *stack_and_consent, *(f"--target={urn}" for urn in old))
-        swarm.sweep(name, variables)
+        swarm.remove_unused(name, variables)
     pulumi_seen("config", "set", "--stack", name, "--path", f"{KEY}.runtime", runtime)
     try:
         pulumi_seen("up", *stack_and_consent)

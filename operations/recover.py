@@ -113,7 +113,7 @@ def _end_collection(stack: str, resources: Sequence[Mapping[str, Any]]) -> None:
     if any(resource["type"] == SERVICE for resource in resources):
         config, _ = configuration(stack)
         with engine.reached(config) as variables:
-            swarm.end_job(stack, variables)
+            swarm.end_collection(stack, variables)
 
 
 def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:

@@ -7,7 +7,7 @@ version names goes when `make up` or `make down` ends.
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from components.settings import PROJECT, Stack
@@ -22,6 +22,14 @@ OWN_KINDS = {
 }
 
 
+def made_for_another(
+    runtime: str, resources: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Those of `resources` that only another runtime than `runtime` has, each after its name."""
+    for other in OWN_KINDS.keys() - {runtime}:
+        yield from ((other, each) for each in resources if each["type"] in OWN_KINDS[other])
+
+
 def obstacle(
     stack: Stack, resources: Sequence[Mapping[str, Any]], variables: Mapping[str, str]
 ) -> str | None:
@@ -30,12 +38,11 @@ def obstacle(
     Raises CalledProcessError with the engine's words.
     """
     registry = stack.settings.registry
-    for other in OWN_KINDS.keys() - {registry.runtime}:
-        if any(resource["type"] in OWN_KINDS[other] for resource in resources):
-            return (
-                f"the registry runs by runtime: {other}, whose port and names must be free first: "
-                f"set it back, and make move STACK={stack.name} RUNTIME={registry.runtime}"
-            )
+    for other, _ in made_for_another(registry.runtime, resources):
+        return (
+            f"the registry runs by runtime: {other}, whose port and names must be free first: "
+            f"set it back, and make move STACK={stack.name} RUNTIME={registry.runtime}"
+        )
     if registry.runtime != "swarm":
         return None
     state = json.loads(engine.docker(variables, "info", "--format", "{{json .Swarm}}"))
@@ -72,7 +79,7 @@ def _machines(variables: Mapping[str, str]) -> Sequence[str]:
     return [node["Hostname"] for node in nodes if (node["Status"], node["Availability"]) == able]
 
 
-def sweep(stack: str, variables: Mapping[str, str]) -> None:
+def remove_unused(stack: str, variables: Mapping[str, str]) -> None:
     """Remove what no service of `stack` uses, nor would after `docker service rollback`."""
     manages = engine.docker(variables, "info", "--format", "{{.Swarm.ControlAvailable}}").strip()
     if manages != "true":
@@ -85,18 +92,18 @@ def sweep(stack: str, variables: Mapping[str, str]) -> None:
             engine.docker(variables, kind, "rm", *unused)
 
 
-def job(stack: str) -> str:
+def collection(stack: str) -> str:
     """The name of the service in which a collection of garbage runs."""
     return f"{PROJECT}-{stack}-gc"
 
 
-def end_job(stack: str, variables: Mapping[str, str]) -> None:
+def end_collection(stack: str, variables: Mapping[str, str]) -> None:
     """Remove a collection of garbage and see it end, as it must not go on beside pushes.
 
     Raises Blocked where it is not seen to end, CalledProcessError with the engine's words.
     """
     services = engine.labelled("service", stack, variables)
-    found = next((key for key, name in services.items() if name == job(stack)), None)
+    found = next((key for key, name in services.items() if name == collection(stack)), None)
     if not found:
         return
     engine.docker(variables, "service", "rm", found)

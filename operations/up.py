@@ -27,7 +27,7 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     pulumi_seen("up", "--stack", name, "--refresh", "--yes", "--skip-preview")
     config, _ = configuration(name)
     with engine.reached(config) as variables:
-        swarm.sweep(name, variables)
+        swarm.remove_unused(name, variables)
 
 
 def ask(question: str) -> None:

@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
+from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
-from tests.integration.cloud import CloudDeployment
+from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import Deployment
 
 pytestmark = pytest.mark.ops
@@ -141,3 +142,31 @@ def test_up_asks_and_does_only_what_it_was_told(undeployed: Deployment) -> None:
     done = undeployed.make("up", consent="")
     assert done.returncode == 0, done.stdout
     assert f"{undeployed.stack}: no change\n" in done.stdout
+
+
+@pytest.mark.parametrize("elsewhere", [{"volume": "oss-registry-{}-other"}, {"kind": "oss"}])
+def test_a_volume_with_images_is_not_left_unless_it_is_meant(
+    undeployed: Deployment, aliyun: Aliyun, elsewhere: dict[str, str]
+) -> None:
+    undeployed.up()
+    api = Api(undeployed.outputs()["endpoint"])
+    api.push("team/app", secrets.token_bytes(1000))
+    before = undeployed.settings.get("storage", {})
+    storage = {key: value.format(undeployed.stack) for key, value in elsewhere.items()}
+    if "kind" in storage:
+        undeployed.environment.update(aliyun.environment)
+        undeployed.write({"alicloud:region": REGION})
+        storage["bucket"] = f"images-{undeployed.stack}"
+    undeployed.configure(storage=storage)
+
+    done = undeployed.make("up")
+
+    volume = f"{undeployed.prefix}-data"
+    assert done.returncode != 0
+    assert f"The images in the volume {volume} would stay there" in done.stdout
+    assert f"make up STACK={undeployed.stack} LOSE={volume}" in done.stdout
+    api.pull("team/app")
+    undeployed.settings["storage"] = dict(before)
+    undeployed.configure()
+    assert undeployed.make("up").returncode == 0
+    api.pull("team/app")

@@ -1,4 +1,4 @@
-"""What `make gc` asks for: a stack file of its own, a job like the service, and one interrupt."""
+"""What `make gc` asks for: a stack file of its own, a service like the registry's, an interrupt."""
 
 import json
 import os
@@ -162,15 +162,15 @@ def _task(state: str, desired: str = "Running") -> Mapping[str, str]:
     }
 
 
-def _job() -> collector.Collector:
+def _sweep() -> collector.Collector:
     return collector.collector(loaded(registry={"runtime": "swarm", "exposure": "open"}), {})
 
 
-def test_a_job_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(
+def test_a_sweep_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(
     manager: _Engine,
 ) -> None:
     manager.tasks = [_task("Running 3 minutes ago"), _task("Complete 1 second ago")]
-    assert [*_job().run("registry", "garbage-collect")] == [
+    assert [*_sweep().run("registry", "garbage-collect")] == [
         "blob eligible for deletion: sha256:aa\n"
     ]
     (created,) = [words for words in manager.told if words[:2] == ("service", "create")]
@@ -197,33 +197,33 @@ def test_a_replica_of_before_that_is_not_seen_to_end_keeps_it_from_sweeping(
 ) -> None:
     manager.tasks = [_task("Running 3 hours ago", desired="Shutdown")]
     with pytest.raises(Blocked, match="a replica on one is not seen to have ended"):
-        _job().alone()
+        _sweep().alone()
     manager.tasks = [_task("Shutdown 1 second ago", desired="Shutdown"), _task("Running 1 s ago")]
-    _job().alone()
+    _sweep().alone()
 
 
 def test_a_registry_that_takes_pushes_again_keeps_it_from_sweeping(manager: _Engine) -> None:
     manager.labels = {}
     with pytest.raises(Blocked, match="takes pushes again"):
-        _job().alone()
+        _sweep().alone()
 
 
-def test_a_job_ends_as_soon_as_the_registry_takes_pushes(manager: _Engine) -> None:
+def test_a_sweep_ends_as_soon_as_the_registry_takes_pushes(manager: _Engine) -> None:
     manager.tasks = [_task("Running 1 second ago")]
-    job = _job()
-    job.alone()
+    sweep = _sweep()
+    sweep.alone()
     manager.labels = {}
     with pytest.raises(Blocked, match="takes pushes again"):
-        next(job.run("registry", "garbage-collect"))
+        next(sweep.run("registry", "garbage-collect"))
     assert ("service", "rm", "j1") in manager.told
 
 
-def test_a_job_that_was_left_and_does_not_end_is_named(manager: _Engine) -> None:
+def test_a_sweep_that_was_left_and_does_not_end_is_named(manager: _Engine) -> None:
     manager.ends = False
     manager.there = {"j1": "oss-registry-dev-gc", "r1": "oss-registry-dev-registry"}
     manager.tasks = [_task("Running 1 second ago")]
     with pytest.raises(Blocked, match="a collection of garbage on one is not seen to have ended"):
-        swarm.end_job("dev", {})
+        swarm.end_collection("dev", {})
     assert ("service", "rm", "j1") in manager.told
 
 

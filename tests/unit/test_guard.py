@@ -86,12 +86,16 @@ def test_the_user_and_the_key_in_use_are_a_loss_and_another_key_is_none() -> Non
     assert _lost(user, *keys) == ["oss-registry-prod", "2026-11"]
 
 
-def test_a_volume_with_images_that_the_registry_leaves_is_a_loss_and_another_one_none() -> None:
+@pytest.mark.parametrize("action", ["replace", "let go"])
+def test_a_volume_with_images_that_the_registry_leaves_is_a_loss_and_another_one_none(
+    action: str,
+) -> None:
     volumes = [
-        _change("delete", VOLUME, name, {"inputs": {"name": f"oss-registry-prod-{name}"}})
+        _change(action, VOLUME, name, {"inputs": {"name": f"oss-registry-prod-{name}"}})
         for name in ("data", "letsencrypt")
     ]
     assert _lost(*volumes) == ["oss-registry-prod-data"]
+    assert not _lost(_change("create", VOLUME, "data", {}))
 
 
 def test_only_all_of_the_names_let_it_go() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from operations import engine
-from operations.swarm import obstacle, sweep
+from operations.swarm import obstacle, remove_unused
 from tests.unit.stack_files import loaded
 
 CONTAINER = {"type": "docker:index/container:Container", "urn": "a"}
@@ -134,14 +134,14 @@ def test_what_a_service_uses_or_would_go_back_to_stays(docker: Docker) -> None:
             "config ls": "c1 a\n",
         }
     )
-    sweep("dev", {})
+    remove_unused("dev", {})
     assert told == ["secret rm s0"]
 
 
 def test_without_a_service_all_goes_and_without_a_swarm_nothing_is_asked(docker: Docker) -> None:
     told = docker({"info": "true\n", "service ls": "", "secret ls": "s1 b\n", "config ls": "c1 a"})
-    sweep("dev", {})
+    remove_unused("dev", {})
     assert told == ["secret rm s1", "config rm c1"]
     told = docker({"info": "false\n"})
-    sweep("dev", {})
+    remove_unused("dev", {})
     assert told == []
