@@ -4,20 +4,20 @@ import os
 
 import pulumi
 
-from components import distribution, runtime, settings
+from components import checks, distribution, runtime
 from components.cache import redis_cache
 from components.registry import Registry, RegistryArgs
 from components.storage import storage
 from components.tls import tls
 from components.users import users
 
-stack = settings.load(
+stack = checks.load(
     pulumi.get_stack(),
     pulumi.runtime.get_config_env(),
     set(pulumi.runtime.get_config_secret_keys_env()),
     os.environ,
 )
-for warning in stack.warnings:
+for warning in checks.warnings(stack):
     pulumi.log.warn(warning)
 engine = runtime.runtime(stack)
 parts = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Input, ResourceOptions
 
 from components import distribution, runtime
-from components.settings import Stack
+from components.stack import Stack
 from components.stash import secret
 
 CONFIGURATION = "/etc/redis.conf"

@@ -17,7 +17,7 @@ import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from components.explained import explained
-from components.settings import FILE_LABEL, STACK_LABEL, Stack
+from components.stack import FILE_LABEL, STACK_LABEL, Stack
 from components.stash import kept
 
 HEALTHY_SECONDS = 60

@@ -22,7 +22,7 @@ from pulumi import (
 
 from components import access, distribution, runtime
 from components.explained import explained
-from components.settings import STACK_LABEL, Stack
+from components.stack import STACK_LABEL, Stack
 
 if TYPE_CHECKING:
     from pulumi_alicloud import oss

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from components import certificates, distribution, runtime
-from components.settings import Stack
+from components.stack import Stack
 from components.stash import kept
 
 BEGIN = "-----BEGIN CERTIFICATE-----"

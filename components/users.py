@@ -8,7 +8,7 @@ from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from components import distribution
 from components.runtime import Provision
-from components.settings import Stack
+from components.stack import Stack
 from components.stash import kept, secret
 
 # The registry computes the hash for each request. A password that was drawn here (256 bits) can't

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from subprocess import CalledProcessError
 
-from components.settings import SettingsError
+from components.checks import SettingsError
 from operations import Blocked, said
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from components import distribution
-from components.settings import READ_ONLY_LABEL, STACK_LABEL, Stack
+from components.stack import READ_ONLY_LABEL, STACK_LABEL, Stack
 from operations import Blocked, engine, swarm
 
 

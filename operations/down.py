@@ -3,7 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from components.settings import SettingsError, Stack, StackSettings, load
+from components.checks import SettingsError, load
+from components.settings import StackSettings
+from components.stack import Stack
 from operations import engine, guard, swarm
 from operations.recover import recover
 from operations.stack_file import configuration

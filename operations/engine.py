@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.settings import STACK_LABEL
+from components.stack import STACK_LABEL
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from alibabacloud_oss_v2.exceptions import BaseError
 from pydantic import ByteSize
 
 from components import distribution
-from components.settings import Stack
+from components.stack import Stack
 from operations import Blocked, engine, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
 from operations.preview import planned, show

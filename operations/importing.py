@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from components import certificates, distribution
+from components.checks import REGION, checked, line
 from components.distribution import MANAGED, RELEASES, Problem, Release, at
 from components.environment import BESIDE_DRIVER, Hole, Section
-from components.settings import BCRYPT, PROJECT, REGION, Stack, checked, line
+from components.settings import BCRYPT, PROJECT
+from components.stack import Stack
 from operations import Blocked, stack_file
 from operations.compose import Compose, Service, read
 from operations.effective import effective

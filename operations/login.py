@@ -3,7 +3,8 @@
 import subprocess
 
 from components.distribution import SET_SECRET, password_of
-from components.settings import PROJECT, Stack
+from components.settings import PROJECT
+from components.stack import Stack
 from operations import Blocked, stack_file
 from operations.state import secret
 

@@ -11,7 +11,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from components.settings import PROJECT, load
+from components.checks import load
+from components.settings import PROJECT
 from operations import Blocked, engine, swarm
 from operations.recover import recover
 from operations.stack_file import configuration

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from components.settings import SettingsError
+from components.checks import SettingsError
 from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.settings import PROJECT, SettingsError, load
+from components.checks import SettingsError, load
+from components.settings import PROJECT
 from operations import Blocked, engine, swarm
 from operations.stack_file import configuration
 from operations.state import (

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from components import distribution
-from components.settings import STACK_LABEL, Stack
+from components.stack import STACK_LABEL, Stack
 from operations import Blocked, engine
 from operations.state import secret
 

@@ -5,13 +5,14 @@ Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it 
 
 import sys
 
+from components import checks
 from components.environment import redact
 from operations import stack_file
 
 
 def main(name: str) -> int:
     stack = stack_file.stack(name)
-    for warning in stack.warnings:
+    for warning in checks.warnings(stack):
         print(f"warning: {warning}", file=sys.stderr)
     for variable, text in stack.environment.items():
         print(f"{variable}={redact(text)}")

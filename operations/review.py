@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from components.settings import Stack
+from components.stack import Stack
 from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
 # What a step of Pulumi's comes to. Those of one resource, such as deleting it and making it anew,

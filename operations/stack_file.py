@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from components.settings import PROJECT, Sealed, SettingsError, Stack, load
+from components.checks import Sealed, SettingsError, load
+from components.settings import PROJECT
+from components.stack import Stack
 
 STACKS = Path(__file__).parent.parent / "stacks"
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from alibabacloud_oss_v2.exceptions import BaseError
 
 from components import certificates
-from components.settings import HTTPS, SOON, Stack, load
+from components.checks import HTTPS, SOON, load
+from components.stack import Stack
 from operations import Blocked, drift, engine, oss, redis
 from operations.collector import collector
 from operations.review import NO_CHANGE

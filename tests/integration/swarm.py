@@ -15,7 +15,8 @@ from pathlib import Path
 import bcrypt
 
 from components.distribution import RELEASES
-from components.settings import PROJECT, STACK_LABEL
+from components.settings import PROJECT
+from components.stack import STACK_LABEL
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.clients import skopeo

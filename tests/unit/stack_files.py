@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.settings import SettingsError, Stack, load
+from components.checks import SettingsError, load
+from components.stack import Stack
 
 
 def loaded(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from components.checks import load
 from components.distribution import at
-from components.settings import load
 from operations import Blocked, importing, stack_file
 from operations.compose import read
 from operations.importing import Moved, chosen, moved, report, written

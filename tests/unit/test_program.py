@@ -8,9 +8,9 @@ import bcrypt
 import pytest
 
 from components import certificates
+from components.checks import SettingsError
 from components.explained import explanation
 from components.runtime import SENTENCES
-from components.settings import SettingsError
 from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file, trigger
 
 CONTAINER = "docker:index/container:Container"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from components import checks
+from components.checks import SettingsError, load
 from components.explained import explanation
 from components.runtime import SENTENCES, duration, pullable
-from components.settings import SettingsError, load
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, trigger
 from tests.unit.stack_files import loaded, problems, refused
 
@@ -98,23 +99,23 @@ def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int
 
 def test_replicas_that_each_remember_for_themselves_are_warned_of() -> None:
     stack = loaded(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
-    assert any("registry.replicas" in line and "redis" in line for line in stack.warnings)
+    assert any("registry.replicas" in line and "redis" in line for line in checks.warnings(stack))
     stack = loaded(registry={**SWARM, "replicas": 2}, **BUCKET)
-    assert not any("registry.replicas" in line for line in stack.warnings)
+    assert not any("registry.replicas" in line for line in checks.warnings(stack))
 
 
 def test_a_volume_that_a_replica_could_move_away_from_is_warned_of() -> None:
     loose = loaded(registry=SWARM)
-    assert any("oss-registry-dev-data" in line for line in loose.warnings)
+    assert any("oss-registry-dev-data" in line for line in checks.warnings(loose))
     bound = loaded(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
-    assert not any("oss-registry-dev-data" in line for line in bound.warnings)
+    assert not any("oss-registry-dev-data" in line for line in checks.warnings(bound))
 
 
 def test_a_proxys_registry_on_a_swarm_is_reached_past_the_proxy() -> None:
     url = "https://registry.example.com"
     registry = {"runtime": "swarm", "exposure": "proxy", "external_url": url}
     stack = loaded(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
-    assert any("past the proxy" in line for line in stack.warnings)
+    assert any("past the proxy" in line for line in checks.warnings(stack))
 
 
 # What the services are given.

@@ -11,9 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components import checks
+from components.checks import SettingsError, load
 from components.distribution import RELEASES
 from components.environment import Hole, redact
-from components.settings import SettingsError, StackSettings, load
+from components.settings import StackSettings
 from operations import schema, stack_file
 from operations.stack_file import STACKS
 from tests.unit.stack_files import loaded, problems, refused
@@ -352,7 +354,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
     config = {"notifications": {"endpoints": [endpoint]}}
     for level, warned in (("info", True), ("warn", False)):
         stack = loaded(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
-        assert any("config.log.level" in warning for warning in stack.warnings) is warned
+        assert any("config.log.level" in warning for warning in checks.warnings(stack)) is warned
 
 
 # The process's own environment.
@@ -550,7 +552,7 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     stack = loaded(
         storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"
     )
-    (warning,) = stack.warnings
+    (warning,) = checks.warnings(stack)
     assert "nobody clears unfinished uploads" in warning
 
 
@@ -559,7 +561,7 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
         ("oss-cn-beijing-internal.aliyuncs.com", 0),
         ("oss-cn-hangzhou.aliyuncs.com", 1),
     ):
-        warnings = loaded(storage=OSS | {"endpoint": host}, region="cn-beijing").warnings
+        warnings = checks.warnings(loaded(storage=OSS | {"endpoint": host}, region="cn-beijing"))
         assert len([w for w in warnings if "storage.endpoint: names another region" in w]) == count
 
 
@@ -656,7 +658,9 @@ def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
 def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
     def warnings(address: str) -> list[str]:
         health = {"tcp": [{"addr": address, "interval": "10s"}]}
-        return [*loaded(registry={"release": release, "config": {"health": health}}).warnings]
+        return [
+            *checks.warnings(loaded(registry={"release": release, "config": {"health": health}}))
+        ]
 
     (warning,) = warnings("oss-registry-dev-redis:6379")
     assert "registry.config.health.tcp[0].addr" in warning

@@ -1,0 +1,659 @@
+"""A stack file is read, checked and made a `Stack` before the first resource is registered.
+
+The models of settings.py say what is wrong with a key alone; `_RULES` and what follows it, what is
+wrong between them.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import pulumi
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from components import certificates, distribution
+from components.distribution import Context, Problem, Release, Rule, password_of
+from components.environment import Section, redact
+from components.settings import PROJECT, StackSettings
+from components.stack import CERTIFICATES, Stack
+
+PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
+REGION = "alicloud:region"
+CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
+USER_NAME = 64  # characters, RAM's limit
+FILE_NAME = 64 - len("-registry-01234567-00")  # Docker's limit for the name of a secret
+FILE_KIB = 500  # Docker's limit for what a secret holds
+LOGINS = "docker:registryAuth"  # for pulling images
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in each official image
+GUARDED = ("tls", "proxy")  # strangers come to these, so there must be a login
+HTTPS = 443
+PASSWORD_BYTES = 72  # all that bcrypt looks at
+SOON = 30  # days
+# What the alicloud provider heeds when the stack file names no region.
+REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
+
+
+class Sealed(str):
+    """A secret as it stands in the stack file, encrypted: what it holds can't be looked at."""
+
+
+class SettingsError(pulumi.RunError):
+    """All that is wrong with a stack file; Pulumi prints its text without a traceback."""
+
+
+def warnings(stack: Stack) -> Sequence[str]:
+    """What works, but not as the user may think."""
+    found = distribution.warnings(stack.release, stack.tree, stack.files.keys())
+    return [line(problem) for problem in (*map(_in_config, found), *_remarks(stack))]
+
+
+def _remarks(stack: Stack) -> Iterator[Problem]:
+    storage, registry, tls = stack.settings.storage, stack.settings.registry, stack.settings.tls
+    for path, file in distribution.named_files(stack.tree):
+        if file not in (*stack.files, BUNDLE) and not registry.image:
+            rule = f"names {file}, which is not in the official image"
+            fix = "add it to registry.files, or set registry.image to one that has it"
+            yield _in_config(Problem(path, rule, fix))
+    if registry.exposure == "open" and not (stack.guarded and tls):
+        what = "takes passwords in clear text" if stack.guarded else "lets anyone push and delete"
+        rule = f"{what} who reaches {stack.address}:{registry.port}"
+        yield Problem(f"{PROJECT}:registry.exposure", rule, "write tls or proxy, and name users")
+    if registry.exposure == "proxy" and not tls and not _loopback(stack.address):
+        rule = f"lets others past the proxy, without TLS, on {stack.address}:{registry.port}"
+        yield Problem(f"{PROJECT}:registry.bind", rule, "let a firewall admit the proxy alone")
+    if registry.exposure == "tls" and (urlsplit(stack.endpoint).port or HTTPS) != registry.port:
+        rule = f"is not on the port {registry.port} that the registry listens on"
+        yield Problem(f"{PROJECT}:registry.external_url", rule, "see that something forwards it")
+    if tls and tls.certificate:
+        day, days = certificates.left(tls.certificate, certificates.now())
+        if days < SOON:
+            yield Problem(
+                f"{PROJECT}:tls.certificate", f"expires on {day}, in {days} days", "renew it"
+            )
+    if (
+        registry.replicas > 1
+        and distribution.at(stack.tree, "storage.cache.blobdescriptor") == "inmemory"
+    ):
+        rule = "each replica remembers for itself, and goes on with what another one has deleted"
+        yield Problem(f"{PROJECT}:registry.replicas", rule, "let them share a redis")
+    if registry.runtime == "swarm" and stack.volumes and not stack.swarm.constraints:
+        rule = f"lets it move away from {', '.join(stack.volumes)}, which is on one machine alone"
+        fix = "name that machine, such as [node.hostname==one]"
+        yield Problem(f"{PROJECT}:registry.swarm.constraints", rule, fix)
+    if storage.adopt and not stack.release.purges_oss:
+        rule = f"with release {stack.release.version} nobody clears unfinished uploads"
+        below = f" below {stack.oss.below}" if stack.oss.below else ""
+        fix = f"add a lifecycle rule to the bucket that aborts them{below}"
+        yield Problem(f"{PROJECT}:storage.adopt", rule, fix)
+    if storage.endpoint and stack.region not in storage.endpoint:
+        # It may be right: some of OSS's hosts are named otherwise.
+        rule = f"names another region than {REGION}, which requests are signed for"
+        yield Problem(f"{PROJECT}:storage.endpoint", rule, "remove it, unless you know better")
+
+
+def _loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(re.match(r"localhost:|127\.", address))
+
+
+def _host(its: Context) -> str | None:
+    return urlsplit(its.at("registry.external_url") or "").hostname
+
+
+def _comes_to_443(its: Context) -> bool:
+    url = urlsplit(its.at("registry.external_url") or "https:")
+    return its.at("registry.exposure") in ("tls", "open") and url.port in (None, HTTPS)
+
+
+def _new_and_v1(_: object, its: Context) -> bool:
+    kind, old, adopted = its.at("storage.kind"), its.release.major < 3, its.at("storage.adopt")
+    return kind == "oss" and old and not adopted and not its.at("storage.signature_v1")
+
+
+# What is wrong between settings that are right one by one.
+_RULES = (
+    Rule(
+        "storage.bucket",
+        lambda bucket, its: its.at("storage.kind") == "oss" and bucket is None,
+        "is required with kind: oss",
+        "choose a name that no one else has",
+    ),
+    Rule(
+        "storage.signature_v1",
+        _new_and_v1,
+        "must be true for a new bucket: release 2.8 signs with V1, which OSS is withdrawing",
+        'set registry.release: "3.1.2", or say signature_v1: true',
+    ),
+    Rule(
+        "storage.cname",
+        lambda cname, its: cname is not None and not its.release.redirects,
+        "needs release 3.1: an earlier one sends clients to the address that it uses itself",
+        'set registry.release: "3.1.2", or remove it',
+    ),
+    Rule(
+        "storage.cname",
+        lambda cname, its: cname and not cname.startswith(f"https://{its.at('storage.bucket')}."),
+        "must begin with the bucket's name, which the registry puts before the address",
+        "bind such as https://BUCKET.images.example.com to the bucket",
+    ),
+    Rule(
+        "storage.prefix",
+        lambda prefix, its: not prefix and not its.at("storage.adopt"),
+        "can't be empty for a new bucket",
+        "remove it, or write such as registry",
+    ),
+    Rule(
+        "storage.volume",
+        lambda volume, its: volume is not None and its.at("storage.kind") == "oss",
+        "belongs to kind: filesystem",
+        "remove it",
+    ),
+    Rule(
+        "storage.versioning",
+        lambda on, its: on is not None and its.at("storage.adopt"),
+        "belongs to a bucket that the stack makes: one that is adopted stays as it is",
+        "remove it, and set it on the bucket",
+    ),
+    Rule(
+        "storage.force_destroy",
+        lambda force, its: force and (its.at("storage.protect") or its.at("storage.adopt")),
+        "can't be true with protect (the default) or adopt",
+        "remove it, or set protect: false",
+    ),
+    Rule(
+        "registry.bind",
+        lambda bind, its: (
+            bind is not None and its.at("registry.exposure") == "loopback" and not _loopback(bind)
+        ),
+        "must be a loopback address with exposure: loopback",
+        "remove it, or write such as 127.0.0.2",
+    ),
+    Rule(
+        "cache.address",
+        lambda address, _: address is not None and _is_loopback(address),
+        "must be an address that the registry reaches: this one is its own container",
+        "write the machine's name or address",
+    ),
+    Rule(
+        "cache.address",
+        lambda address, its: address is not None and not its.at("cache.enabled"),
+        "can't be set with enabled: false",
+        "remove one of them",
+    ),
+    Rule(
+        "registry.config.redis.tls",
+        lambda _, its: its.at("cache.address") is None,
+        "needs a redis of your own: the stack's is reached on its own network, without TLS",
+        "set cache.address, or remove it",
+    ),
+    Rule(
+        "registry.config.redis.username",
+        lambda name, its: its.at("cache.address") is None and name != "default",
+        "needs a redis of your own: the stack's has no users",
+        "set cache.address, or remove it",
+    ),
+    Rule(
+        "registry.exposure",
+        lambda exposure, its: exposure == "loopback" and its.at("registry.runtime") == "swarm",
+        "can't be loopback on swarm, whose ports listen on every address",
+        "set tls, proxy or open",
+    ),
+    Rule(
+        "registry.bind",
+        lambda bind, its: bind is not None and its.at("registry.runtime") == "swarm",
+        "can't be on swarm, whose ports listen on every address",
+        "remove it, and let a firewall say who comes",
+    ),
+    Rule(
+        "registry.delivery",
+        lambda way, its: way == "env" and its.at("registry.runtime") == "swarm",
+        "can't be env on swarm: what is secret is a Docker secret there, and that is a file",
+        "remove it, or write file",
+    ),
+    Rule(
+        "registry.replicas",
+        lambda replicas, its: replicas > 1 and its.at("registry.runtime") == "container",
+        "needs runtime: swarm: a container runs once",
+        "set registry.runtime: swarm, or leave it at 1",
+    ),
+    Rule(
+        "registry.replicas",
+        lambda replicas, its: replicas > 1 and its.at("storage.kind") == "filesystem",
+        "needs kind: oss: a volume is on one machine, and the others would see none of it",
+        "set storage.kind: oss, or leave it at 1",
+    ),
+    Rule(
+        "registry.swarm",
+        lambda swarm, its: swarm is not None and its.at("registry.runtime") == "container",
+        "belongs to runtime: swarm",
+        "remove it, or set registry.runtime: swarm",
+    ),
+    Rule(
+        "registry.swarm.endpoint_mode",
+        lambda mode, its: mode == "dnsrr" and its.at("registry.swarm.publish_mode") == "ingress",
+        "can't be dnsrr with publish_mode: ingress, which passes on to the virtual address",
+        "remove it, or set publish_mode: host",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda acme, its: acme and its.at("registry.replicas") > 1,
+        "needs replicas: 1: the authority would ask any of them for what one has asked it",
+        "set a certificate of your own, or leave registry.replicas at 1",
+    ),
+    Rule(
+        "registry.external_url",
+        lambda url, its: url is None and its.at("registry.exposure") in GUARDED,
+        "is required with exposure tls and proxy",
+        "write the address that clients use, such as https://registry.example.com",
+    ),
+    Rule(
+        "registry.external_url",
+        lambda url, its: url is not None and its.at("registry.exposure") == "loopback",
+        "can't be with exposure: loopback, where others do not come",
+        "set registry.exposure to tls or proxy, or remove it",
+    ),
+    Rule(
+        "tls",
+        lambda tls, its: tls is None and its.at("registry.exposure") == "tls",
+        "is required with exposure: tls",
+        "set one of certificate, self_signed and letsencrypt",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda acme, its: acme and not _comes_to_443(its),
+        "needs exposure: tls and an external_url on port 443, where the authority comes to look",
+        "set them, or another certificate",
+    ),
+    Rule(
+        "tls.letsencrypt.hosts",
+        lambda hosts, its: _host(its) not in (None, *hosts),
+        "must name the host of registry.external_url",
+        "add it",
+    ),
+    Rule(
+        "tls",
+        lambda tls, _: tls is not None and len([*filter(None, tls.values())]) != 1,
+        "needs exactly one of certificate, self_signed and letsencrypt",
+        "keep one of them",
+    ),
+    Rule(
+        "tls.letsencrypt",
+        lambda on, its: on and its.release.major < 3,
+        "needs release 3: release 2.8 speaks a protocol that was switched off",
+        'set registry.release: "3.1.2"',
+    ),
+    Rule(
+        "maintenance.delete_untagged",
+        lambda on, its: on and its.release.major < 3,
+        "takes the parts of multi-architecture images in release 2.8 (distribution issue 3178)",
+        'remove it, or set registry.release: "3.1.2"',
+    ),
+)
+
+
+def load(
+    name: str,
+    config: Mapping[str, str],
+    secret_keys: Set[str],
+    variables: Mapping[str, str] | None = None,
+) -> Stack:
+    """The stack `name` from its configuration as Pulumi hands it over: JSON text by full key.
+
+    `variables` are this process's own, which may name the region. Raises SettingsError with every
+    problem: config key, rule, value and fix, but no secret value.
+    """
+    stack, problems = checked(name, config, secret_keys, variables)
+    if problems:
+        lines = "".join(f"\n  - {line(problem)}" for problem in problems)
+        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+    return stack
+
+
+def checked(
+    name: str,
+    config: Mapping[str, str],
+    secret_keys: Set[str],
+    variables: Mapping[str, str] | None = None,
+) -> tuple[Stack, Sequence[Problem]]:
+    """The stack as `load` gives it, without what is wrong with its file, and that."""
+    sections, secrets, problems = _divided(config, secret_keys)
+    settings, found = _validated(sections)
+    problems += found
+    named = (variables or {}).get
+    region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
+    stack = Stack(name, settings, region, secrets)
+    problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
+    broken = {problem.path for problem in problems}
+    problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
+    problems += _unused(stack)
+    problems += _files(stack)
+    problems += _passwords(stack)
+    problems += _certificate(stack)
+    known = f"{PROJECT}:registry.release" not in broken
+    user, found = _configured(
+        stack, [stack.release] if known else [*distribution.RELEASES.values()]
+    )
+    problems += found
+    stack = replace(stack, user=user)
+    if not _within(f"{PROJECT}:auth", broken):
+        problems += _unguarded(stack)
+    problems += _too_long(stack)
+    return stack, problems
+
+
+def _too_long(stack: Stack) -> Iterator[Problem]:
+    """Linux takes no variable of 128 KiB or more (MAX_ARG_STRLEN)."""
+    if stack.settings.registry.runtime == "swarm":
+        for path, text in stack.files.items():
+            if len(redact(text).encode()) > FILE_KIB * 1024:
+                rule = f"makes {path} larger than the {FILE_KIB} KiB that a Docker secret may have"
+                yield Problem(f"{PROJECT}:registry", rule, "see registry.config and files")
+        if len(stack.prefix) > FILE_NAME:
+            rule = "makes names of Docker secrets longer than the 64 that they may have"
+            yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
+    for name, text in stack.environment.items():
+        if len(f"{name}={redact(text)}".encode()) >= 2**17:
+            rule = f"makes {name} longer than the 128 KiB that a variable may have"
+            yield Problem(f"{PROJECT}:registry.config", rule, "set registry.delivery: file")
+
+
+def _within(path: str, broken: Iterable[str]) -> bool:
+    return any(other == path or other.startswith(f"{path}.") for other in broken)
+
+
+def line(problem: Problem) -> str:
+    # What is long, has lines, or may hold a password is not repeated.
+    text = json.dumps(problem.shown, ensure_ascii=False)
+    hidden = len(text) > 60 or "@" in text or "\\n" in text or problem.path.endswith(".hash")
+    shown = problem.shown is not None and problem.rule.startswith("must") and not hidden
+    return f"{problem.path}: {problem.rule}{f', not {text}' if shown else ''}; {problem.fix}"
+
+
+def _divided(
+    config: Mapping[str, str], secret_keys: Set[str]
+) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The sections, and the secrets, by name."""
+    sections: dict[str, Any] = {}
+    secrets: dict[str, str] = {}
+    problems = []
+    set_secret = distribution.SET_SECRET
+    for key, text in sorted(config.items()):
+        namespace, _, name = key.partition(":")
+        if namespace == "alicloud" and name in CLOUD_SECRETS and key not in secret_keys:
+            fix = f"{set_secret} {key}, or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+            problems.append(Problem(key, "is a secret in plain text", fix))
+        if namespace in PROVIDERS:
+            continue
+        if namespace != PROJECT:
+            fix = f"known are {', '.join((PROJECT, *PROVIDERS))}"
+            problems.append(Problem(key, f"{namespace} is not a namespace here", fix))
+        elif name in StackSettings.model_fields:
+            if key in secret_keys:
+                rule = "holds a secret, which would come out as plain text"
+                fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in registry.config"
+                problems.append(Problem(key, rule, fix))
+            else:
+                sections[name] = _parsed(text)
+        elif key in secret_keys:
+            secrets[name] = text
+        elif name in _SECRETS or name.startswith(password_of("")):
+            problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
+        else:
+            fix = distribution.nearest(name, [*StackSettings.model_fields, *_SECRETS])
+            problems.append(Problem(key, "is not a setting", fix))
+    return sections, secrets, problems
+
+
+def _parsed(text: str) -> object:
+    """Pulumi hands over a scalar as it is written, and a map as JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+# How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
+_ERRORS = {
+    "bool_type": distribution.MUST["bool"],
+    "dict_type": distribution.MUST["section"],
+    "int_type": distribution.MUST["int"],
+    "list_type": distribution.MUST["list"],
+    "mapping_type": distribution.MUST["section"],
+    "model_type": distribution.MUST["section"],
+    "sequence_str": distribution.MUST["list"],
+    "sequence_type": distribution.MUST["list"],
+    "string_type": distribution.MUST["string"],
+    "extra_forbidden": ("is not a setting", ""),
+    "missing": ("is required", "add it"),
+    "string_too_short": ("can't be empty", "write a value, or remove it"),
+    "too_long": ("can have two entries at most", "drop the oldest"),
+    "too_short": ("can't be empty", "add an entry"),
+}
+
+
+def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
+    """The settings without what is wrong with them, and that."""
+    problems: list[Problem] | None = None
+    while True:
+        try:
+            return StackSettings.model_validate(sections), problems or []
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if problems is None:  # what is wrong later is wrong for want of what was dropped
+                problems = [_problem(detail) for detail in details]
+            for detail in details:
+                place = _place(detail)
+                _drop(sections, place[:-1] if detail["type"] == "missing" else place)
+
+
+def _place(detail: ErrorDetails) -> list[str | int]:
+    return [part for part in detail["loc"] if part != "[key]"]
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    place = _place(detail)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    kind, value = detail["type"], detail["input"]
+    message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+    rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
+    if kind == "extra_forbidden":
+        fix = distribution.nearest(str(place[-1]), _known_at(place[:-1]))
+    elif kind == "string_type" and isinstance(value, list | dict):
+        fix = "write a single value"
+    # An unknown key may hold anything, a secret too.
+    shown = None if kind == "extra_forbidden" else distribution.shown(value)
+    return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), shown)
+
+
+# Better than a general fix for what users look for.
+_HINTS = {
+    "cache.policy": "remove it: redis always drops the oldest entries, as any other policy ends in "
+    "refused pushes",
+    "cache.tls": 'write registry.config.redis.tls, which needs release "3.1.2"',
+    "storage.region": "set alicloud:region, from which all else follows",
+    "storage.versioning": "write {noncurrent_days: 30}: without an end, old versions cost for ever",
+    "storage.versioning.noncurrent_days": "write such as 30: old versions cost until then",
+}
+
+
+def _known_at(place: Sequence[str | int]) -> Iterable[str]:
+    """The settings of the section at `place`."""
+    model: Any = StackSettings
+    for part in place:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else model
+        model = next(
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    return list(model.model_fields)
+
+
+def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
+    """Remove what is at `place`; of a list, all of it."""
+    part, *below = place
+    if below and isinstance(tree.get(part), dict):
+        _drop(tree[part], below)
+    else:
+        tree.pop(part, None)
+
+
+def _contradictions(stack: Stack) -> Iterator[Problem]:
+    """What is wrong between settings that are right one by one."""
+    registry, storage = stack.settings.registry, stack.settings.storage
+    context = Context(stack.release, stack.settings.model_dump())
+    for problem in distribution.broken(_RULES, context):
+        yield problem._replace(path=f"{PROJECT}:{problem.path}")
+    if registry.image and "release" not in registry.model_fields_set:
+        rule = "must be given with registry.image: it says which rules the image follows"
+        yield Problem(f"{PROJECT}:registry.release", rule, "add the release that it was built from")
+    if stack.settings.cache.address:
+        for key in sorted(stack.settings.cache.model_fields_set & {"image", "max_memory"}):
+            rule = "belongs to a redis of the stack"
+            yield Problem(f"{PROJECT}:cache.{key}", rule, "remove it, or address")
+    if storage.kind == "filesystem":
+        for key in sorted(storage.model_fields_set - {"kind", "volume"}):
+            yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")
+    elif not stack.region:
+        yield Problem(
+            REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
+        )
+    elif len(stack.prefix) > USER_NAME:
+        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
+        yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
+    if stack.region and not re.fullmatch(_REGION, stack.region):
+        near = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", stack.region.lower()))
+        example = near[0] if near else "cn-hangzhou"
+        yield Problem(REGION, "must be a region's id alone", f"write {example}", stack.region)
+    for name, value in sorted(registry.environment.items()):
+        key = f"{PROJECT}:registry.environment.{name}"
+        if name.startswith("REGISTRY_"):
+            yield Problem(key, "would go past all checks", "say it in registry.config")
+        elif distribution.is_secret(name, value):
+            yield Problem(key, "is a secret in plain text", "remove it")
+
+
+def _logins(text: str, secret: bool) -> Iterator[Problem]:
+    """What the docker plugin would take, and then not use, or write down as plain text."""
+    entries = _parsed(text)
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        key, entry = f"{LOGINS}[{number}]", entry if isinstance(entry, dict) else {}
+        address = str(entry.get("address", ""))
+        if not re.fullmatch(_REGISTRY_HOST, address):
+            rule = "must be the registry's host alone, without scheme and path"
+            host = re.sub(r"^\w*://|/.*", "", address)
+            yield Problem(f"{key}.address", rule, f"write {host or 'registry.example.com'}")
+        if entry.get("password") and not secret:
+            fix = f"{distribution.SET_SECRET} --path '{key}.password'"
+            yield Problem(f"{key}.password", "is a secret in plain text", fix)
+
+
+def _unguarded(stack: Stack) -> Iterator[Problem]:
+    exposure = stack.settings.registry.exposure
+    if exposure in GUARDED and not stack.guarded:
+        rule = f"is required with exposure: {exposure}: else anyone may push, pull and delete"
+        fix = "name users, or set token or htpasswd in registry.config.auth"
+        yield Problem(f"{PROJECT}:auth", rule, fix)
+
+
+def _files(stack: Stack) -> Iterator[Problem]:
+    own = {CERTIFICATES, *(release.config_path for release in distribution.RELEASES.values())}
+    mounted = (
+        distribution.DATA_PATH,
+        distribution.LETSENCRYPT_PATH,
+        "/tmp",
+        "/dev",
+        "/proc",
+        "/sys",
+    )
+    folders = (distribution.OURS, *(f"{path}/" for path in mounted))
+    for path in stack.settings.registry.files:
+        if path in own or path.startswith(folders) or f"{path}/" in folders:
+            rule = "is where this program, the registry or the kernel has something of its own"
+            yield Problem(f"{PROJECT}:registry.files.{path}", rule, "choose another path")
+
+
+def _passwords(stack: Stack) -> Iterator[Problem]:
+    for user, settings in (stack.settings.auth.users if stack.settings.auth else {}).items():
+        secret = password_of(user)
+        password = stack.secrets.get(secret)
+        if settings.hash and password is not None:
+            rule = f"is there beside the secret {secret}"
+            yield Problem(f"{PROJECT}:auth.users.{user}.hash", rule, "keep one of them")
+        if password is None or isinstance(password, Sealed):
+            continue
+        key, fix = f"{PROJECT}:{secret}", "set another one"
+        if len(password.encode(errors="surrogatepass")) > PASSWORD_BYTES:
+            yield Problem(key, f"is longer than the {PASSWORD_BYTES} bytes that bcrypt takes", fix)
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", password):
+            yield Problem(key, "holds characters that clients can't send", fix)
+
+
+def _certificate(stack: Stack) -> Iterator[Problem]:
+    pem = stack.settings.tls and stack.settings.tls.certificate
+    key = stack.secrets.get(TLS_KEY)
+    if not pem:
+        return
+    found = [*certificates.broken(pem, stack.host, certificates.now())]
+    yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
+    if key is None:
+        fix = f"{distribution.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
+        yield Problem(f"{PROJECT}:{TLS_KEY}", "is required with tls.certificate", fix)
+    elif not isinstance(key, Sealed) and (broken := certificates.broken_key(key, pem)):
+        yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
+
+
+_REGISTRY_HOST = r"[\w.-]+(:\d+)?"
+_REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
+# What each secret that the user may bring is for; besides, `password-USER`.
+TLS_KEY = distribution.TLS_KEY.label
+_SECRETS = ("http-secret", "redis-password", TLS_KEY)
+
+
+def _unused(stack: Stack) -> Iterator[Problem]:
+    """Secrets that nothing uses, or that hold nothing."""
+    users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
+    used = {*_SECRETS, *map(password_of, users)}
+    used -= {TLS_KEY} if not (tls and tls.certificate) else set()
+    used |= _named_secrets(stack.settings.registry.config)
+    for name, value in stack.secrets.items():
+        key = f"{PROJECT}:{name}"
+        if name not in used:
+            fix = distribution.nearest(name, used)
+            yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
+        elif not value:
+            yield Problem(key, "is empty", f"{distribution.SET_SECRET} {key}")
+
+
+def _named_secrets(config: object) -> set[str]:
+    if isinstance(config, Mapping):
+        named = {name for key, name in config.items() if (key, type(name)) == ("from_secret", str)}
+        return named.union(*map(_named_secrets, config.values()))
+    return set().union(*map(_named_secrets, config)) if isinstance(config, list) else set()
+
+
+def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, list[Problem]]:
+    """The user's own tree; and what is wrong with it for each of `releases`."""
+    found: list[list[Problem]] = []
+    user: Section = {}
+    for release in releases:
+        user, problems = distribution.read(
+            release, stack.settings.registry.config, stack.secrets.keys()
+        )
+        broken = {problem.path for problem in problems}
+        more = distribution.problems(release, stack.planned(release, {}), user)
+        found.append(problems + [p for p in more if not _within(p.path, broken)])
+    common = set.intersection(*({problem.path for problem in problems} for problems in found))
+    return user, [_in_config(problem) for problem in found[-1] if problem.path in common]
+
+
+def _in_config(problem: Problem) -> Problem:
+    return problem._replace(path=f"{PROJECT}:registry.config.{problem.path}")
