@@ -16,8 +16,9 @@ import pulumi
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from components import certificates, distribution
-from components.distribution import Context, Problem, Release, Rule, password_of
+from components import certificates, configuration, distribution
+from components.configuration import Context, Problem, Rule
+from components.distribution import Release, password_of
 from components.environment import Section, redact
 from components.settings import PROJECT, StackSettings
 from components.stack import CERTIFICATES, Stack
@@ -48,13 +49,13 @@ class SettingsError(pulumi.RunError):
 
 def warnings(stack: Stack) -> Sequence[str]:
     """What works, but not as the user may think."""
-    found = distribution.warnings(stack.release, stack.tree, stack.files.keys())
+    found = configuration.warnings(stack.release, stack.tree, stack.files.keys())
     return [line(problem) for problem in (*map(_in_config, found), *_remarks(stack))]
 
 
 def _remarks(stack: Stack) -> Iterator[Problem]:
     storage, registry, tls = stack.settings.storage, stack.settings.registry, stack.settings.tls
-    for path, file in distribution.named_files(stack.tree):
+    for path, file in configuration.named_files(stack.tree):
         if file not in (*stack.files, BUNDLE) and not registry.image:
             rule = f"names {file}, which is not in the official image"
             fix = "add it to registry.files, or set registry.image to one that has it"
@@ -384,7 +385,7 @@ def _divided(
     sections: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     problems = []
-    set_secret = distribution.SET_SECRET
+    set_secret = configuration.SET_SECRET
     for key, text in sorted(config.items()):
         namespace, _, name = key.partition(":")
         if namespace == "alicloud" and name in CLOUD_SECRETS and key not in secret_keys:
@@ -407,7 +408,7 @@ def _divided(
         elif name in _SECRETS or name.startswith(password_of("")):
             problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
         else:
-            fix = distribution.nearest(name, [*StackSettings.model_fields, *_SECRETS])
+            fix = configuration.nearest(name, [*StackSettings.model_fields, *_SECRETS])
             problems.append(Problem(key, "is not a setting", fix))
     return sections, secrets, problems
 
@@ -422,15 +423,15 @@ def _parsed(text: str) -> object:
 
 # How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
 _ERRORS = {
-    "bool_type": distribution.MUST["bool"],
-    "dict_type": distribution.MUST["section"],
-    "int_type": distribution.MUST["int"],
-    "list_type": distribution.MUST["list"],
-    "mapping_type": distribution.MUST["section"],
-    "model_type": distribution.MUST["section"],
-    "sequence_str": distribution.MUST["list"],
-    "sequence_type": distribution.MUST["list"],
-    "string_type": distribution.MUST["string"],
+    "bool_type": configuration.MUST["bool"],
+    "dict_type": configuration.MUST["section"],
+    "int_type": configuration.MUST["int"],
+    "list_type": configuration.MUST["list"],
+    "mapping_type": configuration.MUST["section"],
+    "model_type": configuration.MUST["section"],
+    "sequence_str": configuration.MUST["list"],
+    "sequence_type": configuration.MUST["list"],
+    "string_type": configuration.MUST["string"],
     "extra_forbidden": ("is not a setting", ""),
     "missing": ("is required", "add it"),
     "string_too_short": ("can't be empty", "write a value, or remove it"),
@@ -465,11 +466,11 @@ def _problem(detail: ErrorDetails) -> Problem:
     message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
     if kind == "extra_forbidden":
-        fix = distribution.nearest(str(place[-1]), _known_at(place[:-1]))
+        fix = configuration.nearest(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
     # An unknown key may hold anything, a secret too.
-    shown = None if kind == "extra_forbidden" else distribution.shown(value)
+    shown = None if kind == "extra_forbidden" else configuration.shown(value)
     return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), shown)
 
 
@@ -510,7 +511,7 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
     """What is wrong between settings that are right one by one."""
     registry, storage = stack.settings.registry, stack.settings.storage
     context = Context(stack.release, stack.settings.model_dump())
-    for problem in distribution.broken(_RULES, context):
+    for problem in configuration.broken(_RULES, context):
         yield problem._replace(path=f"{PROJECT}:{problem.path}")
     if registry.image and "release" not in registry.model_fields_set:
         rule = "must be given with registry.image: it says which rules the image follows"
@@ -537,7 +538,7 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         key = f"{PROJECT}:registry.environment.{name}"
         if name.startswith("REGISTRY_"):
             yield Problem(key, "would go past all checks", "say it in registry.config")
-        elif distribution.is_secret(name, value):
+        elif configuration.is_secret(name, value):
             yield Problem(key, "is a secret in plain text", "remove it")
 
 
@@ -552,7 +553,7 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
             host = re.sub(r"^\w*://|/.*", "", address)
             yield Problem(f"{key}.address", rule, f"write {host or 'registry.example.com'}")
         if entry.get("password") and not secret:
-            fix = f"{distribution.SET_SECRET} --path '{key}.password'"
+            fix = f"{configuration.SET_SECRET} --path '{key}.password'"
             yield Problem(f"{key}.password", "is a secret in plain text", fix)
 
 
@@ -605,7 +606,7 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
     found = [*certificates.broken(pem, stack.host, certificates.now())]
     yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
     if key is None:
-        fix = f"{distribution.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
+        fix = f"{configuration.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
         yield Problem(f"{PROJECT}:{TLS_KEY}", "is required with tls.certificate", fix)
     elif not isinstance(key, Sealed) and (broken := certificates.broken_key(key, pem)):
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
@@ -627,10 +628,10 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
         if name not in used:
-            fix = distribution.nearest(name, used)
+            fix = configuration.nearest(name, used)
             yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
         elif not value:
-            yield Problem(key, "is empty", f"{distribution.SET_SECRET} {key}")
+            yield Problem(key, "is empty", f"{configuration.SET_SECRET} {key}")
 
 
 def _named_secrets(config: object) -> set[str]:
@@ -645,11 +646,11 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
     found: list[list[Problem]] = []
     user: Section = {}
     for release in releases:
-        user, problems = distribution.read(
+        user, problems = configuration.read(
             release, stack.settings.registry.config, stack.secrets.keys()
         )
         broken = {problem.path for problem in problems}
-        more = distribution.problems(release, stack.planned(release, {}), user)
+        more = configuration.problems(release, stack.planned(release, {}), user)
         found.append(problems + [p for p in more if not _within(p.path, broken)])
     common = set.intersection(*({problem.path for problem in problems} for problems in found))
     return user, [_in_config(problem) for problem in found[-1] if problem.path in common]

@@ -1,20 +1,18 @@
 """What each release of the registry (distribution) understands, and the configuration tree for it.
 
 Pure: what differs between releases stands in one table, RELEASES, with the keys in `schema/`
-(`by_hand.json` aside, dumped from each release's own types by tests/oracle); what a user's own
-`config:` may not say stands in the tables of the second half.
+(`by_hand.json` aside, dumped from each release's own types by tests/oracle).
 """
 
-import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds, Schema, Section, Tree
+from components.environment import ANY, Hole, Kinds, Schema, Section, Tree
 
 PORT = 5000  # inside the container: the official images' own
 # Labels are the names under which a user may bring the secret.
@@ -200,7 +198,7 @@ class Release(NamedTuple):
     @property
     def redirects(self) -> bool:
         """Whether it can send clients to another address of the bucket than its own."""
-        return _kinds(self.schema.keys, "storage.s3.redirectendpoint") is not None
+        return kinds_at(self.schema.keys, "storage.s3.redirectendpoint") is not None
 
 
 def merge(below: Section, above: Section) -> Section:
@@ -356,183 +354,7 @@ def over_image(image: Section, tree: Section) -> Section:
     return switched
 
 
-class Problem(NamedTuple):
-    """What is wrong at `path` and how to mend it; `shown` is the value, if it may be shown."""
-
-    path: str
-    rule: str
-    fix: str
-    shown: object = None
-
-
-def read(
-    release: Release, config: Mapping[str, Any], secrets: Set[str]
-) -> tuple[Section, list[Problem]]:
-    """The user's own tree in the registry's terms, without what is a problem; and the problems.
-
-    `{from_secret: NAME}` becomes a hole; NAME must be one of `secrets`. Keys come out sorted.
-    """
-    reader = _Reader(release, secrets, [])
-    # A whole config.yml says its version; `to_file` says the same.
-    own = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
-    return reader.section("", own, release.schema.keys), reader.problems
-
-
-# A key of this name has a secret for a value: one table for all sections, drivers and headers.
-_SECRET_KEY = re.compile(
-    r"(?!access-control-).*(password|secret|token|apikey|licensekey|authorization|cookie)",
-    re.IGNORECASE | re.DOTALL,
-)
-_CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
-_DEPTH = 60  # sections and lists inside each other; the registry's own go to 6
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
-# What the other generation calls it.
-_RENAMED = {
-    "redis.addr": "redis.addrs",
-    "redis.addrs": "redis.addr",
-    "redis.pool": "redis.poolsize, redis.maxidleconns and redis.connmaxidletime",
-    "redis.poolsize": "redis.pool.maxactive",
-    "redis.maxidleconns": "redis.pool.maxidle",
-    "redis.connmaxidletime": "redis.pool.idletimeout",
-    "redis.tls.clientcas": "redis.tls.rootcas",
-    "redis.tls.rootcas": "redis.tls.clientcas",
-}
-
-
-def is_secret(name: str, value: object = None) -> bool:
-    """Whether what stands under `name` is a secret, by the name or by how it looks."""
-    in_url = isinstance(value, str) and _CREDENTIALS_IN_URL.search(value)
-    return bool(in_url or _SECRET_KEY.match(name))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What to write in place of `name`, which is none of `known`."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
-
-
-class _Reader(NamedTuple):
-    release: Release
-    secrets: Set[str]
-    problems: list[Problem]
-
-    def refuse(self, path: str, rule: str, fix: str, shown: object = None) -> None:
-        self.problems.append(Problem(path, rule, fix, shown))
-
-    def section(self, path: str, config: Mapping[str, Any], keys: Mapping[str, Kinds]) -> Section:
-        section: dict[str, Tree] = {}
-        for key in sorted(config):
-            below = f"{path}.{key}" if path else key
-            kinds = keys.get(key, keys.get(ANY))
-            if kinds is None:
-                self.unknown(below, key, keys)
-            elif config[key] is None:
-                section[key] = None
-            elif (value := self.value(below, key, config[key], kinds)) is not None:
-                section[key] = value
-        return section
-
-    def unknown(self, path: str, key: str, keys: Mapping[str, Kinds]) -> None:
-        version = self.release.version
-        others = [r.version for r in RELEASES.values() if _kinds(r.schema.keys, path) is not None]
-        if path.rpartition(".")[0] == "storage":
-            fix = "storage.kind decides where images are kept: remove it"
-        elif path in _RENAMED and others:
-            fix = f"release {version} calls it {_RENAMED[path]}"
-        elif others:
-            fix = f"it belongs to release {' and '.join(others)}: remove it"
-        else:
-            fix = nearest(key, keys) if keys else "remove it"
-        self.refuse(path, f"is not a key of release {version}", fix)
-
-    def value(self, path: str, key: str, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
-        """`value` as the registry is to get it, or None where it was refused."""
-        if path.count(".") + path.count("[") > _DEPTH:
-            self.refuse(path, "is nested too deep", "write less")
-            return None
-        if isinstance(value, Mapping) and set(value) == {"from_secret"}:
-            return self.hole(path, value["from_secret"], kinds)
-        if kinds == "any" and isinstance(value, Mapping | list):
-            kinds = {ANY: "any"} if isinstance(value, Mapping) else ["any"]
-        match kinds:
-            case Mapping() if isinstance(value, Mapping):
-                return self.section(path, value, kinds)
-            case Mapping():
-                self.refuse(path, *MUST["section"])
-            case str() if is_secret(key, value) and not isinstance(value, bool):
-                fix = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
-                self.refuse(path, "is a secret in plain text", fix)
-            case str() if against := refusal(key, value, kinds):
-                self.refuse(path, *against, value)
-            case str():
-                # The registry would take a number for a realm or a path, and panic.
-                as_text = kinds == "string" and isinstance(value, int)
-                return str(value) if as_text else value
-            case [kind] if isinstance(value, list):
-                items = (
-                    self.value(f"{path}[{number}]", key, item, kind)
-                    for number, item in enumerate(value)
-                )
-                return [item for item in items if item is not None]
-            case _:
-                self.refuse(path, *MUST["list"])
-        return None
-
-    def hole(self, path: str, name: object, kinds: Kinds) -> Tree:
-        if kinds not in ("string", "any"):
-            self.refuse(path, "can't come from a secret", "write it plainly")
-        elif name not in self.secrets:
-            fix = f"{SET_SECRET} oss-registry:{name if isinstance(name, str) else 'NAME'}"
-            self.refuse(path, "names a secret that is not there", fix, name)
-        else:
-            return Hole(str(name))
-        return None
-
-
-SET_SECRET = "pulumi config set --secret"
-# What each kind must be, and how to mend it.
-MUST = {
-    "section": ("must be a section", "write its keys on the lines below it"),
-    "list": ("must be a list", "write each entry after a - on a line below it"),
-    "string": ("must be text", "put it in quotes"),
-    "int": ("must be a whole number", "write digits only, without quotes and unit"),
-    "bool": ("must be true or false", "write true or false, without quotes"),
-    "duration": ("must be a duration", "write such as 10s, 1m30s or 168h"),
-}
-
-
-def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
-    """The rule that a single value breaks, and the fix."""
-    kind, _, span = kind.partition(" ")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match kind:
-        case _ if isinstance(value, str) and _SURROGATE.search(value):
-            return "has half of a character", "write it in UTF-8"
-        case _ if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            return "is more than the registry can count", "write a smaller number"
-        case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
-            return MUST[kind]
-        case "int" if not (number and isinstance(value, int)):
-            return MUST[kind]
-        case "int" if span and isinstance(value, int):
-            least, most = map(int, span.split(".."))
-            return None if least <= value <= most else (f"must be {least} to {most}", "change it")
-        case "bool" if not isinstance(value, bool):
-            return MUST[kind]
-        case "duration" if number:
-            return "must have a unit: the registry would take nanoseconds", f"write {value}s"
-        case "duration" if not (isinstance(value, str) and _DURATION.fullmatch(value)):
-            return MUST[kind]
-        case "duration" if key in ("age", "interval") and seconds(str(value)) <= 0:
-            return "must be more than 0s", "write such as 24h"
-        case "any" if value is None:
-            return "can't be null here", "write a value"
-        case "string" | "int" | "bool" | "duration" | "any":
-            return None
-    values = kind.split("|")
-    return None if value in values else (f"must be one of {', '.join(values)}", "write one of them")
+DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
 
 
 def seconds(duration: str) -> float:
@@ -543,317 +365,26 @@ def seconds(duration: str) -> float:
     return -total if duration.startswith("-") else total
 
 
-def _kinds(keys: Kinds | None, path: str) -> Kinds | None:
+def kinds_at(keys: Kinds | None, path: str) -> Kinds | None:
+    """What a schema whose keys are `keys` knows at `path`; None where that is nothing."""
     for key in path.split("."):
         keys = keys.get(key, keys.get(ANY)) if isinstance(keys, Mapping) else None
     return keys
 
 
-class Context(NamedTuple):
-    """What a rule may look at: the release, and the tree that the registry would get.
-
-    `files` are the paths of those that are put into its container.
-    """
-
-    release: Release
-    tree: Section
-    files: Set[str] = frozenset()
-
-    def at(self, path: str) -> Any:  # noqa: ANN401
-        return at(self.tree, path)
-
-
 def at(tree: Section, path: str) -> Any:  # noqa: ANN401
     """What stands at `path`, or None."""
-    return next((value for _, value in _values(path, tree)), None)
+    return next((value for _, value in values(path, tree)), None)
 
 
-def _values(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
+def values(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     """What stands at `pattern` (`*` is any key or item), with the path of each."""
     part, _, rest = pattern.partition(".")
     if not part:
         yield path, tree
     elif isinstance(tree, Mapping):
         for key in tree if part == ANY else {part} & tree.keys():
-            yield from _values(rest, tree[key], f"{path}.{key}" if path else key)
+            yield from values(rest, tree[key], f"{path}.{key}" if path else key)
     elif part == ANY and isinstance(tree, list):
         for number, item in enumerate(tree):
-            yield from _values(rest, item, f"{path}[{number}]")
-
-
-class Rule(NamedTuple):
-    """What stands at `path` may not be `broken`."""
-
-    path: str
-    broken: Callable[[Any, Context], bool]
-    rule: str
-    fix: str
-
-
-def _there(_: object, __: Context) -> bool:
-    return True
-
-
-def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
-    return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
-
-
-def _logs_requests(context: Context) -> bool:
-    return context.at("log.level") in ("info", "debug")
-
-
-# What the registry does where nothing is said, or null has taken away what we say.
-_UNSAID: Section = {
-    "log": {"level": "info"},
-    "storage": {
-        "redirect": {"disable": False},
-        "maintenance": {"uploadpurging": {"enabled": True}},
-    },
-}
-# Without these the registry does not start.
-_NEEDED = {
-    "auth.htpasswd": ("realm", "path"),
-    "auth.silly": ("realm", "service"),
-    "auth.token": ("realm", "service", "issuer"),
-    "storage.redirect": ("disable",),
-    "storage.maintenance.uploadpurging": ("enabled", "age", "interval", "dryrun"),
-}
-_RULES = (
-    Rule("proxy", _there, "makes the registry refuse every push", "run a mirror on its own"),
-    Rule("loglevel", _there, "is not heeded beside log.level", "set registry.log_level"),
-    Rule(
-        "http.tls",
-        lambda tls, _: not (tls.keys() & {"certificate", "key", "letsencrypt"}),
-        "is not heeded without a certificate",
-        "set oss-registry:tls, or remove it",
-    ),
-    Rule(
-        "http.tls.minimumtls",
-        lambda least, _: least in ("tls1.0", "tls1.1"),
-        "must be tls1.2 or tls1.3: the older ones are broken",
-        "remove it",
-    ),
-    Rule(
-        "storage.s3.loglevel",
-        lambda level, _: level != "off",
-        "writes requests with their signatures into the log",
-        "remove it",
-    ),
-    Rule(
-        "http.host",
-        _unlike(r"https?://[\w.:\[\]-]+(/\S*)?"),
-        "must be an address with its scheme",
-        "write such as https://registry.example.com",
-    ),
-    Rule(
-        "http.prefix",
-        _unlike(r"/([\w.~-]+/)*"),
-        "must begin and end with /, with letters and digits between",
-        "write such as /registry/",
-    ),
-    Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
-    Rule(
-        "auth.token",
-        lambda token, _: not (token.get("rootcertbundle") or token.get("jwks")),
-        "needs rootcertbundle or, from release 3 on, jwks",
-        "add the path of one",
-    ),
-    Rule(
-        "middleware.*.*.name",
-        lambda name, its: its.release.middleware is not None and name not in its.release.middleware,
-        "is not a middleware of the official image",
-        "remove it, or set registry.image to an image that has it",
-    ),
-    Rule(
-        "storage.cache.blobdescriptor",
-        lambda kind, its: kind == "redis" and not (its.at("redis.addr") or its.at("redis.addrs")),
-        "redis needs the cache, which is off",
-        "set cache.enabled: true, or write inmemory",
-    ),
-    Rule(
-        "storage.cache.layerinfo",
-        _there,
-        "is the old name of blobdescriptor, and not heeded beside it",
-        "write blobdescriptor",
-    ),
-    Rule(
-        "storage.redirect.disable",
-        lambda off, its: (
-            not off
-            and not its.at("storage.s3.redirectendpoint")
-            and (
-                its.at("storage.oss.internal")
-                or "-internal." in str(its.at("storage.s3.regionendpoint"))
-            )
-        ),
-        "can't be false with storage.internal: clients can't reach an address inside the region",
-        "remove it, or set storage.internal: false, or storage.cname",
-    ),
-    Rule(
-        "log.level",
-        lambda _, its: (
-            _logs_requests(its)
-            and its.at("storage.oss") is not None
-            and its.at("storage.redirect.disable") is False
-        ),
-        "writes each signed address into the log, as storage.redirect.disable is false",
-        "write warn or error",
-    ),
-    Rule(
-        "storage.s3.forcepathstyle",
-        lambda forced, _: forced,
-        "puts the bucket into the path, which OSS refuses (SecondLevelDomainForbidden)",
-        "remove it",
-    ),
-    Rule(
-        "storage.maintenance.uploadpurging.enabled",
-        lambda on, its: on and not its.release.purges_oss and its.at("storage.s3") is not None,
-        "ends the registry within an hour on an object store, up to release 3.1.0",
-        "remove it: a rule of the bucket clears unfinished uploads",
-    ),
-    Rule(
-        "redis.tls",
-        lambda tls, its: tls and not its.release.redis_tls,
-        "does not verify redis's certificate before release 3.1",
-        'set registry.release: "3.1.2"',
-    ),
-    Rule(
-        "redis.tls",
-        lambda tls, _: bool(tls.get("certificate")) != bool(tls.get("key")),
-        "needs certificate and key together: the registry ignores one alone",
-        "add the other one",
-    ),
-)
-# It works, but the user should know.
-_WARNINGS = (
-    Rule(
-        "notifications.endpoints.*.headers.Authorization",
-        lambda _, its: _logs_requests(its),
-        "is written into the log at config.log.level info and debug",
-        "set registry.log_level: warn",
-    ),
-    Rule(
-        "health.tcp.*.addr",
-        lambda addr, its: addr in (its.at("redis.addr"), *(its.at("redis.addrs") or ())),
-        "answers every request with 503 while redis is away, which the registry can do without",
-        "remove it",
-    ),
-    Rule(
-        "auth.htpasswd.path",
-        lambda path, its: path not in its.files,
-        "is a file that only you can put there: where there is none, the registry makes up a user "
-        "and logs the password",
-        "name users in oss-registry:auth instead",
-    ),
-    Rule(
-        "http.debug.addr",
-        _there,
-        "opens metrics and profiles, without a login, to all that is on the stack's network",
-        "remove it",
-    ),
-)
-# Other parts of the stack are made to match these, so they are set in one place only.
-MANAGED = {
-    "auth.htpasswd.path": "oss-registry:auth",
-    "http.addr": "registry.port",
-    "http.host": "registry.external_url",
-    "http.tls.certificate": "oss-registry:tls",
-    "http.tls.key": "oss-registry:tls",
-    "http.tls.letsencrypt": "oss-registry:tls",
-    "redis.addr": "cache.address",
-    "redis.addrs": "cache.address",
-    "redis.db": "cache.db",
-    "redis.password": "the secret oss-registry:redis-password",
-    "storage.filesystem.rootdirectory": "storage.kind",
-    "storage.oss.accesskeyid": "storage.access_keys",
-    "storage.oss.accesskeysecret": "storage.access_keys",
-    "storage.oss.bucket": "storage.bucket",
-    "storage.oss.endpoint": "storage.endpoint",
-    "storage.oss.internal": "storage.internal",
-    "storage.oss.region": "alicloud:region",
-    "storage.oss.rootdirectory": "storage.prefix",
-    "storage.s3.accesskey": "storage.access_keys",
-    "storage.s3.secretkey": "storage.access_keys",
-    "storage.s3.bucket": "storage.bucket",
-    "storage.s3.redirectendpoint": "storage.cname",
-    "storage.s3.region": "alicloud:region",
-    "storage.s3.regionendpoint": "storage.endpoint",
-    "storage.s3.rootdirectory": "storage.prefix",
-}
-
-
-def problems(release: Release, planned: Section, user: Section) -> list[Problem]:
-    """What `user`, laid over `planned`, can't say to this release."""
-    context = Context(release, merge(planned, user))
-    managed = {
-        (here := _there_or_above(path, context.tree)): Problem(
-            here, f"is set by {setting}", "set it there, and remove it here"
-        )
-        for path, setting in MANAGED.items()
-        if ((value := at(planned, path)) is not None or path.startswith("http.tls."))
-        and context.at(path) != value
-    }
-    needed = [
-        Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
-        for path, keys in _NEEDED.items()
-        for _, section in _values(path, context.tree)
-        for key in keys
-        if key not in section and section.get("enabled") is not False
-    ]
-    own = BESIDE_DRIVER["storage"].union(at(planned, "storage"))
-    second = [
-        Problem(f"storage.{driver}", "is a second driver: storage.kind decides", "remove it")
-        for driver in sorted(set(context.at("storage") or ()) - own)
-    ]
-    return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
-
-
-def _there_or_above(path: str, tree: Section) -> str:
-    """`path`, or the section that was taken away with it."""
-    section = path.rpartition(".")[0]
-    return path if not section or at(tree, section) is not None else _there_or_above(section, tree)
-
-
-def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> list[Problem]:
-    """What works, but not as the user may think; `files` are put into the container."""
-    return broken(_WARNINGS, _with_unsaid(Context(release, tree, files)))
-
-
-def _with_unsaid(context: Context) -> Context:
-    return context._replace(tree=merge(_UNSAID, context.tree))
-
-
-# Where the registry's configuration names a file in its container.
-_FILES = (
-    "auth.token.rootcertbundle",
-    "auth.token.jwks",
-    "http.tls.clientcas.*",
-    "redis.tls.certificate",
-    "redis.tls.key",
-    "redis.tls.clientcas.*",
-    "redis.tls.rootcas.*",
-)
-
-
-def named_files(tree: Section) -> Iterator[tuple[str, str]]:
-    """The files that `tree` names, after the path of each one's key."""
-    for pattern in _FILES:
-        for path, value in _values(pattern, tree):
-            if isinstance(value, str):
-                yield path, value
-
-
-def shown(value: object) -> object:
-    """`value` where it is a single one: a section may hold anything, a secret too."""
-    return value if isinstance(value, str | int | float) else None
-
-
-def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
-    """What `rules` find in the context's tree."""
-    return [
-        Problem(path, rule.rule, rule.fix, shown(value))
-        for rule in rules
-        for path, value in _values(rule.path, context.tree)
-        # What a secret holds can't be looked at, and so keeps no rule.
-        if isinstance(value, Hole) or rule.broken(value, context)
-    ]
+            yield from values(rest, item, f"{path}[{number}]")

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from components import distribution
+from components import configuration, distribution
 
 PROJECT = "oss-registry"
 
@@ -64,7 +64,7 @@ def _distinct(labels: Sequence[str]) -> Sequence[str]:
 
 
 def _duration(value: object) -> object:
-    if broken := distribution.refusal("", value, "duration"):
+    if broken := configuration.refusal("", value, "duration"):
         raise ValueError("; ".join(broken))
     return value
 

@@ -2,7 +2,8 @@
 
 import subprocess
 
-from components.distribution import SET_SECRET, password_of
+from components.configuration import SET_SECRET
+from components.distribution import password_of
 from components.settings import PROJECT
 from components.stack import Stack
 from operations import Blocked, stack_file

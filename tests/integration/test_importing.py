@@ -11,8 +11,8 @@ import bcrypt
 import pytest
 import yaml
 
-from operations.compose import read
-from operations.importing import chosen, moved
+from operations.importing.compose import read
+from operations.importing.moving import chosen, moved
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api, Refusal
 from tests.integration.clients import skopeo

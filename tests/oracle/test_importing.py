@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from components.environment import Hole, Text, quote
 from operations import Blocked
-from operations.compose import read
-from operations.importing import chosen, differences, moved, report, written
+from operations.importing import report, written
+from operations.importing.compose import read
+from operations.importing.moving import chosen, differences, moved
 from tests.oracle.conftest import seeded
 from tests.oracle.oracle import Oracle
 from tests.oracle.test_reading import image_file

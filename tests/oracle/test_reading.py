@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from components.configuration import MANAGED, problems, read
 from components.distribution import (
-    MANAGED,
     CacheFacts,
     HttpFacts,
     OssFacts,
@@ -16,8 +16,6 @@ from components.distribution import (
     VolumeFacts,
     over_image,
     plan,
-    problems,
-    read,
 )
 from components.environment import (
     ANY,

@@ -6,23 +6,20 @@ from typing import Any
 import pytest
 import yaml
 
+from components.configuration import Problem, problems, read, warnings
 from components.distribution import (
     DEFAULT_RELEASE,
     RELEASES,
     CacheFacts,
     HttpFacts,
     OssFacts,
-    Problem,
     Release,
     VolumeFacts,
     drain_seconds,
     merge,
     over_image,
     plan,
-    problems,
-    read,
     seconds,
-    warnings,
 )
 from components.environment import Hole, Section, redact, to_environment
 from toolchain.images import IMAGES

@@ -11,8 +11,9 @@ import yaml
 from components.checks import load
 from components.distribution import at
 from operations import Blocked, importing, stack_file
-from operations.compose import read
-from operations.importing import Moved, chosen, moved, report, written
+from operations.importing import report, written
+from operations.importing.compose import read
+from operations.importing.moving import Moved, chosen, differences, moved
 from operations.stack_file import handed_over
 
 SHAPES = Path(__file__).parent.parent / "compose"
@@ -358,7 +359,7 @@ def test_what_was_left_out_of_the_command_is_said(tmp_path: Path) -> None:
 
 
 def _differences(old: object, new: object) -> Sequence[str]:
-    return [*importing.differences(old, new)]
+    return [*differences(old, new)]
 
 
 def test_what_is_empty_counts_as_not_there_when_two_configurations_are_compared() -> None:

@@ -1,0 +1,96 @@
+"""`make import COMPOSE=docker-compose.yml STACK=…`: a registry that runs by compose moves in here.
+
+Its compose file, and what that names, becomes a stack file by which the registry is configured as
+it was, its images where they are. What is secret becomes a secret of the stack file; what can't be
+as it was, or has no place, is listed with the reason.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from components.checks import line
+from components.settings import PROJECT
+from operations import Blocked, stack_file
+from operations.importing.compose import read
+from operations.importing.moving import Moved, chosen, moved
+from operations.state import pulumi
+
+
+class _Dumper(yaml.SafeDumper):
+    """Text that Pulumi's YAML could take for something else is quoted, and lines stay lines."""
+
+
+def _as_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    plain = re.fullmatch(r"[A-Za-z/][\w./:@ -]*", text) and not text.endswith((":", " "))
+    words = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+    style = "|" if "\n" in text else None if plain and text.lower() not in words else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _as_text)
+
+
+def written(its: Moved, compose: str) -> str:
+    """The stack file's text."""
+    config = {key: value for key, value in its.config.items() if value not in ({}, None)}
+    comment = (
+        f"# What {Path(compose).name} said of {its.service.name}. Below registry.config stands\n"
+        "# what keeps it as it was: a line that is removed gives way to the program's default.\n"
+    )
+    return comment + yaml.dump({"config": config}, Dumper=_Dumper, sort_keys=False, width=100)
+
+
+def main(stack: str, compose: str = "", service: str = "") -> int:
+    if not compose:
+        raise Blocked("say what to import: make import COMPOSE=docker-compose.yml STACK=prod")
+    file = stack_file.STACKS / f"Pulumi.{stack}.yaml"
+    if file.exists():
+        raise Blocked(f"stacks/{file.name} is there already: say another STACK, or remove it")
+    found = read(Path(compose), os.environ)
+    its = moved(found, chosen(found, service), stack)
+    file.write_text(written(its, compose))
+    try:
+        _keep(its)
+    except BaseException:
+        file.unlink()
+        raise
+    print("\n".join(report(its, compose)))
+    return 0
+
+
+def _keep(its: Moved) -> None:
+    """Make the stack, and its secrets secrets of it. Raises CalledProcessError."""
+    pulumi("stack", "select", "--create", "--stack", its.stack)
+    for name, value in sorted(its.secrets.items()):
+        words = ("config", "set", "--secret", "--stack", its.stack, f"{PROJECT}:{name}")
+        pulumi(*words, given=value)
+
+
+def report(its: Moved, compose: str) -> Iterator[str]:
+    """The lines that tell a user what became of it, and what to do next; no secret is in them."""
+    secrets = ", ".join(sorted(its.secrets)) or "nothing"
+    yield f"wrote stacks/Pulumi.{its.stack}.yaml; secret in it: {secrets}"
+    _, problems = its.checked()
+    for title, entries in (
+        ("What the registry is told otherwise than before:", its.changed()),
+        ("What has no place here:", its.lost),
+    ):
+        listed = [f"  {what}: {why}" for what, why in entries]
+        yield from (title, *(listed or ["  nothing"]))
+    if problems:
+        yield "What you are to decide first, as `make up` would refuse it:"
+        yield from (f"  {line(problem)}" for problem in problems)
+    yield "Then:"
+    yield from (
+        f"  {step}"
+        for step in (
+            its.stop(compose),
+            *its.steps,
+            f"make preview STACK={its.stack}",
+            f"make up STACK={its.stack}",
+        )
+    )
