@@ -34,12 +34,12 @@ def _as_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _as_text)
 
 
-def written(its: Moved, compose: str) -> str:
+def written(its: Moved) -> str:
     """The stack file's text."""
     config = {key: value for key, value in its.config.items() if value not in ({}, None)}
     comment = (
-        f"# What {Path(compose).name} said of {its.service.name}. Below registry.config stands\n"
-        "# what keeps it as it was: a line that is removed gives way to the program's default.\n"
+        f"# What {Path(its.compose.file).name} said of {its.service.name}. Below registry.config\n"
+        "# stands what keeps it as it was; without a line of it, the program's default holds.\n"
     )
     return comment + yaml.dump({"config": config}, Dumper=_Dumper, sort_keys=False, width=100)
 
@@ -52,13 +52,13 @@ def main(stack: str, compose: str = "", service: str = "") -> int:
         raise Blocked(f"stacks/{file.name} is there already: say another STACK, or remove it")
     found = read(Path(compose), os.environ)
     its = moved(found, chosen(found, service), stack)
-    file.write_text(written(its, compose))
+    file.write_text(written(its))
     try:
         _keep(its)
     except BaseException:
         file.unlink()
         raise
-    print("\n".join(report(its, compose)))
+    print("\n".join(report(its)))
     return 0
 
 
@@ -70,7 +70,7 @@ def _keep(its: Moved) -> None:
         pulumi(*words, given=value)
 
 
-def report(its: Moved, compose: str) -> Iterator[str]:
+def report(its: Moved) -> Iterator[str]:
     """The lines that tell a user what became of it, and what to do next; no secret is in them."""
     secrets = ", ".join(sorted(its.secrets)) or "nothing"
     yield f"wrote stacks/Pulumi.{its.stack}.yaml; secret in it: {secrets}"
@@ -88,9 +88,10 @@ def report(its: Moved, compose: str) -> Iterator[str]:
     yield from (
         f"  {step}"
         for step in (
-            its.stop(compose),
+            its.stop,
             *its.steps,
             f"make preview STACK={its.stack}",
             f"make up STACK={its.stack}",
+            *its.last,
         )
     )

@@ -20,11 +20,12 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 class Mount(NamedTuple):
-    """What stands at `target` in the container: a volume, or a path of this machine."""
+    """What stands at `target` in the container: a volume, a path of this machine, or a text."""
 
     source: str
     target: str
     volume: bool
+    content: str = ""
 
 
 class Port(NamedTuple):
@@ -74,6 +75,8 @@ class _Named(_Keys):
     name: str = ""
     external: bool | Mapping[str, Any] = False
     file: str = ""
+    content: str = ""
+    environment: str = ""
     driver: str = ""
 
 
@@ -138,6 +141,7 @@ class Service(_Keys):
     networks: Annotated[Sequence[str], BeforeValidator(lambda given: [*given])] = ()
     container_name: str = ""
     hostname: str = ""
+    user: str = ""
     network_mode: str = ""
     mem_limit: str = ""
     cpus: float | None = None
@@ -149,18 +153,22 @@ class Service(_Keys):
         """The one that `path` in the container is in, or is."""
         return next((m for m in self.mounts if Path(path).is_relative_to(m.target)), None)
 
-    def file(self, path: str) -> Path | None:
-        """What of this machine stands at `path` in the container, if it is a file."""
+    def text(self, path: str) -> str | None:
+        """What is in the file that stands at `path` in the container, if it can be seen here."""
         mount = self.mount(path)
-        if mount is None or mount.volume:
-            return None
+        if mount is None or mount.volume or mount.content:
+            return mount and (mount.content or None)
         found = Path(mount.source, Path(path).relative_to(mount.target))
-        return found if found.is_file() else None
+        try:
+            return found.read_text(errors="replace")
+        except OSError:
+            return None
 
 
 class Compose(_Keys):
-    """A compose file; `unset` are the variables that it names and nobody has set."""
+    """A compose file, `file`; `unset` are the variables that it names and nobody has set."""
 
+    file: str
     name: str = ""
     services: Mapping[str, Service] = {}
     volumes: Mapping[str, _Named | None] = {}
@@ -186,7 +194,7 @@ def read(file: Path, variables: Mapping[str, str]) -> Compose:
                     "whole.yml`, and import that"
                 )
             keys["name"] = name
-        compose = Compose.model_validate({**content, "unset": sorted(unset)})
+        compose = Compose.model_validate({**content, "file": str(file), "unset": sorted(unset)})
     except OSError as why:
         raise Blocked(f"{file}: {why.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as why:
@@ -233,9 +241,11 @@ def _whole(
         *((each, compose.secrets, "/run/secrets") for each in service.secrets),
         *((each, compose.configs, "/") for each in service.configs),
     ):
-        if (named := declared.get(each.source)) and named.file:
+        if named := declared.get(each.source):
             target = str(Path(at, each.target or each.source))
-            mounts.append(Mount(_here(folder, named.file), target, volume=False))
+            source = _here(folder, named.file) if named.file else ""
+            content = named.content or variables.get(named.environment, "")
+            mounts.append(Mount(source, target, volume=False, content=content))
     mounts.sort(key=lambda mount: -len(mount.target))  # the closest is what the container sees
     return service.model_copy(update={"variables": present, "mounts": mounts})
 

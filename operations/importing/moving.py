@@ -49,7 +49,7 @@ _WHY = {
 # Keys of a service that have no place here, and why; those that are not here nor in _TAKEN: "".
 _NO_PLACE = {
     "build": "push what you build, and write registry.image",
-    "command": "the image's own is run",
+    "command": "the image's own is run, with the config.yml that it named",
     "container_name": "names come from the stack",
     "depends_on": "the order is the program's",
     "entrypoint": "the image's own is run",
@@ -84,7 +84,7 @@ class Moved(NamedTuple):
     `old` is what its registry was told, `used` the paths in its container that were looked at.
     `lost` has no place, each with the reason; `refused` are
     problems of the registry's own configuration as it was, which gave way. `steps` come before
-    `make up`.
+    `make up`, what is `last` comes after it.
     """
 
     stack: str
@@ -97,6 +97,7 @@ class Moved(NamedTuple):
     lost: list[tuple[str, str]]
     refused: list[Problem]
     steps: list[str]
+    last: list[str]
 
     def section(self, name: str) -> dict[str, Any]:
         """The section of the stack file, which may be written into."""
@@ -106,16 +107,17 @@ class Moved(NamedTuple):
     def text(self, path: str) -> str:
         """What is in the file at `path` of the container; empty, and lost, where none is seen."""
         self.used.add(path)
-        if file := self.service.file(path):
-            return file.read_text(errors="replace")
+        if text := self.service.text(path):
+            return text
         self.lost.append((path, "is no file of this machine that is mounted"))
         return ""
 
-    def stop(self, compose: str) -> str:
+    @property
+    def stop(self) -> str:
         """The command that ends the old one, and leaves its data."""
         if self.service.deploy.mode or self.service.deploy.replicas is not None:
             return f"docker service scale NAME_{self.service.name}=0  # NAME: see docker stack ls"
-        return f"docker compose --file {compose} stop {self.service.name}"
+        return f"docker compose --file {self.compose.file} stop {self.service.name}"
 
     def checked(self) -> tuple[Stack, Sequence[Problem]]:
         """The stack that it is so far, and what is wrong with it."""
@@ -188,8 +190,8 @@ def _repository(service: Service) -> tuple[str, str]:
 def moved(compose: Compose, service: Service, stack: str) -> Moved:
     """What `service` is as a stack of that name. Raises Blocked where it can't move in."""
     release, old, lost = _told(service)
-    configs = {each.config_path for each in RELEASES.values()}
-    its = Moved(stack, service, compose, old, configs, {}, {}, lost, [], [])
+    used = {_config_path(service, each) for each in RELEASES.values()}
+    its = Moved(stack, service, compose, old, used, {}, {}, lost, [], [], [])
     its.lost.extend((f"${name}", "is set nowhere, and empty") for name in compose.unset)
     if at(old, "proxy.remoteurl"):
         why = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
@@ -227,21 +229,26 @@ def _told(service: Service) -> tuple[Release, dict[str, Any], list[tuple[str, st
     named = [version for pattern, version in _TAGS if re.fullmatch(pattern, tag)]
     variables = {k: v for k, v in service.variables.items() if k.startswith("REGISTRY_")}
     found = []
+    paths = {_config_path(service, release) for release in RELEASES.values()}
     for version in named[:1] or [*RELEASES][::-1]:
         release = RELEASES[version]
-        file = service.file(release.config_path)
-        text = file.read_text(errors="replace") if file else None
-        tree, unheeded = effective(release, text, variables)
+        path = _config_path(service, release)
+        tree, unheeded = effective(release, service.text(path), variables)
         drivers: Any = release.schema.keys["storage"]
         unknown = (at(tree, "storage") or {}).keys() - drivers.keys()
-        found.append((len(unheeded) + len(unknown), release, tree, unheeded))
-    _, release, tree, unheeded = min(found, key=lambda each: each[0])
-    why = f"release {release.version} does not heed it"
-    lost = [(name, why) for name in dict.fromkeys(unheeded)]
-    others = {other.config_path for other in RELEASES.values()} - {release.config_path}
-    why = f"release {release.version} reads {release.config_path} only"
-    lost.extend((path, why) for path in sorted(others) if service.file(path))
+        why = f"release {version} does not heed it"
+        lost = [(name, why) for name in dict.fromkeys(unheeded)]
+        why = f"release {version} reads {path} only"
+        lost += [(other, why) for other in sorted(paths - {path}) if service.text(other)]
+        found.append((len(lost) + len(unknown), release, tree, lost))
+    _, release, tree, lost = min(found, key=lambda each: each[0])
     return release, tree, lost
+
+
+def _config_path(service: Service, release: Release) -> str:
+    """Where the registry looks for its configuration: as it is told, or where the image has it."""
+    told = (word for word in service.command if word.endswith((".yml", ".yaml")))
+    return next(told, release.config_path)
 
 
 def _storage(its: Moved) -> None:
@@ -255,15 +262,20 @@ def _storage(its: Moved) -> None:
     if driver == "filesystem":
         _volume(its, str(keys.get("rootdirectory") or distribution.DATA_PATH))
     elif driver == "oss" or host:
-        region = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", str(keys.get("region") or ""))
-        its.config[REGION] = host[2] if host else region
+        told = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", str(keys.get("region") or ""))
+        region = told or (host[2] if host else "")
+        its.config[REGION] = region
         its.section("storage").update(
             kind="oss",
             bucket=str(keys.get("bucket") or ""),
             adopt=True,
             prefix=str(keys.get("rootdirectory") or "").strip("/"),
-            internal=bool(host[3]) if host else keys.get("internal") is True,
         )
+        if host and host[2] != region:  # such as oss-accelerate
+            its.section("storage")["endpoint"] = host[1]
+        else:
+            inside = bool(host[3]) if host else keys.get("internal") is True
+            its.section("storage")["internal"] = inside
     else:
         raise Blocked(
             f"the images of {its.service.name} are in {driver} {endpoint}".rstrip()
@@ -274,23 +286,24 @@ def _storage(its: Moved) -> None:
 def _volume(its: Moved, root: str) -> None:
     its.section("storage")["kind"] = "filesystem"
     its.used.add(root)
-    mount = its.service.mount(root)
-    own = f"{PROJECT}-{its.stack}-data"
+    mount, prefix = its.service.mount(root), f"{PROJECT}-{its.stack}"
     if mount is None:
-        its.steps.append(
-            f"docker cp {its.service.name}:{root}/. - | docker run --rm --interactive "
-            f"--volume {own}:/v busybox tar -x -C /v"
+        container = (
+            f'"$(docker compose --file {its.compose.file} ps --all --quiet {its.service.name})"'
         )
+        there = f"{prefix}-registry:{distribution.DATA_PATH}"
+        its.last.append(f"docker cp {container}:{root}/. - | docker cp - {there}")
         return
-    inner = str(Path(root).relative_to(mount.target))
+    volume, inner = f"{prefix}-data", str(Path(root).relative_to(mount.target))
     if mount.volume and inner == ".":
-        its.section("storage")["volume"] = mount.source
-        return
-    at_engine = f"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {mount.source})"
-    device = str(Path(at_engine if mount.volume else mount.source, inner))
-    its.steps.append(
-        f'docker volume create --opt type=none --opt o=bind --opt device="{device}" {own}'
-    )
+        its.section("storage")["volume"] = volume = mount.source
+    else:
+        at_engine = f"$(docker volume inspect --format '{{{{.Mountpoint}}}}' {mount.source})"
+        device = str(Path(at_engine if mount.volume else mount.source, inner))
+        options = f'--opt type=none --opt o=bind --opt device="{device}"'
+        its.steps.append(f"docker volume create {options} {volume}")
+    if its.service.user.partition(":")[0] not in ("", "0", "root"):
+        its.steps.append(f"docker run --rm --volume {volume}:/v busybox chown -R 0:0 /v")
 
 
 def _redis_address(its: Moved) -> str:
@@ -328,8 +341,8 @@ def _redis_told(redis: Service) -> Mapping[str, str]:
     lines = [
         text
         for word in redis.command
-        if word.endswith(".conf") and (file := redis.file(word))
-        for text in file.read_text(errors="replace").splitlines()
+        if word.endswith(".conf")
+        for text in (redis.text(word) or "").splitlines()
     ]
     options = " ".join(redis.command).split("--")[1:]  # also those that a shell is told
     pairs = (text.strip().partition(" ") for text in (*lines, *options))

@@ -160,7 +160,24 @@ def _by_file(folder: Path, port: int) -> Old:
     return Old(folder, {"registry": registry, "cache": {"image": "redis:7.0.15", "command": words}})
 
 
-@pytest.mark.parametrize("composed", [_by_variables, _by_file])
+def _by_hand(folder: Path, port: int) -> Old:
+    """As few words as it takes: the images are in a volume without a name."""
+    registry = {
+        "image": "registry:2.8.3",
+        "ports": [f"127.0.0.1:{port}:5000"],
+        "volumes": ["./config:/config:ro"],
+        "environment": {
+            "REGISTRY_HTTP_SECRET": HTTP_SECRET,
+            "REGISTRY_REDIS_PASSWORD": REDIS_PASSWORD.replace("$", "$$"),
+            "REGISTRY_REDIS_ADDR": "redis:6379",
+            "REGISTRY_AUTH_HTPASSWD": "{realm: Team, path: /config/htpasswd}",
+        },
+    }
+    words = ["--requirepass", REDIS_PASSWORD.replace("$", "$$")]
+    return Old(folder, {"registry": registry, "redis": {"image": "redis:7.0.15", "command": words}})
+
+
+@pytest.mark.parametrize("composed", [_by_variables, _by_file, _by_hand])
 def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     undeployed: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
 ) -> None:

@@ -38,9 +38,9 @@ def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
     its = moved(compose, service, "imported")
     stack, _ = its.checked()
     release, oracle = stack.release, oracles[stack.release.version]
-    mounted = service.file(release.config_path)
+    mounted = service.text(release.config_path)
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
-    old = oracle.read(mounted.read_text() if mounted else image_file(release), told)
+    old = oracle.read(mounted or image_file(release), told)
 
     variables = {name: _filled(text, its.secrets) for name, text in stack.environment.items()}
     whole = stack.files.get(release.config_path)
@@ -88,5 +88,5 @@ def test_a_compose_file_with_odd_values_moves_in_or_is_refused_in_words(
     with suppress(Blocked):
         compose = read(odd, {})
         its = moved(compose, chosen(compose, ""), "imported")
-        assert [*report(its, "docker-compose.yml")]
-        assert yaml.safe_load(written(its, "docker-compose.yml"))["config"]
+        assert [*report(its)]
+        assert yaml.safe_load(written(its))["config"]

@@ -31,10 +31,12 @@ SECRETS = (
 )
 
 
-@cache
 def _moved(file: Path, service: str = "") -> Moved:
     compose = read(file, {})
     return moved(compose, chosen(compose, service), "imported")
+
+
+_shape = cache(_moved)  # of what does not change
 
 
 def _composed(folder: Path, text: str) -> Moved:
@@ -43,23 +45,23 @@ def _composed(folder: Path, text: str) -> Moved:
     return _moved(file)
 
 
-def _registry(*lines: str) -> str:
-    return "\n".join(("services:", "  registry:", "    image: registry:2", *lines))
+def _registry(*lines: str, image: str = "registry:2") -> str:
+    return "\n".join(("services:", "  registry:", f"    image: {image}", *lines))
 
 
 @pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
 def test_no_secret_is_printed_or_written_in_clear(file: Path) -> None:
-    its = _moved(file)
+    its = _shape(file)
 
-    shown = "\n".join((*report(its, str(file)), written(its, str(file))))
+    shown = "\n".join((*report(its), written(its)))
 
     assert not [each for each in (*SECRETS, *its.secrets.values()) if each in shown]
 
 
 @pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
 def test_the_file_that_is_written_is_what_was_reported(file: Path) -> None:
-    its = _moved(file)
-    texts, _ = handed_over(yaml.safe_load(written(its, str(file)))["config"])
+    its = _shape(file)
+    texts, _ = handed_over(yaml.safe_load(written(its))["config"])
     secrets = {f"oss-registry:{name}": value for name, value in its.secrets.items()}
 
     stack, problems = its.checked()
@@ -67,7 +69,7 @@ def test_the_file_that_is_written_is_what_was_reported(file: Path) -> None:
     if not problems:
         assert load("imported", {**texts, **secrets}, secrets.keys()) == stack
     for problem in problems:
-        assert [line for line in report(its, str(file)) if problem.path in line]
+        assert [line for line in report(its) if problem.path in line]
 
 
 @pytest.mark.parametrize(("shape", "why"), REFUSED.items())
@@ -75,11 +77,11 @@ def test_what_can_not_move_in_is_refused_with_the_reason(shape: str, why: str) -
     (file,) = (SHAPES / shape).glob("*compose.y*ml")
 
     with pytest.raises(Blocked, match=why):
-        _moved(file)
+        _shape(file)
 
 
 def test_one_of_several_registries_moves_in_by_its_name() -> None:
-    its = _moved(SHAPES / "two/docker-compose.yml", "registry")
+    its = _shape(SHAPES / "two/docker-compose.yml", "registry")
 
     assert ("the service registry-read-only", "stays where it is") in its.lost
 
@@ -105,7 +107,7 @@ def test_one_of_several_registries_moves_in_by_its_name() -> None:
 def test_what_has_no_place_is_listed_with_the_reason(shape: str, lost: str) -> None:
     (file,) = (SHAPES / shape).glob("*compose.y*ml")
 
-    reasons = dict(_moved(file).lost)
+    reasons = dict(_shape(file).lost)
 
     assert reasons[lost]
 
@@ -136,13 +138,13 @@ def test_what_has_no_place_is_listed_with_the_reason(shape: str, lost: str) -> N
 )
 def test_what_has_a_place_goes_there(shape: str, path: str, value: object) -> None:
     (file,) = (SHAPES / shape).glob("*compose.y*ml")
-    config = {key.partition(":")[2]: below for key, below in _moved(file).config.items()}
+    config = {key.partition(":")[2]: below for key, below in _shape(file).config.items()}
 
     assert at(config, path) == value
 
 
 def test_a_folder_of_images_gets_the_name_of_a_volume_by_a_printed_command() -> None:
-    its = _moved(SHAPES / "config-file/docker-compose.yml")
+    its = _shape(SHAPES / "config-file/docker-compose.yml")
 
     folder = (SHAPES / "config-file/registry-data").resolve()
     assert its.steps == [
@@ -267,8 +269,8 @@ def test_a_key_in_the_certificate_s_file_does_not_get_into_the_stack_file(tmp_pa
         ),
     )
 
-    assert "PRIVATE KEY" not in written(its, "docker-compose.yml")
-    assert "-----BEGIN CERTIFICATE-----" in written(its, "docker-compose.yml")
+    assert "PRIVATE KEY" not in written(its)
+    assert "-----BEGIN CERTIFICATE-----" in written(its)
 
 
 def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) -> None:
@@ -288,6 +290,87 @@ def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) ->
     assert at(its.section("registry"), "config.storage.oss") == {"secure": True}
     assert not secret
     assert handed_over({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
+
+
+@pytest.mark.parametrize("image", ["registry", "registry:latest"])
+def test_latest_is_the_newest_release_that_heeds_all_that_it_is_told(
+    tmp_path: Path, image: str
+) -> None:
+    (tmp_path / "config.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
+    newest, older = (
+        _composed(tmp_path, _registry(f"    volumes: ['./config.yml:{path}']", image=image))
+        for path in ("/etc/distribution/config.yml", "/etc/docker/registry/config.yml")
+    )
+
+    assert newest.section("registry")["release"] == "3.1.2"
+    assert older.section("registry")["release"] == "2.8.3"
+    assert newest.section("registry")["log_level"] == "error"
+
+
+def test_a_configuration_is_read_where_the_command_says(tmp_path: Path) -> None:
+    (tmp_path / "own.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
+    for command in ("/own.yml", "[serve, /own.yml]", "registry serve /own.yml"):
+        its = _composed(
+            tmp_path, _registry("    volumes: ['./own.yml:/own.yml']", f"    command: {command}")
+        )
+        assert its.section("registry")["log_level"] == "error"
+
+
+def test_a_configuration_that_stands_in_the_compose_file_itself_is_read(tmp_path: Path) -> None:
+    its = _composed(
+        tmp_path,
+        _registry(
+            "    configs: [{source: ours, target: /etc/docker/registry/config.yml}]",
+            "configs:",
+            "  ours:",
+            "    content: |",
+            "      log: {level: error}",
+            "      storage: {filesystem: {}}",
+        ),
+    )
+
+    assert its.section("registry")["log_level"] == "error"
+    assert not dict(its.lost).get("/etc/docker/registry/config.yml")
+
+
+@pytest.mark.parametrize(
+    ("told", "settings"),
+    [
+        ("demo.oss-cn-beijing.aliyuncs.com", {"internal": False}),
+        ("https://demo.oss-cn-beijing-internal.aliyuncs.com", {"internal": True}),
+        ("demo.oss-accelerate.aliyuncs.com", {"endpoint": "oss-accelerate.aliyuncs.com"}),
+    ],
+)
+def test_an_endpoint_in_oss_is_taken_apart(
+    tmp_path: Path, told: str, settings: dict[str, object]
+) -> None:
+    its = _composed(
+        tmp_path,
+        _registry(
+            "    environment:",
+            "      REGISTRY_STORAGE: oss",
+            "      REGISTRY_STORAGE_OSS_BUCKET: demo",
+            "      REGISTRY_STORAGE_OSS_REGION: oss-cn-beijing",
+            f"      REGISTRY_STORAGE_OSS_ENDPOINT: {told}",
+        ),
+    )
+
+    assert its.config["alicloud:region"] == "cn-beijing"
+    assert settings.items() <= its.section("storage").items()
+
+
+def test_files_of_a_user_of_their_own_are_given_to_the_one_that_the_registry_is(
+    tmp_path: Path,
+) -> None:
+    steps = [
+        _composed(
+            tmp_path, _registry("    volumes: ['./data:/var/lib/registry']", f"    user: {user}")
+        ).steps
+        for user in ("'1000:1000'", "0", "root")
+    ]
+
+    assert [len(each) for each in steps] == [2, 1, 1]
+    assert "--volume oss-registry-imported-data:/v busybox chown -R 0:0 /v" in steps[0][1]
 
 
 def test_whom_the_registry_trusts_comes_along(tmp_path: Path) -> None:
