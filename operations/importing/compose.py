@@ -222,7 +222,10 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("^<<$"), ["<
 
 
 def _env(file: Path) -> dict[str, str]:
-    return {name: value or "" for name, value in dotenv.dotenv_values(file).items()}
+    try:
+        return {name: value or "" for name, value in dotenv.dotenv_values(file).items()}
+    except (OSError, UnicodeDecodeError):
+        raise Blocked(f"{file} can't be read") from None
 
 
 def _whole(

@@ -1,9 +1,11 @@
 """What a service of a compose file becomes: settings, secrets, and what is lost on the way."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from components import certificates, configuration, distribution
 from components.checks import REGION, checked
@@ -66,25 +68,16 @@ _NO_PLACE = {
 }
 _TAKEN = Service.model_fields.keys() - _NO_PLACE.keys()
 _REDIS_BYTES = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
-_BYTES = {
-    "": "",
-    "b": "",
-    "k": "KiB",
-    "m": "MiB",
-    "g": "GiB",
-    "kb": "KiB",
-    "mb": "MiB",
-    "gb": "GiB",
-}
+_BYTES = {"": "", "b": ""} | {f"{u}{b}": f"{u.upper()}iB" for u in "kmg" for b in ("", "b")}
 
 
-class Moved(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Moved:
     """What becomes of a service: a stack file's `config`, and its `secrets` by name.
 
     `old` is what its registry was told, `used` the paths in its container that were looked at.
-    `lost` has no place, each with the reason; `refused` are
-    problems of the registry's own configuration as it was, which gave way. `steps` come before
-    `make up`, what is `last` comes after it.
+    `lost` has no place, each with the reason; `refused` are problems of the registry's own
+    configuration as it was, which gave way. `steps` come before `make up`, and `last` after it.
     """
 
     stack: str
@@ -92,12 +85,12 @@ class Moved(NamedTuple):
     compose: Compose
     old: dict[str, Any]
     used: set[str]
-    config: dict[str, Any]
-    secrets: dict[str, str]
     lost: list[tuple[str, str]]
-    refused: list[Problem]
-    steps: list[str]
-    last: list[str]
+    config: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    refused: list[Problem] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    last: list[str] = field(default_factory=list)
 
     def section(self, name: str) -> dict[str, Any]:
         """The section of the stack file, which may be written into."""
@@ -117,7 +110,11 @@ class Moved(NamedTuple):
         """The command that ends the old one, and leaves its data."""
         if self.service.deploy.mode or self.service.deploy.replicas is not None:
             return f"docker service scale NAME_{self.service.name}=0  # NAME: see docker stack ls"
-        return f"docker compose --file {self.compose.file} stop {self.service.name}"
+        return f"{self.compose_command} stop {self.service.name}"
+
+    @property
+    def compose_command(self) -> str:
+        return f"docker compose --file {shlex.quote(self.compose.file)}"
 
     def checked(self) -> tuple[Stack, Sequence[Problem]]:
         """The stack that it is so far, and what is wrong with it."""
@@ -191,7 +188,7 @@ def moved(compose: Compose, service: Service, stack: str) -> Moved:
     """What `service` is as a stack of that name. Raises Blocked where it can't move in."""
     release, old, lost = _told(service)
     used = {_config_path(service, each) for each in RELEASES.values()}
-    its = Moved(stack, service, compose, old, used, {}, {}, lost, [], [], [])
+    its = Moved(stack=stack, service=service, compose=compose, old=old, used=used, lost=lost)
     its.lost.extend((f"${name}", "is set nowhere, and empty") for name in compose.unset)
     if at(old, "proxy.remoteurl"):
         why = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
@@ -288,9 +285,7 @@ def _volume(its: Moved, root: str) -> None:
     its.used.add(root)
     mount, prefix = its.service.mount(root), f"{PROJECT}-{its.stack}"
     if mount is None:
-        container = (
-            f'"$(docker compose --file {its.compose.file} ps --all --quiet {its.service.name})"'
-        )
+        container = f'"$({its.compose_command} ps --all --quiet {its.service.name})"'
         there = f"{prefix}-registry:{distribution.DATA_PATH}"
         its.last.append(f"docker cp {container}:{root}/. - | docker cp - {there}")
         return

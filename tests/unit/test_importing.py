@@ -414,6 +414,13 @@ def test_a_bad_compose_file_is_refused_in_words(tmp_path: Path, content: str, wh
     assert "pa55" not in str(refused.value)
 
 
+def test_variables_that_can_not_be_read_are_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "own.env").write_bytes(b"A=\xff\xfe")
+
+    with pytest.raises(Blocked, match=r"own\.env can't be read"):
+        _composed(tmp_path, _registry("    env_file: own.env"))
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_stack_file_is_never_overwritten_and_none_is_left_by_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
