@@ -455,6 +455,9 @@ def _configure(its: Moved, release: Release) -> None:
     registry = its.section("registry")
     if old_name := its.old.pop("loglevel", None):  # the registry moves it, too
         its.old["log"] = {"level": old_name, **(its.old.get("log") or {})}
+    cache = at(its.old, "storage.cache")
+    if isinstance(cache, dict) and "layerinfo" in cache:  # an older name
+        cache.setdefault("blobdescriptor", cache.pop("layerinfo"))
     if level := at(its.old, "log.level"):
         registry["log_level"] = level
     if secret := at(its.old, "http.secret"):
