@@ -9,15 +9,22 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import yaml
 
 from components.checks import line
 from components.settings import PROJECT
-from operations import Blocked, stack_file
+from operations import Blocked, said, stack_file
 from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, moved
 from operations.state import pulumi
+
+
+PLACE = (
+    "A stack needs a login and a passphrase: docs/production.md, steps 2 and 3; for this machine "
+    "alone, `pulumi login --local` and PULUMI_CONFIG_PASSPHRASE"
+)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -63,11 +70,14 @@ def main(stack: str, compose: str = "", service: str = "") -> int:
 
 
 def _keep(its: Moved) -> None:
-    """Make the stack, and its secrets secrets of it. Raises CalledProcessError."""
-    pulumi("stack", "select", "--create", "--stack", its.stack)
-    for name, value in sorted(its.secrets.items()):
-        words = ("config", "set", "--secret", "--stack", its.stack, f"{PROJECT}:{name}")
-        pulumi(*words, given=value)
+    """Make the stack, and its secrets secrets of it. Raises Blocked."""
+    try:
+        pulumi("stack", "select", "--create", "--stack", its.stack)
+        for name, value in sorted(its.secrets.items()):
+            words = ("config", "set", "--secret", "--stack", its.stack, f"{PROJECT}:{name}")
+            pulumi(*words, given=value)
+    except CalledProcessError as failed:
+        raise Blocked(f"{said(failed)}\n{PLACE}") from None
 
 
 def report(its: Moved) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
@@ -439,6 +440,19 @@ def test_a_stack_file_is_never_overwritten_and_none_is_left_by_a_failure(
 
     assert file.exists() == there
     assert not there or file.read_text() == "mine"
+
+
+def test_who_is_not_logged_in_is_told_what_a_stack_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> str:  # noqa: ANN401
+        raise CalledProcessError(255, ["pulumi"], stderr="error: no token")
+
+    monkeypatch.setattr(importing, "pulumi", fails)
+    monkeypatch.setattr(stack_file, "STACKS", tmp_path)
+
+    with pytest.raises(Blocked, match=r"error: no token\nA stack needs a login and a passphrase"):
+        importing.main("prod", str(SHAPES / "tutorial/docker-compose.yml"))
 
 
 def test_what_was_left_out_of_the_command_is_said(tmp_path: Path) -> None:
