@@ -20,7 +20,6 @@ from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, moved
 from operations.state import pulumi
 
-
 PLACE = (
     "A stack needs a login and a passphrase: docs/production.md, steps 2 and 3; for this machine "
     "alone, `pulumi login --local` and PULUMI_CONFIG_PASSPHRASE"
