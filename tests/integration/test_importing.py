@@ -1,6 +1,8 @@
 """A registry that runs by docker compose moves in: the same images pull from the new one."""
 
 import json
+import re
+import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,6 +83,13 @@ class Old:
             run(*COMPOSE, "--file", self.file, "down", "--volumes")
 
 
+def _named(parent: Path) -> Path:
+    """A folder whose name, which compose gives to all that it makes, nobody else has."""
+    folder = parent / f"compose-{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
+
+
 def _imported(new: Deployment, file: Path) -> list[str]:
     """Make the stack from `file` with `make import`; gives the lines that it printed."""
     new.pulumi("stack", "rm", "--yes")
@@ -93,7 +102,7 @@ def _imported(new: Deployment, file: Path) -> list[str]:
         if isinstance(value, dict) and "secure" not in value
     }
     lines = made.stdout.splitlines()
-    return [line for line in lines if not line.startswith("make: ")]
+    return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]  # of folders
 
 
 def _do(new: Deployment, printed: list[str]) -> None:
@@ -173,7 +182,7 @@ def _by_hand(folder: Path, port: int) -> Old:
             "REGISTRY_AUTH_HTPASSWD": "{realm: Team, path: /config/htpasswd}",
         },
     }
-    words = ["--requirepass", REDIS_PASSWORD.replace("$", "$$")]
+    words = ["redis-server", "--requirepass", REDIS_PASSWORD.replace("$", "$$")]
     return Old(folder, {"registry": registry, "redis": {"image": "redis:7.0.15", "command": words}})
 
 
@@ -181,8 +190,8 @@ def _by_hand(folder: Path, port: int) -> Old:
 def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     undeployed: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
 ) -> None:
-    folder = tmp_path / "compose"
-    (folder / "config").mkdir(parents=True)
+    folder = _named(tmp_path)
+    (folder / "config").mkdir()
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
@@ -209,8 +218,7 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
 def test_the_images_of_a_bucket_pull_from_the_new_registry(
     in_cloud: CloudDeployment, aliyun: Aliyun, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "compose"
-    folder.mkdir()
+    folder = _named(tmp_path)
     (folder / "ca.pem").write_text(aliyun.registry["ca_certificates"])
     aliyun.add_bucket(in_cloud.bucket, REGION)
     port = free_port()
