@@ -115,6 +115,16 @@ def _do(new: Deployment, printed: list[str]) -> None:
         command("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=600)
 
 
+@contextmanager
+def _downed(new: Deployment) -> Iterator[None]:
+    """At the end `new` lets go of a volume of the old one's, and of one that a command made."""
+    try:
+        yield
+    finally:
+        new.make("down")
+        new.docker("volume", "rm", "--force", f"{new.prefix}-data")
+
+
 def _pushed(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
     api = Api(f"http://127.0.0.1:{port}", login)
     eventually(lambda: _answers(api))
@@ -196,7 +206,7 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
     old = composed(folder, port)
-    with old.running():
+    with old.running(), _downed(undeployed):
         api, manifest = _pushed(port, ("ci", PASSWORD))
 
         printed = _imported(undeployed, old.file)
@@ -210,7 +220,6 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
         told = undeployed.inspect("registry", ".Config.Env")
         assert f"REGISTRY_HTTP_SECRET={json.dumps(HTTP_SECRET)}" in told
         assert [each for each in told if "REDIS" in each and json.dumps(REDIS_PASSWORD) in each]
-        undeployed.make("down")  # before its volume is gone with the old one
     clear = "\n".join((*printed, undeployed.file.read_text(), undeployed.state()))
     assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in clear]
 
