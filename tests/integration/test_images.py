@@ -54,7 +54,9 @@ def reference(address: str, tmp_path: Path) -> Iterator[str]:
         source = f"docker-daemon:{built}"
         skopeo("copy", f"--digestfile={digest}", *login, source, f"docker://{there}")
         command("docker", "image", "rm", built)
-        yield f"{there}@{digest.read_text().strip()}"
+        pulled = f"{there}@{digest.read_text().strip()}"
+        yield pulled
+        run("docker", "image", "rm", "--force", pulled)  # by an id of its own
     finally:
         run("docker", "image", "rm", "--force", identity)
 
