@@ -277,7 +277,7 @@ def _resolved(value: Any, variables: Mapping[str, str], unset: set[str]) -> Any:
     if not isinstance(value, str):
         return value
     text, rest = "", value
-    while rest:
+    while "$" in rest:
         before, _, rest = rest.partition("$")
         text += before
         if rest.startswith("$"):
@@ -285,9 +285,9 @@ def _resolved(value: Any, variables: Mapping[str, str], unset: set[str]) -> Any:
         elif match := re.match(rf"({_NAME})()()", rest) or _braced(rest):
             text += _held(match, variables, unset)
             rest = rest[match.end() :]
-        elif len(before) < len(value) and value.endswith("$") and not rest:
+        else:
             raise Blocked("a $ that is no variable's is written $$")
-    return text
+    return text + rest
 
 
 def _braced(text: str) -> re.Match[str] | None:

@@ -152,13 +152,15 @@ class _Reader:
         if not isinstance(kinds, str) or not plain:
             return text
         kind = kinds.partition(" ")[0]
-        # Drivers get what YAML makes of it, and print that (1e5 and the like aside).
-        typed = path.partition(".")[0] not in BESIDE_DRIVER
         if kind == "bool" and text.lower() in _BOOLS:
             return _BOOLS[text.lower()]
-        if kind == "int" or (kind == "any" or not typed):
+        if kind not in ("int", "any") and path.partition(".")[0] not in BESIDE_DRIVER:
+            return text
+        # Drivers get what YAML makes of it, and print that (1e5 and the like aside).
+        try:
             value = yaml.safe_load(text)
-            if kind in ("int", "any"):
-                return value if isinstance(value, str | bool | int | float) else text
-            return str(value).lower() if isinstance(value, bool) else str(value)
-        return text
+        except (yaml.YAMLError, ValueError):  # what looks like a date, and is none
+            return text
+        if kind in ("int", "any"):
+            return value if isinstance(value, str | bool | int | float) else text
+        return str(value).lower() if isinstance(value, bool) else str(value)

@@ -308,6 +308,22 @@ def test_latest_is_the_newest_release_that_heeds_all_that_it_is_told(
     assert newest.section("registry")["log_level"] == "error"
 
 
+@pytest.mark.parametrize("value", ["2026-13-45", "=", "<<"])
+def test_what_looks_like_a_value_of_yaml_s_and_is_none_stays_text(
+    tmp_path: Path, value: str
+) -> None:
+    its = _composed(
+        tmp_path,
+        _registry(
+            "    environment:",
+            "      REGISTRY_STORAGE: oss",
+            f"      REGISTRY_STORAGE_OSS_ROOTDIRECTORY: '{value}'",
+        ),
+    )
+
+    assert its.section("storage")["prefix"] == value
+
+
 def test_a_configuration_is_read_where_the_command_says(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
     for command in ("/own.yml", "[serve, /own.yml]", "registry serve /own.yml"):
@@ -405,6 +421,8 @@ def test_whom_the_registry_trusts_comes_along(tmp_path: Path) -> None:
         ("services: {registry: {image: registry, ports: [x]}}\n", "services.registry.ports.0"),
         (_registry("    environment: ['REGISTRY_HTTP=[pa55']"), "does not hold YAML"),
         (_registry("    environment: ['A=${B:?is needed}']"), "the variable B must be set"),
+        (_registry("    environment: ['A=pa55$-b']"), r"a \$ that is no variable's"),
+        (_registry("    environment: ['A=pa55$']"), r"a \$ that is no variable's"),
         (_registry("    environment: ['REGISTRY_STORAGE_GCS_BUCKET=b']"), "2 storage drivers"),
     ],
 )
