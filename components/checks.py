@@ -9,18 +9,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 import pulumi
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from components import certificates, configuration, distribution
 from components.configuration import Context, Problem, Rule
 from components.distribution import Release, password_of
 from components.environment import Section, redact
-from components.settings import PROJECT, StackSettings
+from components.settings import PROJECT, StackSettings, model_in
 from components.stack import CERTIFICATES, Stack
 
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
@@ -489,12 +489,8 @@ def _known_at(place: Sequence[str | int]) -> Iterable[str]:
     """The settings of the section at `place`."""
     model: Any = StackSettings
     for part in place:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else model
-        model = next(
-            kind
-            for kind in (annotation, *get_args(annotation))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        )
+        if part in model.model_fields:  # else it is a name, as of a user
+            model = model_in(model.model_fields[part].annotation)
     return list(model.model_fields)
 
 

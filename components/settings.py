@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -386,3 +386,9 @@ class StackSettings(_Settings):
     auth: AuthSettings | None = None
     tls: TlsSettings | None = None
     maintenance: MaintenanceSettings = MaintenanceSettings()
+
+
+def model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that `annotation` is, or that an optional one or a map of them holds."""
+    inner = (annotation, *get_args(annotation))
+    return next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), None)

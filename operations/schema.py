@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from components.distribution import DEFAULT_RELEASE, RELEASES
 from components.environment import ANY, Kinds
-from components.settings import PROJECT, StackSettings
+from components.settings import PROJECT, StackSettings, model_in
 
 
 def _only(key: str, description: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def page() -> str:
     """docs/settings.md: each key, what it is, its default, what it does and an example."""
     parts = [INTRO]
     for name, field in StackSettings.model_fields.items():
-        model = _model(field.annotation)
+        model = model_in(field.annotation)
         assert model
         rows = "\n".join(_rows(model, name, ""))
         parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{HEAD}\n{rows}")
@@ -141,13 +141,11 @@ def page() -> str:
 def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         place = path + name
-        if below := _model(field.annotation):
-            if isinstance(field.annotation, type) or type(None) in get_args(field.annotation):
-                yield f"| `{place}` | section | | {_line(field.description)} | |"
-                yield from _rows(below, section, f"{place}.")
-            else:
-                yield f"| `{place}` | section by name | | {_line(field.description)} | |"
-                yield from _rows(below, section, f"{place}.NAME.")
+        if below := model_in(field.annotation):
+            by_name = get_origin(field.annotation) is Mapping
+            what = "section by name" if by_name else "section"
+            yield f"| `{place}` | {what} | | {_line(field.description)} | |"
+            yield from _rows(below, section, f"{place}.NAME." if by_name else f"{place}.")
             continue
         cells = (
             _what(field.annotation),
@@ -160,12 +158,6 @@ def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
 
 def _line(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
-
-
-def _model(annotation: object) -> type[BaseModel] | None:
-    """The model in `annotation`, if it is one, or an optional one, or a map of them."""
-    inner = [annotation, *get_args(annotation)]
-    return next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), None)
 
 
 def _what(annotation: Any) -> str:  # noqa: ANN401

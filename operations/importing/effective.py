@@ -104,9 +104,7 @@ class _Reader:
             if key != ANY
         }
         if path == "redis" and self._major > 2:  # from 3.1 on by either name
-            names |= {
-                f"OPTIONS_{key.upper()}": key for key in kinds if key == "addrs" or key != ANY
-            }
+            names |= {f"OPTIONS_{key.upper()}": key for key in kinds if key != ANY}
         for name in sorted(names, key=len, reverse=True):
             if rest == name or rest.startswith(f"{name}_"):
                 return names[name], rest[len(name) + 1 :]

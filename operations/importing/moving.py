@@ -12,7 +12,7 @@ from components.checks import REGION, checked
 from components.configuration import MANAGED, Problem
 from components.distribution import RELEASES, Release, at
 from components.environment import BESIDE_DRIVER, Hole, Section
-from components.settings import BCRYPT, PROJECT
+from components.settings import BCRYPT, PROJECT, StackSettings
 from components.stack import Stack
 from operations import Blocked, stack_file
 from operations.importing.compose import Compose, Service
@@ -283,13 +283,13 @@ def _storage(its: Moved) -> None:
 def _volume(its: Moved, root: str) -> None:
     its.section("storage")["kind"] = "filesystem"
     its.used.add(root)
-    mount, prefix = its.service.mount(root), f"{PROJECT}-{its.stack}"
+    mount, stack = its.service.mount(root), Stack(its.stack, StackSettings())
     if mount is None:
         container = f'"$({its.compose_command} ps --all --quiet {its.service.name})"'
-        there = f"{prefix}-registry:{distribution.DATA_PATH}"
+        there = f"{stack.prefix}-registry:{distribution.DATA_PATH}"
         its.last.append(f"docker cp {container}:{root}/. - | docker cp - {there}")
         return
-    volume, inner = f"{prefix}-data", str(Path(root).relative_to(mount.target))
+    volume, inner = stack.volume, str(Path(root).relative_to(mount.target))
     if mount.volume and inner == ".":
         its.section("storage")["volume"] = volume = mount.source
     else:

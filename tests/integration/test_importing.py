@@ -96,11 +96,6 @@ def _imported(new: Deployment, file: Path) -> list[str]:
     new.file.unlink(missing_ok=True)
     made = new.make("import", f"COMPOSE={file}")
     assert not made.returncode, made.stdout
-    new.settings = {
-        key.partition(":")[2]: value
-        for key, value in yaml.safe_load(new.file.read_text())["config"].items()
-        if isinstance(value, dict) and "secure" not in value
-    }
     lines = made.stdout.splitlines()
     return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]  # of folders
 

@@ -11,22 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.environment import Hole, Text, quote
 from operations import Blocked
 from operations.importing import report, written
 from operations.importing.compose import read
 from operations.importing.moving import chosen, differences, moved
 from tests.oracle.conftest import seeded
 from tests.oracle.oracle import Oracle
-from tests.oracle.test_reading import image_file
+from tests.oracle.test_reading import filled, image_file
 from tests.unit.test_importing import FILES, MOVABLE
-
-
-def _filled(text: Text, secrets: Mapping[str, str]) -> str:
-    return "".join(
-        quote(secrets.get(part.label, part.label)) if isinstance(part, Hole) else part
-        for part in text
-    )
 
 
 @pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
@@ -42,10 +34,10 @@ def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
     old = oracle.read(mounted or image_file(release), told)
 
-    variables = {name: _filled(text, its.secrets) for name, text in stack.environment.items()}
+    variables = {name: filled(text, its.secrets) for name, text in stack.environment.items()}
     whole = stack.files.get(release.config_path)
     new = (
-        oracle.read(_filled(whole, its.secrets))
+        oracle.read(filled(whole, its.secrets))
         if whole is not None
         else oracle.read(image_file(release), variables)
     )

@@ -43,10 +43,8 @@ def image_file(release: Release) -> str:
     return (image.program.sources / "config.yml").read_text()
 
 
-def filled(text: Text) -> str:
-    return "".join(
-        quote(trees.SECRETS.get(p.label, p.label)) if isinstance(p, Hole) else p for p in text
-    )
+def filled(text: Text, secrets: Mapping[str, str] = trees.SECRETS) -> str:
+    return "".join(quote(secrets.get(p.label, p.label)) if isinstance(p, Hole) else p for p in text)
 
 
 def delivered(oracle: Oracle, release: Release, tree: Section) -> tuple[Any, Any]:
