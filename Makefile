@@ -117,12 +117,9 @@ login: ready ## let docker log in as USER of STACK, the password unseen
 verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
 	@$(CLOUD) python -m operations verify_oss $(STACK)
 
-bench: $(VENV)/dev ## measure how things grow and what they cost, as ratios
-	@python -m bench.environment
+bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measures more, for hours
 	@python -m toolchain test
-	@$(ENGINE) python -m bench.control_plane
-	@$(ENGINE) python -m bench.oss_calls
-	@$(ENGINE) python -m bench.swarm
+	@$(ENGINE) FULL=$(FULL) python -m bench
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from bench import page
 from components.environment import Schema, Section, to_environment, to_file
 
 SIZES = (1_000, 10_000)
@@ -34,13 +35,14 @@ def ratio(write: Callable[[Section, Schema], object]) -> float:
 
 
 def main() -> None:
+    rows = []
     for name, write in {
-        "to_environment": lambda tree, schema: len(to_environment(tree, schema)),
-        "to_file": lambda tree, _: len(to_file(tree)),
+        "variables": lambda tree, schema: len(to_environment(tree, schema)),
+        "config.yml": lambda tree, _: len(to_file(tree)),
     }.items():
         found = ratio(write)
-        verdict = "linear" if found < LIMIT else "NOT linear"
-        print(f"{name}: {SIZES[1]} leaves take {found:.1f} x as long as {SIZES[0]} ({verdict})")
+        rows.append((name, f"{found:.1f}", "linear" if found < LIMIT else "NOT linear"))
+    page.table("leaves", ("written as", "ratio", f"below {LIMIT:.0f}"), rows)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
 """What a push and a pull ask of OSS: calls by kind, counted by the double of Alibaba Cloud.
 
-An image of ten layers, with skopeo; a cold pull is one after the registry and redis restarted.
+A cold pull is one after the registry and redis restarted.
 """
 
 import itertools
-import tempfile
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.aliyun.aliyun import Aliyun, Call
-from tests.integration.clients import random_image, skopeo
-from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import eventually
+from bench import clients, page
+from bench.images import image
+from bench.registries import Hall, Registry
+from tests.aliyun.aliyun import Call
 
 RELEASES = ("2.8.3", "3.1.2")
 CACHES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
@@ -23,25 +22,23 @@ CACHES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "in memory": ({"enabled": False}, {}),
     "none": ({"enabled": False}, {"cache": None}),
 }
+LISTS = {"ListObjects", "ListObjectsV2", "ListMultipartUploads", "ListParts"}
 KINDS = {
-    "list": ("ListObjects", "ListObjectsV2", "ListMultipartUploads", "ListParts"),
-    "head": ("HeadObject",),
-    "get": ("GetObject",),
-    "delete": ("DeleteMultipleObjects", "DeleteObject"),
+    "list": LISTS,
+    "head": {"HeadObject"},
+    "get": {"GetObject"},
+    "delete": {"DeleteMultipleObjects", "DeleteObject"},
     # The rest writes: put, copy, parts and what is around them.
 }
-LAYERS = 10
-PULLS = ("cold pull", "warm pull")
-
-
-def _restart(stack: CloudDeployment) -> None:
-    parts = [part for part in ("redis", "registry") if stack.prefix + "-" + part in _names(stack)]
-    stack.docker("restart", *(f"{stack.prefix}-{part}" for part in parts))
-    eventually(lambda: all(map(stack.healthy, parts)))
-
-
-def _names(stack: CloudDeployment) -> list[str]:
-    return stack.docker("container", "ls", "--format", "{{.Names}}").split()
+# All else, lists and deletions too, is billed as a PUT request, the dearer of two kinds: "API
+# operation calling fees" (https://www.alibabacloud.com/help/en/oss/api-operation-calling-fees).
+# Of ListParts and ListMultipartUploads we only take it that they are.
+GETS = {"GetObject", "HeadObject"}
+STEPS = ("push", "cold pull", "warm pull")
+MIB = 2**20
+TEN = [300_000] * 10
+# From what differs between these images follows what a layer, and what its size, asks for.
+ONE, LONG, LONGER = [300_000], [200 * MIB], [400 * MIB]
 
 
 def _descriptors(calls: Sequence[Call]) -> int:
@@ -50,25 +47,31 @@ def _descriptors(calls: Sequence[Call]) -> int:
     return sum("/blobs/sha256/" in (call.key or call.prefix) for call in asked)
 
 
-def measured(stack: CloudDeployment, folder: Path) -> Iterator[tuple[str, list[Call]]]:
+def _calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequence[Call]]:
     """The calls of a push, a cold and a warm pull of an image that nobody had before."""
-    archive = random_image(folder, [300_000] * LAYERS)
-    aliyun, name = stack.aliyun, f"docker://{stack.outputs()['login_server']}/{folder.name}:1"
+    aliyun, name = registry.aliyun, f"{registry.server}/bench/{layout.name}:1"
 
-    def during(step: str, *words: str | Path) -> tuple[str, list[Call]]:
-        begun = len(aliyun.calls)
-        skopeo("copy", *words, env=aliyun.environment)
-        return step, [c for c in list(aliyun.calls)[begun:] if c.to_oss]
+    def during(step: str) -> Sequence[Call]:
+        aliyun.calls.clear()
+        if step == "push":
+            clients.push(layout, name, aliyun.environment)
+        else:
+            clients.pull(name, scratch / step, aliyun.environment)
+        return [call for call in list(aliyun.calls) if call.to_oss and not _of_health(call)]
 
-    yield during("push", "--dest-tls-verify=false", f"docker-archive:{archive}", name)
-    _restart(stack)
-    pull = ("--src-tls-verify=false", name)
-    yield during("cold pull", *pull, f"dir:{folder}-cold")
-    yield during("warm pull", *pull, f"dir:{folder}-warm")
+    found = {"push": during("push")}
+    registry.restart()
+    return {**found, **{step: during(step) for step in STEPS[1:]}}
 
 
-def _by_client(call: Call) -> bool:
-    return "skopeo" in call.agent or not call.agent
+def _of_health(call: Call) -> bool:
+    """The registry looks at its root every ten seconds, whatever else it does."""
+    return (call.key or call.prefix).strip("/") == "registry"
+
+
+def _own(calls: Sequence[Call]) -> Sequence[Call]:
+    """Those of the registry itself: a client has no name of OSS's clients."""
+    return [call for call in calls if call.agent and "skopeo" not in call.agent]
 
 
 def _kinds(calls: Sequence[Call]) -> list[int]:
@@ -77,44 +80,66 @@ def _kinds(calls: Sequence[Call]) -> list[int]:
     return [*kinds, len(calls) - sum(kinds)]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    for row in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(map(str, row))} |")
+def _billed(calls: Sequence[Call]) -> tuple[int, int]:
+    """PUT and GET requests; what failed is not billed."""
+    done = [call.api in GETS for call in calls if call.status < 400]
+    return done.count(False), done.count(True)
+
+
+def _prices(
+    counted: Sequence[Mapping[str, Sequence[Call]]], release: str
+) -> Iterator[Sequence[object]]:
+    """What is to be multiplied, from the calls of ONE, TEN, LONG and LONGER."""
+    for step in STEPS:
+        one, ten, long, longer = (_billed(calls[step]) for calls in counted)
+        for kind, name in enumerate(("PUT", "GET")):
+            layer = (ten[kind] - one[kind]) / (len(TEN) - len(ONE))
+            hundred = (longer[kind] - long[kind]) / 2
+            yield release, step, name, f"{one[kind] - layer:.0f}", f"{layer:.1f}", f"{hundred:.1f}"
 
 
 def main() -> None:
-    totals: list[list[object]] = []
-    kinds: list[list[object]] = []
-    with ExitStack() as exits:
-        folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        aliyun = Aliyun(folder / "aliyun")
-        exits.callback(aliyun.close)
-        (folder / "project").mkdir()
-        stack = CloudDeployment(folder / "project", aliyun, like="staging")
-        exits.callback(stack.remove)
+    full = bool(os.environ.get("FULL"))
+    totals: list[Sequence[object]] = []
+    kinds: list[Sequence[object]] = []
+    prices: list[Sequence[object]] = []
+    with Hall() as hall:
+        layouts = [
+            image(hall.folder / name, layers)
+            for name, layers in (("one", ONE), ("ten", TEN), ("long", LONG), ("longer", LONGER))
+        ]
         for release, cache, redirect in itertools.product(RELEASES, CACHES, (False, True)):
+            if not full and (redirect or cache == "in memory"):
+                continue
             print(f"{release}, cache {cache}, redirect {redirect} …", flush=True)
             section, storage = CACHES[cache]
             directly = {"redirect": {"disable": False}} if redirect else {}
-            stack.as_release(release)
-            stack.configure(
-                registry={"config": {"storage": {**storage, **directly}}, "log_level": "warn"},
-                storage={"internal": not redirect, "signature_v1": release == "2.8.3"},
+            registry = hall.ours(
+                {"storage": {**storage, **directly}},
+                release=release,
+                storage={"internal": not redirect},
                 cache=section,
             )
-            stack.up()
-            place = folder / f"{release}-{cache}-{redirect}".replace(" ", "-").lower()
-            steps = dict(measured(stack, place))
-            own = {step: [c for c in calls if not _by_client(c)] for step, calls in steps.items()}
+            place = hall.folder / f"{release}-{cache}-{redirect}"
+            main_case = cache == "redis" and not redirect
+            used = layouts if main_case else layouts[1:2]
+            counted = [_calls(registry, each, place / each.name) for each in used]
+            ten = counted[1] if main_case else counted[0]
+            own = {step: _own(calls) for step, calls in ten.items()}
+            sizes = [_descriptors(own[step]) for step in STEPS[1:]]
+            client = len(ten["warm pull"]) - len(own["warm pull"])
             counts = [len(calls) for calls in own.values()]
-            sizes = [_descriptors(own[step]) for step in PULLS]
-            client = len(steps["warm pull"]) - len(own["warm pull"])
             totals.append([release, cache, "on" if redirect else "off", *counts, *sizes, client])
-            if cache == "redis" and not redirect:
+            if main_case:
                 kinds += [[release, step, *_kinds(calls)] for step, calls in own.items()]
-    asked = (f"sizes asked, {step}" for step in PULLS)
-    _table(("release", "cache", "redirect", "push", *PULLS, *asked, "client, warm pull"), totals)
-    _table(("release", "with redis", *KINDS, "write"), kinds)
+                prices += _prices(counted, release)
+    mark = ", FULL=1" if full else ""
+    asked = (f"sizes asked, {step}" for step in STEPS[1:])
+    head = ("release", "cache", "redirect", *STEPS, *asked, "client, warm pull")
+    page.table(f"calls{mark}", head, totals)
+    page.table("kinds", ("release", "with redis", *KINDS, "write"), kinds)
+    head = ("release", "", "requests", "an image", "+ a layer", "+ 100 MiB of one")
+    page.table("prices", head, prices)
 
 
 if __name__ == "__main__":

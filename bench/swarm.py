@@ -8,7 +8,6 @@ import itertools
 import os
 import secrets
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench import page
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.swarm import MISSING, Swarm, SwarmDeployment
@@ -65,10 +65,10 @@ def _timed(do: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
-def main() -> int:
+def main() -> None:
     if MISSING:
         print(MISSING)
-        return 0
+        return
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         print("a swarm of three machines …", flush=True)
@@ -97,18 +97,27 @@ def main() -> int:
                 rates[count].append(rate)
                 costs[count].append((_cpu(swarm, stack) - before) / (rate * SECONDS / 2**30))
         one = statistics.median(rates[1])
-        for count in rates:
-            rate, cost = statistics.median(rates[count]), statistics.median(costs[count])
-            print(
-                f"{count} of 3 replicas: {rate / one:.2f} x one ({rate / 1e6:.0f} MB/s, "
-                f"{cost:.1f} s of CPU for a GiB; medians of {ROUNDS})"
+        rows = [
+            (
+                count,
+                f"{statistics.median(rates[count]) / one:.2f}",
+                page.spread([rate / 1e6 for rate in rates[count]], ".0f"),
+                page.spread(costs[count]),
             )
-        print(
-            f"to the last healthy replica: first up {first:.0f} s, a change {change:.0f} s "
-            f"({change / unchanged:.1f} x an up that changes nothing)"
+            for count in rates
+        ]
+        head = ("replicas that are asked", "pulls", "MB/s", "CPU s of the replicas for a GiB")
+        page.table("replicas, FULL=1", head, rows)
+        ups = (
+            ("the first one, three replicas and redis, images there", first),
+            ("a change of one setting, three replicas one by one", change),
         )
-    return 0
+        page.table(
+            "replicas' up, FULL=1",
+            ("`up` to the last healthy replica", "s", "of an `up` that changes nothing"),
+            [(what, f"{took:.0f}", f"{took / unchanged:.0f} ×") for what, took in ups],
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.aliyun import page, signature
-from tests.aliyun.http import Certificates, Request, Response, Server
-from tests.aliyun.oss import Api, Bucket, Oss, api_of, document, source, to_delete
+from tests.aliyun.http import Certificates, Content, Request, Response, Server
+from tests.aliyun.oss import Api, Bucket, Oss, api_of, check_digest, document, source, to_delete
 from tests.aliyun.policy import ALL, Ask, allowed
 from tests.aliyun.ram import AccessKey, Ram, Refused
 
@@ -134,6 +134,19 @@ class Aliyun:
 
     def close(self) -> None:
         self._server.close()
+
+    @contextmanager
+    def away(self, latency: float, rate: float, round_trip: float = 0) -> Iterator[None]:
+        """At a distance: `latency` seconds for each call, at most `rate` bytes a second each way
+        (0: as many as can), and for each new connection two times `round_trip` seconds."""
+        line = self._server.line
+        line.upward.rate = line.downward.rate = rate
+        line.round_trip = round_trip
+        try:
+            with self.failing(seconds=latency):
+                yield
+        finally:
+            line.upward.rate = line.downward.rate = line.round_trip = 0
 
     @contextmanager
     def failing(
@@ -255,6 +268,7 @@ class Aliyun:
         self._authorise(call, who, asked, facts, request, bucket)
         if api.name == "ListMultipartUploads" and place.door == "s3" and not self.s3_lists_uploads:
             raise Refused(501, "NotImplemented", "A header you provided implies what is not there.")
+        check_digest(request)  # and not while nobody else may do anything, as it takes long
         return self._fail(
             call, lambda: self.oss.answer(api, request, place.bucket, place.region, ACCOUNT)
         )
@@ -323,7 +337,9 @@ def _is_data(api: Api) -> bool:
 
 def _json(content: Mapping[str, Any], status: int = 200) -> Response:
     text = json.dumps({"RequestId": secrets.token_hex(16).upper(), **content})
-    return Response(status=status, headers={"Content-Type": "application/json"}, body=text.encode())
+    return Response(
+        status=status, headers={"Content-Type": "application/json"}, body=Content(text.encode())
+    )
 
 
 def _rpc_error(refused: Refused, request: Request) -> Response:

@@ -1,10 +1,12 @@
 """The double's HTTP: a proxy that answers for every host itself, also inside TLS."""
 
+import hashlib
 import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,34 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trustme
+
+
+class Line:
+    """What is between the double and its clients; a new connection costs two of its `round_trip`s,
+    in seconds: TCP's and TLS's."""
+
+    def __init__(self) -> None:
+        self.upward, self.downward = Link(), Link()
+        self.round_trip = 0.0
+
+
+class Content:
+    """Bytes in pieces: what is put together of others, or is a part of one, copies none of them."""
+
+    def __init__(self, *pieces: bytes | memoryview) -> None:
+        self.pieces = [memoryview(piece) for piece in pieces]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def part(self, first: int, end: int) -> "Content":
+        """The bytes from `first` to before `end`."""
+        found, at = Content(), 0
+        for piece in self.pieces:
+            if inside := piece[max(0, first - at) : max(0, end - at)]:
+                found.pieces.append(inside)
+            at += len(piece)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +54,13 @@ class Request:
     path: str
     raw_query: str
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    content: Content = field(repr=False)
+    md5: bytes  # of the content
+    sha256: str
+
+    @cached_property
+    def body(self) -> bytes:
+        return b"".join(self.content.pieces)
 
     @cached_property
     def query(self) -> Mapping[str, str]:
@@ -44,12 +80,35 @@ class Request:
 class Response:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: Content = field(default_factory=Content)
     length: int | None = None  # of a HEAD's object
     cut: bool = False  # the connection breaks off, in the middle of the body if there is one
 
 
 Answer = Callable[[Request], Response]
+
+
+class Link:
+    """One direction of the line to the double: all that goes over it shares `rate` bytes a second.
+
+    Without a rate it is as fast as this machine.
+    """
+
+    piece = 256 * 1024  # bytes that go at once
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._lock = threading.Lock()
+        self._free = 0.0  # when what was let on has passed
+
+    def carry(self, size: int, since: float) -> None:
+        """Wait until `size` bytes have passed of what has been on its way `since` then."""
+        if not self.rate:
+            return
+        with self._lock:
+            self._free = max(self._free, since) + size / self.rate
+            passed = self._free
+        time.sleep(max(0.0, passed - time.monotonic()))
 
 
 class Certificates:
@@ -89,6 +148,7 @@ class Server:
         class Bound(_Handler):
             pass
 
+        Bound.line = self.line = Line()
         Bound.certificates, Bound.answer = certificates, staticmethod(answer)
         self._servers = [_Threads(address, Bound) for address in addresses]
         for server in self._servers:
@@ -119,6 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
     rbufsize = 1 << 20
     certificates: Certificates
     answer: Answer
+    line: Line
     tunnel = ""
 
     def log_message(self, *_: object) -> None:
@@ -126,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         host = self.path.rpartition(":")[0]
+        time.sleep(2 * self.line.round_trip)
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
@@ -149,6 +211,9 @@ class _Handler(BaseHTTPRequestHandler):
         if headers.get("expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
+        # While it comes in, as a service of many machines would: afterwards the caller would wait.
+        digests = hashlib.md5(), hashlib.sha256()
+        content = self._content(headers, digests)
         request = Request(
             method=self.command,
             secure=bool(self.tunnel),
@@ -156,7 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
             path=address.path or "/",
             raw_query=address.query,
             headers=headers,
-            body=self._body(headers),
+            content=content,
+            md5=digests[0].digest(),
+            sha256=digests[1].hexdigest(),
         )
         response = self.answer(request)
         if response.cut and not response.body:
@@ -168,23 +235,44 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if response.cut:
-            self.wfile.write(response.body[: len(response.body) // 2])
+            self._write(response.body.part(0, len(response.body) // 2))
             self._cut()
         elif self.command != "HEAD":
-            self.wfile.write(response.body)
+            self._write(response.body)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _do
 
-    def _body(self, headers: Mapping[str, str]) -> bytes:
+    def _content(self, headers: Mapping[str, str], digests: "Iterable[hashlib._Hash]") -> Content:
+        pieces, since = [], time.monotonic()
+        for piece in self._pieces(headers):
+            self.line.upward.carry(len(piece), since)
+            for digest in digests:
+                digest.update(piece)
+            pieces.append(piece)
+        return Content(*pieces)
+
+    def _pieces(self, headers: Mapping[str, str]) -> Iterator[bytes]:
         if headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(headers.get("content-length") or 0))
-        pieces = []
+            yield from self._read(int(headers.get("content-length") or 0))
+            return
         while size := int(self.rfile.readline().split(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
+            yield from self._read(size)
             self.rfile.readline()
         while self.rfile.readline().strip():
             pass
-        return b"".join(pieces)
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        while size > 0 and (piece := self.rfile.read(min(size, Link.piece))):
+            yield piece
+            size -= len(piece)
+
+    def _write(self, body: Content) -> None:
+        since = time.monotonic()
+        for piece in body.pieces:
+            for start in range(0, len(piece), Link.piece):
+                some = piece[start : start + Link.piece]
+                self.line.downward.carry(len(some), since)
+                self.wfile.write(some)
 
     def _cut(self) -> None:
         self.close_connection = True

@@ -6,7 +6,7 @@ from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tests.aliyun.http import Request, Response
+from tests.aliyun.http import Content, Request, Response
 from tests.aliyun.oss import PAGES
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ th { white-space: nowrap } td.number, th.number { text-align: right; white-space
 
 def answer(double: "Aliyun", request: Request) -> Response:
     if request.path != "/":
-        return Response(status=404, body=b"the double has one page: /\n")
+        return Response(status=404, body=Content(b"the double has one page: /\n"))
     text = "".join(_page(double))
     headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
-    return Response(headers=headers, body=text.encode())
+    return Response(headers=headers, body=Content(text.encode()))
 
 
 def _page(double: "Aliyun") -> Iterable[str]:
@@ -41,7 +41,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
     yield "<p>Kept in memory: what is here is gone when it ends. Reload to see what is new.</p>"
     for bucket in double.oss.buckets.values():
         names = bucket.names()
-        sizes = {name: len(v.content or b"") for name in names if (v := bucket.current(name))}
+        sizes = {name: len(v.content or ()) for name in names if (v := bucket.current(name))}
         facts = f"{len(names)} objects, {_size(sum(sizes.values()))}; {bucket.region}, {bucket.acl}"
         yield f"<h2>Bucket {escape(bucket.name)}</h2><p>{escape(facts)}; set on it: "
         yield f"{escape(', '.join(sorted(bucket.settings)) or 'nothing')}.</p>"

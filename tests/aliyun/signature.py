@@ -165,7 +165,7 @@ def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
                 *(f"{name}:{_header(request, name).strip()}" for name in names.split(";")),
                 "",
                 names,
-                _sha256(request.body),
+                request.sha256,
             )
         )
         text = f"ACS3-HMAC-SHA256\n{_sha256(canonical.encode())}"

@@ -18,7 +18,8 @@ TAGS = ("1", "2", "latest")
 class Busy(Api):
     """It asks for a blob before it sends it, as clients do, so it meets what is wrongly known.
 
-    Of what broke off nobody knows whether it was done, until it is asked for.
+    Of what broke off nobody knows whether it was done, until it is asked for. It has `repositories`
+    to itself, and layers of `size` bytes; an answer whose status is in `excused` is no failure.
     """
 
     def __init__(
@@ -27,11 +28,14 @@ class Busy(Api):
         moments: random.Random,
         login: tuple[str, str] | None = None,
         authority: str = "",
+        repositories: Sequence[str] = REPOSITORIES,
+        size: int = 20_000,
+        excused: Collection[int] = (),
     ) -> None:
         super().__init__(endpoint, login, authority)
-        self._random = moments
+        self._random, self._repositories, self._excused = moments, repositories, excused
         # Few, so that one is pushed again after it was deleted with all that had it.
-        self._contents = [secrets.token_bytes(20_000) for _ in range(12)]
+        self._contents = [secrets.token_bytes(size) for _ in range(12)]
         self._bodies: dict[str, bytes] = {}
         self._tags: dict[tuple[str, str], str | None] = {}  # None: nobody knows
         self._pushed: dict[tuple[str, str], bool] = {}  # whether it was deleted, by repository
@@ -39,6 +43,7 @@ class Busy(Api):
         self.pulls: list[float] = []
         self.refused: list[float] = []  # when there was no connection
         self.read_only: list[float] = []  # when a push or a deletion was answered by 405
+        self.excuses: list[float] = []  # when an answer was excused
         self.failures: list[str] = []
 
     def put(self, repository: str, tag: str, body: bytes, kind: str) -> str:
@@ -86,13 +91,15 @@ class Busy(Api):
                 self.refused.append(time.monotonic())
             elif refusal.status == 405:
                 self.read_only.append(time.monotonic())
+            elif refusal.status in self._excused:
+                self.excuses.append(time.monotonic())
             else:
                 self.failures.append(str(refusal))
         except ValueError as wrong:
             self.failures.append(str(wrong))
 
     def _push(self) -> None:
-        repository, tag = self._random.choice(REPOSITORIES), self._random.choice(TAGS)
+        repository, tag = self._random.choice(self._repositories), self._random.choice(TAGS)
         one, other = self._random.sample(self._contents, 2)
         with self._unknown(repository, tag):
             if self._random.random() < 0.3:
@@ -194,5 +201,6 @@ class Busy(Api):
 
 
 def _may_be_done(refusal: Refusal) -> bool:
-    """Whether it broke off after it was sent."""
-    return refusal.status == 0 and not isinstance(refusal.__cause__, ConnectionRefusedError)
+    """Whether it broke off after it was sent, or the registry says that it did not get on."""
+    broken = refusal.status == 0 and not isinstance(refusal.__cause__, ConnectionRefusedError)
+    return broken or refusal.status >= 500

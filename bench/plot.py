@@ -1,0 +1,30 @@
+"""The one picture of docs/benchmarks.md: how many times as fast ours is."""
+
+import statistics
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.page import PAGE
+
+PICTURE = PAGE.with_suffix(".svg")
+
+
+def bars(title: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
+    """A bar for each name: the median of its ratios, and a line from the least to the most."""
+    mpl.rcParams.update({"svg.hashsalt": "oss-registry", "font.size": 9})
+    figure = Figure(figsize=(8, 0.8 + 0.3 * len(found)), layout="constrained")
+    axes = figure.subplots()
+    medians = [statistics.median(ratios) for _, ratios in found]
+    below = [median - min(ratios) for median, (_, ratios) in zip(medians, found, strict=True)]
+    above = [max(ratios) - median for median, (_, ratios) in zip(medians, found, strict=True)]
+    drawn = axes.barh([name for name, _ in found], medians, xerr=[below, above], color="#4c78a8")
+    axes.bar_label(drawn, [f"{median:.2f}" for median in medians], padding=4)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("times as fast (longer is better; 1 is as fast)")
+    axes.set_title(title, fontsize=10)
+    # Without a date, the same figures are the same file.
+    figure.savefig(PICTURE, metadata={"Date": None})
