@@ -137,6 +137,7 @@ class Stack:
             prefix=storage.prefix,
             key=storage.access_keys[-1],
             cname=storage.cname and storage.cname.rstrip("/"),
+            memory=self.settings.registry.limits.memory,
         )
 
     def planned(self, release: Release, user: Section) -> Section:

@@ -17,6 +17,7 @@ from tests.aliyun.http import Content, Request, Response
 from tests.aliyun.ram import Refused
 
 LEAST_PART = 100 * 1024  # of all but the last one: "UploadPart"
+LARGEST_COPY = 2**30  # in one call: "UploadPartCopy"
 
 
 # Each API's page says under "Permissions" which action it needs.
@@ -309,6 +310,8 @@ class Oss:
 
     def _CopyObject(self, there: Bucket, request: Request) -> Response:
         source = self._source(request)
+        if len(source.content or ()) > LARGEST_COPY:
+            raise Refused(400, "EntityTooLarge", "What is larger is copied part by part.")
         there.put(request.key, Version(_id(), source.content, source.etag, source.kind))
         content = {"ETag": source.etag, "LastModified": _iso(time.time())}
         return document("CopyObjectResult", content)

@@ -288,7 +288,7 @@ def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) ->
 
     _, secret = handed_over(its.config)
 
-    assert at(its.section("registry"), "config.storage.oss") == {"secure": True}
+    assert at(its.section("registry"), "config.storage.oss.secure") is True
     assert not secret
     assert handed_over({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
 

@@ -1,6 +1,7 @@
 """A stack file's problems: all of them at once, each with key, rule, value and fix."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from components import checks
 from components.checks import SettingsError, load
-from components.distribution import RELEASES
+from components.distribution import RELEASES, at
 from components.environment import Hole, redact
 from components.settings import StackSettings
 from operations import schema, stack_file
@@ -419,6 +420,20 @@ def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> 
     for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
         assert loaded(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
     assert loaded(storage={"kind": "filesystem"}).region == ""
+
+
+@pytest.mark.parametrize(
+    ("release", "driver"), [("2.8.3", "oss"), ("3.0.0", "s3"), ("3.1.2", "s3")]
+)
+@pytest.mark.parametrize(
+    ("limits", "size"), [({}, 2**25), ({"memory": "1GiB"}, 2**25), ({"memory": "512MiB"}, None)]
+)
+def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_memory_for_them(
+    release: str, driver: str, limits: Mapping[str, str], size: int | None
+) -> None:
+    storage = {**OSS, "adopt": True}  # also by Signature V1
+    stack = loaded(registry={"release": release, "limits": limits}, storage=storage)
+    assert at(stack.tree, f"storage.{driver}.chunksize") == size
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
