@@ -63,7 +63,7 @@ class OssFacts:
 
     @property
     def chunks(self) -> Section:
-        """How much of an upload goes to OSS in one call, in bytes, where not as the drivers have it.
+        """How much of an upload goes to OSS in one call, in bytes, where not as drivers have it.
 
         Each call takes its time, so 32 MiB make a push faster than the drivers' own 10 MiB; with
         more, layers that are pushed at once get slower (docs/benchmarks.md). Each upload holds up

@@ -432,7 +432,8 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
     release: str, driver: str, limits: Mapping[str, str], size: int | None
 ) -> None:
     storage = {**OSS, "adopt": True}  # also by Signature V1
-    stack = loaded(registry={"release": release, "limits": limits}, storage=storage)
+    registry = {"release": release, "limits": limits}
+    stack = loaded(registry=registry, storage=storage, region="cn-hangzhou")
     assert at(stack.tree, f"storage.{driver}.chunksize") == size
 
 
