@@ -24,6 +24,7 @@ def push(layout: Path, name: str, env: Mapping[str, str]) -> None:
 
 def pull(name: str, layout: Path, env: Mapping[str, str]) -> None:
     """Pull the image `name` into `layout`; each of its digests is checked."""
+    layout.parent.mkdir(parents=True, exist_ok=True)
     skopeo("copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{layout}:1", env=env)
 
 

@@ -97,13 +97,13 @@ def main(minutes: float = 30) -> None:
         exits.callback(watcher.join)
         exits.callback(over.set)
         kinds = mishaps(stack, moments)
-        counted = dict.fromkeys((*kinds, "registry replaced"), 0)
+        counted = dict.fromkeys(("registry replaced", *kinds), 0)
         begun = time.monotonic()
         alone = begun + minutes * 60 * REPLACED
         with ExitStack() as work:
             for each in busy:
                 work.enter_context(each.at_work())
-            for kind in itertools.cycle((*kinds, "registry replaced")):
+            for kind in itertools.cycle(counted):
                 if time.monotonic() >= begun + minutes * 60:
                     break
                 if kind in kinds:
