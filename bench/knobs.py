@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from bench import page
 from bench.registries import Hall, Registry
-from bench.transfers import LARGE, LATENCY, MIB, MIDDLE, RATE, Builders, Case, ground, measured
+from bench.transfers import LARGE, MIB, MIDDLE, Builders, Case, ground, measured
 
 ROUNDS = 2
 BASE_3, BASE_2 = "3.1.2, as the driver has it", "2.8.3, as the driver has it"
@@ -37,7 +37,7 @@ def main() -> None:
         Case(LARGE, [1024 * MIB], 1, [*KNOBS], pulls=()),
         Case(MIDDLE, [100 * MIB] * 10, 1, [*KNOBS], pulls=()),
     )
-    with ground(KNOBS) as there, there.hall.aliyun.away(LATENCY, RATE):
+    with ground(KNOBS) as there:
         runs = measured(there, cases, ROUNDS)
     rows = []
     for name in KNOBS:

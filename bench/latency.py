@@ -11,13 +11,13 @@ from bench.transfers import (
     OURS_NO_CACHE,
     RATE,
     REGISTRIES,
-    ROUNDS,
     SMALL,
     TUTORIAL,
     Case,
     ground,
 )
 
+ROUNDS = 2
 NAMES = (TUTORIAL, OURS, OURS_NO_CACHE)
 
 

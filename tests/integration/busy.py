@@ -20,6 +20,7 @@ class Busy(Api):
 
     Of what broke off nobody knows whether it was done, until it is asked for. It has `repositories`
     to itself, and layers of `size` bytes; an answer whose status is in `excused` is no failure.
+    It rests for `pause` seconds between two things that it does.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class Busy(Api):
         repositories: Sequence[str] = REPOSITORIES,
         size: int = 20_000,
         excused: Collection[int] = (),
+        pause: float = 0.05,
     ) -> None:
         super().__init__(endpoint, login, authority)
-        self._random, self._repositories, self._excused = moments, repositories, excused
+        self._random, self._repositories = moments, repositories
+        self._excused, self._pause = excused, pause
         # Few, so that one is pushed again after it was deleted with all that had it.
         self._contents = [secrets.token_bytes(size) for _ in range(12)]
         self._bodies: dict[str, bytes] = {}
@@ -70,7 +73,7 @@ class Busy(Api):
         over = threading.Event()
 
         def work() -> None:
-            while not over.wait(0.05):
+            while not over.wait(self._pause):
                 self._do(self._random.choice((self._push, self._push, self._retag, self._delete)))
                 self._do(self._pull)
 
