@@ -1,5 +1,9 @@
-"""How pushes and pulls get on as OSS moves away: part of FULL=1."""
+"""How pushes and pulls get on as OSS moves away: part of FULL=1.
 
+`python -m bench.latency ROUNDS` for more or fewer of them.
+"""
+
+import sys
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -11,13 +15,13 @@ from bench.transfers import (
     OURS_NO_CACHE,
     RATE,
     REGISTRIES,
+    ROUNDS,
     SMALL,
     TUTORIAL,
     Case,
     ground,
 )
 
-ROUNDS = 2
 NAMES = (TUTORIAL, OURS, OURS_NO_CACHE)
 
 
@@ -35,13 +39,13 @@ class Distance(NamedTuple):
 DISTANCES = (Distance(0), Distance(0.005), Distance(0.02), Distance(0.05), Distance(0.02, 0.02))
 
 
-def main() -> None:
+def main(rounds: int = ROUNDS) -> None:
     large = Case(LARGE, [1024 * MIB], 1, NAMES)
     small = Case(SMALL, [50_000] * 200, 1, NAMES)
     seconds: dict[tuple[str, Distance, str], list[float]] = defaultdict(list)
     with ground({name: REGISTRIES[name] for name in NAMES}) as there:
-        for number in range(ROUNDS):
-            print(f"distances, round {number + 1} of {ROUNDS} …", flush=True)
+        for number in range(rounds):
+            print(f"distances, round {number + 1} of {rounds} …", flush=True)
             for name, registry in there.registries.items():
                 for at in DISTANCES if name != OURS_NO_CACHE else ():
                     registry.forget()
@@ -79,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -14,7 +14,7 @@ PICTURE = PAGE.with_suffix(".svg")
 def bars(title: str, found: Sequence[tuple[str, Sequence[float]]]) -> None:
     """A bar for each name: the median of its ratios, and a line from the least to the most."""
     mpl.rcParams.update({"svg.hashsalt": "oss-registry", "font.size": 9})
-    figure = Figure(figsize=(8, 0.8 + 0.3 * len(found)), layout="constrained")
+    figure = Figure(figsize=(8, 0.8 + 0.4 * len(found)), layout="constrained")
     axes = figure.subplots()
     medians = [statistics.median(ratios) for _, ratios in found]
     below = [median - min(ratios) for median, (_, ratios) in zip(medians, found, strict=True)]

@@ -84,6 +84,10 @@ class Registry:
             usage.cpu = _cpu(process) - before
 
 
+def _name() -> str:
+    return f"oss-registry-bench-{secrets.token_hex(4)}"
+
+
 def _cpu(process: Path) -> float:
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime and stime, proc(5)
@@ -113,11 +117,7 @@ class Hall:
 
     def tutorial(self, **storage: str) -> Registry:
         """By hand, with the tutorial's settings and `storage`, variables without their prefix."""
-        name, port, password = (
-            f"oss-registry-bench-{secrets.token_hex(4)}",
-            free_port(),
-            "pa55-word",
-        )
+        name, port, password = _name(), free_port(), "pa55-word"
         bucket = self.aliyun.add_bucket(name, REGION).name
         command("docker", "network", "create", name)
         self._exits.callback(command, "docker", "network", "rm", name)
@@ -147,12 +147,8 @@ class Hall:
             "SSL_CERT_FILE": "/double.pem",
         }
         words = [word for item in variables.items() for word in ("--env", "=".join(item))]
-        words += [
-            "--volume",
-            f"{self.aliyun.ca}:/double.pem:ro",
-            "--publish",
-            f"127.0.0.1:{port}:5000",
-        ]
+        words += ["--volume", f"{self.aliyun.ca}:/double.pem:ro"]
+        words += ["--publish", f"127.0.0.1:{port}:5000"]
         self._exits.callback(command, "docker", "rm", "--force", "--volumes", parts["registry"])
         command(*run, parts["registry"], *words, "registry:2.8.3")
         return self._up(Registry(f"127.0.0.1:{port}", parts, self.aliyun, bucket))
@@ -166,12 +162,10 @@ class Hall:
         """A stack of ours with a bucket, with `config` (the registry's own) and `settings`."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         stack = CloudDeployment(folder, self.aliyun, like="staging")
-        for section, key in (
-            ("registry", "limits"),
-            ("registry", "log_level"),
-            ("cache", "max_memory"),
-        ):
-            stack.forget(section, key)
+        # What that stack file sets beside the bucket.
+        for key in ("limits", "log_level"):
+            stack.forget("registry", key)
+        stack.forget("cache", "max_memory")
         stack.configure(**settings)
         if release:
             stack.as_release(release)
@@ -187,7 +181,7 @@ class Hall:
 
     def disk(self) -> Registry:
         """On this machine's disk."""
-        name, port = f"oss-registry-bench-{secrets.token_hex(4)}", free_port()
+        name, port = _name(), free_port()
         remove = ("docker", "rm", "--force", "--volumes", name)
 
         def make() -> None:

@@ -22,8 +22,8 @@ from tests.integration.busy import Busy
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import eventually
 
-SIZES = (20_000, 20_000, 200_000, 12_000_000)  # bytes of each client's layers
-REST = 0.3  # seconds of each client, between two things that it does
+SIZES = (20_000, 20_000, 200_000, 1_000_000)  # bytes of each client's layers
+REST = 1.0  # seconds of each client, between two things that it does
 PAUSE = 30.0  # seconds between one mishap and the next
 TROUBLE = 5.0  # seconds for which OSS fails
 # Of the registry, when OSS fails: an error of its own, or "try again".

@@ -1,6 +1,7 @@
 """Pushes and pulls: the tutorial's registry, ours, and one on this machine's disk, in turn.
 
 OSS is the double, with a latency for each call and a cap on what passes in a second.
+`python -m bench.transfers ROUNDS` for more or fewer of them.
 """
 
 import math
@@ -22,7 +23,7 @@ from bench.images import image
 from bench.registries import Hall, Registry
 
 FULL = bool(os.environ.get("FULL"))
-ROUNDS = 2 if FULL else 3
+ROUNDS = 3
 MIB = 2**20
 LATENCY = 0.02  # seconds for each call
 RATE = 100e6  # bytes a second, each way
@@ -68,7 +69,7 @@ CASES = (
         Case(MIDDLE, [100 * MIB] * 10, 1, EVERY, COLD),
         Case(SMALL, [50_000] * 200, 1, EVERY),
         Case(FEW, [MIB] * 4, 8, EVERY),
-        Case(FEW, [MIB] * 4, 64, EVERY),
+        Case(FEW, [MIB] * 4, 64, (*PAIR, DISK)),
     )
     if FULL
     else (
@@ -255,11 +256,11 @@ def compared(runs: Runs) -> Iterator[tuple[Key, str, Sequence[float]]]:
                 yield key, other, ratios(runs, key, other)
 
 
-def main() -> None:
+def main(rounds: int = ROUNDS) -> None:
     named = {name for case in CASES for name in case.registries}
     with ground({name: build for name, build in REGISTRIES.items() if name in named}) as there:
         limits.measure(there.hall.aliyun, LATENCY, RATE)
-        runs = measured(there, CASES)
+        runs = measured(there, CASES, rounds)
     mark = ", FULL=1" if FULL else ""
     page.table(f"transfers{mark}", HEAD, [*detailed(runs)])
     found = [(*key[:3], f"{key[3]} / {other}", each) for key, other, each in compared(runs)]
@@ -276,4 +277,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -78,3 +78,27 @@ def test_the_stack_file_in_the_readme_can_be_used() -> None:
     (text,) = (text for language, text in blocks(PROJECT / "README.md") if language == "yaml")
     texts, secrets = handed_over(yaml.safe_load(text)["config"])
     assert load("prod", texts, secrets).release.version == "3.1.2"
+
+
+def test_each_table_of_the_measurements_was_written() -> None:
+    text = (PROJECT / "docs/benchmarks.md").read_text()
+    tables = re.findall(r"<!-- (\w.*?) -->\n(.*?)<!-- /(.*?) -->", text, re.DOTALL)
+    assert [name for name, _, _ in tables] == re.findall(r"<!-- (\w.*?) -->", text)
+    for name, table, end in tables:
+        assert name == end
+        assert table.count("\n|") >= 3, name
+
+
+def test_the_figures_that_the_readme_quotes_are_those_that_were_measured() -> None:
+    lines = (PROJECT / "docs/benchmarks.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    measured = [
+        float(next(row[len(key)] for row in rows if row[: len(key)] == key).split()[0])
+        for key in (
+            ["200 × 50 kB", "1", "warm pull", "ours / ours without a cache"],
+            ["1 × 1 GiB", "1", "push", "ours / tutorial"],
+            ["first `up`", "compose"],
+        )
+    ]
+    quoted = re.findall(r"\*\*([\d.]+) times\*\*", (PROJECT / "README.md").read_text())
+    assert [float(figure) for figure in quoted] == pytest.approx(measured, rel=0.1)

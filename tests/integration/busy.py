@@ -130,9 +130,15 @@ class Busy(Api):
         try:
             self.delete(repository, digest)
         except Refusal as refusal:
-            if _may_be_done(refusal):
+            if refusal.status == 404 and self._excused:
+                # Of what redis forgot since the registry looked it up, 3.1.2 says so by mistake.
+                self.manifest(repository, digest)
+                self.excuses.append(time.monotonic())
+                return
+            if _may_be_done(refusal):  # by half, too
                 del self._pushed[repository, digest]
-                self._tags.update(dict.fromkeys(bearing))
+                for tag in bearing:
+                    del self._tags[tag]
             raise
         self._pushed[repository, digest] = True
         for tag in bearing:
