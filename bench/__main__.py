@@ -20,7 +20,7 @@ from bench import (
 from tests.integration.deployment import command
 
 PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)
-LONGER = (latency.main, knobs.main, swarm.main, soak.main)
+LONGER = (transfers.more, latency.main, knobs.main, swarm.main, soak.main)
 
 
 def machine() -> None:
