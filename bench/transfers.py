@@ -255,7 +255,6 @@ def _measure(cases: Sequence[Case], mark: str, rounds: int) -> Sequence[tuple[Ke
     """Write the two tables whose names end with `mark`; gives what the second one is made of."""
     named = {name for case in cases for name in case.registries}
     with ground({name: build for name, build in REGISTRIES.items() if name in named}) as there:
-        limits.measure(there.hall.aliyun, LATENCY, RATE)
         runs = measured(there, cases, rounds)
     page.table(f"transfers{mark}", HEAD, [*detailed(runs)])
     found = [*compared(runs)]
@@ -267,6 +266,8 @@ def _measure(cases: Sequence[Case], mark: str, rounds: int) -> Sequence[tuple[Ke
 
 
 def main(rounds: int = ROUNDS) -> None:
+    with Hall() as hall:
+        limits.measure(hall.aliyun, LATENCY, RATE)
     found = _measure(CASES, "", rounds)
     plot.bars(
         f"With OSS {LATENCY * 1000:.0f} ms away for each call, and {RATE / 1e6:.0f} MB/s",
