@@ -40,11 +40,13 @@ def machine() -> None:
         if line.startswith("model name")
     ]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    kernel = platform.release().partition("-")[0]
     images = ("registry:3.1.2", "registry:2.8.3", "redis:7.0.15")
     rows = [
         ("date", time.strftime("%Y-%m-%d")),
         ("machine", f"{os.cpu_count()} × {models[0] if models else '?'}, {memory:.0f} GiB"),
-        ("system", f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.release()}"),
+        ("system", f"{system}, Linux {kernel}"),
         ("Docker", command("docker", "version", "--format", "{{.Server.Version}}").strip()),
         ("Pulumi", first("pulumi", "version")),
         ("Python", platform.python_version()),
