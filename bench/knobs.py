@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from bench import page
 from bench.registries import Hall, Registry
-from bench.transfers import LARGE, MIB, MIDDLE, Builders, Case, ground, measured
+from bench.transfers import LARGE, MIB, MIDDLE, Builders, Case, ground, measured, ratios
 
 ROUNDS = 2
 BASE_3, BASE_2 = "3.1.2, as the driver has it", "2.8.3, as the driver has it"
@@ -44,10 +44,11 @@ def main() -> None:
         base = BASE_3 if name.startswith("3") else BASE_2
         row: list[object] = [name]
         for case in cases:
-            mine, its = (runs[case.name, 1, "push", registry] for registry in (name, base))
+            key = (case.name, case.clients, "push", name)
+            mine = runs[key]
             row += [
                 page.spread([run.lasted for run in mine]),
-                page.spread([b.lasted / m.lasted for m, b in zip(mine, its, strict=True)], ".2f"),
+                page.spread(ratios(runs, key, base), ".2f"),
                 f"{max(run.memory for run in mine) / MIB:.0f}",
                 f"{statistics.median(run.calls for run in mine):.0f}",
             ]

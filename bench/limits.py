@@ -62,23 +62,24 @@ def measure(aliyun: Aliyun, latency: float, rate: float) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CALLERS, mp_context=context) as callers:
 
-        def rates(callers_: int) -> Sequence[float]:
-            def lasts(verb: str, size: int, times: int, count: int) -> float:
-                begun = [
-                    callers.submit(_seconds, line, verb, addresses[verb], size, times)
-                    for _ in range(count)
-                ]
-                return max(each.result() for each in begun)
+        def lasts(verb: str, size: int = 0, times: int = 1, count: int = 1) -> float:
+            begun = [
+                callers.submit(_seconds, line, verb, addresses[verb], size, times)
+                for _ in range(count)
+            ]
+            return max(each.result() for each in begun)
 
-            put = lasts("PUT", SIZE, 1, 1)
-            get = lasts("GET", 0, 1, 1)
-            calls = lasts("HEAD", 0, CALLS // callers_, callers_)
-            return SIZE / put / 1e6, SIZE / get / 1e6, CALLS // callers_ * callers_ / calls
+        def rates() -> Sequence[float]:
+            moved = [SIZE / lasts(verb, size) / 1e6 for verb, size in (("PUT", SIZE), ("GET", 0))]
+            one, several = (
+                CALLS / lasts("HEAD", times=CALLS // count, count=count) for count in (1, CALLERS)
+            )
+            return (*moved, one, several)
 
-        rates(1)  # the processes begin
-        rows = [["alone", *(f"{rate:.0f}" for rate in (*rates(1), rates(CALLERS)[2]))]]
+        lasts("PUT", count=CALLERS)  # the processes begin
+        rows = [["alone", *(f"{rate:.0f}" for rate in rates())]]
         with aliyun.away(latency, rate):
-            far = (*rates(1), rates(CALLERS)[2])
+            far = rates()
     rows.append(
         [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in far)]
     )

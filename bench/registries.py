@@ -74,21 +74,22 @@ class Registry:
                 usage.memory = max(usage.memory, resident(process))
 
         watcher = threading.Thread(target=watch)
-        before = _cpu(process)
+        before = cpu(process)
         watcher.start()
         try:
             yield usage
         finally:
             over.set()
             watcher.join()
-            usage.cpu = _cpu(process) - before
+            usage.cpu = cpu(process) - before
 
 
 def _name() -> str:
     return f"oss-registry-bench-{secrets.token_hex(4)}"
 
 
-def _cpu(process: Path) -> float:
+def cpu(process: Path) -> float:
+    """The seconds of CPU that it has had."""
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime and stime, proc(5)
 

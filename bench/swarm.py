@@ -5,17 +5,18 @@ machine's cores and the double, is the limit, so the ratios are the least that r
 """
 
 import itertools
-import os
 import secrets
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench import page
+from bench.control_plane import timed
+from bench.registries import cpu
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.swarm import MISSING, Swarm, SwarmDeployment
@@ -25,7 +26,6 @@ LAYERS = 4
 CLIENTS = 6
 SECONDS = 4.0
 ROUNDS = 5
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _pulled(replicas: Sequence[Api], digests: Sequence[str]) -> float:
@@ -50,19 +50,12 @@ def _pulled(replicas: Sequence[Api], digests: Sequence[str]) -> float:
 
 def _cpu(swarm: Swarm, stack: SwarmDeployment) -> float:
     """The seconds of CPU that the replicas have had."""
-    total = 0
+    total = 0.0
     for node in swarm.nodes:
         for container in node.containers(stack.stack, "registry"):
             process = node.docker("inspect", "--format", "{{.State.Pid}}", container).strip()
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
-    return total / TICKS
-
-
-def _timed(do: Callable[[], object]) -> float:
-    begun = time.monotonic()
-    do()
-    return time.monotonic() - begun
+            total += cpu(Path("/proc", process))
+    return total
 
 
 def main() -> None:
@@ -79,10 +72,10 @@ def main() -> None:
         (folder / "project").mkdir()
         stack = SwarmDeployment(folder / "project", aliyun, swarm)
         exits.callback(stack.give_up)
-        first = _timed(stack.up)
+        first = timed(stack.up)
         stack.configure(registry={"log_level": "error"})
-        change = _timed(stack.up)
-        unchanged = _timed(stack.up)
+        change = timed(stack.up)
+        unchanged = timed(stack.up)
         port = stack.settings["registry"]["port"]
         apis = [Api(f"http://{node.address}:{port}") for node in swarm.nodes]
         blobs = (secrets.token_bytes(LAYER) for _ in range(LAYERS))
