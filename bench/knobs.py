@@ -33,10 +33,7 @@ KNOBS: Builders = {
 
 
 def main() -> None:
-    cases = (
-        Case(LARGE, [1024 * MIB], 1, [*KNOBS], pulls=()),
-        Case(MIDDLE, [100 * MIB] * 10, 1, [*KNOBS], pulls=()),
-    )
+    cases = (Case(LARGE, 1, [*KNOBS], pulls=()), Case(MIDDLE, 1, [*KNOBS], pulls=()))
     with ground(KNOBS) as there:
         runs = measured(there, cases, ROUNDS)
     rows = []

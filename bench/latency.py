@@ -10,7 +10,6 @@ from typing import NamedTuple
 from bench import page
 from bench.transfers import (
     LARGE,
-    MIB,
     OURS,
     OURS_NO_CACHE,
     RATE,
@@ -40,8 +39,8 @@ DISTANCES = (Distance(0), Distance(0.005), Distance(0.02), Distance(0.05), Dista
 
 
 def main(rounds: int = ROUNDS) -> None:
-    large = Case(LARGE, [1024 * MIB], 1, NAMES)
-    small = Case(SMALL, [50_000] * 200, 1, NAMES)
+    large = Case(LARGE, 1, NAMES)
+    small = Case(SMALL, 1, NAMES)
     seconds: dict[tuple[str, Distance, str], list[float]] = defaultdict(list)
     with ground({name: REGISTRIES[name] for name in NAMES}) as there:
         for number in range(rounds):

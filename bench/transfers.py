@@ -45,32 +45,37 @@ REGISTRIES: Builders = {
 
 
 class Case(NamedTuple):
-    """An image of `layers`, in bytes, pushed and pulled by so many clients at once.
+    """An image of LAYERS, pushed and pulled by so many clients at once.
 
     Each pushes one of its own; all pull the same.
     """
 
     name: str
-    layers: Sequence[int]
     clients: int
     registries: Sequence[str]
     pulls: Sequence[str] = ("cold pull", "warm pull")
+
+    @property
+    def layers(self) -> Sequence[int]:
+        return LAYERS[self.name]
 
 
 PAIR, REST = (TUTORIAL, OURS), (TUTORIAL_REDIRECT, OURS_TUNED, DISK)
 COLD = ("cold pull",)  # where nearly all is content, the next one is the same
 LARGE, MIDDLE, SMALL, FEW = "1 × 1 GiB", "10 × 100 MiB", "200 × 50 kB", "4 × 1 MiB"
-CASES = (
-    Case(LARGE, [1024 * MIB], 1, PAIR, COLD),
-    Case(SMALL, [50_000] * 200, 1, (*PAIR, OURS_NO_CACHE)),
-    Case(FEW, [MIB] * 4, 8, PAIR),
-)
+LAYERS = {  # in bytes
+    LARGE: [1024 * MIB],
+    MIDDLE: [100 * MIB] * 10,
+    SMALL: [50_000] * 200,
+    FEW: [MIB] * 4,
+}
+CASES = (Case(LARGE, 1, PAIR, COLD), Case(SMALL, 1, (*PAIR, OURS_NO_CACHE)), Case(FEW, 8, PAIR))
 MORE = (
-    Case(LARGE, [1024 * MIB], 1, REST, COLD),
-    Case(MIDDLE, [100 * MIB] * 10, 1, (*PAIR, *REST), COLD),
-    Case(SMALL, [50_000] * 200, 1, REST),
-    Case(FEW, [MIB] * 4, 8, REST),
-    Case(FEW, [MIB] * 4, 64, (*PAIR, DISK)),
+    Case(LARGE, 1, REST, COLD),
+    Case(MIDDLE, 1, (*PAIR, *REST), COLD),
+    Case(SMALL, 1, REST),
+    Case(FEW, 8, REST),
+    Case(FEW, 64, (*PAIR, DISK)),
 )
 
 
