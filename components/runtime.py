@@ -258,7 +258,6 @@ class _Change(TypedDict):
     delay: str
     monitor: str
     max_failure_ratio: str
-    order: str
 
 
 class _Placed(TypedDict):
@@ -280,15 +279,15 @@ class _Services:
     def run(self, name: str, workload: Workload, parent: Resource) -> None:
         image = _image(name, workload, parent)
         publish, order = self._settings.publish_mode, self._settings.order
+        own_port = bool(workload.ports) and publish == "host"
         if order is None or not workload.ports:
             # A port of a machine is free only once the old replica is gone.
-            order = "stop-first" if workload.ports and publish == "host" else "start-first"
+            order = "stop-first" if own_port else "start-first"
         change: _Change = {
             "parallelism": 1,
             "delay": "0s",
             "monitor": "10s",
             "max_failure_ratio": "0.0",
-            "order": order,
         }
         labels = [
             docker.ServiceLabelArgs(label=label, value=value)
@@ -318,8 +317,17 @@ class _Services:
             mode=docker.ServiceModeArgs(
                 replicated=docker.ServiceModeReplicatedArgs(replicas=workload.replicas)
             ),
-            update_config=docker.ServiceUpdateConfigArgs(**change, failure_action="rollback"),
-            rollback_config=docker.ServiceRollbackConfigArgs(**change, failure_action="pause"),
+            update_config=docker.ServiceUpdateConfigArgs(
+                **change, order=order, failure_action="rollback"
+            ),
+            rollback_config=docker.ServiceRollbackConfigArgs(
+                **change,
+                # What failed comes again as the version of before, on the machine to spare and
+                # beside the replica that it was to follow: one that waits for that machine would
+                # wait for ever (seen with Docker 20.10, in one of six).
+                order="stop-first" if own_port else order,
+                failure_action="pause",
+            ),
             endpoint_spec=docker.ServiceEndpointSpecArgs(
                 # What has no port is found by its own address, which goes when it goes.
                 mode=self._settings.endpoint_mode if workload.ports else "dnsrr",

@@ -178,7 +178,7 @@ class SwarmDeployment(CloudDeployment):
         """Whether no replica of the registry is being replaced."""
         state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
         words = ("service", "inspect", f"{self.prefix}-registry", "--format", state)
-        return self._manager.docker(*words).strip() != "updating"
+        return self._manager.docker(*words).strip() not in ("updating", "rollback_started")
 
     def generations(self, part: str) -> int:
         """Of how many versions of `part` there are secrets."""

@@ -182,6 +182,12 @@ def test_a_machines_own_port_must_be_free_before_the_next_replica_comes(
     }
 
 
+def test_going_back_waits_for_no_machine_that_what_failed_may_hold() -> None:
+    service = _service(_run(swarm={"publish_mode": "host", "order": "start-first"}))
+    assert service["updateConfig"]["order"] == "start-first"
+    assert service["rollbackConfig"]["order"] == "stop-first"
+
+
 def test_the_virtual_address_is_for_what_is_published(swarm: Engine) -> None:
     assert _service(swarm)["endpointSpec"]["mode"] == "vip"
     assert _service(swarm, "redis")["endpointSpec"] == {"mode": "dnsrr", "ports": []}
