@@ -59,13 +59,27 @@ def image_id(reference: str) -> str:
     return command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
 
 
+def _own_ports() -> Iterator[int]:
+    """Each port once that is this worker's: another's may be given away, and not be in use yet.
+
+    They are below those that the kernel gives to outgoing connections, which would take them.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = range(20_000 + worker, 32_000, workers)
+    yield from random.sample(ports, len(ports))
+
+
+_OWN_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, which would take it."""
-    while True:
-        port = random.randrange(20_000, 32_000)
+    """A port of 127.0.0.1 that nothing has, and that no other test is given."""
+    for port in _OWN_PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("each port of this worker was given away")
 
 
 def processes(what: str) -> Mapping[int, str]:
@@ -204,8 +218,11 @@ class Deployment:
             while running.poll() is None:
                 command_lines |= set(processes("cmdline").values())
                 time.sleep(0.02)
-        assert running.returncode == 0, log.read_text()
-        return log.read_text(), command_lines
+        printed = log.read_text()
+        # Hundreds of lines, of which a report may leave out the middle: what matters comes last.
+        errors = [line for line in printed.splitlines() if "error" in line.lower()]
+        assert running.returncode == 0, "\n".join((printed, *errors))
+        return printed, command_lines
 
     def stashed(self) -> Mapping[str, str]:
         """What was drawn for the stack, by the names of its stashes."""
