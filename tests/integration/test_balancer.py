@@ -1,6 +1,7 @@
 """The load balancer of docs/swarm.md in front of servers that go when a test says so."""
 
 import http.server
+import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -16,14 +17,20 @@ from tests.integration.deployment import eventually, free_port, listens
 
 pytestmark = pytest.mark.swarm
 HELD = "/v2/held"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 class _Replica:
-    """A server with a replica's certificate, that answers all but `HELD` at once."""
+    """A server with a replica's certificate, that answers all but `HELD` at once.
+
+    It leaves what it is sent while it is `stopping` without an answer, as Go's server does.
+    """
 
     def __init__(self, authority: trustme.CA, released: threading.Event) -> None:
         self.holding = holding = threading.Event()
         self.checks = checks = threading.Semaphore(0)
+        self.stopping = stopping = threading.Event()
+        self.left = left = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # as its base class has it
@@ -33,6 +40,15 @@ class _Replica:
                     holding.set()
                     released.wait()
                 self.send_response(200)
+                self.end_headers()
+
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if stopping.is_set():
+                    left.set()
+                    self.close_connection = True
+                    return
+                self.send_response(201)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -99,3 +115,21 @@ def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_bus
         finally:
             released.set()
             waiting.join()
+
+
+def test_a_manifest_of_127_layers_that_a_replica_leaves_unanswered_goes_to_another_one(
+    authority: trustme.CA, replicas: list[_Replica], tmp_path: Path
+) -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    replicas[0].stopping.set()
+    with balancer(
+        tmp_path, tmp_path / "log", authority, address, [one.address for one in replicas]
+    ):
+        eventually(lambda: listens(port))
+        api = Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
+        layer = {"mediaType": LAYER, "size": 50_000_000, "digest": f"sha256:{'0' * 64}"}
+        body = json.dumps({"layers": [layer] * 127}).encode()
+        for _ in replicas:  # each of them gets one
+            api.call("PUT", "/v2/team/app/manifests/1", [201], body)
+    assert replicas[0].left.is_set()
