@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
@@ -102,7 +103,6 @@ class Api:
         """Tag an image of `layers` (sizes by digest); gives its digest."""
         config = json.dumps({"architecture": "amd64", "os": "linux", "x": secrets.token_hex(8)})
         config_digest = self.push_blob(repository, [config.encode()])
-        gzipped = "application/vnd.docker.image.rootfs.diff.tar.gzip"
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -112,7 +112,7 @@ class Api:
                 "digest": config_digest,
             },
             "layers": [
-                {"mediaType": gzipped, "size": size, "digest": digest}
+                {"mediaType": LAYER, "size": size, "digest": digest}
                 for digest, size in layers.items()
             ],
         }

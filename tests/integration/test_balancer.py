@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.integration.api import Api
+from tests.integration.api import LAYER, Api
 from tests.integration.balancer import balancer
 from tests.integration.deployment import eventually, free_port, listens
 
 pytestmark = pytest.mark.swarm
 HELD = "/v2/held"
-LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 
 class _Replica:
@@ -91,45 +90,43 @@ def replicas(authority: trustme.CA, released: threading.Event) -> Iterator[list[
         yield made
 
 
-def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_busy(
-    authority: trustme.CA, released: threading.Event, replicas: list[_Replica], tmp_path: Path
-) -> None:
+@pytest.fixture
+def api(authority: trustme.CA, replicas: list[_Replica], tmp_path: Path) -> Iterator[Api]:
+    """The replicas, through the load balancer."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     addresses = [one.address for one in replicas]
     with balancer(tmp_path, tmp_path / "log", authority, address, addresses):
         eventually(lambda: listens(port))
-        # Before, one failed check would do to count it as gone.
-        for one in replicas:
-            for _ in range(3):
-                assert one.checks.acquire(timeout=60)
-        api = Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
-        waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
-        waiting.start()
-        try:
-            eventually(lambda: any(one.holding.is_set() for one in replicas))
-            for gone in (one for one in replicas if not one.holding.is_set()):
-                gone.close()
-            for _ in range(20):
-                api.call("GET", "/v2/", [200])
-        finally:
-            released.set()
-            waiting.join()
+        yield Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
+
+
+def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_busy(
+    api: Api, released: threading.Event, replicas: list[_Replica]
+) -> None:
+    # Before, one failed check would do to count it as gone.
+    for one in replicas:
+        for _ in range(3):
+            assert one.checks.acquire(timeout=60)
+    waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
+    waiting.start()
+    try:
+        eventually(lambda: any(one.holding.is_set() for one in replicas))
+        for gone in (one for one in replicas if not one.holding.is_set()):
+            gone.close()
+        for _ in range(20):
+            api.call("GET", "/v2/", [200])
+    finally:
+        released.set()
+        waiting.join()
 
 
 def test_a_manifest_of_127_layers_that_a_replica_leaves_unanswered_goes_to_another_one(
-    authority: trustme.CA, replicas: list[_Replica], tmp_path: Path
+    api: Api, replicas: list[_Replica]
 ) -> None:
-    port = free_port()
-    address = f"127.0.0.1:{port}"
     replicas[0].stopping.set()
-    with balancer(
-        tmp_path, tmp_path / "log", authority, address, [one.address for one in replicas]
-    ):
-        eventually(lambda: listens(port))
-        api = Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
-        layer = {"mediaType": LAYER, "size": 50_000_000, "digest": f"sha256:{'0' * 64}"}
-        body = json.dumps({"layers": [layer] * 127}).encode()
-        for _ in replicas:  # each of them gets one
-            api.call("PUT", "/v2/team/app/manifests/1", [201], body)
+    layer = {"mediaType": LAYER, "size": 50_000_000, "digest": f"sha256:{'0' * 64}"}
+    body = json.dumps({"layers": [layer] * 127}).encode()
+    for _ in replicas:  # each of them gets one
+        api.call("PUT", "/v2/team/app/manifests/1", [201], body)
     assert replicas[0].left.is_set()
