@@ -151,12 +151,19 @@ $(VENV)/runtime: requirements.txt
 $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(call install,requirements-dev.txt)
 
+# uv installs the packages in a sixth of pip's time: in parallel, and without compiling modules that
+# the program may never import. It does not read pip's configuration, so the index is passed on.
+# If uv fails, pip tries.
 define install
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: say which one, as in make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed. Name it, as in: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@echo "installing the Python packages of $(1) …" >&2
-	@set -e; begun=$$(date +%s); \
+	@set -e; begun=$$(date +%s); pip="$(VENV)/bin/pip --disable-pip-version-check"; \
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV); \
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $(1); \
+	test -x $(VENV)/bin/uv || $$pip install --quiet --no-compile --constraint requirements-dev.txt uv; \
+	index=$${PIP_INDEX_URL:-$$($$pip config get global.index-url 2>/dev/null || true)}; \
+	test -z "$$index" || export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; \
+	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --requirement $(1) \
+	|| $$pip install --quiet --requirement $(1); \
 	echo "installing the Python packages of $(1): done in $$(( $$(date +%s) - begun )) s" >&2
 	@touch $@
 endef
