@@ -1,5 +1,6 @@
-"""What makes `make up` and `make test` work on a bare machine.
+"""Installs what `make up` and `make test` need on a machine without it.
 
-Each part is looked for on PATH, then at its vendor's, then built from package mirrors (Go modules
-and Debian packages) and kept in a cache. Nothing in `components/` or `__main__.py` imports this.
+Each part is used if it is on PATH, else fetched from its vendor, else built from package mirrors
+(Go modules and Debian packages) and cached. Nothing in `components/` or `__main__.py` imports this
+package. It imports only `components.distribution`.
 """

@@ -1,4 +1,4 @@
-"""The cache of what was fetched or built: outside the checkout, an entry for each version."""
+"""The cache of downloads and builds, outside the checkout. It has an entry for each version."""
 
 import fcntl
 import hashlib
@@ -16,9 +16,9 @@ LOGS = DIRECTORY / "logs"
 
 @dataclass(frozen=True)
 class Entry:
-    """A part and what it is made from: `recipe` (by its repr) and the files below `sources`.
+    """A part and its inputs: `recipe` (by its repr) and the files below `sources`.
 
-    When one of them or the machine type changes, it is another entry.
+    A change to them or to the machine type gives another entry.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Entry:
         return DIRECTORY / f"{self.name}-{digest.hexdigest()[:12]}"
 
     def kept(self, make: Callable[[Path], None]) -> Path:
-        """The entry's folder, filled by `make` now or on an earlier run.
+        """The entry's folder, filled by `make` now or in an earlier run.
 
-        `make` gets an empty folder; two checkouts that want the same part make it once, and one
-        that dies half-way leaves nothing that counts as made.
+        `make` gets an empty folder. A lock keeps two checkouts from making one entry at once, and
+        the folder has its final name only after `make` returned.
         """
         path = self.path
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""Debian's packages: installed, when this is Debian and we are root, or unpacked for an image."""
+"""Debian packages: installed, if this is Debian and we are root, or unpacked for an image."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ def is_debian() -> bool:
 
 
 def have(program: str, packages: Sequence[str], advice: str) -> None:
-    """Have `program` on PATH, else by installing `packages`. Raises Unavailable, with `advice`."""
+    """Install `packages` unless `program` is on PATH. Raises Unavailable with `advice`."""
     if shutil.which(program):
         return
     if not (is_debian() and os.geteuid() == 0):
@@ -29,7 +29,7 @@ def have(program: str, packages: Sequence[str], advice: str) -> None:
 
 
 def unpack(packages: Sequence[str], root: Path, scratch: Path) -> None:
-    """Lay out `packages`, without what they depend on, below `root`. Raises Unavailable."""
+    """Unpack `packages`, without their dependencies, below `root`. Raises Unavailable."""
     _apt_get(
         ["download", *packages],
         cwd=scratch,
