@@ -1,6 +1,6 @@
-"""`python -m toolchain up STACK`, `cli`, `test` or `engine-stop`: the Makefile is the one caller.
+"""`python -m toolchain up STACK`, `cli`, `test`, `test-all` or `engine-stop`, for the Makefile.
 
-Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which should end with CLI.
+Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which ends with CLI.
 """
 
 import os
@@ -8,18 +8,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import yaml
 
+from components.distribution import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
-from toolchain.golang import GoProgram
+from toolchain.golang import Builds, GoProgram, Part
 from toolchain.progress import Unavailable, say
 
 PROJECT = Path(__file__).parent.parent
-CLI = PROJECT / ".state" / "bin"  # a link to the CLI's folder, where none is on PATH
+CLI = PROJECT / ".state" / "bin"  # a link to the CLI's folder, if no CLI is on PATH
 PLUGINS = (pulumi_cli.DOCKER_PLUGIN, pulumi_cli.ALICLOUD_PLUGIN)
+# `make test` covers the default release and 2.8.3, which is configured most differently.
+TEST_IMAGES = (f"registry:{DEFAULT_RELEASE}", "registry:2.8.3", images.REDIS)
+ALL_IMAGES = tuple(image.reference for image in images.IMAGES)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,12 +33,15 @@ def main(arguments: Sequence[str]) -> int:
         match arguments:
             case ["up", stack]:
                 config = _config_of(stack)
-                parts = [*_pulumi(_plugins_of(config)), *_engine_of(config)]
+                parts = _ready(chain(_pulumi(_plugins_of(config)), _engine_of(config)))
             case ["cli"]:
-                parts = _pulumi(())
+                parts = _ready(_pulumi(()))
             case ["test"]:
-                parts = [*_pulumi(PLUGINS), *_engine([image.reference for image in images.IMAGES])]
-                debian.have("skopeo", ["skopeo"], "install skopeo, which the tests use")
+                parts = _ready(chain(_pulumi(PLUGINS), _engine(TEST_IMAGES)))
+                _have_skopeo()
+            case ["test-all"]:
+                parts = _ready(chain(_pulumi(PLUGINS), _engine(ALL_IMAGES)))
+                _have_skopeo()
                 _have_compose()
                 _have_sshd()
             case ["engine-stop"]:
@@ -46,40 +54,74 @@ def main(arguments: Sequence[str]) -> int:
         say(str(missing))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; what was built so far is kept")
+        say("interrupted; finished builds are kept")
         return 130
     say(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
     return 0
 
 
-def _have_compose() -> None:
-    """For the test of a registry that moves in: Docker's plugin, else the program it was before."""
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    if plugin.returncode:
-        advice = "install docker compose, which the tests use"
-        debian.have("docker-compose", ["docker-compose"], advice)
+def _ready(parts: Iterable[Part]) -> list[str]:
+    """Build and install `parts`. Returns where each is from.
+
+    The modules of the first programs are downloaded while later parts are looked for, which may
+    install a Docker engine. All programs are built together.
+    """
+    known = []
+    with Builds() as builds:
+        for part in parts:
+            if part.program:
+                builds.add(part.program)
+            known.append(part)
+        builds.run()
+    return [part.finish() for part in known]
 
 
-def _have_sshd() -> None:
-    """For the test of an engine that is reached by ssh; where there is none, it is left out."""
-    advice = "the test of a remote engine is left out: install openssh-server for it"
-    try:
-        # Only where an installation starts no service.
-        if shutil.which("sshd") or Path("/usr/sbin/policy-rc.d").exists():
-            debian.have("sshd", ["openssh-server"], advice)
-        else:
-            raise Unavailable(advice)
-    except Unavailable as left_out:
-        say(str(left_out))
+def _pulumi(plugins: Sequence[GoProgram]) -> Iterator[Part]:
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    yield pulumi_cli.cli(link=CLI)
+    for plugin in plugins:
+        yield pulumi_cli.plugin(plugin, home)
+
+
+def _plugins_of(config: Mapping[str, object]) -> Sequence[GoProgram]:
+    """The plugins of a stack. Only a stack with a bucket needs the large one for Alibaba Cloud."""
+    in_cloud = _section(config, "storage").get("kind") == "oss"
+    return PLUGINS if in_cloud else PLUGINS[:1]
+
+
+def _engine(references: Iterable[str], *, login: bool = False) -> Iterator[Part]:
+    version = engine.ready()
+    yield Part(lambda: f"Docker engine {version}")
+    for reference in references:
+        yield images.image(reference, login=login)
+
+
+def _engine_of(config: Mapping[str, object]) -> Iterator[Part]:
+    """A stack's engine, with the images that the stack uses."""
+    if host := config.get("docker:host"):
+        engine.client_ready()
+        return iter([Part(lambda: f"Docker engine at {host}, which pulls its own images")])
+    return _engine(_images_of(config), login="docker:registryAuth" in config)
+
+
+def _images_of(config: Mapping[str, object]) -> list[str]:
+    """The images that a stack uses. An unknown release has none, and is reported by `up`."""
+    registry, cache = _section(config, "registry"), _section(config, "cache")
+    release = registry.get("release", DEFAULT_RELEASE)
+    names = [registry.get("image") or images.registry(release)]
+    if cache.get("enabled") is not False and not cache.get("address"):
+        names.append(cache.get("image") or images.REDIS)
+    return [name for name in names if isinstance(name, str)]
 
 
 def _config_of(stack: str) -> Mapping[str, object]:
-    """What the stack's file sets; what is wrong with it is for Pulumi and the program to say."""
+    """The configuration in the stack's file. Errors in it are reported later, by `up`."""
     file = PROJECT / "stacks" / f"Pulumi.{stack}.yaml"
     if not file.exists():
         known = sorted(other.name.split(".")[1] for other in file.parent.glob("Pulumi.*.yaml"))
         raise Unavailable(
-            f"there is no {file.relative_to(PROJECT)}: STACK is one of {', '.join(known)}"
+            f"{file.relative_to(PROJECT)} does not exist. Create it, or set STACK to one of "
+            f"{', '.join(known)}."
         )
     try:
         config = yaml.safe_load(file.read_text())["config"]
@@ -87,44 +129,38 @@ def _config_of(stack: str) -> Mapping[str, object]:
         return {}
     if not isinstance(config, dict):
         return {}
-    # As Pulumi has it, a key without a namespace is the project's own.
+    # As in Pulumi, a key without a namespace belongs to the project.
     return {k if ":" in str(k) else f"oss-registry:{k}": value for k, value in config.items()}
 
 
-def _engine_of(config: Mapping[str, object]) -> list[str]:
-    """Have a stack's engine, with the images that the stack may ask for."""
-    if host := config.get("docker:host"):
-        engine.client_ready()
-        return [f"Docker engine at {host}, which has or pulls its images itself"]
-    return _engine(_images_of(config))
+def _section(config: Mapping[str, object], name: str) -> Mapping[str, object]:
+    section = config.get(f"oss-registry:{name}")
+    return section if isinstance(section, dict) else {}
 
 
-def _images_of(config: Mapping[str, object]) -> list[str]:
-    """The images that a stack may ask for; all, where it does not say which release."""
-    registry = config.get("oss-registry:registry")
-    release = registry.get("release") if isinstance(registry, dict) else None
-    return [
-        image.reference
-        for image in images.IMAGES
-        if not image.program or release in (None, image.program.version)
-    ]
+def _have_skopeo() -> None:
+    debian.have("skopeo", ["skopeo"], "Install skopeo, which the tests use.")
 
 
-def _engine(references: Sequence[str]) -> list[str]:
-    return [f"Docker engine {engine.ready()}", *images.ready(references)]
+def _have_compose() -> None:
+    """Have Docker's compose plugin or docker-compose, for the import tests. Raises Unavailable."""
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    if plugin.returncode:
+        advice = "Install docker compose, which the import tests use."
+        debian.have("docker-compose", ["docker-compose"], advice)
 
 
-def _plugins_of(config: Mapping[str, object]) -> Sequence[GoProgram]:
-    """The plugins that a stack needs: one that knows no cloud need not wait for the large one."""
-    storage = config.get("oss-registry:storage")
-    in_cloud = isinstance(storage, dict) and storage.get("kind") == "oss"
-    return PLUGINS if in_cloud else PLUGINS[:1]
-
-
-def _pulumi(plugins: Sequence[GoProgram]) -> list[str]:
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    cli = pulumi_cli.cli_ready(link=CLI)
-    return [cli, *(pulumi_cli.plugin_ready(plugin, home) for plugin in plugins)]
+def _have_sshd() -> None:
+    """Have sshd, for the tests of an engine that is reached over SSH. They are skipped without."""
+    advice = "The tests of a remote engine are skipped. Install openssh-server to run them."
+    try:
+        # Debian's package starts a service. Install it only where a policy forbids that.
+        if shutil.which("sshd") or Path("/usr/sbin/policy-rc.d").exists():
+            debian.have("sshd", ["openssh-server"], advice)
+        else:
+            raise Unavailable(advice)
+    except Unavailable as skipped:
+        say(str(skipped))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Docker engine: the one that answers, or Debian's, installed and started here."""
+"""The Docker engine that answers, or else Debian's, installed and started here."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 from toolchain import debian
 from toolchain.progress import Unavailable, say, step
 
-# Both are gone after a boot, as the process is; only root starts an engine.
+# A reboot removes both, and ends the engine. Only root starts an engine.
 PID_FILE = Path("/run/oss-registry/dockerd.pid")
 LOG = Path("/run/oss-registry/dockerd.log")
 START_SECONDS = 60
@@ -19,37 +19,41 @@ STOP_SECONDS = 90  # the registry drains for 30 s, the engine gives each contain
 
 
 def ready() -> str:
-    """The version of an engine that answers. Raises Unavailable."""
+    """Have a Docker engine, and return its version. Raises Unavailable."""
     if version := _version():
         return version
     named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
     if named:
         raise Unavailable(
-            f"the Docker engine at {named} does not answer ({_last_word()}): start it, "
-            "or unset DOCKER_HOST and DOCKER_CONTEXT"
+            f"The Docker engine at {named} does not answer ({_last_word()}). Start it, "
+            "or unset DOCKER_HOST and DOCKER_CONTEXT."
         )
-    advice = "install and start a Docker engine (https://docs.docker.com/engine/install)"
+    advice = "Install and start a Docker engine (https://docs.docker.com/engine/install)."
     debian.have("dockerd", ["docker.io"], advice)
     debian.have("docker", ["docker-cli"], advice)  # a package of its own from Debian 13 on
     return _version() or _start()
 
 
 def client_ready() -> None:
-    """Raises Unavailable where there is no `docker` command."""
+    """Raise Unavailable if there is no `docker` command."""
     if not shutil.which("docker"):
-        raise Unavailable("install Docker's command line (https://docs.docker.com/engine/install)")
+        raise Unavailable("Install the docker command (https://docs.docker.com/engine/install).")
 
 
 def stop() -> None:
-    """End the engine that `ready` started, and no other; its containers stop with it."""
+    """Stop the engine that `ready` started, with its containers. Another engine is left alone."""
     pid = _started()
     if pid is None:
-        say("no Docker engine was started from here")
+        say("no Docker engine to stop: none was started by make")
         return
     with step("stopping the Docker engine"):
         os.kill(pid, signal.SIGTERM)
-        # Its pid file goes before it does.
-        _wait(lambda: not _is_engine(pid), STOP_SECONDS, f"dockerd, process {pid}, does not end")
+        # The pid file is removed before the process ends.
+        _wait(
+            lambda: not _is_engine(pid),
+            STOP_SECONDS,
+            f"dockerd (process {pid}) did not stop within {STOP_SECONDS} s.",
+        )
 
 
 def _ask() -> "subprocess.CompletedProcess[str]":
@@ -69,12 +73,12 @@ def _last_word() -> str:
 def _start() -> str:
     if os.geteuid() != 0 or Path("/run/systemd/system").exists():
         raise Unavailable(
-            f"the Docker engine is installed but does not answer ({_last_word()}): start it "
-            "(systemctl start docker), or join the group that may use it (docker)"
+            f"The Docker engine is installed but does not answer ({_last_word()}). Start it with "
+            "`systemctl start docker`, or join the docker group."
         )
-    failure = f"the Docker engine does not start: {LOG} says why"
+    failure = f"The Docker engine did not start within {START_SECONDS} s. See its log, {LOG}."
     with step("starting the Docker engine"):
-        # One that is starting, say by its package's installation, or ending is waited for.
+        # Wait for an engine that is starting, such as one that was just installed, or stopping.
         _wait(lambda: bool(_version()) or not _is_running(), START_SECONDS, failure)
         if not _version():
             process = _launch()
@@ -95,7 +99,7 @@ def _launch() -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+            start_new_session=True,  # keeps Ctrl-C in the terminal from it
         )
 
 
@@ -111,7 +115,7 @@ def _is_engine(pid: int) -> bool:
 
 
 def _started() -> int | None:
-    """The process number of the engine that runs because `ready` started it."""
+    """The process number of the engine that `ready` started, if it runs."""
     try:
         pid = int(PID_FILE.read_text())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Long work says what it is doing and for how long; a part that can't be had is one sentence."""
+"""Progress lines for long work, and the errors of parts that are not available."""
 
 import os
 import subprocess
@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-REMINDER = 20.0  # seconds between two "still at it" lines
+REMINDER = 20.0  # seconds between two "still running" lines
 
 
 class Unavailable(Exception):
-    """A part can't be had here; the text is one sentence that says what to install or start."""
+    """A part of the toolchain is not available. The text says what to install or start."""
+
+
+class Untrusted(Unavailable):
+    """A download failed its check. It was not run, and it is not replaced by another source."""
 
 
 def say(text: str) -> None:
@@ -21,16 +25,16 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def step(what: str) -> Iterator[None]:
-    """Announce `what`, remind that it is going on, and say how many seconds it took."""
+def step(what: str, estimate: str = "") -> Iterator[None]:
+    """Print `what` with its `estimate`, a reminder while it runs, and how many seconds it took."""
     begun = time.monotonic()
     over = threading.Event()
 
     def remind() -> None:
         while not over.wait(REMINDER):
-            say(f"{what}: still at it after {time.monotonic() - begun:.0f} s")
+            say(f"{what}: still running after {time.monotonic() - begun:.0f} s")
 
-    say(f"{what} …")
+    say(f"{what} ({estimate}) …" if estimate else f"{what} …")
     reminder = threading.Thread(target=remind, daemon=True)
     reminder.start()
     try:
@@ -41,6 +45,12 @@ def step(what: str) -> Iterator[None]:
         reminder.join()
 
 
+def about(minutes: float) -> str:
+    """An estimate as a person would give it: `about 40 s`, `about 4 min`."""
+    seconds = minutes * 60
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {minutes:.0f} min"
+
+
 def run(
     command: Sequence[str | Path],
     log: Path,
@@ -49,9 +59,9 @@ def run(
     env: Mapping[str, str] | None = None,
     failure: str,
 ) -> None:
-    """Run `command` with its output in `log` and `env` on top of this process's own environment.
+    """Run `command` with its output in `log`, and with `env` added to this process's environment.
 
-    Raises Unavailable: `failure`, the last line of output and where the rest is.
+    Raises Unavailable if it fails: `failure`, the last line of the output, and the log's path.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
@@ -67,4 +77,4 @@ def run(
     if code:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), f"exit code {code}")
-        raise Unavailable(f"{failure} ({last}; the whole output is in {log})")
+        raise Unavailable(f"{failure}: {last} (full output: {log})")

@@ -1,24 +1,31 @@
-"""The Pulumi CLI with its language host, and plugins: on PATH, of the vendor, or from modules."""
+"""The Pulumi CLI with its language host, and the plugins.
 
-import http.client
+Each is used if it is installed, else fetched from its vendor, else built from Go modules.
+"""
+
+import hashlib
 import os
 import platform
 import shutil
 import sys
-import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
-from toolchain.golang import RECIPES, GoProgram
-from toolchain.progress import Unavailable, run, say, step
+from toolchain.golang import RECIPES, GoProgram, Part
+from toolchain.network import FAULTS, succeeds
+from toolchain.progress import Unavailable, Untrusted, run, say, step
 
 VENDOR = "https://get.pulumi.com"
 ANSWER_SECONDS = 5.0
-STALL_SECONDS = 60.0  # once it has answered, a slow network may take its time
-FAULTS = (OSError, http.client.HTTPException)
+STALL_SECONDS = 60.0  # how long a download may pause once the vendor has answered
 LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
+BUILT = "built from mirrors"
+INSTALL_PULUMI = (
+    "Try again later, or install the Pulumi CLI yourself "
+    "(https://www.pulumi.com/docs/install) so that `pulumi` is on PATH."
+)
 MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 CLI = GoProgram(
@@ -35,7 +42,7 @@ DOCKER_PLUGIN = GoProgram(
     module="docker",
     version="5.2.0",
     stamp="main.version=5.2.0",
-    minutes=3,
+    minutes=4,
 )
 ALICLOUD_PLUGIN = GoProgram(
     binary="pulumi-resource-alicloud",
@@ -43,42 +50,57 @@ ALICLOUD_PLUGIN = GoProgram(
     module="alicloud",
     version="4.0.0",
     stamp="main.version=4.0.0",
-    minutes=6,
+    minutes=8,
 )
 
 
-def cli_ready(link: Path) -> str:
-    """Have `pulumi` on PATH, which ends with `link`, a link to a folder; says where it is from.
+def cli(link: Path) -> Part:
+    """Have `pulumi` on PATH, which ends with `link`, a link to the CLI's folder.
 
-    Raises Unavailable.
+    Raises Unavailable, and Untrusted if the vendor's archive fails its check.
     """
     others = [entry for entry in os.get_exec_path() if Path(entry) != link]
     if found := shutil.which("pulumi", path=os.pathsep.join(others)):
         link.unlink(missing_ok=True)
-        return f"pulumi ({found})"
-    ours = _our_cli().path
-    if link.resolve() not in (_vendors_cli().path, ours) or not link.exists():
-        folder = _cli()
+        return Part(lambda: f"pulumi ({found})")
+    ours, vendors = _our_cli(), _vendors_cli()
+    if not ours.path.is_dir() and _fetched("pulumi", lambda: vendors.kept(_download_cli)):
+        return _linked(link, vendors.path, VENDOR)
+    if ours.path.is_dir():
+        return _linked(link, ours.path, BUILT)
+    return Part(lambda: _linked(link, ours.kept(_assemble_cli), BUILT).finish(), CLI)
+
+
+def plugin(program: GoProgram, home: Path) -> Part:
+    """Have the plugin `program` in the PULUMI_HOME `home`. Raises Unavailable."""
+    name, version, ours = _name(program), program.version, program.path
+    file = home / "plugins" / f"resource-{name}-v{version}" / ours.name
+
+    def found() -> str:
+        return f"{name} plugin {version} ({BUILT if file.is_symlink() else 'its vendor'})"
+
+    def link() -> str:
+        file.parent.mkdir(parents=True)
+        # A link, because each checkout has its own PULUMI_HOME and a plugin is 100 MB or more.
+        file.symlink_to(ours)
+        return found()
+
+    if file.exists() and (not file.is_symlink() or file.resolve() == ours):
+        return Part(found)
+    shutil.rmtree(file.parent, ignore_errors=True)
+    # A CLI that is still to be built can fetch nothing.
+    can_fetch = shutil.which("pulumi") and not ours.exists()
+    if can_fetch and _fetched(f"the {name} plugin", lambda: _fetch_plugin(program)):
+        return Part(found)
+    return Part(link, program)
+
+
+def _linked(link: Path, folder: Path, origin: str) -> Part:
+    if link.resolve() != folder:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
-    origin = "built from mirrors" if link.resolve() == ours else VENDOR
-    return f"pulumi {CLI.version} ({origin})"
-
-
-def plugin_ready(program: GoProgram, home: Path) -> str:
-    """Have the plugin `program` in the PULUMI_HOME `home`; says whence. Raises Unavailable."""
-    name, version, ours = _name(program), program.version, program.path
-    plugin = home / "plugins" / f"resource-{name}-v{version}" / ours.name
-    if not plugin.exists() or (plugin.is_symlink() and plugin.resolve() != ours):
-        shutil.rmtree(plugin.parent, ignore_errors=True)
-        if ours.exists() or not _fetched(f"the {name} plugin", lambda: _fetch_plugin(program)):
-            program.build()
-            plugin.parent.mkdir(parents=True)
-            # A link: each checkout has a PULUMI_HOME of its own, a plugin is 115 MB or more.
-            plugin.symlink_to(ours)
-    origin = "built from mirrors" if plugin.is_symlink() else "its vendor"
-    return f"{name} plugin {version} ({origin})"
+    return Part(lambda: f"pulumi {CLI.version} ({origin})")
 
 
 def _name(program: GoProgram) -> str:
@@ -88,8 +110,10 @@ def _name(program: GoProgram) -> str:
 def _fetched(part: str, fetch: Callable[[], object]) -> bool:
     try:
         fetch()
+    except Untrusted:
+        raise
     except Unavailable as closed:
-        say(f"{closed}: building {part} instead")
+        say(f"{closed}. Building {part} from Go modules instead.")
         return False
     return True
 
@@ -105,67 +129,86 @@ def _fetch_plugin(program: GoProgram) -> None:
         )
 
 
-def _cli() -> Path:
-    vendors, ours = _vendors_cli(), _our_cli()
-    if ours.path.is_dir() or not _fetched("pulumi", lambda: vendors.kept(_download_cli)):
-        return ours.kept(_assemble_cli)
-    return vendors.path
-
-
 def _vendors_cli() -> Entry:
-    return Entry(f"pulumi-cli-{CLI.version}-vendor", _cli_address())
+    return Entry(f"pulumi-cli-{CLI.version}-vendor", (_archive(), _checksums()))
 
 
 def _our_cli() -> Entry:
-    return Entry(f"pulumi-cli-{CLI.version}", (CLI, LANGUAGE_HOST.read_text()), CLI.sources)
+    return Entry(f"pulumi-cli-{CLI.version}", (CLI.path.name, LANGUAGE_HOST.read_text()))
 
 
 def _assemble_cli(folder: Path) -> None:
-    # Beside the binary, as in the vendor's archive: on PATH, each run would warn about it.
+    # The CLI warns about a language host that it finds on PATH, but not about one beside itself.
     shutil.copy(LANGUAGE_HOST, folder / "pulumi-language-python")
-    (folder / "pulumi").hardlink_to(CLI.build())
+    (folder / "pulumi").hardlink_to(CLI.path)
 
 
-def _cli_address() -> str:
+def _archive() -> str:
     machine = MACHINES.get(platform.machine(), platform.machine())
     return f"{VENDOR}/releases/sdk/pulumi-v{CLI.version}-{sys.platform}-{machine}.tar.gz"
 
 
+def _checksums() -> str:
+    # Without the v: https://github.com/pulumi/pulumi/issues/10807.
+    return f"{VENDOR}/releases/sdk/pulumi-{CLI.version}-checksums.txt"
+
+
 def _download_cli(folder: Path) -> None:
-    address = _cli_address()
+    """Fetch the vendor's CLI, check it, and unpack it into `folder`."""
+    address = _archive()
     _require_answer(address)
-    archive = folder / "archive.tar.gz"
+    checksums, archive = folder / "checksums.txt", folder / "archive.tar.gz"
     with step(f"fetching pulumi {CLI.version} from {VENDOR}"):
-        try:
-            with (
-                urllib.request.urlopen(address, timeout=STALL_SECONDS) as answer,
-                archive.open("wb") as file,
-            ):
-                shutil.copyfileobj(answer, file)
-        except FAULTS as error:
-            raise Unavailable(f"{address} broke off ({error})") from error
+        _fetch(_checksums(), checksums)
+        published = _published_sha256(checksums.read_text(errors="replace"))
+        _fetch(address, archive)
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != published:
+            raise Untrusted(
+                f"{address} has the SHA-256 {found}, but {_checksums()} lists {published}. "
+                f"The archive was not unpacked. {INSTALL_PULUMI}"
+            )
         run(
             ["tar", "--extract", "--strip-components=1", "--file", archive, "--directory", folder],
             log=LOGS / "pulumi-unpack.log",
             failure=f"{address} could not be unpacked",
         )
+    checksums.unlink()
     archive.unlink()
 
 
+def _published_sha256(checksums: str) -> str:
+    """The SHA-256 of the archive in the vendor's list, whose lines are `digest  file name`."""
+    archive = _archive().rpartition("/")[2]
+    for line in checksums.splitlines():
+        digest, _, name = line.partition("  ")
+        if name == archive:
+            return digest
+    raise Untrusted(
+        f"{_checksums()} lists no SHA-256 for {archive}. The archive was not fetched. "
+        f"{INSTALL_PULUMI}"
+    )
+
+
+def _fetch(address: str, file: Path) -> None:
+    try:
+        with (
+            urllib.request.urlopen(address, timeout=STALL_SECONDS) as answer,
+            file.open("wb") as target,
+        ):
+            shutil.copyfileobj(answer, target)
+    except FAULTS as error:
+        raise Unavailable(f"{address} could not be fetched ({error})") from error
+
+
 def _require_answer(address: str) -> None:
-    """Raises Unavailable unless `address` answers in time, name resolution included."""
-    answers = threading.Event()
+    """Raise Unavailable unless `address` answers in time."""
 
     def ask() -> None:
         request = urllib.request.Request(address, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
-                answers.set()
-        except FAULTS:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
             pass
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(ANSWER_SECONDS)
-    if not answers.is_set():
+    if not succeeds(ask, ANSWER_SECONDS):
         raise Unavailable(f"{address} does not answer")

@@ -1,26 +1,30 @@
-"""The toolchain where it decides: what is found, fetched, built, or said to be missing."""
+"""What the toolchain finds, fetches, builds, or reports as missing."""
 
+import hashlib
 import http.server
 import io
+import json
 import os
 import re
+import socket
 import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from components.distribution import RELEASES
+from components.distribution import DEFAULT_RELEASE, RELEASES
 from components.settings import StackSettings
 from tests.oracle.oracle import PROGRAMS
 from toolchain import __main__ as toolchain
-from toolchain import cache, debian, engine, golang, images, progress, pulumi_cli
+from toolchain import cache, debian, engine, golang, images, network, progress, pulumi_cli
 from toolchain.cache import Entry
-from toolchain.golang import GoProgram
-from toolchain.progress import Unavailable
+from toolchain.golang import Builds, GoProgram, Part
+from toolchain.progress import Unavailable, Untrusted
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +32,12 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "DIRECTORY", tmp_path / "cache")
     for module in (debian, golang, images, pulumi_cli):
         monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
+    images._hub_answers.cache_clear()
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PATH, but for the system's own programs."""
+    """A folder that is first on PATH. Only the system's own programs follow."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -46,53 +51,96 @@ def _program(folder: Path, name: str, script: str) -> Path:
     return program
 
 
+GO = """
+out=
+for argument in "$@"; do
+    case "$argument" in -o=*) out=${argument#-o=} ;; esac
+done
+case "$1" in
+list) echo "go: downloading example.com/module v1.0.0" >&2; echo example.com/module/package ;;
+build) if [ "$out" ]; then echo built > "$out"; fi ;;
+esac
+"""
+
+
+def _finished(part: Part) -> str:
+    """Build and install `part`, as a run of the toolchain does."""
+    (text,) = toolchain._ready([part])
+    return text
+
+
+@dataclass
+class Vendor:
+    """A vendor's site: an archive of the CLI, and the text of its list of checksums."""
+
+    archive: bytes
+    checksums: str | None
+    requests: list[str] = field(default_factory=list)
+
+
 @pytest.fixture
-def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
-    """A vendor's site on loopback, with an archive of one program at every address."""
+def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name in ("pulumi", "pulumi-language-python"):
             member = tarfile.TarInfo(f"pulumi/{name}")
             member.mode = 0o755
             archive.addfile(member, io.BytesIO())
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+    name = pulumi_cli._archive().rpartition("/")[2]
+    others = f"{'0' * 64}  pulumi-v0.0.0-plan9-x64.tar.gz\n"
+    site = Vendor(packed.getvalue(), f"{others}{digest}  {name}\n")
 
-    class Site(http.server.BaseHTTPRequestHandler):
+    class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(packed.getvalue())))
-            self.end_headers()
+            self._answer()
 
         def do_GET(self) -> None:
-            self.do_HEAD()
-            self.wfile.write(packed.getvalue())
+            site.requests.append(self.path.rpartition("/")[2])
+            self.wfile.write(self._answer())
+
+        def _answer(self) -> bytes:
+            if not self.path.endswith("-checksums.txt"):
+                content = site.archive
+            elif site.checksums is None:
+                self.send_error(404)
+                return b""
+            else:
+                content = site.checksums.encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            return content
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         serving.start()
         monkeypatch.setattr(pulumi_cli, "VENDOR", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 60)
-        yield server
+        yield site
         server.shutdown()
         serving.join()
 
 
 @pytest.fixture
 def closed_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A vendor's address that takes connections and never says a word."""
+    """A vendor that takes connections and never answers."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as silent:
         monkeypatch.setattr(pulumi_cli, "VENDOR", f"http://127.0.0.1:{silent.server_port}")
         monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 0.05)
         yield
 
 
-def test_the_pins_of_one_thing_agree_wherever_they_stand() -> None:
+def test_each_pinned_version_is_the_same_in_all_places() -> None:
     assert pulumi_cli.DOCKER_PLUGIN.version == version("pulumi-docker")
     built = {image.reference for image in images.IMAGES}
     assert {release.image for release in RELEASES.values()} <= built
-    assert StackSettings().cache.image in built
+    assert StackSettings().cache.image == images.REDIS
+    assert images.registry(DEFAULT_RELEASE) == RELEASES[DEFAULT_RELEASE].image
+    assert set(toolchain.TEST_IMAGES) < set(toolchain.ALL_IMAGES) == built
     modules = {
         pulumi_cli.CLI: "github.com/pulumi/pulumi/pkg/v3 v{}",
         images.IMAGES[0].program: "github.com/distribution/distribution/v3 v{}",
@@ -104,42 +152,90 @@ def test_the_pins_of_one_thing_agree_wherever_they_stand() -> None:
         required = (program.sources / "go.mod").read_text()
         assert module.format(program.version) in required
         assert program.stamp.endswith(f"=v{program.version}")
+    # The Makefile installs uv with this file as its constraint.
+    assert re.search(r"^uv==", (toolchain.PROJECT / "requirements-dev.txt").read_text(), re.M)
     assert PROGRAMS.keys() == RELEASES.keys()
     for version_asked, oracle in PROGRAMS.items():
         required = (oracle.sources / oracle.module / "go.mod").read_text()
         assert re.search(rf"/distribution(/v3)? v{re.escape(version_asked)}[+\n]", required)
 
 
-def test_pulumi_on_path_is_used_and_ours_steps_aside(path: Path, tmp_path: Path) -> None:
+def test_pulumi_on_path_replaces_our_link(path: Path, tmp_path: Path) -> None:
     theirs = _program(path, "pulumi", "true")
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     os.environ["PATH"] += f":{link}"
-    assert pulumi_cli.cli_ready(link) == f"pulumi ({theirs})"
+    assert _finished(pulumi_cli.cli(link)) == f"pulumi ({theirs})"
     assert not link.is_symlink()
 
 
 @pytest.mark.usefixtures("path", "vendor")
-def test_the_cli_is_fetched_where_its_vendor_answers(tmp_path: Path) -> None:
+def test_a_cli_with_the_published_checksum_is_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
-    assert "http://127.0.0.1" in pulumi_cli.cli_ready(link)
+    assert "http://127.0.0.1" in _finished(pulumi_cli.cli(link))
     assert sorted(program.name for program in link.iterdir()) == [
         "pulumi",
         "pulumi-language-python",
     ]
 
 
+def test_a_cli_with_another_checksum_is_refused_and_not_built_instead(
+    path: Path, vendor: Vendor, tmp_path: Path
+) -> None:
+    _program(path, "go", GO)
+    vendor.archive += b"changed"
+    with pytest.raises(
+        Untrusted, match=r"has the SHA-256 [0-9a-f]{64}, but .*-checksums\.txt lists"
+    ):
+        pulumi_cli.cli(tmp_path / "link")
+    assert not (tmp_path / "link").exists()
+    assert not pulumi_cli._vendors_cli().path.exists()
+
+
+def test_a_cli_without_a_published_checksum_is_not_fetched(
+    path: Path, vendor: Vendor, tmp_path: Path
+) -> None:
+    _program(path, "go", GO)
+    vendor.checksums = f"{'0' * 64}  pulumi-v0.0.0-plan9-x64.tar.gz\n"
+    with pytest.raises(Untrusted, match=r"lists no SHA-256 for pulumi-v.*\.tar\.gz"):
+        pulumi_cli.cli(tmp_path / "link")
+    assert vendor.requests == [f"pulumi-{pulumi_cli.CLI.version}-checksums.txt"]
+
+
+def test_a_cli_is_built_if_the_list_of_checksums_cannot_be_fetched(
+    path: Path, vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _program(path, "go", GO)
+    vendor.checksums = None
+    assert "built from mirrors" in _finished(pulumi_cli.cli(tmp_path / "link"))
+    assert "checksums.txt could not be fetched (HTTP Error 404" in capsys.readouterr().err
+
+
+def test_a_cli_that_was_fetched_once_is_not_fetched_for_the_next_checkout(
+    path: Path, vendor: Vendor, tmp_path: Path
+) -> None:
+    for checkout in ("one", "two"):
+        pulumi_cli.cli(tmp_path / checkout)
+    assert len(vendor.requests) == 2
+    assert (tmp_path / "one").resolve() == (tmp_path / "two").resolve()
+
+
 @pytest.mark.usefixtures("vendor")
-def test_the_docker_plugin_is_fetched_where_its_vendor_answers(path: Path, tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    _program(path, "pulumi", f'echo "$@" > {asked}')
-    assert "its vendor" in pulumi_cli.plugin_ready(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
-    assert asked.read_text() == f"plugin install resource docker {version('pulumi-docker')}\n"
+def test_the_docker_plugin_is_fetched_from_a_vendor_that_answers(
+    path: Path, tmp_path: Path
+) -> None:
+    arguments = tmp_path / "arguments"
+    _program(path, "pulumi", f'echo "$@" > {arguments}')
+    part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
+    assert "its vendor" in _finished(part)
+    expected = f"plugin install resource docker {version('pulumi-docker')}\n"
+    assert arguments.read_text() == expected
 
 
-def test_no_folder_of_path_is_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulumi_cli, "cli_ready", lambda link: str(link))
-    assert toolchain._pulumi([]) == [str(toolchain.PROJECT / ".state" / "bin")]
+def test_our_own_link_is_not_taken_for_a_cli_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi_cli, "cli", lambda link: Part(lambda: str(link)))
+    (part,) = toolchain._pulumi([])
+    assert part.finish() == str(toolchain.PROJECT / ".state" / "bin")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +246,7 @@ def test_no_folder_of_path_is_taken_for_ours(monkeypatch: pytest.MonkeyPatch) ->
         ({"oss-registry:storage": {"kind": "oss"}}, ["docker", "alicloud"]),
     ],
 )
-def test_only_a_stack_in_the_cloud_waits_for_its_plugin(
+def test_only_a_stack_with_a_bucket_needs_the_alicloud_plugin(
     config: dict[str, object], plugins: list[str]
 ) -> None:
     asked = toolchain._plugins_of(config)
@@ -159,38 +255,105 @@ def test_only_a_stack_in_the_cloud_waits_for_its_plugin(
 
 
 @pytest.mark.usefixtures("closed_network")
-def test_on_a_closed_network_the_cli_is_built_and_has_a_language_host_beside_it(
+def test_on_a_closed_network_the_cli_is_built_with_a_language_host_beside_it(
     path: Path, tmp_path: Path
 ) -> None:
-    _program(path, "go", 'while [ "$1" != -o ]; do shift; done; echo built > "$2"')
+    _program(path, "go", GO)
     link = tmp_path / "link"
-    assert "built from mirrors" in pulumi_cli.cli_ready(link)
+    assert "built from mirrors" in _finished(pulumi_cli.cli(link))
     assert (link / "pulumi").read_text() == "built\n"
     assert os.access(link / "pulumi-language-python", os.X_OK)
 
 
 @pytest.mark.usefixtures("closed_network")
-def test_what_is_built_once_is_not_built_for_the_next_checkout(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _program(path, "go", 'while [ "$1" != -o ]; do shift; done; echo built > "$2"')
+def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None:
+    _program(path, "go", GO)
     for checkout in ("one", "two"):
-        pulumi_cli.cli_ready(tmp_path / checkout)
         home = tmp_path / f"home-{checkout}"
-        assert "built from mirrors" in pulumi_cli.plugin_ready(pulumi_cli.DOCKER_PLUGIN, home)
+        _finished(pulumi_cli.cli(tmp_path / checkout))
+        part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, home)
+        assert "built from mirrors" in _finished(part)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
-        # The second time nothing may be built.
+        # A second build would fail.
         _program(path, "go", "exit 1")
 
 
 @pytest.mark.usefixtures("closed_network")
-def test_without_go_one_sentence_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_go_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(Unavailable, match=r"^install Go .* or put pulumi on PATH$"):
-        pulumi_cli.cli_ready(tmp_path / "link")
+    with pytest.raises(Unavailable, match=r"^pulumi [\d.]+ is built from Go modules.*Install Go"):
+        _finished(pulumi_cli.cli(tmp_path / "link"))
+
+
+def _go_programs(*names: str) -> list[GoProgram]:
+    sources = golang.RECIPES / "crane"
+    return [GoProgram(binary=name, sources=sources, version="1", minutes=2) for name in names]
+
+
+def test_each_build_shows_its_number_and_the_time_that_is_left(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _program(path, "go", GO)
+    present, first, second = _go_programs("present", "first", "second")
+    present.build()
+    capsys.readouterr()
+    with Builds() as builds:
+        for program in (present, first, second, first):
+            builds.add(program)
+        builds.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith("…")]
+    title = "toolchain: building {} 1 from Go modules"
+    assert lines == [
+        f"{title.format('first')} (1 of 2, about 2 min; about 4 min left in all) …",
+        f"{title.format('second')} (2 of 2, about 2 min; about 2 min left in all) …",
+    ]
+    assert first.path.read_text() == second.path.read_text() == "built\n"
+
+
+def test_a_single_build_shows_its_time_alone(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _program(path, "go", GO)
+    (program,) = _go_programs("only")
+    program.build()
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "toolchain: building only 1 from Go modules (about 2 min) …"
+
+
+def test_only_packages_are_compiled_and_not_the_progress_lines_of_go(
+    path: Path, tmp_path: Path
+) -> None:
+    _program(path, "go", f'echo "$@" >> {tmp_path}/calls\n{GO}')
+    (program,) = _go_programs("only")
+    program.build()
+    list_, compile_, link = (tmp_path / "calls").read_text().splitlines()
+    assert list_.startswith("list ")
+    assert compile_.endswith(" example.com/module/package")
+    assert "downloading" not in compile_
+    assert " -o=" in link
+
+
+def test_a_failed_download_of_modules_is_reported(path: Path) -> None:
+    _program(path, "go", "echo no such module >&2; exit 1")
+    (program,) = _go_programs("only")
+    with pytest.raises(Unavailable, match=r"^only 1 could not be built .*: no such module"):
+        program.build()
+
+
+def test_a_new_estimate_does_not_build_a_program_again() -> None:
+    one, two = (
+        GoProgram(binary="a", sources=golang.RECIPES / "crane", version="1", minutes=minutes)
+        for minutes in (1, 2)
+    )
+    assert one.path == two.path
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"), [(0.5, "about 30 s"), (1.4, "about 84 s"), (1.6, "about 2 min")]
+)
+def test_estimates_are_rounded(minutes: float, text: str) -> None:
+    assert progress.about(minutes) == text
 
 
 def test_an_entry_is_made_once_and_again_when_its_sources_change(tmp_path: Path) -> None:
@@ -202,7 +365,7 @@ def test_an_entry_is_made_once_and_again_when_its_sources_change(tmp_path: Path)
     assert len(made) == 2
 
 
-def test_a_make_that_dies_leaves_nothing_that_counts_as_made() -> None:
+def test_a_failed_entry_is_made_again() -> None:
     def dies(folder: Path) -> None:
         (folder / "half").touch()
         raise Unavailable("no")
@@ -213,19 +376,17 @@ def test_a_make_that_dies_leaves_nothing_that_counts_as_made() -> None:
     assert list(entry.kept(lambda _: None).iterdir()) == []
 
 
-def test_a_command_that_fails_is_one_sentence_with_its_last_word(tmp_path: Path) -> None:
+def test_a_failed_command_is_reported_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as failure:
         progress.run(
             ["sh", "-c", "echo first; echo last; echo; exit 3"],
             log=tmp_path / "log",
             failure="it could not be built",
         )
-    assert str(failure.value) == (
-        f"it could not be built (last; the whole output is in {tmp_path / 'log'})"
-    )
+    assert str(failure.value) == f"it could not be built: last (full output: {tmp_path / 'log'})"
 
 
-def test_long_work_says_that_it_is_going_on_and_how_long_it_took(
+def test_a_long_step_prints_reminders_and_its_duration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "REMINDER", 0.01)
@@ -241,48 +402,145 @@ def test_long_work_says_that_it_is_going_on_and_how_long_it_took(
         assert reminded.wait(10)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "toolchain: building …"
-    assert re.fullmatch(r"toolchain: building: still at it after \d+ s", lines[1])
+    assert re.fullmatch(r"toolchain: building: still running after \d+ s", lines[1])
     assert re.fullmatch(r"toolchain: building: done in \d+ s", lines[-1])
 
 
 @pytest.fixture
-def image() -> images.Image:
+def image(monkeypatch: pytest.MonkeyPatch) -> images.Image:
+    """An image with a recipe, which is the only one."""
     program = GoProgram(
-        binary="demo",
-        sources=golang.RECIPES / "registry-3.1",
-        version="9.9.9",
-        stamp="a=b",
-        minutes=1,
+        binary="demo", sources=golang.RECIPES / "registry-3.1", version="9.9.9", minutes=1
     )
-    return images.Image(
+    image = images.Image(
         reference="demo:9.9.9", packages="", links=(), changes=("EXPOSE 1",), program=program
     )
-
-
-def test_an_image_is_pulled_where_its_registry_answers(
-    path: Path, image: images.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "FIRST_WORD_SECONDS", 60)
-    _program(path, "docker", 'echo "9.9.9: Pulling from library/demo"')
-    assert images._pulled(image) == "pulled"
-
-
-def test_an_image_whose_registry_stays_silent_is_given_up(
-    path: Path, image: images.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "FIRST_WORD_SECONDS", 0.05)
-    _program(path, "docker", "exec sleep 60")
-    assert images._pulled(image) is None
-
-
-def test_an_image_that_is_not_to_be_had_is_one_sentence(
-    path: Path, image: images.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _program(path, "docker", "exit 1")
     monkeypatch.setattr(images, "IMAGES", (image,))
+    return image
+
+
+def _docker(folder: Path, pull: str, **info: object) -> Path:
+    """A `docker` without images. `pull` is a script. Returns the list of its commands."""
+    commands = folder / "commands"
+    text = json.dumps({"RegistryConfig": {"Mirrors": []}, **info})
+    _program(
+        folder,
+        "docker",
+        f"""
+        echo "$1 $2" >> {commands}
+        case "$1" in
+        info) echo '{text}' ;;
+        pull) {pull} ;;
+        *) exit 1 ;;
+        esac
+        """,
+    )
+    return commands
+
+
+@pytest.fixture
+def open_port() -> Iterator[int]:
+    """A port that takes connections, and never answers on them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_slow_registry_is_waited_for_with_progress_lines(
+    path: Path,
+    tmp_path: Path,
+    image: images.Image,
+    open_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reminded, say = tmp_path / "reminded", progress.say
+
+    def listen(text: str) -> None:
+        say(text)
+        if "still running" in text:
+            reminded.touch()
+
+    monkeypatch.setattr(progress, "say", listen)
+    monkeypatch.setattr(progress, "REMINDER", 0.01)
+    monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
+    # The pull prints nothing and ends after the first reminder.
+    _docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
+    assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
+    assert "pulling demo:9.9.9: still running after" in capsys.readouterr().err
+
+
+def test_an_unreachable_registry_is_not_pulled_from(
+    path: Path,
+    image: images.Image,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    commands = _docker(path, "exit 0")
+    for _ in range(2):
+        assert images.image(image.reference, login=False).program == image.program
+    assert "pull" not in commands.read_text()
+    assert commands.read_text().count("info") == 1
+    printed = capsys.readouterr().err
+    assert "cannot be reached" in printed
+    for remedy in ("registry-mirrors", "registry.image", "cache.image"):
+        assert remedy in printed
+
+
+def test_an_engine_with_a_mirror_or_a_proxy_pulls_although_docker_hub_is_unreachable(
+    path: Path,
+    image: images.Image,
+    open_port: int,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
+    mirror = {"RegistryConfig": {"Mirrors": [f"http://127.0.0.1:{open_port}/"]}}
+    for info in (mirror, {"HttpsProxy": "http://proxy.example:3128"}):
+        images._hub_answers.cache_clear()
+        _docker(path, "exit 0", **info)
+        assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
+
+
+def test_an_image_is_built_after_a_failed_pull(
+    path: Path,
+    image: images.Image,
+    open_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    _docker(path, "echo toomanyrequests >&2; exit 1")
+    assert images.image(image.reference, login=False).program == image.program
+    printed = capsys.readouterr().err
+    assert "demo:9.9.9 could not be pulled: toomanyrequests" in printed
+    assert "registry-mirrors" in printed
+
+
+def test_an_image_that_can_neither_be_pulled_nor_built_is_reported(
+    path: Path, image: images.Image, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: False)
-    with pytest.raises(Unavailable, match=r"^load demo:9\.9\.9 into the Docker engine"):
-        images.ready(["demo:9.9.9"])
+    _docker(path, "exit 1")
+    with pytest.raises(Unavailable, match=r"^demo:9\.9\.9 could not be pulled.*docker load"):
+        images.image(image.reference, login=False)
+
+
+def test_an_address_counts_as_reachable_only_in_time() -> None:
+    over = threading.Event()
+    assert network.succeeds(lambda: None, 60)
+    assert not network.succeeds(over.wait, 0.01)
+    over.set()
 
 
 def test_an_image_is_built_again_when_its_recipe_has_changed(
@@ -296,9 +554,39 @@ def test_an_image_is_built_again_when_its_recipe_has_changed(
     assert images._present(image) == "pulled"
 
 
-def test_an_image_of_the_users_own_is_left_to_the_engine(path: Path) -> None:
-    _program(path, "docker", "exit 1")
-    assert images.ready(["registry.example/team/registry:3.1.2"]) == []
+USERS_IMAGE = "registry.example/team/registry:3.1.2"
+
+
+@pytest.mark.parametrize(
+    ("pull", "login", "origin"),
+    [
+        ("exit 0", False, "pulled"),
+        ("exit 1", False, "not pulled yet"),
+        ("exit 1", True, "to be pulled with docker:registryAuth"),
+    ],
+)
+def test_a_users_image_never_ends_the_run(path: Path, pull: str, login: bool, origin: str) -> None:
+    commands = _docker(path, pull)
+    part = images.image(USERS_IMAGE, login=login)
+    assert (part.program, part.finish()) == (None, f"{USERS_IMAGE} ({origin})")
+    assert ("pull " not in commands.read_text()) == login
+
+
+def test_a_users_image_in_the_engine_is_not_pulled(path: Path) -> None:
+    _program(path, "docker", '[ "$1" = image ] && echo sha256:1')
+    part = images.image(USERS_IMAGE, login=False)
+    assert part.finish() == f"{USERS_IMAGE} (in the Docker engine)"
+
+
+def test_a_failed_pull_of_a_users_image_names_the_remedies(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _docker(path, "echo denied >&2; exit 1")
+    images.image(USERS_IMAGE, login=False)
+    printed = capsys.readouterr().err
+    assert f"{USERS_IMAGE} could not be pulled: denied" in printed
+    for remedy in ("docker load", "registry-mirrors", "registry.image", "cache.image"):
+        assert remedy in printed
 
 
 def test_a_silent_engine_that_was_named_is_not_replaced_by_another(
@@ -307,7 +595,7 @@ def test_a_silent_engine_that_was_named_is_not_replaced_by_another(
     _program(path, "docker", "exit 1")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(
-        Unavailable, match=r"^the Docker engine at tcp://127\.0\.0\.1:1 does not answer"
+        Unavailable, match=r"^The Docker engine at tcp://127\.0\.0\.1:1 does not answer"
     ):
         engine.ready()
 
@@ -316,7 +604,7 @@ def test_without_root_a_missing_engine_is_one_sentence(monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(Unavailable, match=r"^install and start a Docker engine"):
+    with pytest.raises(Unavailable, match=r"^Install and start a Docker engine"):
         engine.ready()
 
 
@@ -327,7 +615,7 @@ def test_a_stopped_engine_is_the_users_to_start_without_root(
     _program(path, "dockerd", "exit 1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(Unavailable, match="start it"):
+    with pytest.raises(Unavailable, match="systemctl start docker"):
         engine.ready()
 
 
@@ -364,30 +652,72 @@ def test_engine_stop_waits_for_the_engine_and_not_only_for_its_pid_file(
         reaper.join()
 
 
-def test_a_stack_without_a_file_is_told_with_those_that_have_one(
+def test_a_missing_stack_file_is_reported_with_the_existing_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert toolchain.main(["up", "nowhere"]) == 1
-    assert "there is no stacks/Pulumi.nowhere.yaml: STACK is one of" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "stacks/Pulumi.nowhere.yaml does not exist" in printed
+    assert "local" in printed
 
 
 @pytest.fixture
 def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the file of the stack mine goes."""
+    """The path for the file of the stack mine."""
     monkeypatch.setattr(toolchain, "PROJECT", tmp_path)
     file = tmp_path / "stacks" / "Pulumi.mine.yaml"
     file.parent.mkdir()
     return file
 
 
-def test_a_stack_needs_redis_and_the_registry_of_its_release(stack_file: Path) -> None:
-    stack_file.write_text('config: {"oss-registry:registry": {release: "2.8.3"}}')
-    config = toolchain._config_of("mine")
-    assert toolchain._images_of(config) == ["registry:2.8.3", "redis:7.0.15"]
-    for broken in ("", "config: []", 'config: {"oss-registry:registry": no}', "{", "a: b: c"):
-        stack_file.write_text(broken)
-        config = toolchain._config_of("mine")
-        assert len(toolchain._images_of(config)) == len(images.IMAGES)
+DEFAULT_IMAGES = [f"registry:{DEFAULT_RELEASE}", "redis:7.0.15"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ("{}", DEFAULT_IMAGES),
+        ('{registry: {release: "2.8.3"}}', ["registry:2.8.3", "redis:7.0.15"]),
+        ('{registry: {release: "1.0"}}', ["redis:7.0.15"]),
+        ('{registry: {release: "3.1.2", image: a.example/b}}', ["a.example/b", "redis:7.0.15"]),
+        ("{cache: {image: a.example/c}}", [DEFAULT_IMAGES[0], "a.example/c"]),
+        ("{cache: {enabled: false}}", DEFAULT_IMAGES[:1]),
+        ("{cache: {address: 'redis.example:6379'}}", DEFAULT_IMAGES[:1]),
+        ("{registry: [], cache: no}", DEFAULT_IMAGES),
+        ("[]", DEFAULT_IMAGES),
+        ("{", DEFAULT_IMAGES),
+    ],
+)
+def test_a_stack_needs_the_images_that_its_file_names_or_implies(
+    stack_file: Path, sections: str, expected: list[str]
+) -> None:
+    stack_file.write_text(f"config: {sections}")
+    assert toolchain._images_of(toolchain._config_of("mine")) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "installed"),
+    [("test", ["_have_skopeo"]), ("test-all", ["_have_skopeo", "_have_compose", "_have_sshd"])],
+)
+def test_the_quick_tests_need_fewer_images_and_programs(
+    command: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("_have_skopeo", "_have_compose", "_have_sshd"):
+        monkeypatch.setattr(toolchain, name, lambda name=name: calls.append(name))
+    needed: list[object] = []
+    monkeypatch.setattr(toolchain, "_pulumi", lambda plugins: iter(plugins))
+    monkeypatch.setattr(toolchain, "_engine", lambda references: iter(references))
+
+    def ready(parts: Iterator[object]) -> list[str]:
+        needed.extend(parts)
+        return []
+
+    monkeypatch.setattr(toolchain, "_ready", ready)
+    assert toolchain.main([command]) == 0
+    assert ("registry:3.0.0" in needed) == (command == "test-all")
+    assert set(toolchain.PLUGINS) < set(needed)
+    assert calls == installed
 
 
 def test_a_key_without_a_namespace_is_the_projects_own(stack_file: Path) -> None:
@@ -398,5 +728,5 @@ def test_a_key_without_a_namespace_is_the_projects_own(stack_file: Path) -> None
 def test_a_stack_on_another_machine_needs_no_engine_here(stack_file: Path, path: Path) -> None:
     stack_file.write_text("config: {'docker:host': ssh://ops@example}")
     _program(path, "docker", "exit 1")
-    (said,) = toolchain._engine_of(toolchain._config_of("mine"))
-    assert "Docker engine at ssh://ops@example" in said
+    (part,) = toolchain._engine_of(toolchain._config_of("mine"))
+    assert "Docker engine at ssh://ops@example" in part.finish()
