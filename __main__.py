@@ -4,19 +4,23 @@ import os
 
 import pulumi
 
-from components import checks, distribution, runtime
+from components import checks, distribution, runtime, stash
 from components.cache import redis_cache
 from components.registry import Registry, RegistryArgs
 from components.storage import storage
 from components.tls import tls
 from components.users import users
 
-stack = checks.load(
-    pulumi.get_stack(),
-    pulumi.runtime.get_config_env(),
-    set(pulumi.runtime.get_config_secret_keys_env()),
-    os.environ,
-)
+try:
+    stack = checks.load(
+        pulumi.get_stack(),
+        pulumi.runtime.get_config_env(),
+        set(pulumi.runtime.get_config_secret_keys_env()),
+        os.environ,
+    )
+except checks.SettingsError as error:
+    # Pulumi prints the text of this one without a traceback.
+    raise pulumi.RunError(str(error)) from None
 for warning in checks.warnings(stack):
     pulumi.log.warn(warning)
 engine = runtime.runtime(stack)
@@ -41,7 +45,7 @@ Registry(
         labels=stack.labels,
         environment=stack.environment,
         files=stack.files,
-        brought=stack.holes,
+        brought=stash.provided(stack),
         provisions=parts,
         runtime=engine,
     ),

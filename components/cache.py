@@ -8,7 +8,7 @@ from pulumi import ComponentResource, Input, ResourceOptions
 
 from components import distribution, runtime
 from components.stack import Stack
-from components.stash import secret
+from components.stash import provided, secret
 
 CONFIGURATION = "/etc/redis.conf"
 
@@ -74,7 +74,7 @@ def redis_cache(name: str, stack: Stack, engine: runtime.Runtime) -> runtime.Pro
         host=stack.redis_host,
         image=stack.settings.cache.image,
         max_memory=stack.settings.cache.max_memory,
-        brought=stack.holes,
+        brought=provided(stack),
         runtime=engine,
     )
     return RedisCache(name, args).provision

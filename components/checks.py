@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import pulumi
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -43,8 +42,8 @@ class Sealed(str):
     """A secret as it stands in the stack file, encrypted: what it holds can't be looked at."""
 
 
-class SettingsError(pulumi.RunError):
-    """All that is wrong with a stack file; Pulumi prints its text without a traceback."""
+class SettingsError(Exception):
+    """A stack file is invalid; the text lists all problems, one a line."""
 
 
 def warnings(stack: Stack) -> Sequence[str]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-import pulumi
-
 from components import distribution
 from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
 from components.environment import Section, Text, redact, to_environment, to_file
@@ -225,8 +223,3 @@ class Stack:
     def redacted(self) -> Mapping[str, str]:
         """`environment` and `files` as a reviewer may see them."""
         return {name: redact(text) for name, text in {**self.environment, **self.files}.items()}
-
-    @cached_property
-    def holes(self) -> Mapping[str, pulumi.Output[str]]:
-        """The secrets that the user brings, by the label of their holes."""
-        return {name: pulumi.Output.secret(value) for name, value in self.secrets.items()}

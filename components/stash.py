@@ -5,6 +5,13 @@ from collections.abc import Mapping
 
 from pulumi import Input, Output, Resource, ResourceOptions, Stash
 
+from components.stack import Stack
+
+
+def provided(stack: Stack) -> Mapping[str, Output[str]]:
+    """Return the secrets that the user provides, by the labels of their placeholders."""
+    return {name: Output.secret(value) for name, value in stack.secrets.items()}
+
 
 def secret(name: str, brought: Mapping[str, Input[str]], parent: Resource) -> Output[str]:
     """The secret `name` if the user brought it along, else one that is drawn.

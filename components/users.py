@@ -9,7 +9,7 @@ from pulumi import ComponentResource, Input, Output, ResourceOptions
 from components import distribution
 from components.runtime import Provision
 from components.stack import Stack
-from components.stash import kept, secret
+from components.stash import kept, provided, secret
 
 # The registry computes the hash for each request. A password that was drawn here (256 bits) can't
 # be guessed at any cost; one that a person chose must be dear to try.
@@ -57,4 +57,4 @@ def users(name: str, stack: Stack) -> Provision:
     if auth is None:
         return Provision()
     hashes = {user: settings.hash for user, settings in auth.users.items()}
-    return Users(name, UsersArgs(hashes=hashes, brought=stack.holes)).provision
+    return Users(name, UsersArgs(hashes=hashes, brought=provided(stack))).provision

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
 
-from alibabacloud_oss_v2.exceptions import BaseError
 from pydantic import ByteSize
 
 from components import distribution
@@ -36,7 +35,7 @@ BLOBS = "docker/registry/v2/blobs"
 LIST = 'cd "$1" 2>/dev/null || exit 0; find . -name data -exec stat -c "%n %s" {} +'
 
 Sizes = Mapping[str, int]  # in bytes, by digest
-# What is there now; raises oss.exceptions.BaseError where OSS does not say.
+# What is there now; raises oss.OssError where OSS does not say.
 Listing = Callable[[], Iterator[tuple[str, int]]]
 
 
@@ -180,8 +179,8 @@ def _sizes(blobs: Listing) -> Sizes | None:
     """Bytes by digest; None where it can't be known from here."""
     try:
         return dict(blobs())
-    except BaseError as failure:
-        _say(f"OSS does not tell how large they are: {oss.reason(failure)}")
+    except oss.OssError as failure:
+        _say(f"OSS does not tell how large they are: {failure}")
         return None
 
 
@@ -190,7 +189,7 @@ def _empty(blobs: Listing) -> bool:
     try:
         if next(blobs(), None):
             return False
-    except BaseError:
+    except oss.OssError:
         return False
     _say("there is nothing to sweep")
     return True

@@ -5,8 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alibabacloud_oss_v2.exceptions import BaseError
-
 from operations import Blocked, oss
 from operations.review import GRAVE, Change
 from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
@@ -62,9 +60,9 @@ def bucket_loss(stack: str, bucket: Mapping[str, Any], key: str | None) -> Itera
     instead = "Set storage.bucket and alicloud:region back, or copy its objects to the new one"
     try:
         found = _first_object(stack, bucket, key)
-    except (BaseError, Blocked, LookupError) as failure:
-        known = isinstance(failure, BaseError)
-        said = oss.reason(failure) if known else "the state does not say how"
+    except (oss.OssError, Blocked, LookupError) as failure:
+        known = isinstance(failure, oss.OssError)
+        said = str(failure) if known else "the state does not say how"
         if said == "NoSuchBucket":
             return
         why = f"The bucket {name} would be deleted, and whether it holds images can't be seen"

@@ -5,10 +5,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import bcrypt
+import pulumi
 import pytest
 
 from components import certificates
-from components.checks import SettingsError
 from components.explained import explanation
 from components.runtime import SENTENCES
 from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file, trigger
@@ -299,7 +299,7 @@ def test_two_stacks_share_one_engine_without_sharing_a_name() -> None:
 
 def test_nothing_is_registered_when_the_stack_file_has_problems() -> None:
     engine = Engine()
-    with pytest.raises(SettingsError):
+    with pytest.raises(pulumi.RunError, match=r"oss-registry:registry\.port"):
         run({"oss-registry:registry": {"port": 0}}, engine=engine)
     assert {request.type for request in engine.requests.values()} == {"pulumi:pulumi:Stack"}
 
