@@ -9,10 +9,9 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
-
-from alibabacloud_oss_v2.exceptions import BaseError
 
 from components import certificates
 from components.checks import HTTPS, SOON, load
@@ -93,17 +92,30 @@ def _endpoint(running: Running) -> Answer:
     address = str(running.outputs["endpoint"])
     if "docker:host" in running.config and running.stack.settings.registry.exposure == "loopback":
         return OK, f"{address} is for the engine's own machine"
-    # Whom it is trusted by, clients know: here it is asked whether it answers.
+    try:
+        code = http_status(address)
+    except OSError as error:
+        return FAIL, f"{address} does not answer: {error}"
+    if code == HTTPStatus.OK:
+        return OK, f"{address} answers"
+    return OK if code == HTTPStatus.UNAUTHORIZED else FAIL, f"{address} answers {code}"
+
+
+def http_status(address: str) -> int:
+    """Return the status code with which the registry at `address` answers `GET /v2/`.
+
+    The certificate is not verified: whether clients trust it is theirs to decide. Raises OSError if
+    there is no answer within `SECONDS`.
+    """
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     try:
-        urllib.request.urlopen(f"{address}/v2/", timeout=SECONDS, context=unverified).close()
+        with urllib.request.urlopen(
+            f"{address}/v2/", timeout=SECONDS, context=unverified
+        ) as answer:
+            return int(answer.status)
     except urllib.error.HTTPError as answer:
-        state = OK if answer.code == 401 else FAIL
-        return state, f"{address} answers {answer.code}"
-    except OSError as error:
-        return FAIL, f"{address} does not answer: {error}"
-    return OK, f"{address} answers"
+        return answer.code
 
 
 def _release(running: Running) -> Answer:
@@ -127,8 +139,8 @@ def _storage(running: Running) -> Answer:
     facts = stack.oss
     try:
         oss.reachable(facts, key)
-    except BaseError as failure:
-        said = f"{facts.host} answers {oss.reason(failure)}"
+    except oss.OssError as failure:
+        said = f"{facts.host} answers {failure}"
         return FAIL, f"the bucket {facts.bucket} does not take the access key {label}: {said}"
     return OK, f"the bucket {facts.bucket} takes the access key {label}"
 

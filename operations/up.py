@@ -1,12 +1,17 @@
 """`make up STACK=…`: what a stack file says is made so, once it was seen and agreed to."""
 
 import sys
+import time
 from collections.abc import Collection
+from http import HTTPStatus
 
-from operations import Blocked, engine, guard, recover, swarm
+from operations import Blocked, engine, guard, recover, status, swarm
 from operations.preview import planned, show
-from operations.stack_file import configuration
+from operations.stack_file import configuration, stack
 from operations.state import pulumi_seen
+
+SERVING_SECONDS = 60
+REPORT_SECONDS = 10
 
 
 def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
@@ -28,6 +33,44 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     config, _ = configuration(name)
     with engine.reached(config) as variables:
         swarm.remove_unused(name, variables)
+    _wait_until_served(name)
+
+
+def _wait_until_served(name: str) -> None:
+    """Wait while the registry answers 503, which it does until a storage check succeeds.
+
+    A registry that kept running while its storage was unreachable notices the repair at its next
+    check, `health.storagedriver.interval` later (distribution, registry/handlers/app.go). Other
+    answers, or none, are not waited for: this machine may not reach the endpoint at all.
+
+    Raises Blocked if it still answers 503 after SERVING_SECONDS.
+    """
+    address = stack(name).endpoint
+    begun = time.monotonic()
+    next_line = begun
+    while _refuses(address):
+        waited = time.monotonic() - begun
+        if waited > SERVING_SECONDS:
+            raise Blocked(
+                f"The stack was updated, but the registry at {address} still answers 503 after "
+                f"{waited:.0f} s: its last storage check failed. Run `make status STACK={name}` "
+                "for the cause."
+            )
+        if time.monotonic() >= next_line:
+            _report(f"waiting until the registry at {address} serves again: {waited:.0f} s")
+            next_line += REPORT_SECONDS
+        time.sleep(1)
+
+
+def _refuses(address: str) -> bool:
+    try:
+        return status.http_status(address) == HTTPStatus.SERVICE_UNAVAILABLE
+    except OSError:
+        return False
+
+
+def _report(text: str) -> None:
+    print(f"up: {text}", file=sys.stderr, flush=True)
 
 
 def ask(question: str) -> None:
