@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.deployment import Deployment, command
+from tests.integration.leftovers import unique_name
 
 
 def random_image(folder: Path, sizes: Sequence[int]) -> Path:
@@ -16,7 +17,7 @@ def random_image(folder: Path, sizes: Sequence[int]) -> Path:
         Path(folder, f"file{number}").write_bytes(secrets.token_bytes(size))
     lines = ["FROM scratch", *(f"COPY file{number} /" for number in range(len(sizes)))]
     Path(folder, "Dockerfile").write_text("\n".join(lines))
-    reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
+    reference = f"{unique_name('oss-registry-test')}:1"
     # The engine's own builder: BuildKit's client is a plugin that Debian's docker.io lacks.
     command("docker", "build", "--quiet", "--tag", reference, folder, env={"DOCKER_BUILDKIT": "0"})
     try:

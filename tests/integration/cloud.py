@@ -68,9 +68,13 @@ class CloudDeployment(Deployment):
         return str(json.loads(found))
 
     def remove(self) -> None:
-        """Remove it all."""
-        self.give_up()
+        """Remove what the stack made, from the emulated cloud too."""
         super().remove()
+        self.aliyun.faults.clear()
+        buckets, ram = self.aliyun.oss.buckets, self.aliyun.ram
+        for found in (buckets, ram.users, ram.policies):
+            for name in [name for name in found if self.stack in name]:
+                del found[name]
 
     def give_up(self) -> None:
         """Let all of it go: the bucket is the double's, and may go with what is in it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from components.distribution import DEFAULT_RELEASE
 from components.settings import CacheSettings
 from tests.integration.deployment import command, eventually, processes, run
+from tests.integration.leftovers import RUN
 
 # Why there can be none here; None where there can.
 MISSING = (
@@ -29,7 +30,7 @@ class Engine:
 
     def __init__(self, *options: str, namespace: str | None = None) -> None:
         # The path of a socket may have about 100 letters: too few for one below `tmp_path`.
-        folder = Path(tempfile.mkdtemp(prefix="oss-registry-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"oss-registry-{RUN}-"))
         self.host = f"unix://{folder}/socket"
         self._folder = folder
         self._options = [

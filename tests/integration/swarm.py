@@ -24,6 +24,7 @@ from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import command, eventually, free_port, run
 from tests.integration.engine import MISSING as NO_ENGINE
 from tests.integration.engine import Engine
+from tests.integration.leftovers import RUN
 
 # Why there can be none here; None where there can.
 MISSING = (
@@ -87,7 +88,7 @@ class Swarm:
     """The machines, and a registry that gives them their images to who logs in."""
 
     def __init__(self, folder: Path) -> None:
-        name = f"orsw{secrets.token_hex(3)}"
+        name = f"or-{RUN}{secrets.token_hex(1)}"  # of an interface: it may have 15 letters
         network = f"198.18.{random.randrange(1, 255)}"  # for tests (RFC 2544): no engine's own
         self.address = f"{network}.1"
         self.nodes: list[Node] = []
@@ -157,6 +158,11 @@ class SwarmDeployment(CloudDeployment):
         self.as_release("3.1.2")
         self.write({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
         self.secret("docker:registryAuth[0].password", PASSWORD, "--path")
+
+    def remove(self) -> None:
+        """Remove what the stack made from all machines, which takes Pulumi."""
+        self.give_up()
+        self.pulumi("destroy", "--yes")
 
     def as_release(self, release: str) -> CloudDeployment:
         self.configure(registry={"image": self.images[release]})

@@ -1,7 +1,6 @@
 """An image of the user's own: derived, named by its digest, in a registry that wants a login."""
 
 import json
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from components.distribution import DEFAULT_RELEASE
 from tests.integration.clients import skopeo
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
+from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
 OFFICIAL = f"registry:{DEFAULT_RELEASE}"
@@ -25,7 +25,7 @@ DERIVED = f"FROM {OFFICIAL}\nWORKDIR /srv\nUSER 0:0\nENV OTHER=1\nLABEL own=1\nS
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Where a registry with a login is, which is none of a stack's."""
-    name, port = f"oss-registry-test-{secrets.token_hex(4)}", free_port()
+    name, port = unique_name("oss-registry-test"), free_port()
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     variables = ("REGISTRY_AUTH_HTPASSWD_REALM=seed", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
     environment = [f"--env={variable}" for variable in variables]
@@ -43,7 +43,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def reference(address: str, tmp_path: Path) -> Iterator[str]:
     """A derived image, by tag and digest, that is there and no longer in the engine."""
-    built = f"oss-registry-test-{secrets.token_hex(4)}:1"
+    built = f"{unique_name('oss-registry-test')}:1"
     (tmp_path / "Dockerfile").write_text(DERIVED)
     build = ("docker", "build", "--quiet", "--tag", built, tmp_path)
     identity = command(*build, env={"DOCKER_BUILDKIT": "0"}).strip()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tests.integration.api import Api, Refusal
 from tests.integration.clients import skopeo
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
+from tests.integration.leftovers import unique_name
 from tests.unit.test_importing import MOVABLE
 
 pytestmark = pytest.mark.ops
@@ -85,7 +85,7 @@ class Old:
 
 def _named(parent: Path) -> Path:
     """A folder whose name, which compose gives to all that it makes, nobody else has."""
-    folder = parent / f"compose-{secrets.token_hex(4)}"
+    folder = parent / unique_name("compose")
     folder.mkdir()
     return folder
 
@@ -107,16 +107,16 @@ def _do(new: Deployment, printed: list[str]) -> None:
         if not PLUGIN:
             words = words.replace("docker compose", "docker-compose")
         script = f"cd {shlex.quote(str(new.folder))} && {words}"
-        command("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=600)
+        command("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=900)
 
 
 @contextmanager
-def _downed(new: Deployment) -> Iterator[None]:
-    """At the end `new` lets go of a volume of the old one's, and of one that a command made."""
+def _removed(new: Deployment) -> Iterator[None]:
+    """Remove `new` at the end, with the volume that a printed command created."""
     try:
         yield
     finally:
-        new.make("down")
+        new.remove()
         new.docker("volume", "rm", "--force", f"{new.prefix}-data")
 
 
@@ -191,7 +191,9 @@ def _by_hand(folder: Path, port: int) -> Old:
     return Old(folder, {"registry": registry, "redis": {"image": "redis:7.0.15", "command": words}})
 
 
-@pytest.mark.parametrize("composed", [_by_variables, _by_file, _by_hand])
+@pytest.mark.parametrize(
+    "composed", [pytest.param(_by_variables, marks=pytest.mark.quick), _by_file, _by_hand]
+)
 def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     undeployed: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
 ) -> None:
@@ -201,7 +203,7 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
     old = composed(folder, port)
-    with old.running(), _downed(undeployed):
+    with old.running(), _removed(undeployed):
         api, manifest = _pushed(port, ("ci", PASSWORD))
 
         printed = _imported(undeployed, old.file)

@@ -1,0 +1,92 @@
+"""Fail a run of the tests that leaves something on the machine: `pytest -p` with this module.
+
+Whatever a test starts or creates carries RUN: processes inherit it as a variable; stacks, networks,
+folders and most images have it in their names.
+"""
+
+import os
+import re
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "OSS_REGISTRY_TEST_RUN"
+# The first process of a run sets it, and pytest-xdist's workers inherit it.
+RUN = os.environ.setdefault(VARIABLE, secrets.token_hex(2))
+
+LISTINGS = {
+    "container": ("container", "ls", "--all", "--format", "{{.Names}}"),
+    "network": ("network", "ls", "--format", "{{.Name}}"),
+    "volume": ("volume", "ls", "--format", "{{.Name}}"),
+    "image": ("image", "ls", "--format", "{{.Repository}}:{{.Tag}}"),
+    "untagged image": ("image", "ls", "--filter", "dangling=true", "--quiet", "--no-trunc"),
+}
+NAMES = re.compile(
+    rf"-{RUN}"
+    r"|^(localhost|127\.0\.0\.1|198\.18\.\d+\.\d+):\d+/"  # an image pushed to a test's registry
+    r"|^(sha256:)?[0-9a-f]{64}$"  # an untagged image, or the volume of a removed container
+)
+Object = tuple[str, str]
+"""Its kind and its name."""
+
+BEFORE = pytest.StashKey[Set[Object]]()
+
+
+def unique_name(prefix: str) -> str:
+    """Return a name that no other test has, and by which the end of the run recognises it."""
+    return f"{prefix}-{RUN}{secrets.token_hex(3)}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if _is_whole_run(session):
+        session.config.stash[BEFORE] = objects()
+
+
+# Last, so that pytest-xdist's workers have ended.
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    if not _is_whole_run(session):
+        return
+    left = [f"process {number} {line}" for number, line in processes_of(VARIABLE, RUN).items()]
+    left += [f"{kind} {name}" for kind, name in objects() - session.config.stash[BEFORE]]
+    if left:
+        lines = "\n  ".join(sorted(left))
+        print(f"\nThe tests left {len(left)} things on this machine:\n  {lines}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def processes_of(variable: str, value: str) -> dict[int, str]:
+    """Return the command line of each process that was started with `variable` set to `value`."""
+    assignment = f"{variable}={value}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if assignment in (folder / "environ").read_bytes().split(b"\0"):
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = line.decode(errors="replace").strip()
+    return found
+
+
+def objects() -> Set[Object]:
+    """Return kind and name of what this machine has that a run of the tests could have created."""
+    found = {(kind, name) for kind, words in LISTINGS.items() for name in _docker(words)}
+    found |= {("network namespace", file.name) for file in Path("/run/netns").glob("*")}
+    found |= {("network device", file.name) for file in Path("/sys/class/net").glob("*")}
+    found |= {("folder", file.name) for file in Path(tempfile.gettempdir()).glob("oss-registry-*")}
+    return {(kind, name) for kind, name in found if NAMES.search(name)}
+
+
+def _docker(words: Sequence[str]) -> Sequence[str]:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def _is_whole_run(session: pytest.Session) -> bool:
+    """Return False in a worker of pytest-xdist, which runs a part of the tests only."""
+    return not hasattr(session.config, "workerinput")

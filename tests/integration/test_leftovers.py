@@ -1,0 +1,49 @@
+"""The check of what a run leaves sees processes, Docker objects and folders of the tests."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration import leftovers
+from tests.integration.deployment import command
+from tests.integration.leftovers import RUN, VARIABLE, unique_name
+
+pytestmark = [pytest.mark.local, pytest.mark.quick]
+
+
+def test_a_process_that_a_test_started_is_found_until_it_ends() -> None:
+    environment = {**os.environ, VARIABLE: RUN}
+    with subprocess.Popen(["sleep", "600"], env=environment) as running:
+        assert leftovers.processes_of(VARIABLE, RUN)[running.pid] == "sleep 600"
+        assert running.pid not in leftovers.processes_of(VARIABLE, f"{RUN}0")
+        running.kill()
+    assert running.pid not in leftovers.processes_of(VARIABLE, RUN)
+
+
+@pytest.mark.parametrize("kind", ["volume", "network"])
+def test_a_docker_object_of_a_test_is_found_until_it_is_removed(kind: str) -> None:
+    name = unique_name("test")
+    command("docker", kind, "create", name)
+    try:
+        assert (kind, name) in leftovers.objects()
+    finally:
+        command("docker", kind, "rm", name)
+    assert (kind, name) not in leftovers.objects()
+
+
+def test_a_volume_without_a_name_that_a_test_forgets_is_found() -> None:
+    name = command("docker", "volume", "create").strip()
+    try:
+        assert ("volume", name) in leftovers.objects()
+    finally:
+        command("docker", "volume", "rm", name)
+
+
+def test_a_folder_of_an_engine_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"oss-registry-{RUN}-x").mkdir()
+    (tmp_path / "oss-registry-of-another-run").mkdir()
+    folders = [name for kind, name in leftovers.objects() if kind == "folder"]
+    assert folders == [f"oss-registry-{RUN}-x"]
