@@ -103,7 +103,7 @@ def test_each_user_gets_in_and_pulls_what_another_pushed(guarded: Guarded, alice
 
 def test_plain_http_is_told_that_it_is_none_and_sees_nothing(nobody: Api) -> None:
     host, port = _address(nobody)
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request("GET", "/v2/_catalog", headers={"Authorization": "Basic YWxpY2U6eA=="})
     answer = connection.getresponse()
     assert answer.status == 400
@@ -117,7 +117,7 @@ def _speaks(api: Api, version: ssl.TLSVersion) -> None:
     context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would not even offer it
     context.minimum_version = context.maximum_version = version
     with (
-        socket.create_connection(_address(api), timeout=10) as connection,
+        socket.create_connection(_address(api), timeout=60) as connection,
         context.wrap_socket(connection) as spoken,
     ):
         assert spoken.version()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.secure
 
 def _served(guarded: Guarded) -> x509.Certificate:
     connection = guarded.api("").connection()
-    pem = ssl.get_server_certificate((connection.host, connection.port or 443), timeout=10)
+    pem = ssl.get_server_certificate((connection.host, connection.port or 443), timeout=60)
     return x509.load_pem_x509_certificate(pem.encode())
 
 

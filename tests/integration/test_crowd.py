@@ -12,7 +12,7 @@ import pytest
 from tests.integration.guarded import Guarded
 
 pytestmark = pytest.mark.secure
-SECONDS = 60
+SECONDS = 20
 PULLING, PUSHING = 64, 8
 
 
@@ -23,7 +23,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield made
 
 
-def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> None:
+def test_64_pull_and_8_push_at_once_without_an_error(guarded: Guarded) -> None:
     api, dear = guarded.api("ci"), guarded.api("alice")
     images = [f"team/app{number}" for number in range(4)]
     for name in images:
@@ -34,7 +34,7 @@ def test_64_pull_and_8_push_for_a_minute_without_an_error(guarded: Guarded) -> N
 
     def work(what: str, step: Callable[[int], None]) -> None:
         number = 0
-        while time.monotonic() < end:
+        while number == 0 or time.monotonic() < end:
             step(number)  # raises, and so ends the test, at the first error
             number += 1
             with counting:

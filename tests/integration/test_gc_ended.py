@@ -5,6 +5,7 @@ import re
 import secrets
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,17 @@ pytestmark = pytest.mark.ops
 
 
 @contextmanager
-def _collecting(stack: CloudDeployment, seconds: float = 2) -> Iterator["subprocess.Popen[str]"]:
-    """One that takes its time, so many seconds for each blob, so that it is met at work."""
+def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
+    """Run `make gc`, whose first deletion gets no answer until the end of the block."""
+    over = threading.Event()
     with (
-        stack.aliyun.failing("DeleteMultipleObjects", seconds=seconds),
+        stack.aliyun.failing("DeleteMultipleObjects", then=over.wait),
         stack.making("gc", output=subprocess.PIPE) as collecting,
     ):
-        yield collecting
+        try:
+            yield collecting
+        finally:
+            over.set()
 
 
 @pytest.mark.parametrize("met", ["making the registry read-only", "sweeping"])
@@ -56,7 +61,7 @@ def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeploym
 
 def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDeployment) -> None:
     api = with_garbage(stack)
-    with _collecting(stack, seconds=5) as collecting:
+    with _collecting(stack) as collecting:
         read_until(collecting, "gc: sweeping")
         done = stack.make("up")
         assert done.returncode == 0, done.stdout

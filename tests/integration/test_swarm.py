@@ -36,6 +36,7 @@ from tests.integration.deployment import Deployment, command, eventually, free_p
 from tests.integration.forms import forms
 from tests.integration.garbage import read_until
 from tests.integration.guarded import bring
+from tests.integration.leftovers import unique_name
 from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
 
 pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
@@ -265,7 +266,7 @@ def test_secrets_are_files_that_nobody_else_reads_and_nothing_else_can_be_writte
 def _served(machines: list[Api]) -> set[str]:
     """The certificates of the replicas."""
     found = (machine.connection() for machine in machines)
-    return {ssl.get_server_certificate((one.host, one.port), timeout=10) for one in found}
+    return {ssl.get_server_certificate((one.host, one.port), timeout=60) for one in found}
 
 
 def test_changes_reach_each_replica_while_clients_push_and_pull(
@@ -379,7 +380,7 @@ def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
         lines = (f"FROM registry:{release}", "COPY gate /gate", 'ENTRYPOINT ["/gate"]')
         cmd = f'CMD ["{RELEASES[release].config_path}"]'
         (tmp_path / "Dockerfile").write_text("\n".join((*lines, cmd)))
-        reference = f"oss-registry-test-{secrets.token_hex(4)}:1"
+        reference = f"{unique_name('oss-registry-test')}:1"
         words = ("build", "--quiet", "--tag", reference, tmp_path)
         command("docker", *words, env={"DOCKER_BUILDKIT": "0"})
         try:
@@ -413,10 +414,10 @@ def test_two_replicas_of_three_machines_outlive_one_that_dies(
         eventually(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
-        eventually(lambda: stack.healthy_on(others, "registry") == 2, seconds=120)
+        eventually(lambda: stack.healthy_on(others, "registry") == 2)
         lost.engine.start()
-        eventually(lambda: stack.machines() == 3, seconds=120)
-        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2, seconds=120)
+        eventually(lambda: stack.machines() == 3)
+        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
 
 
 def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
@@ -428,11 +429,11 @@ def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
         lost.cut_off()
         try:
             others = [node for node in swarm.nodes if node is not lost]
-            eventually(lambda: stack.healthy_on(others, "registry") == 2, seconds=120)
+            eventually(lambda: stack.healthy_on(others, "registry") == 2)
         finally:
             lost.connect()
-        eventually(lambda: stack.machines() == 3, seconds=120)
-        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2, seconds=120)
+        eventually(lambda: stack.machines() == 3)
+        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
 
 
 def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
@@ -443,9 +444,9 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
         eventually(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
-        eventually(lambda: stack.healthy_on(others, "redis") == 1, seconds=120)
+        eventually(lambda: stack.healthy_on(others, "redis") == 1)
         lost.engine.start()
-        eventually(lambda: stack.machines(others[0]) == 3, seconds=120)
+        eventually(lambda: stack.machines(others[0]) == 3)
 
 
 def test_garbage_goes_while_a_client_goes_on_and_a_sweep_that_was_left_is_ended(
