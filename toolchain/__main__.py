@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
             case ["test"]:
                 parts = _ready(chain(_pulumi(PLUGINS), _engine(TEST_IMAGES)))
                 _have_skopeo()
+                _have_compose()
             case ["test-all"]:
                 parts = _ready(chain(_pulumi(PLUGINS), _engine(ALL_IMAGES)))
                 _have_skopeo()

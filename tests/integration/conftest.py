@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import RELEASES
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
@@ -16,20 +15,15 @@ from tests.integration.guarded import Guarded
 PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesystem", "oss")]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with Swarm: its tests take longest, and mostly wait while others use the cores."""
+    items.sort(key=lambda item: item.get_closest_marker("swarm") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tools() -> None:
     missing = [tool for tool in ("pulumi", "docker", "skopeo") if not shutil.which(tool)]
     assert not missing, f"{', '.join(missing)} not on PATH: run `make test`, which has them"
-
-
-@pytest.fixture(scope="module", params=RELEASES)
-def deployment(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
-    """A registry that is up, once for each release."""
-    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.running():
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +59,6 @@ def undeployed(tmp_path: Path) -> Iterator[Deployment]:
     try:
         yield made
     finally:
-        made.make("down")
         made.remove()
 
 

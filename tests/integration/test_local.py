@@ -1,15 +1,46 @@
 """A registry on a volume: the real program, engine, plugin, registry, redis and clients."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from components.distribution import DEFAULT_RELEASE, RELEASES
 from tests.integration.clients import pull_anew, push, redis, skopeo, variables
 from tests.integration.deployment import Deployment, command
 
 pytestmark = pytest.mark.local
+# The default release is the quick run's, and so is one push to the oldest.
+QUICK = {DEFAULT_RELEASE, "2.8.3"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(release, marks=[pytest.mark.quick] if release in QUICK else [])
+        for release in RELEASES
+    ],
+)
+def each_release(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """A registry that is up, once for each release."""
+    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    with made.running():
+        yield made
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A registry of the default release that `make up` created."""
+    made = Deployment(tmp_path_factory.mktemp("project"))
+    try:
+        done = made.make("up")
+        assert done.returncode == 0, done.stdout
+        yield made
+    finally:
+        made.remove()
 
 
 def _generated(deployment: Deployment) -> Mapping[str, str]:
@@ -19,11 +50,12 @@ def _generated(deployment: Deployment) -> Mapping[str, str]:
     return {kind: json.loads(kinds[kind]) for kind in ("SECRET", "PASSWORD")}
 
 
-def test_the_docker_client_gets_back_what_it_pushed(deployment: Deployment, image: str) -> None:
-    reference, digest = push(deployment, image, "docker")
-    assert pull_anew(deployment, reference) == digest
+def test_the_docker_client_gets_back_what_it_pushed(each_release: Deployment, image: str) -> None:
+    reference, digest = push(each_release, image, "docker")
+    assert pull_anew(each_release, reference) == digest
 
 
+@pytest.mark.quick
 def test_skopeo_gets_back_what_it_pushed(
     deployment: Deployment, image: str, tmp_path: Path
 ) -> None:
@@ -37,42 +69,45 @@ def test_skopeo_gets_back_what_it_pushed(
     assert pushed == pulled
 
 
+@pytest.mark.quick
 def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
     reference, digest = push(deployment, image, "both")
     inspected = skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest
 
 
-def test_redis_holds_the_descriptors_of_pushed_blobs(deployment: Deployment, image: str) -> None:
-    reference, _ = push(deployment, image, "cached")
+def test_redis_holds_the_descriptors_of_pushed_blobs(each_release: Deployment, image: str) -> None:
+    reference, _ = push(each_release, image, "cached")
     raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
-    password = _generated(deployment)["PASSWORD"]
-    keys = redis(deployment, "--scan", password=password)
+    password = _generated(each_release)["PASSWORD"]
+    keys = redis(each_release, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 
 
+@pytest.mark.quick
 def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> None:
     assert redis(deployment, "ping").startswith("NOAUTH")
 
 
 def test_what_the_environment_output_shows_is_what_the_container_has(
-    deployment: Deployment,
+    each_release: Deployment,
 ) -> None:
-    running = variables(deployment)
-    shown = deployment.outputs()["environment"]
+    running = variables(each_release)
+    shown = each_release.outputs()["environment"]
     secret = {name for name, text in shown.items() if text.startswith("[secret: ")}
     assert len(secret) == 2
     assert all(running[name] == text for name, text in shown.items() if name not in secret)
     assert {name for name in running if name.startswith("REGISTRY_")} <= set(shown)
 
 
-def test_the_release_that_runs_is_the_one_asked_for(deployment: Deployment) -> None:
-    container = f"{deployment.prefix}-registry"
+def test_the_release_that_runs_is_the_one_asked_for(each_release: Deployment) -> None:
+    container = f"{each_release.prefix}-registry"
     version = command("docker", "exec", container, "registry", "--version")
-    assert f"v{deployment.outputs()['release']}" in version
+    assert f"v{each_release.outputs()['release']}" in version
 
 
+@pytest.mark.quick
 def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployment) -> None:
     before = deployment.made("container")
     deployment.pulumi("up", "--yes", "--expect-no-changes")
@@ -80,6 +115,7 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployme
     assert deployment.made("container") == before
 
 
+@pytest.mark.quick
 def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
     deployment: Deployment, image: str
 ) -> None:
@@ -92,6 +128,7 @@ def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
     assert pull_anew(deployment, reference) == digest
 
 
+@pytest.mark.quick
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
     reference, digest = push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")
@@ -101,6 +138,7 @@ def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
     assert pull_anew(deployment, reference) == digest
 
 
+@pytest.mark.quick
 def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, registry={"port": "5000", "release": "1.0"})
     for command_line in (["preview"], ["up", "--yes"]):

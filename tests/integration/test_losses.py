@@ -1,6 +1,7 @@
 """What dies is back by itself, or with the next `make up`, and no image is lost."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ from tests.integration.clients import copy_in, copy_out, random_image, skopeo
 from tests.integration.deployment import Deployment, command, eventually
 
 pytestmark = pytest.mark.local
+
+
+@pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """A registry by each of the two redis clients that the releases have."""
+    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    with made.running():
+        yield made
 
 
 def test_pushes_and_pulls_go_on_without_redis(

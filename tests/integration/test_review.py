@@ -65,6 +65,7 @@ def _is_golden(stack: Reviewed, name: str) -> str:
     return shown
 
 
+@pytest.mark.quick
 def test_a_first_deployment(stack: Reviewed) -> None:
     _is_golden(stack, "first")
     done = stack.make("up")
@@ -92,7 +93,13 @@ CHANGES: Mapping[str, Edit] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+CASES = (
+    pytest.param("rotation", marks=pytest.mark.quick),
+    *(name for name in CHANGES if name != "rotation"),
+)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_change_is_shown_as_it_was_reviewed(stack: Reviewed, name: str) -> None:
     before = {section: dict(values) for section, values in stack.settings.items()}
     CHANGES[name](stack)

@@ -30,26 +30,6 @@ def _fails(deployment: Deployment, part: str, why: str) -> None:
     assert why in rows[part][1]
 
 
-def test_where_all_works_each_part_says_how_and_it_ends_well(stack: CloudDeployment) -> None:
-    stack.make("drift")
-    code, rows = _status(stack)
-    assert code == 0
-    label = stack.outputs()["access_key"]
-    assert {part: text for part, (_, text) in rows.items() if part != "drift"} == {
-        "health": "the registry is healthy",
-        "endpoint": f"{stack.outputs()['endpoint']} answers",
-        "pushes": "are taken",
-        "release": "3.1.2",
-        "storage": f"the bucket {stack.bucket} takes the access key {label}",
-        "cache": f"redis at {stack.prefix}-redis:6379 answers PONG",
-        "key": f"the access key {label} is 0 days old",
-        "certificate": "none",
-    }
-    assert rows["drift"][0] == "ok"
-    calls = [call for call in stack.aliyun.calls if call.agent.startswith("alibabacloud-python")]
-    assert {call.key_id for call in calls} == {stack.key_in_use()}
-
-
 def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeployment) -> None:
     (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
     secrets = (key.secret, *stack.stashed().values())

@@ -23,6 +23,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield made
 
 
+@pytest.mark.quick
 def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
     guarded: Guarded, archive: Path, image: str
 ) -> None:

@@ -69,7 +69,7 @@ class _Runner:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 
@@ -88,11 +88,21 @@ def test_the_workflows_are_what_github_takes() -> None:
 
 def test_what_has_secrets_never_runs_what_a_fork_brings() -> None:
     assert _jobs("preview.yml")["preview"]["if"] == SAME_REPOSITORY
-    assert _jobs("test.yml")["all"]["if"].endswith(SAME_REPOSITORY)
+    assert _jobs("test.yml")["real"]["if"].endswith(SAME_REPOSITORY)
     assert "if" not in _jobs("test.yml")["unit"]
     texts = {file.stem: file.read_text() for file in WORKFLOWS.glob("*.yml")}
     assert "secrets." not in texts["test"]
     assert not any("pull_request_target" in text for text in texts.values())
+
+
+def test_a_pull_request_runs_the_quick_tests_and_the_main_branch_runs_all() -> None:
+    steps = _jobs("test.yml")["real"]["steps"]
+    runs = {step["if"]: step["run"] for step in steps if "run" in step}
+    assert runs == {
+        "github.event_name == 'pull_request'": "make test",
+        "github.event_name == 'push'": "bash .ci/run",
+    }
+    assert (PROJECT / ".ci/run").read_text().splitlines()[-1] == "make test-all"
 
 
 def test_the_matrix_is_made_of_the_stack_files(stack: CloudDeployment) -> None:

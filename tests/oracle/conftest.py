@@ -9,7 +9,7 @@ from components.distribution import RELEASES, Release
 from tests.oracle.oracle import Oracle
 
 SEED = int(os.environ.get("ORACLE_SEED") or secrets.randbits(32))
-EXAMPLES = 2000 if os.environ.get("CI") else 300
+EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES") or (1000 if os.environ.get("CI") else 300))
 
 settings.register_profile(
     "oracle",

@@ -51,3 +51,39 @@ def _imports(name: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("components."):
             yield str(node.module).removeprefix("components.")
+
+
+def _rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table below `heading`, a list for each row but the first two."""
+    section = (PROJECT / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+PROMISES = _rows("CONTRIBUTING.md", "Promises and their tests")
+
+
+def test_each_promise_has_a_row_that_names_its_tests() -> None:
+    promised = [promise for promise, _ in _rows("docs/architecture.md", "Promises")]
+    assert len(promised) > 15
+    assert [promise for promise, _, _ in PROMISES] == promised
+
+
+@pytest.mark.parametrize(("promise", "quick", "every"), PROMISES)
+def test_the_tests_of_a_promise_exist_and_its_quick_tests_are_part_of_make_test(
+    promise: str, quick: str, every: str
+) -> None:
+    for name in re.findall(r"`(\w+\.py)`", every):
+        assert [*PROJECT.glob(f"tests/*/{name}")], name
+    named = re.findall(r"`((?:test_\w+|leftovers)(?:\.py)?)`", quick)
+    assert named or quick == "test-all only", promise
+    for name in named:
+        assert any(_is_quick(file, name) for file in PROJECT.glob("tests/*/*.py")), name
+
+
+def _is_quick(file: Path, name: str) -> bool:
+    """Whether `make test` runs the test `name`, or the module of that name, from `file`."""
+    text = file.read_text()
+    if file.parent.name == "integration" and "mark.quick" not in text:
+        return name == file.name == "leftovers.py"
+    return name == file.name or f"def {name}(" in text

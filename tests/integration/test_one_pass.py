@@ -1,0 +1,217 @@
+"""One pass over a stack in OSS, as its operator makes it: from the first `up` to the last guard.
+
+The tests share one stack and run in their order; each leaves it up.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.aliyun.aliyun import Aliyun
+from tests.integration.api import Api, Refusal
+from tests.integration.clients import pull_anew, push
+from tests.integration.cloud import CloudDeployment
+from tests.integration.deployment import command
+from tests.integration.garbage import blobs, collected
+
+pytestmark = [pytest.mark.oss, pytest.mark.quick]
+DEV = {"protect": False, "force_destroy": True}
+
+
+@pytest.fixture(scope="module")
+def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    made.configure(storage={**DEV, "access_keys": ["old"]})
+    try:
+        done = made.make("up")
+        assert done.returncode == 0, done.stdout
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def api(stack: CloudDeployment) -> Api:
+    return Api(stack.outputs()["endpoint"])
+
+
+def test_the_outputs_name_the_bucket_the_user_and_the_key(stack: CloudDeployment) -> None:
+    outputs = stack.outputs()
+    assert outputs["bucket"] == stack.bucket
+    assert outputs["storage_endpoint"] == "https://oss-cn-hangzhou-internal.aliyuncs.com"
+    assert outputs["ram_user"] == stack.prefix
+    assert outputs["access_key"] == "old"
+    # The other tests read the outputs from the state file.
+    assert json.loads(stack.pulumi("stack", "output", "--json")) == outputs
+
+
+def test_the_bucket_is_private_encrypted_versioned_and_aborts_unfinished_uploads(
+    stack: CloudDeployment,
+) -> None:
+    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    assert bucket.acl == "private"
+    assert b"<BlockPublicAccess>true</" in bucket.settings["publicAccessBlock"]
+    assert b"<SSEAlgorithm>AES256</" in bucket.settings["encryption"]
+    assert bucket.versioned
+    (rule,) = re.findall(rb"<Rule>.*?</Rule>", bucket.settings["lifecycle"])
+    for part in (
+        rb"<Prefix>registry/</Prefix>",
+        rb"<Status>Enabled</Status>",
+        rb"<AbortMultipartUpload><Days>7</Days></AbortMultipartUpload>",
+        rb"<NoncurrentDays>14</NoncurrentDays>",
+        rb"<ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker>",
+    ):
+        assert part in rule
+    assert b"<TLSVersion>TLSv1.2</" in bucket.settings["httpsConfig"]
+    assert json.loads(bucket.settings["policy"])["Statement"][0]["Effect"] == "Deny"
+
+
+def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_its_own_key_only(
+    stack: CloudDeployment, image: str
+) -> None:
+    reference, digest = push(stack, image, "team/docker")
+    assert pull_anew(stack, reference) == digest
+    calls = [call for call in stack.aliyun.calls if call.bucket == stack.bucket]
+    written = [call for call in calls if call.api in ("PutObject", "CompleteMultipartUpload")]
+    assert {call.key_id for call in written} == {stack.key_in_use()}
+    own = [call for call in calls if call.user == stack.prefix]
+    assert not [call for call in own if call.code in ("AccessDenied", "SignatureDoesNotMatch")]
+
+
+def test_uploads_in_parts_mounts_cancelled_uploads_and_deletions_are_allowed_by_the_policy(
+    stack: CloudDeployment, api: Api
+) -> None:
+    api.push("team/parts", secrets.token_bytes(12 * 2**20), chunks=2)
+    api.pull("team/parts")
+    api.mount(
+        "team/mounted", api.push_blob("team/parts", [secrets.token_bytes(1000)]), "team/parts"
+    )
+    api.cancel("team/cancelled", secrets.token_bytes(2**20))
+    uploads = stack.aliyun.oss.buckets[stack.bucket].uploads.values()
+    assert not [upload for upload in uploads if "/team/cancelled/" in upload.key]
+    digest = api.push("team/deleted", secrets.token_bytes(1000))
+    api.delete("team/deleted", digest)
+    api.call("GET", f"/v2/team/deleted/manifests/{digest}", [404])
+
+
+def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: CloudDeployment) -> None:
+    containers = stack.made("container")
+    stack.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert stack.made("container") == containers
+
+
+def test_status_reports_how_each_part_works_with_the_registrys_own_key(
+    stack: CloudDeployment,
+) -> None:
+    begun = len(stack.aliyun.calls)
+    done = stack.make("--silent", "status", apart=True)
+    assert done.returncode == 0, done.stdout
+    rows = [re.split(r" +", line, maxsplit=2) for line in done.stdout.splitlines()]
+    assert {part: text for _, part, text in rows if part != "drift"} == {
+        "health": "the registry is healthy",
+        "endpoint": f"{stack.outputs()['endpoint']} answers",
+        "pushes": "are taken",
+        "release": "3.1.2",
+        "storage": f"the bucket {stack.bucket} takes the access key old",
+        "cache": f"redis at {stack.prefix}-redis:6379 answers PONG",
+        "key": "the access key old is 0 days old",
+        "certificate": "none",
+    }
+    calls = list(stack.aliyun.calls)[begun:]
+    asked = [call for call in calls if call.agent.startswith("alibabacloud-python")]
+    assert {call.key_id for call in asked} == {stack.key_in_use()}
+
+
+def test_garbage_collection_frees_deleted_images_and_keeps_the_others(
+    stack: CloudDeployment, api: Api
+) -> None:
+    api.push("team/kept", secrets.token_bytes(1000))
+    deleted = api.push("team/gone", secrets.token_bytes(200_000))
+    api.delete("team/gone", deleted)
+    before = blobs(stack)
+    assert re.search(r"gc: would free [1-9]", collected(stack, "DRY_RUN=1"))
+    assert blobs(stack) == before
+    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", collected(stack))
+    assert deleted not in blobs(stack)
+    api.pull("team/kept")
+    api.push("team/gone", secrets.token_bytes(1000))
+
+
+def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
+    stack: CloudDeployment, api: Api
+) -> None:
+    before = stack.key_in_use()
+    begun = len(stack.aliyun.calls)
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode == 0, done.stdout
+    printed = [line for line in done.stdout.splitlines() if line.startswith("rotate: ")]
+    assert printed[:3] == [
+        "rotate: step 1 of 2: new beside old, and used …",
+        "rotate: looking whether the registry works with it …",
+        "rotate: step 2 of 2: new alone …",
+    ]
+    assert printed[3].startswith("rotate: the access key is new; done in ")
+    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    assert key.id != before
+    assert stack.key_in_use() == key.id
+    calls = list(stack.aliyun.calls)[begun:]
+    steps = [
+        call.api if call.api == "DeleteAccessKey" else call.key_id
+        for call in calls
+        if call.api == "DeleteAccessKey" or (call.to_oss and call.key_id in (before, key.id))
+    ]
+    assert key.id in steps[: steps.index("DeleteAccessKey")]
+    assert before not in steps[steps.index("DeleteAccessKey") :]
+    stack.configure(storage={"access_keys": ["new"]})  # as the command has written it
+    api.pull("team/kept")
+    api.push("team/rotated", secrets.token_bytes(1000))
+    stack.pulumi("preview", "--refresh", "--expect-no-changes")
+
+
+def test_the_secret_of_the_key_is_in_no_output_log_preview_argument_or_plain_state(
+    stack: CloudDeployment,
+) -> None:
+    (secret,) = [key.secret for key in stack.aliyun.ram.users[stack.prefix].keys.values()]
+    stack.configure(registry={"log_level": "debug"})
+    printed, command_lines = stack.watched("up", "--yes", "--diff", "--show-full-output")
+    shown = [printed, *command_lines, stack.state()]
+    shown += [stack.pulumi("stack", "output", "--json", "--show-secrets")]
+    shown += [stack.pulumi("stack", "export")]
+    shown += [stack.log("registry"), stack.log("redis")]
+    shown += [command("docker", "top", f"{stack.prefix}-registry", "-eo", "pid,args")]
+    assert not [text for text in shown if secret in text]
+    # It is searched for in the right form: the registry has it.
+    assert any(secret in variable for variable in stack.inspect("registry", ".Config.Env"))
+
+
+def test_the_guard_stops_what_would_delete_a_bucket_with_images_unless_it_is_named(
+    stack: CloudDeployment, api: Api
+) -> None:
+    bucket = stack.bucket
+    stack.configure(storage={"bucket": f"other-{stack.stack}"})
+    done = stack.make("up")
+    assert done.returncode != 0
+    assert "REPLACE  bucket bucket" in done.stdout
+    assert f"The bucket {bucket} would be deleted, and the images in it, such as" in done.stdout
+    assert "stopped, and nothing was changed" in done.stdout
+    assert f"make up STACK={stack.stack} LOSE={bucket}" in done.stdout
+    assert f"other-{stack.stack}" not in stack.aliyun.oss.buckets
+    api.pull("team/kept")
+
+    stack.configure(storage={"bucket": bucket})
+    done = stack.make("down")
+    assert done.returncode != 0
+    assert f"make down STACK={stack.stack} LOSE={bucket}" in done.stdout
+    api.pull("team/kept")
+
+    done = stack.make("down", f"LOSE={bucket}")
+    assert done.returncode == 0, done.stdout
+    assert bucket not in stack.aliyun.oss.buckets
+    assert stack.prefix not in stack.aliyun.ram.users
+    assert not stack.made("container")
+    with pytest.raises(Refusal):
+        api.pull("team/kept")
