@@ -356,7 +356,7 @@ def _fewest(swarm: Swarm, port: int) -> Iterator[Callable[[], int]]:
 
 def _answers(node: Node, port: int) -> bool:
     with suppress(OSError):
-        ssl.get_server_certificate((node.address, port), timeout=2)
+        ssl.get_server_certificate((node.address, port), timeout=30)
         return True
     return False
 
