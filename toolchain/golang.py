@@ -1,6 +1,7 @@
 """Go programs built from a module mirror. Each is a folder of `recipes/`, pinned by its go.sum."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -55,8 +56,10 @@ class GoProgram:
 
     def download(self) -> Sequence[str]:
         """Download the modules that the program needs. Returns its packages. Raises Unavailable."""
-        lines = self._go("list", "-deps", f"-f={LIBRARIES}", self.package).splitlines()
-        return [line for line in lines if line and not line.startswith("go: ")]
+        with tempfile.TemporaryDirectory() as folder:
+            packages = Path(folder, "packages")
+            self._go("list", "-deps", f"-f={LIBRARIES}", self.package, results=packages)
+            return packages.read_text().split()
 
     def compile(self, packages: Sequence[str]) -> None:
         """Compile `packages` into Go's build cache. Raises Unavailable."""
@@ -75,19 +78,19 @@ class GoProgram:
     def _entry(self) -> Entry:
         return Entry(f"{self.binary}-{self.version}", (self, COMPILER_FLAGS), self.sources)
 
-    def _go(self, verb: str, *arguments: str) -> str:
-        """Run `go` in the program's module and return its output."""
+    def _go(self, verb: str, *arguments: str, results: Path | None = None) -> None:
+        """Run `go` in the program's module."""
         stamp = f" -X {self.stamp}" if self.stamp else ""
         flags = ["-trimpath", COMPILER_FLAGS, f"-tags={self.tags}", f"-ldflags=-s -w{stamp}"]
         log = LOGS / f"{self.binary}-{self.version}-{verb}.log"
         run(
             ["go", verb, *flags, *arguments],
             log=log,
+            results=results,
             cwd=self.sources / self.module,
             env=ENVIRONMENT,
             failure=f"{self.title} could not be built from Go modules",
         )
-        return log.read_text()
 
 
 @dataclass(frozen=True)

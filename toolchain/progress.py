@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 REMINDER = 20.0  # seconds between two "still running" lines
@@ -55,23 +55,27 @@ def run(
     command: Sequence[str | Path],
     log: Path,
     *,
+    results: Path | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     failure: str,
 ) -> None:
     """Run `command` with its output in `log`, and with `env` added to this process's environment.
 
-    Raises Unavailable if it fails: `failure`, the last line of the output, and the log's path.
+    With `results`, standard output goes to that file, and only errors go to the log: in one file,
+    an error may stand in the middle of a line.
+
+    Raises Unavailable if it fails: `failure`, the last line of the log, and the log's path.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
+    with log.open("w") as errors, results.open("w") if results else nullcontext(errors) as output:
         code = subprocess.run(
             command,
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=errors,
             check=False,
         ).returncode
     if code:

@@ -697,7 +697,10 @@ def test_a_stack_needs_the_images_that_its_file_names_or_implies(
 
 @pytest.mark.parametrize(
     ("command", "installed"),
-    [("test", ["_have_skopeo"]), ("test-all", ["_have_skopeo", "_have_compose", "_have_sshd"])],
+    [
+        ("test", ["_have_skopeo", "_have_compose"]),
+        ("test-all", ["_have_skopeo", "_have_compose", "_have_sshd"]),
+    ],
 )
 def test_the_quick_tests_need_fewer_images_and_programs(
     command: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
