@@ -32,7 +32,7 @@ class Busy(Api):
         repositories: Sequence[str] = REPOSITORIES,
         size: int = 20_000,
         excused: Collection[int] = (),
-        pause: float = 0.05,
+        pause: float = 0.2,
     ) -> None:
         super().__init__(endpoint, login, authority)
         self._random, self._repositories = moments, repositories

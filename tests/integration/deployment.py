@@ -251,11 +251,18 @@ class Deployment:
     def watched(self, *words: str) -> tuple[str, set[str]]:
         """What pulumi with `words` prints, and the command lines of all processes meanwhile."""
         log = self.folder / "printed.log"
-        command_lines: set[str] = set()
+        command_lines = set(processes("cmdline").values())
+        begun: dict[Path, float] = {}  # when a process was seen first
         with log.open("w") as output, self.started(*words, output=output) as running:
             while running.poll() is None:
-                command_lines |= set(processes("cmdline").values())
-                time.sleep(0.05)
+                now = time.monotonic()
+                for process in Path("/proc").glob("[0-9]*"):
+                    # Later it has the same line: it has long become the program that it runs.
+                    if now - begun.setdefault(process, now) < 1:
+                        with suppress(OSError):
+                            line = (process / "cmdline").read_text(errors="replace")
+                            command_lines.add(line)
+                time.sleep(0.02)
         printed = log.read_text()
         # Hundreds of lines, of which a report may leave out the middle: what matters comes last.
         errors = [line for line in printed.splitlines() if "error" in line.lower()]

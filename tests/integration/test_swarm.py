@@ -167,6 +167,7 @@ class _Work:
                     self.lost.append(done.stdout)
                 self.done += 1
                 command("docker", "image", "rm", "--force", name)
+            time.sleep(0.5)  # the other tests need the cores, too
 
     def _without(self) -> None:
         while not self._stop.is_set():
@@ -176,7 +177,7 @@ class _Work:
             except Refusal as refusal:
                 print(refusal)
                 self.raw_failures += 1
-            time.sleep(0.05)
+            time.sleep(0.2)
 
 
 def _import(file: Path, name: str) -> None:
