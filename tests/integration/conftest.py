@@ -16,8 +16,12 @@ PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with Swarm: its tests take longest, and mostly wait while others use the cores."""
-    items.sort(key=lambda item: item.get_closest_marker("swarm") is None)
+    """Begin with the longest modules, as each runs in one worker: Swarm, and the readers."""
+
+    def is_long(item: pytest.Item) -> bool:
+        return item.path.parent.name == "oracle" or item.get_closest_marker("swarm") is not None
+
+    items.sort(key=is_long, reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
