@@ -36,7 +36,7 @@ LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 PYTEST := GOGC=400 pytest -p tests.integration.leftovers \
 	--numprocesses 5 --dist loadscope --no-loadscope-reorder
 QUICK := 'quick or not (local or oss or secure or ops or swarm)'
-LEFT_OUT := needs Swarm, a load balancer, Let\'s Encrypt or ssh; faults, killed runs \
+LEFT_OUT := needs Swarm, a load balancer, Let's Encrypt or ssh; faults, killed runs \
 	and attacks; other releases than 3.1.2, but for one push to 2.8.3
 
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
@@ -96,7 +96,7 @@ status: ready ## say how STACK does; fails where something does not work
 test: check ## check the code, then run one pass over the product on real parts
 	@python -m toolchain test
 	@ORACLE_EXAMPLES=100 $(ENGINE) $(PYTEST) -m $(QUICK)
-	@echo 'make test left out what $(LEFT_OUT).'
+	@echo "make test left out what $(LEFT_OUT)."
 	@echo 'Run everything: make test-all'
 
 test-all: check ## check the code, then run every test
