@@ -32,12 +32,13 @@ export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
 LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 	--custom-compile-command "make lock"
 
-# Tests wait for an engine most of the time. Modules run in their order: the slowest come first.
+# Tests wait for an engine half of the time, so five workers keep two cores busy. GOGC=400: Pulumi's
+# processes live for seconds, and Go would spend part of that on collecting garbage.
 PYTEST := GOGC=400 pytest -p tests.integration.leftovers \
 	--numprocesses 5 --dist loadscope --no-loadscope-reorder
 QUICK := 'quick or not (local or oss or secure or ops or swarm)'
-LEFT_OUT := needs Swarm, a load balancer, Let's Encrypt or ssh; faults, killed runs \
-	and attacks; other releases than 3.1.2, but for one push to 2.8.3
+LEFT_OUT := Swarm, the load balancer, Let's Encrypt and ssh; faults, killed runs and attacks; releases \
+	other than 3.1.2, except a push to 2.8.3
 
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
@@ -96,8 +97,8 @@ status: ready ## say how STACK does; fails where something does not work
 test: check ## check the code, then run one pass over the product on real parts
 	@python -m toolchain test
 	@ORACLE_EXAMPLES=100 $(ENGINE) $(PYTEST) -m $(QUICK)
-	@echo "make test left out what $(LEFT_OUT)."
-	@echo 'Run everything: make test-all'
+	@echo "Not part of make test: $(LEFT_OUT)."
+	@echo 'Run all tests with: make test-all'
 
 test-all: check ## check the code, then run every test
 	@python -m toolchain test-all
