@@ -248,6 +248,16 @@ class Deployment:
         finally:
             self.remove()
 
+    @contextmanager
+    def deployed(self) -> Iterator[Self]:
+        """Up by `make up`, as a user does it, and removed afterwards, also if that failed."""
+        try:
+            done = self.make("up")
+            assert done.returncode == 0, done.stdout
+            yield self
+        finally:
+            self.remove()
+
     def watched(self, *words: str) -> tuple[str, set[str]]:
         """What pulumi with `words` prints, and the command lines of all processes meanwhile."""
         log = self.folder / "printed.log"

@@ -35,12 +35,8 @@ def each_release(
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A registry of the default release that `make up` created."""
     made = Deployment(tmp_path_factory.mktemp("project"))
-    try:
-        done = made.make("up")
-        assert done.returncode == 0, done.stdout
+    with made.deployed():
         yield made
-    finally:
-        made.remove()
 
 
 def _generated(deployment: Deployment) -> Mapping[str, str]:

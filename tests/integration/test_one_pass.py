@@ -25,12 +25,8 @@ DEV = {"protect": False, "force_destroy": True}
 def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
     made.configure(storage={**DEV, "access_keys": ["old"]})
-    try:
-        done = made.make("up")
-        assert done.returncode == 0, done.stdout
+    with made.deployed():
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")
