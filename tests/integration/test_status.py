@@ -4,13 +4,15 @@ import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 import trustme
 
+from operations.status import http_status
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, processes, run
+from tests.integration.deployment import Deployment, eventually, processes, run
 from tests.integration.guarded import Guarded, bring
 
 pytestmark = pytest.mark.ops
@@ -70,6 +72,8 @@ def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDepl
         _fails(stack, "storage", "AccessDenied")
     finally:
         policy.versions[policy.current] = whole
+    # By now the registry may have noticed; it serves again after its next look.
+    eventually(lambda: http_status(stack.outputs()["endpoint"]) == HTTPStatus.OK)
 
 
 def test_an_internal_endpoint_alone_is_enough(stack: CloudDeployment) -> None:
