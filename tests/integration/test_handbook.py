@@ -16,7 +16,7 @@ from tests.integration.api import Api, Refusal, digest_of
 from tests.integration.clients import copy_in, copy_out
 from tests.integration.cloud import CloudDeployment
 from tests.integration.conftest import PLACES
-from tests.integration.deployment import Deployment, command, free_port
+from tests.integration.deployment import Deployment, command, eventually, free_port
 
 pytestmark = pytest.mark.ops
 
@@ -244,6 +244,7 @@ def test_a_bucket_that_was_deleted_is_there_again_and_takes_the_same_images(
     copy_out(on_bucket.stack, "team/again", tmp_path / "before")
     aliyun.oss.buckets.clear()
     on_bucket.follow("The bucket was deleted")
+    eventually(lambda: on_bucket.stack.healthy("registry"))
     with pytest.raises(Refusal):
         on_bucket.api.pull("team/app")
     copy_in(on_bucket.stack, archive, "team/again")
