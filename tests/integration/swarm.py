@@ -161,6 +161,7 @@ class SwarmDeployment(CloudDeployment):
 
     def remove(self) -> None:
         """Remove what the stack made from all machines, which takes Pulumi."""
+        self.end_processes()
         self.give_up()
         self.pulumi("destroy", "--yes")
 

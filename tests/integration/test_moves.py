@@ -32,9 +32,11 @@ def swarm_of_one(engine: Engine) -> Iterator[None]:
 
 
 @pytest.fixture
-def deployment(engine: Engine, tmp_path: Path) -> Deployment:
-    """One that is not up; the engine goes with all that it has."""
-    return Deployment(tmp_path, host=engine.host, registry={"exposure": "open"})
+def deployment(engine: Engine, tmp_path: Path) -> Iterator[Deployment]:
+    """One that is not up; the engine is removed with all that it has."""
+    made = Deployment(tmp_path, host=engine.host, registry={"exposure": "open"})
+    yield made
+    made.end_processes()
 
 
 def _moved(deployment: Deployment, runtime: str) -> str:

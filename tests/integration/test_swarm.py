@@ -89,6 +89,7 @@ def stack(
             yield made
             made.give_up()
     finally:
+        made.end_processes()
         shutil.rmtree(certificates)
 
 
