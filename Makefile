@@ -32,13 +32,11 @@ export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
 LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 	--custom-compile-command "make lock"
 
-# Tests wait for an engine half of the time, so five workers keep two cores busy. GOGC=400: Pulumi's
-# processes live for seconds, and Go would spend part of that on collecting garbage.
+# A test waits for the engine about half of its time, so five workers keep two cores busy. Pulumi's
+# processes live for seconds; GOGC=400 keeps Go from spending that time on garbage collection.
 PYTEST := GOGC=400 pytest -p tests.integration.leftovers \
 	--numprocesses 5 --dist loadscope --no-loadscope-reorder
 QUICK := 'quick or not (local or oss or secure or ops or swarm)'
-LEFT_OUT := Swarm, the load balancer, Let's Encrypt and ssh; faults, killed runs and attacks; releases \
-	other than 3.1.2, except a push to 2.8.3
 
 # Docker's command line follows its context, the plugin only this: both must mean the same engine.
 ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
@@ -97,7 +95,8 @@ status: ready ## say how STACK does; fails where something does not work
 test: check ## check the code, then run one pass over the product on real parts
 	@python -m toolchain test
 	@ORACLE_EXAMPLES=100 $(ENGINE) $(PYTEST) -m $(QUICK)
-	@echo "Not part of make test: $(LEFT_OUT)."
+	@echo "Not part of make test: Swarm, the load balancer, Let's Encrypt and ssh; faults, killed runs"
+	@echo 'and attacks; releases other than 3.1.2, except a push to 2.8.3.'
 	@echo 'Run all tests with: make test-all'
 
 test-all: check ## check the code, then run every test

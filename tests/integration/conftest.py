@@ -16,7 +16,7 @@ PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesy
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest modules, as each runs in one worker: Swarm, and the readers."""
+    """Run the longest modules first (Swarm, reference readers): each one occupies one worker."""
 
     def is_long(item: pytest.Item) -> bool:
         return item.path.parent.name == "oracle" or item.get_closest_marker("swarm") is not None

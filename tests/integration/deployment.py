@@ -250,7 +250,7 @@ class Deployment:
 
     @contextmanager
     def deployed(self) -> Iterator[Self]:
-        """Up by `make up`, as a user does it, and removed afterwards, also if that failed."""
+        """Deploy by `make up`, as users do. Remove the stack afterwards, also after a failure."""
         try:
             done = self.make("up")
             assert done.returncode == 0, done.stdout
@@ -261,17 +261,10 @@ class Deployment:
     def watched(self, *words: str) -> tuple[str, set[str]]:
         """What pulumi with `words` prints, and the command lines of all processes meanwhile."""
         log = self.folder / "printed.log"
-        command_lines = set(processes("cmdline").values())
-        begun: dict[Path, float] = {}  # when a process was seen first
+        command_lines: set[str] = set()
         with log.open("w") as output, self.started(*words, output=output) as running:
             while running.poll() is None:
-                now = time.monotonic()
-                for process in Path("/proc").glob("[0-9]*"):
-                    # Later it has the same line: it has long become the program that it runs.
-                    if now - begun.setdefault(process, now) < 1:
-                        with suppress(OSError):
-                            line = (process / "cmdline").read_text(errors="replace")
-                            command_lines.add(line)
+                command_lines |= set(processes("cmdline").values())
                 time.sleep(0.02)
         printed = log.read_text()
         # Hundreds of lines, of which a report may leave out the middle: what matters comes last.

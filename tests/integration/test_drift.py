@@ -60,8 +60,8 @@ def test_what_was_changed_by_hand_is_red_and_named_and_up_sets_it_right(
     assert done.returncode == 0, done.stdout
 
 
-def test_status_says_what_the_last_look_for_drift_has_found(stack: CloudDeployment) -> None:
-    # What the tests above have changed by hand is right again.
+def test_status_reports_what_the_last_drift_check_found(stack: CloudDeployment) -> None:
+    # `make up` has undone what the tests above changed by hand.
     assert stack.make("drift").returncode == 0
     _public(stack)
     assert stack.make("drift").returncode != 0

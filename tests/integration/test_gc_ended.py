@@ -63,7 +63,7 @@ def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDe
     api = with_garbage(stack)
     before = stack.aliyun.counted()["DeleteMultipleObjects"]
     with _collecting(stack) as collecting:
-        # A push deletes, too, and must not be the one that gets no answer.
+        # The push below deletes objects too. Let the collection's deletion be the unanswered one.
         eventually(lambda: stack.aliyun.counted()["DeleteMultipleObjects"] > before)
         done = stack.make("up")
         assert done.returncode == 0, done.stdout

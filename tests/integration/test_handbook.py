@@ -244,6 +244,7 @@ def test_a_bucket_that_was_deleted_is_there_again_and_takes_the_same_images(
     copy_out(on_bucket.stack, "team/again", tmp_path / "before")
     aliyun.oss.buckets.clear()
     on_bucket.follow("The bucket was deleted")
+    # The last command restarts the registry.
     eventually(lambda: on_bucket.stack.healthy("registry"))
     with pytest.raises(Refusal):
         on_bucket.api.pull("team/app")

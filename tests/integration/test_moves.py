@@ -33,7 +33,7 @@ def swarm_of_one(engine: Engine) -> Iterator[None]:
 
 @pytest.fixture
 def deployment(engine: Engine, tmp_path: Path) -> Iterator[Deployment]:
-    """One that is not up; the engine is removed with all that it has."""
+    """A stack that is not up. The engine is removed with everything in it."""
     made = Deployment(tmp_path, host=engine.host, registry={"exposure": "open"})
     yield made
     made.end_processes()

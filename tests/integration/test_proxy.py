@@ -48,7 +48,7 @@ def proxy(
         "listen 8443": f"listen 127.0.0.1:{port}",
         "/etc/nginx/": f"{folder}/",
         "127.0.0.1:5000": f"127.0.0.1:{registry['port']}",
-        # A busy machine may not send 50 requests in a second, which is what the page allows.
+        # A busy machine may send fewer than the 50 requests a second that the page allows.
         "rate=50r/s": "rate=5r/s",
     }
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -137,7 +137,7 @@ def test_a_guesser_is_slowed_down_and_others_get_in_again(
         with contextlib.suppress(AssertionError):
             alice.pull("team/app")
             return True
-        time.sleep(2)  # else each attempt would use up what the next one may send
+        time.sleep(2)  # a failed attempt counts against the limit, too
         return False
 
     eventually(pulled)

@@ -72,7 +72,7 @@ def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDepl
         _fails(stack, "storage", "AccessDenied")
     finally:
         policy.versions[policy.current] = whole
-    # By now the registry may have noticed; it serves again after its next look.
+    # The registry may have noticed the refusal. It serves again after its next storage check.
     eventually(lambda: http_status(stack.outputs()["endpoint"]) == HTTPStatus.OK)
 
 

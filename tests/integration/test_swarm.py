@@ -168,7 +168,7 @@ class _Work:
                     self.lost.append(done.stdout)
                 self.done += 1
                 command("docker", "image", "rm", "--force", name)
-            time.sleep(0.5)  # the other tests need the cores, too
+            time.sleep(0.5)  # leaves CPU time to other tests
 
     def _without(self) -> None:
         while not self._stop.is_set():
