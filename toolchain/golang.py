@@ -16,7 +16,9 @@ RECIPES = Path(__file__).parent / "recipes"
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 # Compiling is most of the first set-up. Without inlining it takes 15 percent less CPU time, and
 # another 10 percent less without debug information, which the linker drops anyway (-s -w).
-COMPILER_FLAGS = "-gcflags=all=-l -dwarf=false"
+# The standard library, which compiles in seconds, is inlined: the key derivation of a passphrase
+# takes 0.28 s of CPU instead of 0.41 s, and JSON 0.24 s instead of 0.40 s.
+COMPILER_FLAGS = ("-gcflags=all=-l -dwarf=false", "-gcflags=std=-dwarf=false")
 # A program's packages without its main package and the standard library.
 LIBRARIES = '{{if not (or .Standard (eq .Name "main"))}}{{.ImportPath}}{{end}}'
 
@@ -81,7 +83,7 @@ class GoProgram:
     def _go(self, verb: str, *arguments: str, results: Path | None = None) -> None:
         """Run `go` in the program's module."""
         stamp = f" -X {self.stamp}" if self.stamp else ""
-        flags = ["-trimpath", COMPILER_FLAGS, f"-tags={self.tags}", f"-ldflags=-s -w{stamp}"]
+        flags = ["-trimpath", *COMPILER_FLAGS, f"-tags={self.tags}", f"-ldflags=-s -w{stamp}"]
         log = LOGS / f"{self.binary}-{self.version}-{verb}.log"
         run(
             ["go", verb, *flags, *arguments],

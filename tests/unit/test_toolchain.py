@@ -279,6 +279,18 @@ def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None
         _program(path, "go", "exit 1")
 
 
+def test_other_compiler_flags_rebuild_the_cli_and_the_registry_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def entries() -> set[Path]:
+        built = [image for image in images.IMAGES if image.program]
+        return {pulumi_cli._our_cli().path, *(images._entry(image).path for image in built)}
+
+    before = entries()
+    monkeypatch.setattr(golang, "COMPILER_FLAGS", ())
+    assert not before & entries()
+
+
 @pytest.mark.usefixtures("closed_network")
 def test_a_missing_go_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
