@@ -95,11 +95,15 @@ def free_port() -> int:
 
 
 def processes(what: str) -> Mapping[int, str]:
-    """What /proc has by the name `what` of each process, by its id."""
+    """Return the text of the file `what` in /proc of each process, by process id.
+
+    Tests call this every few milliseconds. Without pathlib it takes a third of the CPU time.
+    """
     found = {}
-    for file in Path("/proc").glob(f"[0-9]*/{what}"):
-        with suppress(OSError):  # one that has ended
-            found[int(file.parent.name)] = file.read_text(errors="replace")
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/{what}", "rb") as file:  # noqa: PTH123
+                found[int(name)] = file.read().decode(errors="replace")
     return found
 
 

@@ -34,10 +34,6 @@ def _running(*words: str) -> Sequence[int]:
     return [pid for pid, line in lines if "\0".join(["", *words, ""]) in "\0" + line]
 
 
-# Each release, and each kind of storage: what a kill leaves is the same in the other two places.
-@pytest.mark.parametrize(
-    "in_each_place", [("2.8.3", "oss"), ("3.1.2", "filesystem")], ids="-".join, indirect=True
-)
 def test_killed_at_any_moment_it_loses_nothing_and_the_next_up_or_gc_heals(
     in_each_place: Deployment, moments: random.Random
 ) -> None:

@@ -23,7 +23,7 @@ def _killed(deployment: Deployment, seconds: float, *words: str) -> None:
             pulumi.kill()
 
 
-@pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 6), ("destroy", 3, 2)])
+@pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 4), ("destroy", 3, 2)])
 def test_after_runs_that_were_killed_the_next_up_ends_well(
     undeployed: Deployment,
     archive: Path,
