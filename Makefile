@@ -101,7 +101,7 @@ test: check ## check the code, then run one pass over the product on real parts
 
 test-all: check ## check the code, then run every test
 	@python -m toolchain test-all
-	@$(ENGINE) $(PYTEST)
+	@$(ENGINE) $(PYTEST) -p tests.integration.warm_host
 
 unit: $(VENV)/dev ## run the tests that need no engine
 	@pytest tests/unit

@@ -16,9 +16,18 @@ from tests.integration.clients import pull_anew, push
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import command
 from tests.integration.garbage import blobs, collected
+from tests.integration.warm_host import cold_path
 
 pytestmark = [pytest.mark.oss, pytest.mark.quick]
 DEV = {"protect": False, "force_destroy": True}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cold_language_hosts() -> Iterator[None]:
+    """Start language hosts as users do, also in a complete run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", cold_path())
+        yield
 
 
 @pytest.fixture(scope="module")

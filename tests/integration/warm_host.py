@@ -1,0 +1,132 @@
+"""Fork the language hosts of a test run from one process that has imported the packages.
+
+Pulumi starts two language hosts for each preview or update. Starting Python and importing the
+packages in each of them takes a sixth of the CPU time of a test run. Load this module with
+`pytest -p`.
+"""
+
+import gc
+import importlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.integration.leftovers import unique_name
+from toolchain.pulumi_cli import LANGUAGE_HOST
+
+HOST = "pulumi-language-python"
+PROJECT = Path(__file__).parent.parent.parent
+PACKAGES = (
+    *("toolchain.language_host", "pulumi_docker", "pulumi_alicloud.oss", "pulumi_alicloud.ram"),
+    *("bcrypt", "cryptography.x509", "pydantic", "yaml"),
+)
+SIZE_BYTES = 8
+# Pulumi starts this in place of the toolchain's language host. It hands over its arguments,
+# variables, folder and output, and lives as long as the fork.
+STARTER = f"""#!/usr/bin/env -S python3 -I -S
+import json, os, select, signal, socket, sys
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+engine = os.getppid()
+server = socket.socket(socket.AF_UNIX)
+server.connect(os.path.join(os.path.dirname(os.path.abspath(__file__)), "socket"))
+call = json.dumps([sys.argv, dict(os.environ), os.getcwd()]).encode()
+socket.send_fds(server, [len(call).to_bytes({SIZE_BYTES}, "big")], [1, 2])
+server.sendall(call)
+while os.getppid() == engine and not select.select([server], [], [], 1)[0]:
+    pass
+"""
+RUNNING = pytest.StashKey[tuple["subprocess.Popen[str]", Path]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put a folder with `pulumi` and STARTER first on PATH, which pytest-xdist's workers inherit.
+
+    A CLI of Pulumi's own keeps its language host.
+    """
+    host, pulumi = shutil.which(HOST), shutil.which("pulumi")
+    if hasattr(config, "workerinput") or not host or not pulumi:
+        return
+    if Path(host).read_bytes() != LANGUAGE_HOST.read_bytes():
+        return
+    folder = Path(tempfile.mkdtemp(prefix=unique_name("oss-registry-host")))
+    # Pulumi warns if the language host on PATH is not in its own folder.
+    shutil.copy(pulumi, folder / "pulumi")
+    starter = folder / HOST
+    starter.write_text(STARTER)
+    starter.chmod(0o755)
+    words = [sys.executable, "-m", __name__, str(folder)]
+    process = subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    config.stash[RUNNING] = process, folder
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if RUNNING in session.config.stash:
+        process, folder = session.config.stash[RUNNING]
+        with process:
+            process.terminate()
+        shutil.rmtree(folder)
+
+
+def cold_path() -> str:
+    """Return PATH without the folder of this module."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(each for each in folders if "oss-registry-host" not in each)
+
+
+def fork_hosts(folder: Path) -> None:
+    """Fork a language host for each connection to the socket in `folder`, until terminated."""
+    for package in PACKAGES:
+        importlib.import_module(package)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "socket"))
+        server.listen()
+        print("ready", flush=True)
+        while True:
+            connection, _ = server.accept()
+            if os.fork() == 0:
+                server.close()
+                _run_host(connection)
+                sys.exit()
+            connection.close()
+
+
+def _run_host(connection: socket.socket) -> None:
+    """Run the toolchain's language host in the place of the process at the other end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, output, _, _ = socket.recv_fds(connection, SIZE_BYTES, 2)
+    with connection.makefile("rb") as call:
+        words, variables, folder = json.loads(call.read(int.from_bytes(size, "big")))
+    for descriptor, copy in enumerate(output, 1):
+        os.dup2(copy, descriptor)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    sys.argv = words
+    del sys.path[0]  # this checkout; the program has its own components
+
+    def end_with_starter() -> None:
+        connection.recv(1)
+        os._exit(0)
+
+    threading.Thread(target=end_with_starter, daemon=True).start()
+    importlib.import_module("toolchain.language_host").serve()
+
+
+if __name__ == "__main__":
+    fork_hosts(Path(sys.argv[1]))
