@@ -18,13 +18,19 @@ from pydantic_core import ErrorDetails
 from components import certificates, configuration, distribution
 from components.configuration import Context, Problem, Rule
 from components.distribution import Release, password_of
-from components.environment import Section, redact
-from components.settings import PROJECT, StackSettings, model_in
+from components.environment import Hole, Section, redact
+from components.secrecy import plain_secret
+from components.settings import PROJECT, StackSettings, is_public, model_in
 from components.stack import CERTIFICATES, Stack
 
 PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
-CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
+# Secrets among the providers' keys, and another place for each.
+PROVIDER_SECRETS = {
+    "alicloud:secretKey": ", or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "alicloud:securityToken": ", or leave it to ALIBABA_CLOUD_SECURITY_TOKEN",
+    "docker:keyMaterial": ", or set docker:certPath",
+}
 USER_NAME = 64  # characters, RAM's limit
 FILE_NAME = 64 - len("-registry-01234567-00")  # Docker's limit for the name of a secret
 FILE_KIB = 500  # Docker's limit for what a secret holds
@@ -370,11 +376,28 @@ def _within(path: str, broken: Iterable[str]) -> bool:
 
 
 def line(problem: Problem) -> str:
-    # What is long, has lines, or may hold a password is not repeated.
-    text = json.dumps(problem.shown, ensure_ascii=False)
-    hidden = len(text) > 60 or "@" in text or "\\n" in text or problem.path.endswith(".hash")
-    shown = problem.shown is not None and problem.rule.startswith("must") and not hidden
-    return f"{problem.path}: {problem.rule}{f', not {text}' if shown else ''}; {problem.fix}"
+    """`problem` on one line, with the value that was refused if everyone may read it."""
+    value = ""
+    if problem.rule.startswith("must") and _is_public(problem.path):
+        value = _repeated(problem.shown)
+    return f"{problem.path}: {problem.rule}{value}; {problem.fix}"
+
+
+def _is_public(path: str) -> bool:
+    """Whether a message may repeat a value that was refused at `path`."""
+    setting = path.removeprefix(f"{PROJECT}:")
+    config = setting.removeprefix(_CONFIG)
+    if config != setting:
+        return configuration.is_public(config)
+    return path == REGION or is_public(re.split(r"[.\[]", setting))
+
+
+def _repeated(value: object) -> str:
+    """A single value as a message repeats it: short, on one line, without a user of an address."""
+    if not isinstance(value, str | int | float):
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return "" if len(text) > 60 or "@" in text or "\\n" in text else f", not {text}"
 
 
 def _divided(
@@ -387,8 +410,8 @@ def _divided(
     set_secret = configuration.SET_SECRET
     for key, text in sorted(config.items()):
         namespace, _, name = key.partition(":")
-        if namespace == "alicloud" and name in CLOUD_SECRETS and key not in secret_keys:
-            fix = f"{set_secret} {key}, or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+        if key in PROVIDER_SECRETS and key not in secret_keys:
+            fix = f"{set_secret} {key}{PROVIDER_SECRETS[key]}"
             problems.append(Problem(key, "is a secret in plain text", fix))
         if namespace in PROVIDERS:
             continue
@@ -398,7 +421,7 @@ def _divided(
         elif name in StackSettings.model_fields:
             if key in secret_keys:
                 rule = "holds a secret, which would come out as plain text"
-                fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in registry.config"
+                fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in its place"
                 problems.append(Problem(key, rule, fix))
             else:
                 sections[name] = _parsed(text)
@@ -468,9 +491,7 @@ def _problem(detail: ErrorDetails) -> Problem:
         fix = configuration.nearest(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
-    # An unknown key may hold anything, a secret too.
-    shown = None if kind == "extra_forbidden" else configuration.shown(value)
-    return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), shown)
+    return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), value)
 
 
 # Better than a general fix for what users look for.
@@ -533,23 +554,42 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         key = f"{PROJECT}:registry.environment.{name}"
         if name.startswith("REGISTRY_"):
             yield Problem(key, "would go past all checks", "say it in registry.config")
-        elif configuration.is_secret(name, value):
-            yield Problem(key, "is a secret in plain text", "remove it")
+        elif isinstance(value, Hole):
+            if value.label not in stack.secrets:
+                yield Problem(key, *configuration.missing_secret(value.label))
+            if registry.runtime == "swarm":
+                rule = "can't come from a secret on swarm, which shows a service's variables"
+                yield Problem(key, rule, "write a value that is no secret, or remove it")
+        elif against := plain_secret(("environment", name), value):
+            yield Problem(key, against, configuration.WRITE_SECRET)
 
 
 def _logins(text: str, secret: bool) -> Iterator[Problem]:
-    """What the docker plugin would take, and then not use, or write down as plain text."""
+    """What the docker plugin would take, and then not use, or write down as plain text.
+
+    Pulumi marks the whole list as `secret` if one value in it is. Only the text of the stack file
+    shows which one, so `make` finds a plain password beside a secret, and `pulumi up` does not.
+    """
     entries = _parsed(text)
     for number, entry in enumerate(entries if isinstance(entries, list) else ()):
         key, entry = f"{LOGINS}[{number}]", entry if isinstance(entry, dict) else {}
-        address = str(entry.get("address", ""))
-        if not re.fullmatch(_REGISTRY_HOST, address):
+        address = entry.get("address", "")
+        if not _is_sealed(address) and not re.fullmatch(_REGISTRY_HOST, str(address)):
             rule = "must be the registry's host alone, without scheme and path"
-            host = re.sub(r"^\w*://|/.*", "", address)
-            yield Problem(f"{key}.address", rule, f"write {host or 'registry.example.com'}")
-        if entry.get("password") and not secret:
-            fix = f"{configuration.SET_SECRET} --path '{key}.password'"
-            yield Problem(f"{key}.password", "is a secret in plain text", fix)
+            host = re.sub(r"^\w*://|/.*", "", str(address))
+            known = re.fullmatch(_REGISTRY_HOST, host)
+            yield Problem(f"{key}.address", rule, f"write {host if known else _REGISTRY_EXAMPLE}")
+        for name in ("password", "configFileContent"):
+            value = entry.get(name)
+            sealed = _is_sealed(value) if isinstance(text, Sealed) else secret
+            if value and not sealed:
+                fix = f"{configuration.SET_SECRET} --path '{key}.{name}'"
+                yield Problem(f"{key}.{name}", "is a secret in plain text", fix)
+
+
+def _is_sealed(value: object) -> bool:
+    """Whether `value` is a secret as it stands in the stack file."""
+    return isinstance(value, Mapping) and value.keys() == {"secure"}
 
 
 def _unguarded(stack: Stack) -> Iterator[Problem]:
@@ -608,6 +648,7 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
 
 
 _REGISTRY_HOST = r"[\w.-]+(:\d+)?"
+_REGISTRY_EXAMPLE = "registry.example.com"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.
 TLS_KEY = distribution.TLS_KEY.label
@@ -619,7 +660,9 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
     used = {*_SECRETS, *map(password_of, users)}
     used -= {TLS_KEY} if not (tls and tls.certificate) else set()
-    used |= _named_secrets(stack.settings.registry.config)
+    registry = stack.settings.registry
+    used |= _named_secrets(registry.config)
+    used |= {value.label for value in registry.environment.values() if isinstance(value, Hole)}
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
         if name not in used:
@@ -651,5 +694,8 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
     return user, [_in_config(problem) for problem in found[-1] if problem.path in common]
 
 
+_CONFIG = "registry.config."
+
+
 def _in_config(problem: Problem) -> Problem:
-    return problem._replace(path=f"{PROJECT}:registry.config.{problem.path}")
+    return problem._replace(path=f"{PROJECT}:{_CONFIG}{problem.path}")

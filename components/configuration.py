@@ -19,10 +19,14 @@ from components.distribution import (
     values,
 )
 from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds, Section, Tree
+from components.secrecy import Place, plain_secret
 
 
 class Problem(NamedTuple):
-    """What is wrong at `path` and how to mend it; `shown` is the value, if it may be shown."""
+    """What is wrong at `path` and how to fix it.
+
+    `shown` is the value. `checks.line` repeats it only if everyone may read what is at `path`.
+    """
 
     path: str
     rule: str
@@ -40,15 +44,9 @@ def read(
     reader = _Reader(release, secrets, [])
     # A whole config.yml says its version; `to_file` says the same.
     own = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
-    return reader.section("", own, release.schema.keys), reader.problems
+    return reader.section("", ("config",), own, release.schema.keys), reader.problems
 
 
-# A key of this name has a secret for a value: one table for all sections, drivers and headers.
-_SECRET_KEY = re.compile(
-    r"(?!access-control-).*(password|secret|token|apikey|licensekey|authorization|cookie)",
-    re.IGNORECASE | re.DOTALL,
-)
-_CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _DEPTH = 60  # sections and lists inside each other; the registry's own go to 6
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # What the other generation calls it.
@@ -64,10 +62,19 @@ _RENAMED = {
 }
 
 
-def is_secret(name: str, value: object = None) -> bool:
-    """Whether what stands under `name` is a secret, by the name or by how it looks."""
-    in_url = isinstance(value, str) and _CREDENTIALS_IN_URL.search(value)
-    return bool(in_url or _SECRET_KEY.match(name))
+# Text that a message may repeat even if it was refused: every client gets it.
+_PUBLIC_TEXT = ("http.host", "http.prefix")
+
+
+def is_public(path: str) -> bool:
+    """Whether a message may repeat a value that was refused at `path`.
+
+    Keys whose kind is a number, a switch, a duration or one of several words hold no free text.
+    """
+    kinds = [kinds_at(release.schema.keys, path) for release in RELEASES.values()]
+    known = [kind for kind in kinds if kind is not None]
+    closed = [isinstance(kind, str) and kind not in ("string", "any") for kind in known]
+    return path in _PUBLIC_TEXT or (bool(closed) and all(closed))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -85,7 +92,9 @@ class _Reader(NamedTuple):
     def refuse(self, path: str, rule: str, fix: str, shown: object = None) -> None:
         self.problems.append(Problem(path, rule, fix, shown))
 
-    def section(self, path: str, config: Mapping[str, Any], keys: Mapping[str, Kinds]) -> Section:
+    def section(
+        self, path: str, place: Place, config: Mapping[str, Any], keys: Mapping[str, Kinds]
+    ) -> Section:
         section: dict[str, Tree] = {}
         for key in sorted(config):
             below = f"{path}.{key}" if path else key
@@ -94,7 +103,7 @@ class _Reader(NamedTuple):
                 self.unknown(below, key, keys)
             elif config[key] is None:
                 section[key] = None
-            elif (value := self.value(below, key, config[key], kinds)) is not None:
+            elif (value := self.value(below, (*place, key), config[key], kinds)) is not None:
                 section[key] = value
         return section
 
@@ -111,7 +120,7 @@ class _Reader(NamedTuple):
             fix = nearest(key, keys) if keys else "remove it"
         self.refuse(path, f"is not a key of release {version}", fix)
 
-    def value(self, path: str, key: str, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
+    def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
         """`value` as the registry is to get it, or None where it was refused."""
         if path.count(".") + path.count("[") > _DEPTH:
             self.refuse(path, "is nested too deep", "write less")
@@ -122,13 +131,12 @@ class _Reader(NamedTuple):
             kinds = {ANY: "any"} if isinstance(value, Mapping) else ["any"]
         match kinds:
             case Mapping() if isinstance(value, Mapping):
-                return self.section(path, value, kinds)
+                return self.section(path, place, value, kinds)
             case Mapping():
                 self.refuse(path, *MUST["section"])
-            case str() if is_secret(key, value) and not isinstance(value, bool):
-                fix = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
-                self.refuse(path, "is a secret in plain text", fix)
-            case str() if against := refusal(key, value, kinds):
+            case str() if rule := plain_secret(place, value):
+                self.refuse(path, rule, WRITE_SECRET)
+            case str() if against := refusal(place[-1], value, kinds):
                 self.refuse(path, *against, value)
             case str():
                 # The registry would take a number for a realm or a path, and panic.
@@ -136,7 +144,7 @@ class _Reader(NamedTuple):
                 return str(value) if as_text else value
             case [kind] if isinstance(value, list):
                 items = (
-                    self.value(f"{path}[{number}]", key, item, kind)
+                    self.value(f"{path}[{number}]", (*place, ANY), item, kind)
                     for number, item in enumerate(value)
                 )
                 return [item for item in items if item is not None]
@@ -148,14 +156,21 @@ class _Reader(NamedTuple):
         if kinds not in ("string", "any"):
             self.refuse(path, "can't come from a secret", "write it plainly")
         elif name not in self.secrets:
-            fix = f"{SET_SECRET} oss-registry:{name if isinstance(name, str) else 'NAME'}"
-            self.refuse(path, "names a secret that is not there", fix, name)
+            self.refuse(path, *missing_secret(name))
         else:
             return Hole(str(name))
         return None
 
 
+def missing_secret(name: object) -> tuple[str, str]:
+    """The rule that `{from_secret: name}` breaks in a stack without such a secret, and the fix."""
+    # Text of another shape may be the secret itself.
+    shown = name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name) else "NAME"
+    return "names a secret that is not there", f"{SET_SECRET} oss-registry:{shown}"
+
+
 SET_SECRET = "pulumi config set --secret"
+WRITE_SECRET = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
 # What each kind must be, and how to mend it.
 MUST = {
     "section": ("must be a section", "write its keys on the lines below it"),
@@ -232,6 +247,12 @@ def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
 
 def _logs_requests(context: Context) -> bool:
     return context.at("log.level") in ("info", "debug")
+
+
+def _sends_secret(endpoint: Section) -> bool:
+    """Whether the address or a header of a hook comes from a secret: the registry logs both."""
+    sent = (*values("url", endpoint), *values("headers.*.*", endpoint))
+    return any(isinstance(value, Hole) for _, value in sent)
 
 
 # What the registry does where nothing is said, or null has taken away what we say.
@@ -359,9 +380,9 @@ _RULES = (
 # It works, but the user should know.
 _WARNINGS = (
     Rule(
-        "notifications.endpoints.*.headers.Authorization",
-        lambda _, its: _logs_requests(its),
-        "is written into the log at config.log.level info and debug",
+        "notifications.endpoints.*",
+        lambda endpoint, its: _logs_requests(its) and _sends_secret(endpoint),
+        "sends a secret, which config.log.level info and debug write into the log",
         "set registry.log_level: warn",
     ),
     Rule(
@@ -475,15 +496,10 @@ def named_files(tree: Section) -> Iterator[tuple[str, str]]:
                 yield path, value
 
 
-def shown(value: object) -> object:
-    """`value` where it is a single one: a section may hold anything, a secret too."""
-    return value if isinstance(value, str | int | float) else None
-
-
 def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
     """What `rules` find in the context's tree."""
     return [
-        Problem(path, rule.rule, rule.fix, shown(value))
+        Problem(path, rule.rule, rule.fix, value)
         for rule in rules
         for path, value in values(rule.path, context.tree)
         # What a secret holds can't be looked at, and so keeps no rule.

@@ -382,9 +382,14 @@ def seconds(duration: str) -> float:
 
 
 def kinds_at(keys: Kinds | None, path: str) -> Kinds | None:
-    """What a schema whose keys are `keys` knows at `path`; None where that is nothing."""
-    for key in path.split("."):
-        keys = keys.get(key, keys.get(ANY)) if isinstance(keys, Mapping) else None
+    """The kinds at `path`, such as `a.b[0].c`, of a schema whose keys are `keys`, or None."""
+    for key in re.split(r"[.\[]", path):
+        if isinstance(keys, Mapping):
+            keys = keys.get(key, keys.get(ANY))
+        elif isinstance(keys, list) and key.endswith("]"):
+            keys = keys[0]
+        else:
+            keys = None
     return keys
 
 

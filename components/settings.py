@@ -5,7 +5,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -16,11 +17,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
     TypeAdapter,
 )
 from pydantic_core import core_schema
 
 from components import configuration, distribution
+from components.environment import Hole
 
 PROJECT = "oss-registry"
 
@@ -46,6 +50,10 @@ class _Matches:
         self, core: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(core), "pattern": f"^(?:{self.pattern})$"}
+
+
+# Marks text that a message may repeat even if it was refused.
+PUBLIC = "public"
 
 
 def _known_release(version: object) -> object:
@@ -77,6 +85,22 @@ def _address(text: str) -> str:
         raise ValueError("must be one IP address; write such as 127.0.0.1") from None
 
 
+def _text_or_secret(value: object) -> str | Hole:
+    """A variable's text, or the placeholder of its secret."""
+    match value:
+        case str():
+            return value
+        case {"from_secret": str(name), **others} if not others:
+            return Hole(name, quoted=False)
+        case list():
+            raise ValueError("must be text; write a comma-separated text")
+        case None:
+            raise ValueError("must be text; write a value, or remove it")
+        case dict():
+            raise ValueError("must be text or {from_secret: NAME}; write one of them")
+    raise ValueError("must be text; put it in quotes")
+
+
 def _at_least(size: str) -> AfterValidator:
     least = TypeAdapter(ByteSize).validate_python(size)
 
@@ -90,9 +114,9 @@ def _at_least(size: str) -> AfterValidator:
 
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=3650)]
-Duration = Annotated[str, BeforeValidator(_duration)]
+Duration = Annotated[str, BeforeValidator(_duration), PUBLIC]
 Word = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(_address), PUBLIC]
 Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
@@ -113,6 +137,7 @@ Bucket = Annotated[
         r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
         "must be 3 to 63 of a-z, 0-9 and -, with - at neither end",
     ),
+    PUBLIC,
 ]
 Prefix = Annotated[
     str,
@@ -120,13 +145,23 @@ Prefix = Annotated[
         r"([a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*)?",
         "must be such as team/registry, with / at neither end",
     ),
+    PUBLIC,
 ]
 VolumeName = Annotated[
     str,
     _Matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "must be a volume's name, as docker volume ls has it"),
+    PUBLIC,
 ]
 LABEL = r"[a-z0-9-]{1,30}"
-Label = Annotated[str, _Matches(LABEL, "must be of a-z, 0-9 and -, such as 2026-11")]
+Label = Annotated[str, _Matches(LABEL, "must be of a-z, 0-9 and -, such as 2026-11"), PUBLIC]
+DirectoryUrl = Annotated[
+    str,
+    _Matches(
+        rf"https://[a-zA-Z0-9.-]+(:{_PORT})?(/[^\s?#@]*)?",
+        "must be an https address without user and query; remove it, or write "
+        "https://acme.example.com/directory",
+    ),
+]
 OssHost = Annotated[
     str,
     _Matches(
@@ -134,6 +169,7 @@ OssHost = Annotated[
         "must be OSS's host alone, without scheme and bucket; remove it, or write such as "
         "oss-cn-hangzhou-internal.aliyuncs.com",
     ),
+    PUBLIC,
 ]
 User = Annotated[
     str,
@@ -159,6 +195,7 @@ Host = Annotated[
     _Matches(
         r"[a-z0-9-]+(\.[a-z0-9-]+)+", "must be a whole name, in lower case, without * and port"
     ),
+    PUBLIC,
 ]
 FilePath = Annotated[
     str,
@@ -190,6 +227,20 @@ class _Settings(BaseModel):
     )
 
 
+class FromSecret(_Settings):
+    """A value that is in a secret of the stack file."""
+
+    from_secret: str
+    """The name of the secret: `pulumi config set --secret oss-registry:NAME`."""
+
+
+VariableText = Annotated[
+    str | Hole,
+    PlainValidator(_text_or_secret, json_schema_input_type=str | FromSecret),
+    PlainSerializer(lambda value: value, return_type=Any),
+]
+
+
 class Limits(_Settings):
     memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
     """What it may use, without swap; whole MiB count. With less than 1 GiB, uploads go to OSS in
@@ -218,6 +269,7 @@ class RegistrySettings(_Settings):
         str,
         BeforeValidator(_known_release),
         Field(json_schema_extra={"enum": [*distribution.RELEASES]}),
+        PUBLIC,
     ] = distribution.DEFAULT_RELEASE
     """The release, in quotes. It decides the image and how it is configured."""
     image: Word | None = None
@@ -244,8 +296,9 @@ class RegistrySettings(_Settings):
     """The address that clients use; required with tls and proxy."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
     """What the registry logs; from info on, each request is a line."""
-    environment: Mapping[Variable, str] = {}
-    """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones."""
+    environment: Mapping[Variable, VariableText] = {}
+    """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones. Most values come
+    from a secret: `{from_secret: NAME}`."""
     ca_certificates: Certificates | None = None
     """PEM certificates that the registry trusts beside the usual ones; in its container they are
     /etc/ssl/certs/oss-registry.pem."""
@@ -356,7 +409,7 @@ class LetsEncrypt(_Settings):
     """The names to have certificates for."""
     email: Word | None = None
     """Where Let's Encrypt writes to."""
-    directory_url: Annotated[str, _Matches(r"https://\S+", "must be https://…")] | None = None
+    directory_url: DirectoryUrl | None = None
     """Another authority that speaks ACME, in place of Let's Encrypt."""
 
 
@@ -387,6 +440,29 @@ class StackSettings(_Settings):
     auth: AuthSettings | None = None
     tls: TlsSettings | None = None
     maintenance: MaintenanceSettings = MaintenanceSettings()
+
+
+def is_public(place: Sequence[str], annotation: object = StackSettings) -> bool:
+    """Whether a message may repeat a value that was refused at `place`.
+
+    `place` is keys, with `N]` for the items of a list. Numbers, switches, words of a list and text
+    that is marked PUBLIC are public. Any other text may be a secret in the wrong place.
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return (PUBLIC in inner and not place) or is_public(place, inner[0])
+    if origin in (Union, UnionType):
+        return any(is_public(place, each) for each in inner)
+    if origin is Mapping:
+        return bool(place) and is_public(place[1:], inner[1])
+    if origin is Sequence:
+        in_list = bool(place) and place[0].endswith("]")
+        return is_public(place[1:] if in_list else place, inner[0])
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(place[0]) if place else None
+        return field is not None and is_public(place[1:], field.rebuild_annotation())
+    number = isinstance(annotation, type) and issubclass(annotation, int | float)
+    return not place and (origin is Literal or number)
 
 
 def model_in(annotation: object) -> type[BaseModel] | None:

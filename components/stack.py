@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from components import distribution
 from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
 from components.environment import Section, Text, redact, to_environment, to_file
+from components.secrecy import masked
 from components.settings import PROJECT, StackSettings, SwarmSettings
 
 STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
@@ -222,4 +223,5 @@ class Stack:
     @property
     def redacted(self) -> Mapping[str, str]:
         """`environment` and `files` as a reviewer may see them."""
-        return {name: redact(text) for name, text in {**self.environment, **self.files}.items()}
+        texts = {**self.environment, **self.files}
+        return {name: masked(name, redact(text)) for name, text in texts.items()}

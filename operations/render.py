@@ -6,7 +6,6 @@ Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it 
 import sys
 
 from components import checks
-from components.environment import redact
 from operations import stack_file
 
 
@@ -14,9 +13,9 @@ def main(name: str) -> int:
     stack = stack_file.stack(name)
     for warning in checks.warnings(stack):
         print(f"warning: {warning}", file=sys.stderr)
-    for variable, text in stack.environment.items():
-        print(f"{variable}={redact(text)}")
-    for path, text in stack.files.items():
-        print(f"# {path}")
-        print(redact(text).removesuffix("\n"))
+    for name, text in stack.redacted.items():
+        if name in stack.files:
+            print(f"# {name}\n{text.removesuffix(chr(10))}")
+        else:
+            print(f"{name}={text}")
     return 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from components.secrecy import masked
 from components.stack import Stack
 from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
@@ -47,6 +48,8 @@ SAYS = (
         r"unable to \1 \2, which is protected: storage.protect: false would let it go",
     ),
 )
+# Properties that hold the process's variables. `_diff` prints those that everyone may read.
+_VARIABLES = re.compile(r"(^|\.)envs?(\[|\.|$)")
 _ONE_LINE = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
@@ -110,7 +113,7 @@ def review(stack: Stack, plan: Mapping[str, Any]) -> Review:
         errors=_texts(said, "error"),
         warnings=_texts(said, "warning"),
         downtime=downtime(found, first="environment" not in before),
-        lines=[*_diff(before.get("environment") or {}, stack.redacted)],
+        lines=[*_diff(_masked(before.get("environment") or {}), stack.redacted)],
         keys=_keys(stack, before.get("access_key"), found),
     )
 
@@ -181,7 +184,8 @@ def _what(
         paths = [*group]
         values = [_at(state.get("inputs") or {}, paths[0]) for state in (old, new)]
         cause = BECAUSE if any("replace" in diff[path]["kind"] for path in paths) else ""
-        if len(paths) == 1 and values[0] != values[1] and all(map(_is_short, values)):
+        public = not _VARIABLES.search(paths[0]) and all(map(_is_short, values))
+        if len(paths) == 1 and values[0] != values[1] and public:
             before, after = ("none" if value is None else str(value) for value in values)
             yield f"{cause}{paths[0]}: {before} → {after}"
         else:
@@ -246,6 +250,11 @@ def _keys(stack: Stack, in_use: str | None, changes: Sequence[Change]) -> str:
 
 def _labels(labels: Sequence[str], in_use: str | None) -> str:
     return ", ".join(f"{label} (in use)" if label == in_use else label for label in labels)
+
+
+def _masked(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The output of an earlier `up`, which may hold secrets in plain text."""
+    return {name: masked(name, text) for name, text in environment.items()}
 
 
 def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -11,7 +11,8 @@ from components import certificates, configuration, distribution
 from components.checks import REGION, checked
 from components.configuration import MANAGED, Problem
 from components.distribution import RELEASES, Release, at
-from components.environment import BESIDE_DRIVER, Hole, Section
+from components.environment import ANY, BESIDE_DRIVER, Hole, Section
+from components.secrecy import Place, plain_secret
 from components.settings import BCRYPT, PROJECT, StackSettings
 from components.stack import Stack
 from operations import Blocked, stack_file
@@ -32,8 +33,8 @@ _OSS_HOST = re.compile(
 )
 # Whom a process in Go trusts: this variable's file, and whatever is in the folder.
 _TRUST, _TRUSTED = "SSL_CERT_FILE", "/etc/ssl/certs"
-# Variables that a registry heeds beside its own; of another, nobody knows whether it is a secret.
-_OF_A_PROCESS = re.compile(r"(?i:(https?|all|no)_proxy)|TZ|GO[A-Z]+|OTEL_(?!\w*HEADERS)\w+")
+# Variables that a registry heeds beside its own.
+_OF_A_PROCESS = re.compile(r"(?i:(https?|all|no)_proxy)|TZ|GO[A-Z]+|OTEL_\w+")
 _REGISTRY = f"{PROJECT}:registry.config."
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _OWN_KEY = "the stack's RAM user has a key of its own: when it works, delete the old one"
@@ -432,16 +433,14 @@ def _reach(its: Moved) -> None:
 
 def _process(its: Moved) -> None:
     """Its environment beside REGISTRY_*."""
-    kept = {}
+    kept: dict[str, object] = {}
     for name, value in sorted(its.service.variables.items()):
         if name.startswith("REGISTRY_") or name == _TRUST:
             continue
         if not _OF_A_PROCESS.fullmatch(name):
             its.lost.append((f"${name}", "a registry has no use for it"))
-        elif configuration.is_secret(name, value):
-            its.lost.append((f"${name}", "holds a secret, and registry.environment takes none"))
         else:
-            kept[name] = value
+            kept[name] = _sealed(value, name, ("environment", name), its.secrets)
     if kept:
         its.section("registry")["environment"] = kept
     mounted = [m.target for m in its.service.mounts if Path(m.target).is_relative_to(_TRUSTED)]
@@ -471,7 +470,8 @@ def _configure(its: Moved, release: Release) -> None:
             registry.setdefault("files", {})[name] = text
     stack, _ = its.checked()
     planned = stack.planned(release, {})
-    registry["config"] = _sealed(_laid_over(planned, its.old, ""), "", "", its.secrets)
+    laid_over = _laid_over(planned, its.old, "")
+    registry["config"] = _sealed(laid_over, "", ("config",), its.secrets)
     # What the program refuses gives way to its own.
     while refused := [p for p in its.checked()[1] if p.path.startswith(_REGISTRY)]:
         told = [problem._replace(path=problem.path.removeprefix(_REGISTRY)) for problem in refused]
@@ -499,17 +499,27 @@ def _laid_over(ours: Section, theirs: Section, path: str) -> dict[str, Any]:
     return found
 
 
-def _sealed(tree: Any, path: str, key: str, secrets: dict[str, str]) -> Any:  # noqa: ANN401
+def _sealed(tree: Any, path: str, place: Place, secrets: dict[str, str]) -> Any:  # noqa: ANN401
     """`tree` with its secrets among `secrets`, by names that say where they stood."""
     if isinstance(tree, dict):
-        return {k: _sealed(below, f"{path}-{k}", k, secrets) for k, below in tree.items()}
+        return {
+            key: _sealed(below, f"{path}-{key}", (*place, key), secrets)
+            for key, below in tree.items()
+        }
     if isinstance(tree, list):
-        return [_sealed(item, f"{path}-{n}", key, secrets) for n, item in enumerate(tree)]
-    if isinstance(tree, str) and configuration.is_secret(key, tree):
-        name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
-        secrets[name] = tree
-        return {"from_secret": name}
-    return tree
+        return [
+            _sealed(item, f"{path}-{number}", (*place, ANY), secrets)
+            for number, item in enumerate(tree)
+        ]
+    if plain_secret(place, tree) is None:
+        return tree
+    name = base = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
+    number = 1
+    while secrets.get(name, tree) != tree:  # such as of http_proxy and HTTP_PROXY
+        number += 1
+        name = f"{base}-{number}"
+    secrets[name] = str(tree)
+    return {"from_secret": name}
 
 
 def _dropped(tree: dict[str, Any], parts: Sequence[str]) -> bool:

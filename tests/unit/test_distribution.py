@@ -494,9 +494,13 @@ def test_a_custom_image_may_have_middleware_of_its_own() -> None:
 
 
 def test_what_is_logged_in_plain_is_warned_of_only_where_it_is_logged() -> None:
-    endpoint = {"headers": {"Authorization": [Hole("known")]}}
-    for level, expected in (("info", 1), ("warn", 0)):
-        tree = _tree(NEW, {"notifications": {"endpoints": [endpoint]}}, log_level=level)
+    endpoints: list[Section] = [
+        {"headers": {"X-Hook-Sig": [Hole("known")]}},
+        {"url": Hole("known")},
+        {"url": "https://hook.example.com", "headers": {"Accept": ["*/*"]}},
+    ]
+    for level, expected in (("info", 2), ("warn", 0)):
+        tree = _tree(NEW, {"notifications": {"endpoints": endpoints}}, log_level=level)
         assert len(warnings(NEW, tree)) == expected
 
 

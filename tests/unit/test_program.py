@@ -230,6 +230,16 @@ def test_no_variable_of_redis_says_what_its_image_would_not_heed(local: Engine) 
     assert local.inputs(CONTAINER, "redis").get("envs", []) == []
 
 
+def test_a_variable_from_a_secret_reaches_the_process_as_it_is_and_stays_secret() -> None:
+    engine = run(
+        {"oss-registry:registry": {"environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}}},
+        secrets={"oss-registry:proxy": 'http://svc:p"w@proxy.lan:3128'},
+    )
+    assert _environment(engine)["HTTPS_PROXY"] == 'http://svc:p"w@proxy.lan:3128'
+    assert engine.exports["environment"]["HTTPS_PROXY"] == "[secret: proxy]"
+    assert is_secret(engine.inputs(CONTAINER, "registry")["envs"])
+
+
 def test_the_order_of_the_stack_file_changes_no_input() -> None:
     def inputs(config: dict[str, object], environment: dict[str, str]) -> dict[str, object]:
         registry = {"config": config, "environment": environment, "ca_certificates": PEM}
@@ -240,9 +250,11 @@ def test_the_order_of_the_stack_file_changes_no_input() -> None:
         return {r.name: engine.inputs(r.type, r.name) for r in engine.requests.values()}
 
     fields = {"a": {"from_secret": "one"}, "b": "2"}
-    one = inputs({"log": {"fields": fields}, "http": {"host": "https://h"}}, {"A": "1", "B": "2"})
+    variables = {"GOGC": "80", "TZ": "UTC"}
+    one = inputs({"log": {"fields": fields}, "http": {"host": "https://h"}}, variables)
     turned = dict(reversed(fields.items()))
-    two = inputs({"http": {"host": "https://h"}, "log": {"fields": turned}}, {"B": "2", "A": "1"})
+    variables = dict(reversed(variables.items()))
+    two = inputs({"http": {"host": "https://h"}, "log": {"fields": turned}}, variables)
     assert json.dumps(one) == json.dumps(two)
 
 

@@ -185,10 +185,10 @@ def test_a_stack_file_with_problems_is_shown_with_all_of_them() -> None:
 
 @pytest.mark.parametrize("trick", ["```", "`", "|", "<script>", "@someone", "<!-- x -->"])
 def test_what_a_stack_file_holds_cannot_break_out_of_the_comment(trick: str) -> None:
-    sections = {"registry": {"environment": {"X": f"a{trick}\n{trick}b"}}}
+    sections = {"registry": {"environment": {"TZ": f"a{trick}\n{trick}b"}}}
     found = _reviewed(_unchanged(), **sections)
     fence = "`" * (4 if trick == "```" else 3)
-    line = f"+X=a{trick}\\n{trick}b"
+    line = f"+TZ=a{trick}\\n{trick}b"
     assert f"{fence}diff\n{line}\n{fence}\n" in markdown(found)
 
 
@@ -202,8 +202,8 @@ def test_a_cell_holds_any_value() -> None:
 
 
 def test_a_comment_stays_within_githubs_limit_and_says_what_it_leaves_out() -> None:
-    environment = {f"V{number}": "x" * 200 for number in range(1000)}
-    found = _reviewed(_unchanged(), registry={"environment": environment})
+    files = {f"/etc/token/{number}.pem": "x" * 200 for number in range(1000)}
+    found = _reviewed(_unchanged(), registry={"files": files})
     shown = markdown(found)
     assert len(shown) <= LIMIT
     assert shown.count("```") == 2

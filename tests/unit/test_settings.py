@@ -763,6 +763,6 @@ def test_the_order_of_the_stack_file_changes_nothing() -> None:
     for delivery in ("env", "file"):
         one, two = (
             loaded(registry={"delivery": delivery, "config": c, "environment": e})
-            for c, e in ((config, {"B": "1", "A": "2"}), (turned, {"A": "2", "B": "1"}))
+            for c, e in ((config, {"TZ": "1", "GOGC": "2"}), (turned, {"GOGC": "2", "TZ": "1"}))
         )
         assert json.dumps(one.redacted) == json.dumps(two.redacted)
