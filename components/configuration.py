@@ -263,6 +263,9 @@ _UNSAID: Section = {
         "maintenance": {"uploadpurging": {"enabled": True}},
     },
 }
+# Object ACLs with which strangers read an object, whatever the bucket's own ACL is. OSS has the
+# first two, and S3 all of them.
+_PUBLIC_ACLS = ("public-read", "public-read-write", "authenticated-read", "aws-exec-read")
 # Without these the registry does not start.
 _NEEDED = {
     "auth.htpasswd": ("realm", "path"),
@@ -291,6 +294,12 @@ _RULES = (
         lambda level, _: level != "off",
         "writes requests with their signatures into the log",
         "remove it",
+    ),
+    Rule(
+        "storage.s3.objectacl",
+        lambda acl, _: str(acl).strip().lower() in _PUBLIC_ACLS,
+        "lets others than the bucket's owner read every layer",
+        "remove it: objects are private then",
     ),
     Rule(
         "http.host",

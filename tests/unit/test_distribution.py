@@ -350,6 +350,13 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         "storage.maintenance.uploadpurging.enabled",
         "3.1.0",
     ),
+    *(
+        ({"storage": BUCKET}, release, {"storage": {"s3": {"objectacl": acl}}}, path, "every layer")
+        for release in (MIDDLE, NEW)
+        for path in ("storage.s3.objectacl",)
+        for acl in ("public-read", "public-read-write", "Public-Read", "authenticated-read")
+    ),
+    ({"storage": BUCKET}, OLD, {"storage": {"oss": {"acl": "public-read"}}}, "storage.oss.acl", ""),
     # Upload purging by halves.
     (
         {},
@@ -425,6 +432,10 @@ def test_a_duration_needs_its_unit_whichever_key_it_stands_at(
     for key in reversed(path.split(".")):
         config = {key: config}
     assert word in _found(NEW, config)[path].fix
+
+
+def test_a_private_object_acl_is_taken() -> None:
+    assert not _found(NEW, {"storage": {"s3": {"objectacl": "private"}}}, storage=BUCKET)
 
 
 @pytest.mark.parametrize("value", ["10ms", "168h", "1m30s", "0.5h"])
