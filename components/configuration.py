@@ -14,6 +14,7 @@ from components.distribution import (
     Release,
     at,
     kinds_at,
+    laid_over,
     merge,
     seconds,
     values,
@@ -313,6 +314,15 @@ _RULES = (
         "must begin and end with /, with letters and digits between",
         "write such as /registry/",
     ),
+    *(
+        Rule(
+            path,
+            lambda headers, _: len({name.lower() for name in headers}) < len(headers),
+            "names a header twice, as upper and lower case are the same",
+            "keep one of them",
+        )
+        for path in ("http.headers", "notifications.endpoints.*.headers", "health.http.*.headers")
+    ),
     Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
     Rule(
         "auth.token",
@@ -386,6 +396,8 @@ _RULES = (
         "add the other one",
     ),
 )
+# Storage middleware that only changes the address to which clients are redirected.
+_REDIRECTING = ("alicdn", "cloudfront", "redirect", "rewrite")
 # It works, but the user should know.
 _WARNINGS = (
     Rule(
@@ -393,6 +405,16 @@ _WARNINGS = (
         lambda endpoint, its: _logs_requests(its) and _sends_secret(endpoint),
         "sends a secret, which config.log.level info and debug write into the log",
         "set registry.log_level: warn",
+    ),
+    Rule(
+        "middleware.storage.*",
+        lambda middleware, its: (
+            middleware.get("name") in _REDIRECTING
+            and not middleware.get("disabled")
+            and its.at("storage.redirect.disable") is True
+        ),
+        "is never used, as it redirects clients and storage.redirect.disable is true",
+        "set storage.redirect.disable: false, or remove it",
     ),
     Rule(
         "health.tcp.*.addr",
@@ -446,7 +468,7 @@ MANAGED = {
 
 def problems(release: Release, planned: Section, user: Section) -> list[Problem]:
     """What `user`, laid over `planned`, can't say to this release."""
-    context = Context(release, merge(planned, user))
+    context = Context(release, laid_over(planned, user))
     managed = {
         (here := _there_or_above(path, context.tree)): Problem(
             here, f"is set by {setting}", "set it there, and remove it here"

@@ -350,7 +350,18 @@ def plan(
         **({"redis": release.redis(cache)} if cache else {}),
         **({"auth": htpasswd} if http.realm else {}),
     }
-    return merge(planned, user)
+    return laid_over(planned, user)
+
+
+def laid_over(planned: Section, user: Section) -> Section:
+    """`user` laid over `planned`, with the names of HTTP headers compared in any case.
+
+    The registry would send `X-A` and `x-a` both.
+    """
+    given = {name.lower() for name in at(user, "http.headers") or {}}
+    ours = at(planned, "http.headers") or {}
+    replaced: Section = {name: None for name in ours if name.lower() in given}
+    return merge(merge(planned, {"http": {"headers": replaced}}), user)
 
 
 def drain_seconds(tree: Section) -> int:

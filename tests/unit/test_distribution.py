@@ -504,6 +504,68 @@ def test_a_custom_image_may_have_middleware_of_its_own() -> None:
     assert not _found(custom, {"middleware": {"registry": [{"name": "ours"}]}})
 
 
+def _headers(release: Release, given: Section) -> Any:  # noqa: ANN401
+    tree = _tree(release, {"http": {"headers": given}})
+    return json.loads(_variables(release, tree)["REGISTRY_HTTP_HEADERS"])
+
+
+@each_release
+@pytest.mark.parametrize(
+    "name", ["x-content-type-options", "X-CONTENT-TYPE-OPTIONS", "X-Content-Type-Options"]
+)
+def test_a_header_of_the_user_takes_the_place_of_ours_in_any_case(
+    release: Release, name: str
+) -> None:
+    assert _headers(release, {name: ["mine"]}) == {name: ["mine"]}
+    assert _headers(release, {name: None}) == {}
+    both = _headers(release, {"X-Frame-Options": ["deny"]})
+    assert both == {"X-Content-Type-Options": ["nosniff"], "X-Frame-Options": ["deny"]}
+    assert not _found(release, {"http": {"headers": {name: ["mine"]}}})
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"http": {"headers": {"X-A": ["1"], "x-a": ["2"]}}}, "http.headers"),
+        (
+            {"notifications": {"endpoints": [{"headers": {"accept": [], "Accept": []}}]}},
+            "notifications.endpoints[0].headers",
+        ),
+        (
+            {"health": {"http": [{"headers": {"accept": [], "Accept": []}}]}},
+            "health.http[0].headers",
+        ),
+    ],
+)
+def test_a_header_that_is_named_twice_is_refused(config: dict[str, Any], path: str) -> None:
+    assert "twice" in _found(NEW, config)[path].rule
+
+
+@pytest.mark.parametrize("name", ["redirect", "cloudfront", "rewrite", "alicdn"])
+def test_middleware_for_redirects_that_are_disabled_is_warned_of(name: str) -> None:
+    release = NEW._replace(middleware=None)
+
+    def warned(disable: bool, **more: object) -> list[str]:
+        entry = {"name": name, "options": {"baseurl": "https://cdn.example.com"}, **more}
+        user: Any = {
+            "middleware": {"storage": [entry]},
+            "storage": {"redirect": {"disable": disable}},
+        }
+        found = warnings(release, _tree(release, user, storage=BUCKET))
+        return [problem.path for problem in found if "never used" in problem.rule]
+
+    assert warned(disable=True) == ["middleware.storage[0]"]
+    assert warned(disable=False) == []
+    assert warned(disable=True, disabled=True) == []
+
+
+def test_other_middleware_is_not_warned_of() -> None:
+    user: Section = {
+        "middleware": {"storage": [{"name": "ours"}], "registry": [{"name": "redirect"}]}
+    }
+    assert not warnings(NEW, _tree(NEW, user, storage=BUCKET))
+
+
 def test_what_is_logged_in_plain_is_warned_of_only_where_it_is_logged() -> None:
     endpoints: list[Section] = [
         {"headers": {"X-Hook-Sig": [Hole("known")]}},
