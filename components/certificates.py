@@ -4,6 +4,7 @@ Pure, but for the clock that the caller reads.
 """
 
 import ipaddress
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -34,6 +35,27 @@ _SHOWN = "%Y-%m-%d"
 def chain(pem: str) -> Sequence[x509.Certificate]:
     """The certificates in `pem`, the server's own first. Raises ValueError where there is none."""
     return x509.load_pem_x509_certificates(pem.encode())
+
+
+def broken_bundle(pem: str) -> tuple[str, str] | None:
+    """The rule that `pem` breaks as certificates to trust, and the fix."""
+    try:
+        chain(pem)
+    except _UNREADABLE:
+        return "is not PEM certificates that can be read", "write the whole text of the file"
+    return None
+
+
+def broken_key_set(text: str) -> tuple[str, str] | None:
+    """The rule that `text` breaks as a JSON Web Key Set (RFC 7517) of public keys, and the fix."""
+    try:
+        keys = json.loads(text)["keys"]
+        private = [key for key in keys if key["kty"] == "oct" or "d" in key]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "is not a JSON Web Key Set", "write the whole text of the file, with its list keys"
+    if private:
+        return "holds a private key", "write the public keys only"
+    return None
 
 
 def broken_key(key: str, pem: str) -> tuple[str, str] | None:

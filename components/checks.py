@@ -7,7 +7,7 @@ wrong between them.
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -349,6 +349,7 @@ def checked(
     )
     problems += found
     stack = replace(stack, user=user)
+    problems += _contents(stack)
     if not _within(f"{PROJECT}:auth", broken):
         problems += _unguarded(stack)
     problems += _too_long(stack)
@@ -615,6 +616,43 @@ def _files(stack: Stack) -> Iterator[Problem]:
         if path in own or path.startswith(folders) or f"{path}/" in folders:
             rule = "is where this program, the registry or the kernel has something of its own"
             yield Problem(f"{PROJECT}:registry.files.{path}", rule, "choose another path")
+
+
+# The checks of files that `registry.config` names. Files at other paths must be certificates.
+_FILE_CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
+    "auth.token.jwks": certificates.broken_key_set,
+    "redis.tls.key": lambda _: None,  # PublicText refuses private keys
+}
+
+
+def _contents(stack: Stack) -> Iterator[Problem]:
+    """Files of the stack file with which the registry does not start."""
+    registry = stack.settings.registry
+    texts = {file: (f"files.{file}", text) for file, text in registry.files.items()}
+    if registry.ca_certificates:
+        texts[CERTIFICATES] = ("ca_certificates", registry.ca_certificates)
+    for path, file in configuration.named_files(stack.tree):
+        key, text = texts.get(file, ("", None))
+        check = _FILE_CHECKS.get(path, certificates.broken_bundle)
+        if text is not None and (broken := check(text)):
+            rule, fix = broken
+            rule = f"{rule}, as registry.config.{path} needs"
+            yield Problem(f"{PROJECT}:registry.{key}", rule, fix)
+
+
+def release_warnings(stack: Stack, before: str | None) -> Sequence[str]:
+    """What changes for clients if the registry runs the release `before` now."""
+    now, earlier = stack.release, distribution.RELEASES.get(before or "")
+    token = distribution.at(stack.tree, "auth.token") or {}
+    upgraded = earlier is not None and earlier.major < 3 <= now.major
+    if not upgraded or not token or token.get("jwks"):
+        return []
+    rule = (
+        f"release {now.version} refuses tokens with libtrust's key ids, which release {before} "
+        "takes: it looks for x5c or a key id by RFC 7638"
+    )
+    fix = "change the token server first, or set jwks to its public keys with their ids"
+    return [line(_in_config(Problem("auth.token", rule, fix)))]
 
 
 def _passwords(stack: Stack) -> Iterator[Problem]:

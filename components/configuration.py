@@ -275,6 +275,16 @@ _NEEDED = {
     "storage.redirect": ("disable",),
     "storage.maintenance.uploadpurging": ("enabled", "age", "interval", "dryrun"),
 }
+# Where the registry's configuration names a file in its container.
+_FILES = (
+    "auth.token.rootcertbundle",
+    "auth.token.jwks",
+    "http.tls.clientcas.*",
+    "redis.tls.certificate",
+    "redis.tls.key",
+    "redis.tls.clientcas.*",
+    "redis.tls.rootcas.*",
+)
 _RULES = (
     Rule("proxy", _there, "makes the registry refuse every push", "run a mirror on its own"),
     Rule("loglevel", _there, "is not heeded beside log.level", "set registry.log_level"),
@@ -329,6 +339,15 @@ _RULES = (
         lambda token, _: not (token.get("rootcertbundle") or token.get("jwks")),
         "needs rootcertbundle or, from release 3 on, jwks",
         "add the path of one",
+    ),
+    *(
+        Rule(
+            path,
+            lambda file, _: "\n" in file or "-----" in file,
+            "must be the path of a file in the container",
+            "put the file into registry.files, and write its path here",
+        )
+        for path in _FILES
     ),
     Rule(
         "middleware.*.*.name",
@@ -505,18 +524,6 @@ def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> 
 
 def _with_unsaid(context: Context) -> Context:
     return context._replace(tree=merge(_UNSAID, context.tree))
-
-
-# Where the registry's configuration names a file in its container.
-_FILES = (
-    "auth.token.rootcertbundle",
-    "auth.token.jwks",
-    "http.tls.clientcas.*",
-    "redis.tls.certificate",
-    "redis.tls.key",
-    "redis.tls.clientcas.*",
-    "redis.tls.rootcas.*",
-)
 
 
 def named_files(tree: Section) -> Iterator[tuple[str, str]]:

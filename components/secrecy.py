@@ -73,6 +73,8 @@ _WITH_FREE_KEYS = {
     "REGISTRY_NOTIFICATIONS_ENDPOINTS": ("config", "notifications", "endpoints"),
 }
 _PLACEHOLDER = re.compile(r'\[(?:secret: |access key id )[^\]"]*\]')
+# A user's line in a file for htpasswd.
+_PASSWORD_HASH = re.compile(r"^[^:\s]+:(\$|\{)", re.MULTILINE)
 _CONFIG_PATHS = {release.config_path for release in RELEASES.values()}
 
 
@@ -128,8 +130,10 @@ def _holds_secret(name: str, text: str) -> bool:
         except ValueError:
             return True
         return _any_secret(_WITH_FREE_KEYS.get(name, ("config",)), tree)
-    if name.startswith("/") or _PLACEHOLDER.fullmatch(text):
-        return False  # the other files of a stack file are public, by their type
+    if name.startswith("/"):
+        return bool(_PASSWORD_HASH.search(text))  # all else in a file is public, by its type
+    if _PLACEHOLDER.fullmatch(text):
+        return False
     place = ("config",) if name.startswith("REGISTRY_") else ("environment", name)
     return plain_secret(place, text) is not None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from components.checks import release_warnings
 from components.secrecy import masked
 from components.stack import Stack
 from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
@@ -111,7 +112,7 @@ def review(stack: Stack, plan: Mapping[str, Any]) -> Review:
         stack=stack.name,
         changes=found,
         errors=_texts(said, "error"),
-        warnings=_texts(said, "warning"),
+        warnings=[*_texts(said, "warning"), *release_warnings(stack, before.get("release"))],
         downtime=downtime(found, first="environment" not in before),
         lines=[*_diff(_masked(before.get("environment") or {}), stack.redacted)],
         keys=_keys(stack, before.get("access_key"), found),

@@ -522,6 +522,78 @@ def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None
     assert list(checks.warnings(loaded(registry={"config": config, "files": files}))) == []
 
 
+TOKEN = {"realm": f"{URL}/token", "service": "s", "issuer": "i"}
+NO_PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"}]}'
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "word"),
+    [
+        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, "hello", "not PEM"),
+        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, "", "not PEM"),
+        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, NO_PEM, "not PEM"),
+        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, JWKS, "not PEM"),
+        ({"http": {"tls": {"clientcas": ["/f"]}}}, NO_PEM, "not PEM"),
+        ({"redis": {"tls": {"rootcas": ["/f"]}}}, NO_PEM, "not PEM"),
+        ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "hello", "not a JSON Web Key Set"),
+        ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "[]", "not a JSON Web Key Set"),
+        ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, GOOD[0], "not a JSON Web Key Set"),
+        (
+            {"auth": {"token": {**TOKEN, "jwks": "/f"}}},
+            '{"keys": [{"kty": "EC", "d": "hunter2"}]}',
+            "private key",
+        ),
+        (
+            {"auth": {"token": {**TOKEN, "jwks": "/f"}}},
+            '{"keys": [{"kty": "oct", "k": "hunter2"}]}',
+            "private key",
+        ),
+    ],
+)
+def test_a_file_with_which_the_registry_does_not_start_is_refused(
+    config: dict[str, Any], text: str, word: str
+) -> None:
+    lines = problems(
+        registry={"config": config, "files": {"/f": text}}, cache={"address": "r.example.com:6379"}
+    )
+    found = [line for line in lines if line.startswith("oss-registry:registry.files./f: ")]
+    assert len(found) == 1, lines
+    assert word in found[0]
+    assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"), [({"rootcertbundle": "/f"}, f"a remark\n{GOOD[0]}"), ({"jwks": "/f"}, JWKS)]
+)
+def test_a_file_that_the_registry_can_read_is_taken(keys: dict[str, str], text: str) -> None:
+    config = {"auth": {"token": {**TOKEN, **keys}}}
+    stack = loaded(registry={"config": config, "files": {"/f": text}})
+    assert stack.redacted["/f"] == text
+
+
+def test_an_authority_that_can_not_be_read_is_refused_where_redis_needs_it() -> None:
+    config = {"redis": {"tls": {"rootcas": ["/etc/ssl/certs/oss-registry.pem"]}}}
+    registry = {"ca_certificates": NO_PEM, "config": config}
+    cache = {"address": "r.example.com:6379"}
+    refused("oss-registry:registry.ca_certificates", "not PEM", registry=registry, cache=cache)
+
+
+def test_a_file_in_place_of_its_path_is_refused_and_not_repeated() -> None:
+    config = {"auth": {"token": {**TOKEN, "rootcertbundle": GOOD[0]}}}
+    (line,) = problems(registry={"config": config})
+    assert "auth.token.rootcertbundle: must be the path of a file" in line
+    assert "BEGIN" not in line
+
+
+def test_a_file_of_users_is_not_shown() -> None:
+    config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
+    for hashed in (HASH, "$apr1$hunter2", "{SHA}hunter2"):
+        files = {"/users": f"# ours\nbob:{hashed}\n"}
+        stack = loaded(registry={"config": config, "files": files})
+        assert hashed not in stack.redacted["/users"]
+
+
 # Logs.
 
 

@@ -183,6 +183,34 @@ def test_a_stack_file_with_problems_is_shown_with_all_of_them() -> None:
     assert not failed("dev", "x").empty
 
 
+TOKEN = {"realm": "https://t.example.com/token", "service": "s", "issuer": "i"}
+
+
+@pytest.mark.parametrize(
+    ("before", "release", "keys", "warned"),
+    [
+        ("2.8.3", "3.1.2", {"rootcertbundle": "/issuer.pem"}, True),
+        ("2.8.3", "3.0.0", {"rootcertbundle": "/issuer.pem"}, True),
+        ("2.8.3", "3.1.2", {"jwks": "/keys.json"}, False),
+        ("2.8.3", "2.8.3", {"rootcertbundle": "/issuer.pem"}, False),
+        ("3.0.0", "3.1.2", {"rootcertbundle": "/issuer.pem"}, False),
+        (None, "3.1.2", {"rootcertbundle": "/issuer.pem"}, False),
+    ],
+)
+def test_an_upgrade_that_refuses_tokens_is_warned_of(
+    before: str | None, release: str, keys: dict[str, str], warned: bool
+) -> None:
+    registry = {"release": release, "config": {"auth": {"token": {**TOKEN, **keys}}}}
+    found = _reviewed(_stack(release=before), registry=registry)
+    lines = [line for line in found.warnings if "registry.config.auth.token: " in line]
+    assert bool(lines) is warned
+    assert all("RFC 7638" in line and "x5c" in line for line in lines)
+
+
+def test_an_upgrade_without_tokens_is_not_warned_of() -> None:
+    assert not _reviewed(_stack(release="2.8.3")).warnings
+
+
 @pytest.mark.parametrize("trick", ["```", "`", "|", "<script>", "@someone", "<!-- x -->"])
 def test_what_a_stack_file_holds_cannot_break_out_of_the_comment(trick: str) -> None:
     sections = {"registry": {"environment": {"TZ": f"a{trick}\n{trick}b"}}}
