@@ -699,7 +699,7 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     used = {*_SECRETS, *map(password_of, users)}
     used -= {TLS_KEY} if not (tls and tls.certificate) else set()
     registry = stack.settings.registry
-    used |= _named_secrets(registry.config)
+    used |= named_secrets(registry.config)
     used |= {value.label for value in registry.environment.values() if isinstance(value, Hole)}
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
@@ -710,11 +710,12 @@ def _unused(stack: Stack) -> Iterator[Problem]:
             yield Problem(key, "is empty", f"{configuration.SET_SECRET} {key}")
 
 
-def _named_secrets(config: object) -> set[str]:
+def named_secrets(config: object) -> set[str]:
+    """The names in each `{from_secret: NAME}` of `config`."""
     if isinstance(config, Mapping):
         named = {name for key, name in config.items() if (key, type(name)) == ("from_secret", str)}
-        return named.union(*map(_named_secrets, config.values()))
-    return set().union(*map(_named_secrets, config)) if isinstance(config, list) else set()
+        return named.union(*map(named_secrets, config.values()))
+    return set().union(*map(named_secrets, config)) if isinstance(config, list) else set()
 
 
 def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, list[Problem]]:

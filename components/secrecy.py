@@ -74,7 +74,7 @@ _WITH_FREE_KEYS = {
 }
 _PLACEHOLDER = re.compile(r'\[(?:secret: |access key id )[^\]"]*\]')
 # A user's line in a file for htpasswd.
-_PASSWORD_HASH = re.compile(r"^[^:\s]+:(\$|\{)", re.MULTILINE)
+_PASSWORD_HASH = re.compile(r"^[^:\s]+:(\$(apr1|2[abxy]|5|6)\$|\{SHA\})", re.MULTILINE)
 _CONFIG_PATHS = {release.config_path for release in RELEASES.values()}
 
 

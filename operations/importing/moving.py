@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components import certificates, configuration, distribution
-from components.checks import REGION, checked
+from components.checks import REGION, checked, named_secrets
 from components.configuration import MANAGED, Problem
 from components.distribution import RELEASES, Release, at
 from components.environment import ANY, BESIDE_DRIVER, Hole, Section
@@ -470,7 +470,7 @@ def _configure(its: Moved, release: Release) -> None:
             registry.setdefault("files", {})[name] = text
     stack, _ = its.checked()
     planned = stack.planned(release, {})
-    laid_over = _laid_over(planned, its.old, "")
+    laid_over, given = _laid_over(planned, its.old, ""), {*its.secrets}
     registry["config"] = _sealed(laid_over, "", ("config",), its.secrets)
     # What the program refuses gives way to its own.
     while refused := [p for p in its.checked()[1] if p.path.startswith(_REGISTRY)]:
@@ -479,6 +479,8 @@ def _configure(its: Moved, release: Release) -> None:
         dropped = [_dropped(registry["config"], re.split(r"[.\[]", p.path)) for p in told]
         if True not in dropped:
             break
+    for name in its.secrets.keys() - given - named_secrets(registry["config"]):
+        del its.secrets[name]
 
 
 def _laid_over(ours: Section, theirs: Section, path: str) -> dict[str, Any]:

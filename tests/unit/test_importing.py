@@ -333,6 +333,49 @@ def test_a_configuration_is_read_where_the_command_says(tmp_path: Path) -> None:
         assert its.section("registry")["log_level"] == "error"
 
 
+def _configured(folder: Path, config: dict[str, Any], *lines: str) -> Moved:
+    (folder / "config.yml").write_text(yaml.dump({"storage": {"filesystem": {}}, **config}))
+    mount = "    volumes: ['./config.yml:/etc/docker/registry/config.yml']"
+    return _composed(folder, _registry(mount, *lines))
+
+
+def test_what_may_be_a_secret_becomes_one_under_a_name_of_its_place(tmp_path: Path) -> None:
+    hook = {"name": "a", "url": "https://h/?key=hunter1", "headers": {"X-Hook-Sig": ["hunter2"]}}
+    its = _configured(
+        tmp_path,
+        {"notifications": {"endpoints": [hook]}},
+        "    environment:",
+        "      http_proxy: http://svc:hunter3@proxy:3128",
+        "      HTTP_PROXY: http://svc:hunter4@proxy:3128",
+        "      HTTPS_PROXY: http://proxy:3128",
+        "      OTEL_EXPORTER_OTLP_HEADERS: x-key=hunter5",
+    )
+
+    stack, problems = its.checked()
+
+    assert not problems
+    assert its.secrets == {
+        "http-proxy": "http://svc:hunter4@proxy:3128",
+        "http-proxy-2": "http://svc:hunter3@proxy:3128",
+        "notifications-endpoints-0-headers-x-hook-sig-0": "hunter2",
+        "notifications-endpoints-0-url": "https://h/?key=hunter1",
+        "otel-exporter-otlp-headers": "x-key=hunter5",
+    }
+    assert stack.redacted["http_proxy"] == "[secret: http-proxy-2]"
+    assert stack.redacted["HTTPS_PROXY"] == "http://proxy:3128"
+    assert "hunter" not in "\n".join((*report(its), written(its), *stack.redacted.values()))
+
+
+def test_a_secret_of_what_is_refused_does_not_stay(tmp_path: Path) -> None:
+    cdn = {"name": "alicdn", "options": {"baseurl": "https://cdn", "privatekey": "hunter2"}}
+
+    its = _configured(tmp_path, {"middleware": {"storage": [cdn]}})
+
+    assert not its.secrets
+    assert not its.checked()[1]
+    assert "hunter2" not in "\n".join((*report(its), written(its)))
+
+
 def test_a_configuration_that_stands_in_the_compose_file_itself_is_read(tmp_path: Path) -> None:
     its = _composed(
         tmp_path,
