@@ -85,15 +85,7 @@ def plain_secret(place: Place, value: object) -> str | None:
     match place:
         case ("environment", name):
             public = _VARIABLES.get(name.upper())
-        case ("config", "notifications", "endpoints", _, "headers", name, *_) | (
-            "config",
-            "health",
-            "http",
-            _,
-            "headers",
-            name,
-            *_,
-        ):
+        case ("config", "notifications" | "health", _, _, "headers", name, *_):
             public = _HEADERS.get(name.lower())
         case ("config", "middleware", _, _, "options", name):
             public = _OPTIONS.get(name)
