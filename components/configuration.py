@@ -230,6 +230,10 @@ def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
     return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
 
 
+# A part of a path that is empty, . or .. : clients and servers disagree on what such a path names.
+_ODD_SEGMENT = r"/(?:\.\.?(?:/|$)|/)"
+
+
 def _logs_requests(context: Context) -> bool:
     return context.at("log.level") in ("info", "debug")
 
@@ -273,14 +277,14 @@ _RULES = (
     ),
     Rule(
         "http.host",
-        _unlike(r"https?://[\w.:\[\]-]+(/\S*)?"),
-        "must be an address with its scheme",
+        _unlike(rf"https?://[\w.:\[\]-]+(?!\S*{_ODD_SEGMENT})(/\S*)?"),
+        "must be an address with its scheme, and without empty, . and .. parts in its path",
         "write such as https://registry.example.com",
     ),
     Rule(
         "http.prefix",
-        _unlike(r"/([\w.~-]+/)*"),
-        "must begin and end with /, with letters and digits between",
+        _unlike(rf"(?!\S*{_ODD_SEGMENT})/([\w.~-]+/)*"),
+        "must begin and end with /, with letters and digits between, and no part . or ..",
         "write such as /registry/",
     ),
     Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
@@ -422,8 +426,7 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
             here, f"is set by {setting}", "set it there, and remove it here"
         )
         for path, setting in MANAGED.items()
-        if ((value := at(planned, path)) is not None or path.startswith("http.tls."))
-        and context.at(path) != value
+        if _is_managed(path, planned) and context.at(path) != at(planned, path)
     }
     needed = [
         Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
@@ -438,6 +441,13 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
         for driver in sorted(set(context.at("storage") or ()) - own)
     ]
     return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
+
+
+def _is_managed(path: str, planned: Section) -> bool:
+    """Whether another setting decides on `path`, also by leaving it out."""
+    section, _, key = path.rpartition(".")
+    left_out = section == "http.tls" or (key == "rootdirectory" and at(planned, section))
+    return bool(left_out) or at(planned, path) is not None
 
 
 def _there_or_above(path: str, tree: Section) -> str:

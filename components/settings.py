@@ -114,11 +114,14 @@ Bucket = Annotated[
         "must be 3 to 63 of a-z, 0-9 and -, with - at neither end",
     ),
 ]
+# The registry resolves . and .. in its paths, but OSS and RAM policies take them as they are.
+_SEGMENT = r"(?!\.\.?(?:/|$))[a-zA-Z0-9_.-]+"
 Prefix = Annotated[
     str,
     _Matches(
-        r"([a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*)?",
-        "must be such as team/registry, with / at neither end",
+        rf"({_SEGMENT}(/{_SEGMENT})*)?",
+        "must have / at neither end and no part that is empty, . or ..; write a path such as "
+        "team/registry",
     ),
 ]
 VolumeName = Annotated[

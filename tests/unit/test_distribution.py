@@ -372,6 +372,14 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
     ({}, NEW, {"http": {"host": "reg.example.com"}}, "http.host", "https://"),
     ({}, NEW, {"http": {"host": {"from_secret": "known"}}}, "http.host", "https://"),
     ({}, NEW, {"http": {"prefix": "reg"}}, "http.prefix", "/registry/"),
+    *(
+        ({}, NEW, {"http": {"prefix": prefix}}, "http.prefix", "no part . or ..")
+        for prefix in ("/../", "/a/./", "/a/../b/", "//")
+    ),
+    *(
+        ({}, NEW, {"http": {"host": f"https://h{path}"}}, "http.host", "in its path")
+        for path in ("/..", "/a/../b", "/a//b", "/.")
+    ),
     (
         {},
         NEW,

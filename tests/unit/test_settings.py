@@ -511,6 +511,12 @@ def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
         ({"encryption": "AES256"}, "encryption", "section"),
         ({"prefix": "/a"}, "prefix", "neither end"),
         ({"prefix": "a/"}, "prefix", "neither end"),
+        ({"prefix": "."}, "prefix", "no part that is"),
+        ({"prefix": ".."}, "prefix", "no part that is"),
+        ({"prefix": "./a"}, "prefix", "no part that is"),
+        ({"prefix": "a/."}, "prefix", "no part that is"),
+        ({"prefix": "a/../b"}, "prefix", "no part that is"),
+        ({"prefix": "a//b"}, "prefix", "no part that is"),
         ({"prefix": ""}, "prefix", "can't be empty for a new bucket"),
         ({"volume": "images"}, "volume", "kind: filesystem"),
         ({"internal": "yes"}, "internal", "true or false"),
@@ -522,6 +528,23 @@ def test_what_oss_or_ram_would_refuse_is_refused(
     storage: dict[str, Any], key: str, word: str
 ) -> None:
     _oss(f"oss-registry:storage.{key}", word, storage=storage)
+
+
+@pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
+def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
+    assert loaded(storage=OSS | {"prefix": prefix}, region="cn-beijing").oss.prefix == prefix
+
+
+@pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
+def test_only_the_setting_prefix_decides_where_in_a_bucket_the_images_are(
+    release: str, driver: str
+) -> None:
+    _oss(
+        f"oss-registry:registry.config.storage.{driver}.rootdirectory",
+        "storage.prefix",
+        storage={"adopt": True, "prefix": ""},
+        registry={"release": release, "config": {"storage": {driver: {"rootdirectory": "a/../b"}}}},
+    )
 
 
 def test_a_volume_that_is_there_is_the_one_that_holds_the_images() -> None:
