@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import certificates, configuration, distribution
+from components import addresses, certificates, configuration, distribution
 from components.configuration import Context, Problem, Rule
 from components.distribution import Release, password_of
 from components.environment import Section, redact
@@ -61,14 +61,23 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
             yield _in_config(Problem(path, rule, fix))
     if registry.exposure == "open" and not (stack.guarded and tls):
         what = "takes passwords in clear text" if stack.guarded else "lets anyone push and delete"
-        rule = f"{what} who reaches {stack.address}:{registry.port}"
+        rule = f"{what} who reaches {stack.published}"
         yield Problem(f"{PROJECT}:registry.exposure", rule, "write tls or proxy, and name users")
     if registry.exposure == "proxy" and not tls and not _loopback(stack.address):
-        rule = f"lets others past the proxy, without TLS, on {stack.address}:{registry.port}"
+        rule = f"lets others past the proxy, without TLS, on {stack.published}"
         yield Problem(f"{PROJECT}:registry.bind", rule, "let a firewall admit the proxy alone")
     if registry.exposure == "tls" and (urlsplit(stack.endpoint).port or HTTPS) != registry.port:
         rule = f"is not on the port {registry.port} that the registry listens on"
         yield Problem(f"{PROJECT}:registry.external_url", rule, "see that something forwards it")
+    if stack.login_server.startswith("["):
+        rule = f"makes {stack.login_server} the login server, which Docker 20.10 does not accept"
+        fix = "write an IPv4 address, or set registry.exposure to tls or proxy with an external_url"
+        yield Problem(f"{PROJECT}:registry.bind", rule, fix)
+    cache = stack.settings.cache.address or ""
+    if cache.startswith("["):
+        rule = f"names the IPv6 address {cache}, and Docker's networks have only IPv4 by default"
+        fix = "write a name or an IPv4 address, or enable IPv6 for new networks in the engine"
+        yield Problem(f"{PROJECT}:cache.address", rule, fix)
     if tls and tls.certificate:
         day, days = certificates.left(tls.certificate, certificates.now())
         if days < SOON:
@@ -98,10 +107,6 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
 
 def _loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
-
-
-def _is_loopback(address: str) -> bool:
-    return bool(re.match(r"localhost:|127\.", address))
 
 
 def _host(its: Context) -> str | None:
@@ -178,7 +183,9 @@ _RULES = (
     ),
     Rule(
         "cache.address",
-        lambda address, _: address is not None and _is_loopback(address),
+        lambda address, _: (
+            address is not None and addresses.is_own_host(addresses.split(address)[0])
+        ),
         "must be an address that the registry reaches: this one is its own container",
         "write the machine's name or address",
     ),
@@ -546,6 +553,9 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
         if not re.fullmatch(_REGISTRY_HOST, address):
             rule = "must be the registry's host alone, without scheme and path"
             host = re.sub(r"^\w*://|/.*", "", address)
+            if addresses.has_wrong_port(host):
+                rule, _ = configuration.PORT
+                host, _ = addresses.split(host)
             yield Problem(f"{key}.address", rule, f"write {host or 'registry.example.com'}")
         if entry.get("password") and not secret:
             fix = f"{configuration.SET_SECRET} --path '{key}.password'"
@@ -607,7 +617,7 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
 
 
-_REGISTRY_HOST = r"[\w.-]+(:\d+)?"
+_REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.
 TLS_KEY = distribution.TLS_KEY.label

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from components.addresses import has_wrong_port
 from components.distribution import (
     DURATION,
     RELEASES,
@@ -167,6 +168,9 @@ MUST = {
 }
 
 
+PORT = ("must have a port from 1 to 65535", "change the port")
+
+
 def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
     """The rule that a single value breaks, and the fix."""
     kind, _, span = kind.partition(" ")
@@ -178,6 +182,8 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return "is more than the registry can count", "write a smaller number"
         case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
             return MUST[kind]
+        case "string" if isinstance(value, str) and "://" in value and has_wrong_port(value):
+            return PORT
         case "int" if not (number and isinstance(value, int)):
             return MUST[kind]
         case "int" if span and isinstance(value, int):
@@ -286,6 +292,16 @@ _RULES = (
         _unlike(rf"(?!\S*{_ODD_SEGMENT})/([\w.~-]+/)*"),
         "must begin and end with /, with letters and digits between, and no part . or ..",
         "write such as /registry/",
+    ),
+    *(
+        Rule(path, lambda address, _: has_wrong_port(address), *PORT)
+        for path in (
+            "health.tcp.*.addr",
+            "http.debug.addr",
+            "log.hooks.*.options.smtp.addr",
+            "redis.addr",
+            "redis.addrs.*",
+        )
     ),
     Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
     Rule(

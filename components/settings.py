@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from components import configuration, distribution
+from components import addresses, configuration, distribution
 
 PROJECT = "oss-registry"
 
@@ -71,10 +71,29 @@ def _duration(value: object) -> object:
 
 def _address(text: str) -> str:
     """An address as the engine reads it back."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError("must be one IP address; write such as 127.0.0.1") from None
+    address = addresses.ip_address(text)
+    if address is None:
+        raise ValueError("must be one IP address; write such as 127.0.0.1")
+    if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
+        raise ValueError(
+            "must not be a link-local address, as that needs a zone and Docker takes none; write "
+            "another address of the machine"
+        )
+    return str(address)
+
+
+HOST_AND_PORT = (
+    "must be host:port with a port from 1 to 65535; write an address such as "
+    "redis.example.com:6379 or [2001:db8::9]:6379"
+)
+
+
+def _brackets_hold_ipv6(text: str) -> str:
+    host, _ = addresses.split(text)
+    ip = addresses.ip_address(host)
+    if text.startswith("[") and not isinstance(ip, ipaddress.IPv6Address):
+        raise ValueError(HOST_AND_PORT)
+    return text
 
 
 def _at_least(size: str) -> AfterValidator:
@@ -96,15 +115,14 @@ Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
-    _Matches(
-        r"[a-zA-Z0-9_.-]+:[0-9]{1,5}", "must be host:port; write such as redis.example.com:6379"
-    ),
+    _Matches(f"{addresses.HOST}:{addresses.PORT}", HOST_AND_PORT),
+    AfterValidator(_brackets_hold_ipv6),
 ]
-_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 Url = Annotated[
     str,
     _Matches(
-        rf"https://[a-zA-Z0-9.-]+(:{_PORT})?/?", "must be such as https://registry.example.com"
+        rf"https://[a-zA-Z0-9.-]+(:{addresses.PORT})?/?",
+        "must be such as https://registry.example.com",
     ),
 ]
 Bucket = Annotated[

@@ -151,6 +151,8 @@ def test_a_port_that_is_none_is_refused(port: object) -> None:
         ("127.0.0.1,::1", "one IP address"),
         ("127.0.0.1:80", "one IP address"),
         ("127.000.0.1", "one IP address"),
+        ("fe80::1%eth0", "a zone"),
+        ("fe80::1", "a zone"),
         (["127.0.0.1", "::1"], "single value"),
     ],
 )
@@ -465,6 +467,17 @@ def test_a_login_for_images_names_a_host_alone_and_its_password_is_secret(
     assert load("dev", right, {key}).name == "dev"
 
 
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_login_for_images_names_a_port_that_exists(port: int) -> None:
+    key = "docker:registryAuth"
+    config = {key: json.dumps([{"address": f"images.example.com:{port}", "username": "u"}])}
+    with pytest.raises(SettingsError, match="must have a port from 1 to 65535; write images"):
+        load("dev", config, set())
+    for host in ("images.example.com", "images.example.com:443", "[2001:db8::1]:5000"):
+        config = {key: json.dumps([{"address": host, "username": "u"}])}
+        assert load("dev", config, set()).name == "dev"
+
+
 @pytest.mark.parametrize(
     "bucket", ["My_Bucket", "-x-", "ab", "x" * 64, "a.b.c", "reg-", "ünique", "", "a\n", 123]
 )
@@ -665,14 +678,59 @@ def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
     assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
 
 
-@pytest.mark.parametrize("address", ["localhost:6379", "127.0.0.1:6379"])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:6379", "127.0.0.1:6379", "[::1]:6379", "0.0.0.0:6379", "[::ffff:127.0.0.1]:6379"],
+)
 def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
     refused("oss-registry:cache.address", "its own container", cache={"address": address})
 
 
-@pytest.mark.parametrize("address", ["redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"),
+        *("redis:0", "redis:65536", "redis:99999", "redis:06379", "[2001:db8::9]:0"),
+        *("2001:db8::9:6379", "[2001:db8::9]", "[2001:db8::9%eth0]:6379", "[192.0.2.1]:6379"),
+    ],
+)
 def test_an_address_of_redis_is_host_and_port(address: str) -> None:
     refused("oss-registry:cache.address", "host:port", cache={"address": address})
+
+
+@pytest.mark.parametrize(
+    ("release", "variable", "value"),
+    [
+        ("2.8.3", "REGISTRY_REDIS_ADDR", '"[2001:db8::9]:6379"'),
+        ("3.0.0", "REGISTRY_REDIS_OPTIONS_ADDRS", '["[2001:db8::9]:6379"]'),
+        ("3.1.2", "REGISTRY_REDIS_ADDRS", '["[2001:db8::9]:6379"]'),
+    ],
+)
+def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
+    release: str, variable: str, value: str
+) -> None:
+    stack = loaded(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
+    assert stack.redacted[variable] == value
+    (warning,) = checks.warnings(stack)
+    assert warning.startswith("oss-registry:cache.address: names the IPv6 address [2001:db8::9]")
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"http": {"debug": {"addr": ":0"}}}, "http.debug.addr"),
+        ({"health": {"tcp": [{"addr": "db:99999"}]}}, "health.tcp[0].addr"),
+        ({"health": {"http": [{"uri": "http://h:0/"}]}}, "health.http[0].uri"),
+        ({"http": {"host": "https://h:65536"}}, "http.host"),
+        ({"notifications": {"endpoints": [{"url": "http://h:99999/e"}]}}, "notifications"),
+    ],
+)
+def test_a_port_that_does_not_exist_is_refused_wherever_it_is_written(
+    config: dict[str, Any], path: str
+) -> None:
+    (line,) = problems(registry={"config": config})
+    assert line.startswith(f"oss-registry:registry.config.{path}")
+    assert "must have a port from 1 to 65535" in line
 
 
 def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
