@@ -130,7 +130,8 @@ class _Reader(NamedTuple):
                 fix = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
                 self.refuse(path, "is a secret in plain text", fix)
             case str() if against := refusal(key, value, kinds):
-                self.refuse(path, *against, value)
+                rule, fix = against
+                self.refuse(path, rule, _FIXES.get(path, fix), value)
             case str():
                 # The registry would take a number for a realm or a path, and panic.
                 as_text = kinds == "string" and isinstance(value, int)
@@ -168,11 +169,24 @@ MUST = {
 }
 
 
+# More specific than the fix that goes with a kind.
+_FIXES = {
+    "storage.s3.multipartcopythresholdsize": "write 1073741824 or less, or remove it: OSS copies "
+    "at most 1 GiB in one call",
+    "storage.s3.objectacl": "write private, or remove it",
+    "storage.s3.storageclass": "write STANDARD_IA for what OSS calls IA, or remove it and set the "
+    "storage class on the bucket",
+}
+_MOST_SECONDS = 2**63 / 10**9  # the registry counts nanoseconds in 64 bits
 PORT = ("must have a port from 1 to 65535", "change the port")
 
 
 def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
-    """The rule that a single value breaks, and the fix."""
+    """Return the rule that a single value breaks, and the fix; None if it breaks no rule.
+
+    `kind` is int, `int LEAST..MOST`, bool, string, any, duration, `duration` with the negative
+    values that have a meaning, `A|B|…` for one of these words, or `anycase A|B|…` in any case.
+    """
     kind, _, span = kind.partition(" ")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
@@ -197,12 +211,18 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return MUST[kind]
         case "duration" if key in ("age", "interval") and seconds(str(value)) <= 0:
             return "must be more than 0s", "write such as 24h"
+        case "duration" if seconds(str(value)) < 0 and value not in span.split("|"):
+            return "must be 0s or more", "remove the minus sign"
+        case "duration" if seconds(str(value)) >= _MOST_SECONDS:
+            return "must be less than 292 years", "write a shorter duration"
         case "any" if value is None:
             return "can't be null here", "write a value"
         case "string" | "int" | "bool" | "duration" | "any":
             return None
-    values = kind.split("|")
-    return None if value in values else (f"must be one of {', '.join(values)}", "write one of them")
+    values = (span or kind).split("|")
+    if value in values or (kind == "anycase" and str(value).upper() in values):
+        return None
+    return f"must be one of {', '.join(values)}", nearest(str(value), values)
 
 
 class Context(NamedTuple):
@@ -356,6 +376,12 @@ _RULES = (
         lambda forced, _: forced,
         "puts the bucket into the path, which OSS refuses (SecondLevelDomainForbidden)",
         "remove it",
+    ),
+    Rule(
+        "storage.s3.redirectendpoint",
+        _unlike(r"https?://[\w.:\[\]-]+/?"),
+        "must be an address with its scheme, and without path and query",
+        "set storage.cname in place of it",
     ),
     Rule(
         "storage.maintenance.uploadpurging.enabled",

@@ -647,7 +647,8 @@ def test_too_little_memory_for_redis_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "word"), [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s")]
+    ("value", "word"),
+    [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s"), ("-5m", "0s or more")],
 )
 def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
     refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
