@@ -390,6 +390,14 @@ _RULES = (
         "remove it: a rule of the bucket clears unfinished uploads",
     ),
     Rule(
+        "redis.addrs",
+        # go-redis, universal.go: several addresses without a master are those of a cluster.
+        lambda addrs, its: len(addrs) > 1 and not its.at("redis.mastername"),
+        "makes the registry use its servers as one Redis Cluster, from which `make gc` can remove "
+        "no entries",
+        "keep one address, or name Sentinels and set redis.mastername",
+    ),
+    Rule(
         "redis.tls",
         lambda tls, its: tls and not its.release.redis_tls,
         "does not verify redis's certificate before release 3.1",

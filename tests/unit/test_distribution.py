@@ -281,6 +281,11 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         "storage.cache.blobdescriptor",
         "redis, inmemory",
     ),
+    *(
+        ({"cache": None}, release, {"redis": {"addrs": addrs}}, "redis.addrs", "Redis Cluster")
+        for release in (MIDDLE, NEW)
+        for addrs in (["a:6379", "b:6379"], ["a:6379", "b:6379", "c:6379"])
+    ),
     # Redirects.
     (
         {},
@@ -490,6 +495,12 @@ def test_a_duration_below_zero_is_refused(
     (problem,) = _found(release, config).values()
     assert problem.path.startswith(path)
     assert problem.rule == "must be 0s or more"
+
+
+def test_one_redis_and_several_sentinels_are_no_cluster() -> None:
+    sentinels = {"addrs": ["a:26379", "b:26379"], "mastername": "cache"}
+    for redis in ({"addrs": ["a:6379"]}, sentinels):
+        assert not _found(NEW, {"redis": redis}, cache=None)
 
 
 def test_a_duration_that_the_registry_can_not_count_is_refused() -> None:
