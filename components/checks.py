@@ -6,6 +6,7 @@ wrong between them.
 
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -353,7 +354,34 @@ def checked(
     if not _within(f"{PROJECT}:auth", broken):
         problems += _unguarded(stack)
     problems += _too_long(stack)
+    problems += _too_large_chunks(stack)
     return stack, problems
+
+
+def _too_large_chunks(stack: Stack) -> Iterator[Problem]:
+    """A registry that needs more memory than its limit is killed in the middle of a push."""
+    memory, chunks = stack.settings.registry.limits.memory, distribution.chunk_size(stack.tree)
+    if memory is None or chunks is None:
+        return
+    path, size = chunks
+    at_once = distribution.UPLOADS_OF_CLIENT * distribution.CHUNKS_OF_UPLOAD
+    if at_once * size <= memory:
+        return
+    rule = (
+        f"is {_mebibytes(memory)}, and {distribution.UPLOADS_OF_CLIENT} uploads at once, each with "
+        f"{distribution.CHUNKS_OF_UPLOAD} chunks of {_mebibytes(size)} in memory, take "
+        f"{_mebibytes(at_once * size)}"
+    )
+    smaller = max(memory // at_once, distribution.SMALLEST_CHUNK_SIZE)
+    fix = (
+        f"set it to {_mebibytes(at_once * size)} or more, or to "
+        f"{_mebibytes(max(memory, at_once * smaller))} with registry.config.{path}: {smaller}"
+    )
+    yield Problem(f"{PROJECT}:registry.limits.memory", rule, fix)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{math.ceil(size / 2**20)}MiB"
 
 
 def _too_long(stack: Stack) -> Iterator[Problem]:

@@ -214,7 +214,7 @@ class _Settings(BaseModel):
 class Limits(_Settings):
     memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
     """What it may use, without swap; whole MiB count. With less than 1 GiB, uploads go to OSS in
-    smaller chunks."""
+    smaller chunks. With images in OSS it must hold ten chunks."""
     cpus: Annotated[float, Field(ge=0.01)] | None = None
     """How many cores' time it may use."""
 

@@ -439,6 +439,46 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
     assert at(stack.tree, f"storage.{driver}.chunksize") == size
 
 
+@pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
+@pytest.mark.parametrize(
+    ("memory", "chunk", "words"),
+    [
+        ("256MiB", 2**27, ("is 256MiB", "2 chunks of 128MiB", "1280MiB or more", "26843545")),
+        ("32MiB", 5 * 2**30, ("is 32MiB", "51200MiB or more", "50MiB with", "5242880")),
+        ("1GiB", 2**27, ("is 1024MiB", "1280MiB or more")),
+        ("64MiB", None, ("2 chunks of 10MiB", "100MiB or more", "6710886")),
+        ("32MiB", None, ("2 chunks of 10MiB", "100MiB or more", "50MiB with")),
+    ],
+)
+def test_five_uploads_at_once_must_fit_into_memory(
+    release: str, driver: str, memory: str, chunk: int | None, words: tuple[str, ...]
+) -> None:
+    storage = {**OSS, "adopt": True}
+    registry: dict[str, Any] = {"release": release, "limits": {"memory": memory}}
+    if chunk:
+        registry["config"] = {"storage": {driver: {"chunksize": chunk}}}
+    (line,) = problems(registry=registry, storage=storage, region="cn-hangzhou")
+    assert line.startswith("oss-registry:registry.limits.memory: ")
+    for word in (*words, f"registry.config.storage.{driver}.chunksize"):
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("memory", "chunk"),
+    [(None, 5 * 2**30), ("1280MiB", 2**27), ("100MiB", None), ("50MiB", 5 << 20)],
+)
+def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
+    memory: str | None, chunk: int | None
+) -> None:
+    config = {"storage": {"s3": {"chunksize": chunk}}} if chunk else {}
+    registry = {"limits": {"memory": memory} if memory else {}, "config": config}
+    assert loaded(registry=registry, storage=OSS, region="cn-hangzhou")
+
+
+def test_memory_is_not_held_against_chunks_where_images_are_in_a_volume() -> None:
+    assert loaded(registry={"limits": {"memory": "32MiB"}})
+
+
 def test_keys_of_providers_are_left_to_them() -> None:
     config = {"docker:host": "ssh://ops@h", "alicloud:assumeRole": "{}", "alicloud:secretKey": "x"}
     assert load("dev", config, {"alicloud:secretKey"}).name == "dev"
