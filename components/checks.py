@@ -353,9 +353,33 @@ def checked(
     stack = replace(stack, user=user)
     if not _within(f"{PROJECT}:auth", broken):
         problems += _unguarded(stack)
+    problems += _name(stack)
     problems += _too_long(stack)
     problems += _too_large_chunks(stack)
     return stack, problems
+
+
+def _name(stack: Stack) -> Iterator[Problem]:
+    """What RAM, Swarm or DNS refuses in the names that a stack's name is a part of."""
+    path, swarm = f"the stack name {stack.name}", stack.settings.registry.runtime == "swarm"
+    if stack.settings.storage.kind == "oss" and len(stack.prefix) > USER_NAME:
+        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
+        yield Problem(path, rule, "choose a shorter one")
+    if swarm and len(stack.prefix) > FILE_NAME:
+        rule = "makes names of Docker secrets longer than the 64 that they may have"
+        yield Problem(path, rule, "choose a shorter one")
+    if swarm and not re.fullmatch(r"[\w-]+", stack.name, re.ASCII):
+        rule = "is a part of names of services, which may have only letters, digits, - and _"
+        yield Problem(path, rule, "choose another one")
+    labels = stack.redis_host.split(".")
+    if stack.runs_redis and not swarm and not all(map(_DNS_LABEL.fullmatch, labels)):
+        rule = (
+            f"makes {stack.redis_host} the host name of redis, which DNS does not allow: it must "
+            "have at most 63 characters before, between and after dots, and no - beside a dot"
+        )
+        longest = 63 - len(stack.redis_host) + len(stack.name)
+        fix = f"choose one of at most {longest} letters, digits, - and _, or set cache.enabled"
+        yield Problem(path, rule, f"{fix}: false")
 
 
 def _too_large_chunks(stack: Stack) -> Iterator[Problem]:
@@ -391,9 +415,6 @@ def _too_long(stack: Stack) -> Iterator[Problem]:
             if len(redact(text).encode()) > FILE_KIB * 1024:
                 rule = f"makes {path} larger than the {FILE_KIB} KiB that a Docker secret may have"
                 yield Problem(f"{PROJECT}:registry", rule, "see registry.config and files")
-        if len(stack.prefix) > FILE_NAME:
-            rule = "makes names of Docker secrets longer than the 64 that they may have"
-            yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
     for name, text in stack.environment.items():
         if len(f"{name}={redact(text)}".encode()) >= 2**17:
             rule = f"makes {name} longer than the 128 KiB that a variable may have"
@@ -557,9 +578,6 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         yield Problem(
             REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
         )
-    elif len(stack.prefix) > USER_NAME:
-        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
-        yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
     if stack.region and not re.fullmatch(_REGION, stack.region):
         near = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", stack.region.lower()))
         example = near[0] if near else "cn-hangzhou"
@@ -645,6 +663,8 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
 
 
+# As Go's resolver takes it (net/dnsclient.go: isDomainName).
+_DNS_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 _REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.

@@ -85,6 +85,14 @@ def test_one_word_is_enough_to_outgrow_a_machine() -> None:
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
 
 
+@pytest.mark.parametrize("name", ["eu.prod", "a..b", ".a", "ü"])
+def test_a_stack_name_that_swarm_refuses_in_a_service_is_refused(name: str) -> None:
+    config = {"oss-registry:registry": json.dumps(SWARM)}
+    with pytest.raises(SettingsError, match=r"names of services.*only letters, digits, - and _"):
+        load(name, config, set())
+    assert load("eu_prod-1", config, set()).name == "eu_prod-1"
+
+
 @pytest.mark.parametrize("limit", [1, 30])
 def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int) -> None:
     config = {"oss-registry:registry": json.dumps(SWARM)}

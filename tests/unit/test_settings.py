@@ -472,11 +472,11 @@ def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
 ) -> None:
     config = {"storage": {"s3": {"chunksize": chunk}}} if chunk else {}
     registry = {"limits": {"memory": memory} if memory else {}, "config": config}
-    assert loaded(registry=registry, storage=OSS, region="cn-hangzhou")
+    loaded(registry=registry, storage=OSS, region="cn-hangzhou")
 
 
 def test_memory_is_not_held_against_chunks_where_images_are_in_a_volume() -> None:
-    assert loaded(registry={"limits": {"memory": "32MiB"}})
+    loaded(registry={"limits": {"memory": "32MiB"}})
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
@@ -658,10 +658,29 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
 
 
 def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
-    config = {"oss-registry:storage": json.dumps(OSS), "alicloud:region": "cn-beijing"}
+    config = {
+        "oss-registry:storage": json.dumps(OSS),
+        "oss-registry:cache": '{"enabled": false}',
+        "alicloud:region": "cn-beijing",
+    }
     assert load("s" * 51, config, set()).prefix == f"oss-registry-{'s' * 51}"
     with pytest.raises(SettingsError, match="longer than the 64"):
         load("s" * 52, config, set())
+
+
+@pytest.mark.parametrize("name", ["s" * 45, "s" * 100, "a..b", "a-.b", "a.-b", ".a"])
+def test_a_stack_name_that_makes_no_host_name_for_redis_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError) as failure:
+        load(name, {}, set())
+    assert f"the stack name {name}: makes oss-registry-{name}-redis the host" in str(failure.value)
+    assert "at most 44 letters" in str(failure.value)
+    for cache in ({"enabled": False}, {"address": "redis.example.com:6379"}):
+        assert load(name, {"oss-registry:cache": json.dumps(cache)}, set()).name == name
+
+
+@pytest.mark.parametrize("name", ["s" * 44, "eu.prod", "a_b", "a" * 40 + "." + "b" * 40])
+def test_a_stack_name_that_makes_a_host_name_for_redis_is_taken(name: str) -> None:
+    assert load(name, {}, set()).name == name
 
 
 @pytest.mark.parametrize("release", RELEASES)
