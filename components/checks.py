@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import addresses, certificates, configuration, distribution
+from components import addresses, certificates, configuration, distribution, sizes
 from components.configuration import Context, Problem, Rule
 from components.distribution import Release, password_of
-from components.environment import Section, redact
+from components.environment import Section
 from components.settings import PROJECT, StackSettings, model_in
 from components.stack import CERTIFICATES, Stack
 
@@ -28,7 +28,6 @@ REGION = "alicloud:region"
 CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
 USER_NAME = 64  # characters, RAM's limit
 FILE_NAME = 64 - len("-registry-01234567-00")  # Docker's limit for the name of a secret
-FILE_KIB = 500  # Docker's limit for what a secret holds
 LOGINS = "docker:registryAuth"  # for pulling images
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in each official image
 GUARDED = ("tls", "proxy")  # strangers come to these, so there must be a login
@@ -354,7 +353,8 @@ def checked(
     if not _within(f"{PROJECT}:auth", broken):
         problems += _unguarded(stack)
     problems += _name(stack)
-    problems += _too_long(stack)
+    decrypted = {n: value for n, value in secrets.items() if not isinstance(value, Sealed)}
+    problems += sizes.problems(stack, decrypted)
     problems += _too_large_chunks(stack)
     return stack, problems
 
@@ -406,19 +406,6 @@ def _too_large_chunks(stack: Stack) -> Iterator[Problem]:
 
 def _mebibytes(size: int) -> str:
     return f"{math.ceil(size / 2**20)}MiB"
-
-
-def _too_long(stack: Stack) -> Iterator[Problem]:
-    """Linux takes no variable of 128 KiB or more (MAX_ARG_STRLEN)."""
-    if stack.settings.registry.runtime == "swarm":
-        for path, text in stack.files.items():
-            if len(redact(text).encode()) > FILE_KIB * 1024:
-                rule = f"makes {path} larger than the {FILE_KIB} KiB that a Docker secret may have"
-                yield Problem(f"{PROJECT}:registry", rule, "see registry.config and files")
-    for name, text in stack.environment.items():
-        if len(f"{name}={redact(text)}".encode()) >= 2**17:
-            rule = f"makes {name} longer than the 128 KiB that a variable may have"
-            yield Problem(f"{PROJECT}:registry.config", rule, "set registry.delivery: file")
 
 
 def _within(path: str, broken: Iterable[str]) -> bool:

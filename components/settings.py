@@ -190,6 +190,7 @@ FilePath = Annotated[
 ]
 PublicText = Annotated[
     str,
+    Field(min_length=1),
     _Matches(r"(?![\s\S]*PRIVATE KEY)[\s\S]*", "must be public: a private key has no place here"),
 ]
 Certificates = Annotated[
