@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from components import addresses, certificates, configuration, distribution, sizes
-from components.configuration import Context, Problem, Rule
-from components.distribution import Release, password_of
+from components.configuration import Context, Problem, Rule, overlaps, within
+from components.distribution import password_of
 from components.environment import Section
 from components.settings import PROJECT, StackSettings, model_in
 from components.stack import CERTIFICATES, Stack
@@ -333,30 +333,53 @@ def checked(
     """The stack as `load` gives it, without what is wrong with its file, and that."""
     sections, secrets, problems = _divided(config, secret_keys)
     settings, found = _validated(sections)
-    problems += found
+    meant = _meant(found)
+    problems += [p for p in found if not (p.path in meant and p.rule == "is required")]
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
     stack = Stack(name, settings, region, secrets)
     problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
-    broken = {problem.path for problem in problems}
-    problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
-    problems += _unused(stack)
+    refused = _refused(problems)
+    found = [*_contradictions(stack, refused), *_certificate(stack, refused)]
+    problems += [problem for problem in found if not _has_wrong(problem.path, refused)]
+    problems += _unused(stack, refused)
     problems += _files(stack)
     problems += _passwords(stack)
-    problems += _certificate(stack)
-    known = f"{PROJECT}:registry.release" not in broken
-    user, found = _configured(
-        stack, [stack.release] if known else [*distribution.RELEASES.values()]
-    )
+    user, found = _configured(stack, refused)
     problems += found
+    refused |= _refused(found)
     stack = replace(stack, user=user)
-    if not _within(f"{PROJECT}:auth", broken):
-        problems += _unguarded(stack)
-    problems += _name(stack)
     decrypted = {n: value for n, value in secrets.items() if not isinstance(value, Sealed)}
-    problems += sizes.problems(stack, decrypted)
-    problems += _too_large_chunks(stack)
+    checks: Sequence[tuple[Iterator[Problem], Sequence[str]]] = (
+        (_unguarded(stack), ("registry.exposure", "auth", "registry.config.auth")),
+        (_name(stack), ("registry.runtime", "storage.kind", "cache")),
+        (sizes.problems(stack, decrypted), ("registry.runtime", "registry.delivery")),
+        (_too_large_chunks(stack), ("storage.kind", "registry.limits", "registry.config.storage")),
+    )
+    for check, reads in checks:
+        if not any(overlaps(f"{PROJECT}:{path}", refused) for path in reads):
+            problems += check
     return stack, problems
+
+
+def _refused(problems: Sequence[Problem]) -> set[str]:
+    """Return the paths of `problems`, and those of the keys that misspelled ones stand for.
+
+    A check that reads a value at one of these would report the same mistake once more.
+    """
+    return {problem.path for problem in problems} | _meant(problems)
+
+
+def _meant(problems: Sequence[Problem]) -> set[str]:
+    """Return the paths of the keys that misspelled ones stand for."""
+    unknown = (problem for problem in problems if problem.rule.startswith("is not a"))
+    suggested = ((each.path, re.fullmatch(r"write (\S+)", each.fix)) for each in unknown)
+    return {re.sub(r"[^.:]+$", found[1], path) for path, found in suggested if found}
+
+
+def _has_wrong(path: str, refused: Iterable[str]) -> bool:
+    """Whether what is at `path` was refused, or a part of it."""
+    return any(within(other, path) for other in refused)
 
 
 def _name(stack: Stack) -> Iterator[Problem]:
@@ -406,10 +429,6 @@ def _too_large_chunks(stack: Stack) -> Iterator[Problem]:
 
 def _mebibytes(size: int) -> str:
     return f"{math.ceil(size / 2**20)}MiB"
-
-
-def _within(path: str, broken: Iterable[str]) -> bool:
-    return any(other == path or other.startswith(f"{path}.") for other in broken)
 
 
 def line(problem: Problem) -> str:
@@ -511,6 +530,10 @@ def _problem(detail: ErrorDetails) -> Problem:
         fix = configuration.nearest(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
+    elif kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        found = configuration.near(str(value), allowed)
+        fix = f"write {found}" if found else fix
     # An unknown key may hold anything, a secret too.
     shown = None if kind == "extra_forbidden" else configuration.shown(value)
     return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), shown)
@@ -545,10 +568,11 @@ def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
         tree.pop(part, None)
 
 
-def _contradictions(stack: Stack) -> Iterator[Problem]:
+def _contradictions(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     """What is wrong between settings that are right one by one."""
     registry, storage = stack.settings.registry, stack.settings.storage
-    context = Context(stack.release, stack.settings.model_dump())
+    wrong = frozenset(path.removeprefix(f"{PROJECT}:") for path in refused)
+    context = Context(stack.release, stack.settings.model_dump(), refused=wrong)
     for problem in configuration.broken(_RULES, context):
         yield problem._replace(path=f"{PROJECT}:{problem.path}")
     if registry.image and "release" not in registry.model_fields_set:
@@ -558,10 +582,11 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         for key in sorted(stack.settings.cache.model_fields_set & {"image", "max_memory"}):
             rule = "belongs to a redis of the stack"
             yield Problem(f"{PROJECT}:cache.{key}", rule, "remove it, or address")
-    if storage.kind == "filesystem":
+    kind_is_known = not overlaps("storage.kind", wrong)
+    if kind_is_known and storage.kind == "filesystem":
         for key in sorted(storage.model_fields_set - {"kind", "volume"}):
             yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")
-    elif not stack.region:
+    if storage.kind == "oss" and not stack.region:
         yield Problem(
             REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
         )
@@ -636,12 +661,14 @@ def _passwords(stack: Stack) -> Iterator[Problem]:
             yield Problem(key, "holds characters that clients can't send", fix)
 
 
-def _certificate(stack: Stack) -> Iterator[Problem]:
+def _certificate(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     pem = stack.settings.tls and stack.settings.tls.certificate
     key = stack.secrets.get(TLS_KEY)
     if not pem:
         return
-    found = [*certificates.broken(pem, stack.host, certificates.now())]
+    reads = (f"{PROJECT}:registry.exposure", f"{PROJECT}:registry.external_url")
+    host = None if any(overlaps(path, refused) for path in reads) else stack.host
+    found = [*certificates.broken(pem, host, certificates.now())]
     yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
     if key is None:
         fix = f"{configuration.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
@@ -659,7 +686,7 @@ TLS_KEY = distribution.TLS_KEY.label
 _SECRETS = ("http-secret", "redis-password", TLS_KEY)
 
 
-def _unused(stack: Stack) -> Iterator[Problem]:
+def _unused(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     """Secrets that nothing uses, or that hold nothing."""
     users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
     used = {*_SECRETS, *map(password_of, users)}
@@ -667,11 +694,20 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     used |= _named_secrets(stack.settings.registry.config)
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
+        if overlaps(f"{PROJECT}:{_section_with(name)}", refused):
+            continue
         if name not in used:
             fix = configuration.nearest(name, used)
             yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
         elif not value:
             yield Problem(key, "is empty", f"{configuration.SET_SECRET} {key}")
+
+
+def _section_with(secret: str) -> str:
+    """Return the section whose settings decide whether `secret` is used."""
+    if secret == TLS_KEY:
+        return "tls"
+    return "auth" if secret.startswith(password_of("")) else "registry.config"
 
 
 def _named_secrets(config: object) -> set[str]:
@@ -681,8 +717,31 @@ def _named_secrets(config: object) -> set[str]:
     return set().union(*map(_named_secrets, config)) if isinstance(config, list) else set()
 
 
-def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, list[Problem]]:
-    """The user's own tree; and what is wrong with it for each of `releases`."""
+# The settings that decide what the sections of the registry's configuration are checked against.
+_PLANNED_FROM = {
+    "auth": ("auth",),
+    "http.tls": ("tls",),
+    "log": ("storage.kind",),
+    "redis": ("cache",),
+    "storage": (
+        "storage.kind",
+        "storage.internal",
+        "storage.endpoint",
+        "storage.cname",
+        "cache.enabled",
+    ),
+}
+
+
+def _configured(stack: Stack, refused: Set[str]) -> tuple[Section, list[Problem]]:
+    """The user's own tree; and what is wrong with it, for each release if that is not known."""
+    unknown = f"{PROJECT}:registry.release" in refused
+    releases = [*distribution.RELEASES.values()] if unknown else [stack.release]
+    unplanned = [
+        section
+        for section, settings in _PLANNED_FROM.items()
+        if any(overlaps(f"{PROJECT}:{path}", refused) for path in settings)
+    ]
     found: list[list[Problem]] = []
     user: Section = {}
     for release in releases:
@@ -691,7 +750,14 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
         )
         broken = {problem.path for problem in problems}
         more = configuration.problems(release, stack.planned(release, {}), user)
-        found.append(problems + [p for p in more if not _within(p.path, broken)])
+        found.append(
+            problems
+            + [
+                problem
+                for problem in more
+                if not _has_wrong(problem.path, broken) and not overlaps(problem.path, unplanned)
+            ]
+        )
     common = set.intersection(*({problem.path for problem in problems} for problems in found))
     return user, [_in_config(problem) for problem in found[-1] if problem.path in common]
 

@@ -71,11 +71,28 @@ def is_secret(name: str, value: object = None) -> bool:
     return bool(in_url or _SECRET_KEY.match(name))
 
 
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `name` is probably a misspelling of."""
+    by_lower_case = {each.lower(): each for each in sorted(known)}
+    found = difflib.get_close_matches(name.lower(), by_lower_case, 1)
+    return by_lower_case[found[0]] if found else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to write in place of `name`, which is none of `known`."""
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
+    found = near(name, known)
+    return f"write {found}" if found else f"known are {', '.join(known)}"
+
+
+def overlaps(path: str, others: Iterable[str]) -> bool:
+    """Whether one of `others` is `path`, is inside of it, or has it inside."""
+    return any(within(path, other) or within(other, path) for other in others)
+
+
+def within(path: str, section: str) -> bool:
+    """Whether `path` is `section` or inside of it."""
+    return path == section or path.startswith((f"{section}.", f"{section}["))
 
 
 class _Reader(NamedTuple):
@@ -222,20 +239,30 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
     values = (span or kind).split("|")
     if value in values or (kind == "anycase" and str(value).upper() in values):
         return None
-    return f"must be one of {', '.join(values)}", nearest(str(value), values)
+    found = near(str(value), values)
+    return f"must be one of {', '.join(values)}", f"write {found or 'one of them'}"
+
+
+class Refused(LookupError):
+    """The value that a rule reads was refused, so the rule cannot be checked."""
 
 
 class Context(NamedTuple):
     """What a rule may look at: the release, and the tree that the registry would get.
 
-    `files` are the paths of those that are put into its container.
+    `files` are the paths of those that are put into its container; `refused` are the paths whose
+    values in the stack file are left out of the tree because they are wrong.
     """
 
     release: Release
     tree: Section
     files: Set[str] = frozenset()
+    refused: Set[str] = frozenset()
 
     def at(self, path: str) -> Any:  # noqa: ANN401
+        """Return the value at `path`, or None. Raises Refused."""
+        if overlaps(path, self.refused):
+            raise Refused(path)
         return at(self.tree, path)
 
 
@@ -547,5 +574,13 @@ def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
         for rule in rules
         for path, value in values(rule.path, context.tree)
         # What a secret holds can't be looked at, and so keeps no rule.
-        if isinstance(value, Hole) or rule.broken(value, context)
+        if isinstance(value, Hole) or _breaks(value, rule, context)
     ]
+
+
+def _breaks(value: object, rule: Rule, context: Context) -> bool:
+    """Whether `value` breaks `rule`; not, if the rule reads a value that was refused itself."""
+    try:
+        return bool(rule.broken(value, context))
+    except Refused:
+        return False

@@ -50,9 +50,11 @@ class _Matches:
 
 def _known_release(version: object) -> object:
     if version not in distribution.RELEASES:
+        known = [json.dumps(release) for release in distribution.RELEASES]
+        found = configuration.near(json.dumps(str(version)), known) or "one"
         raise ValueError(
-            f"must be one of {', '.join(map(json.dumps, distribution.RELEASES))}, in quotes; write "
-            "one, and for another image set registry.image beside the release that it follows"
+            f"must be one of {', '.join(known)}, in quotes; write {found}, and for another image "
+            "set registry.image beside the release that it follows"
         )
     return version
 

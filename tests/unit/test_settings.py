@@ -229,6 +229,111 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(
     refused(f"oss-registry:{key}", nearest, **sections)
 
 
+TLS: Mapping[str, Any] = {"exposure": "tls", "external_url": "https://registry.example.com"}
+ACME = {"letsencrypt": {"hosts": ["registry.example.com"]}}
+ALICE: Mapping[str, Any] = {"users": {"alice": {}}}
+BUCKET: Mapping[str, Any] = {"kind": "oss", "bucket": "demo-registry"}
+HOST_MODE = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
+LARGE = {"log": {"fields": {"large": "x" * 2**17}}}
+NO_REDIRECTS = {"storage": {"redirect": {"disable": False}}}
+S3_CHUNKS = {"storage": {"s3": {"chunksize": 2**24}}}
+OWN_REDIS = {"redis": {"tls": {"rootcas": ["/ca.pem"]}, "username": "bob"}}
+TOKEN = {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
+OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
+
+
+@pytest.mark.parametrize(
+    ("key", "fix", "sections"),
+    [
+        # A value that decides what other settings mean.
+        (
+            "storage.kind",
+            "write oss",
+            {"storage": {**BUCKET, "kind": "OSS"}, "registry": {"config": S3_CHUNKS}},
+        ),
+        (
+            "storage.kind",
+            "write filesystem",
+            {"storage": {"kind": "filesytem", "volume": "images"}},
+        ),
+        (
+            "registry.exposure",
+            "write tls",
+            {"registry": {**TLS, "exposure": "tsl", "bind": "0.0.0.0"}, "auth": ALICE, "tls": ACME},
+        ),
+        ("registry.exposure", "write proxy", {"registry": {**TLS, "exposure": "Proxy"}}),
+        (
+            "registry.runtime",
+            "write swarm",
+            {
+                "registry": {**OPEN_SWARM, "runtime": "Swarm", "replicas": 3, "swarm": HOST_MODE},
+                "storage": BUCKET,
+            },
+        ),
+        ("registry.runtime", "swarm", {"registry": {"runtime": "swarn", "config": LARGE}}),
+        ("registry.delivery", "file", {"registry": {"delivery": "File", "config": LARGE}}),
+        (
+            "registry.swarm.publish_mode",
+            "write host",
+            {"registry": {**OPEN_SWARM, "swarm": {**HOST_MODE, "publish_mode": "hosts"}}},
+        ),
+        ("registry.release", '"2.8.3"', {"registry": {"release": "2.8", "image": "mine:1"}}),
+        ("registry.log_level", "write warn", {"registry": {"log_level": "warning"}}),
+        ("storage.adopt", "true", {"storage": {**BUCKET, "adopt": "yes", "prefix": ""}}),
+        (
+            "storage.internal",
+            "true or false",
+            {"storage": {**BUCKET, "internal": "no"}, "registry": {"config": NO_REDIRECTS}},
+        ),
+        (
+            "cache.address",
+            "[2001",
+            {"cache": {"address": "r:0"}, "registry": {"config": OWN_REDIS}},
+        ),
+        ("tls.certificate", "", {"tls": {"certificate": "PEM"}, "secrets": {"tls-key": "x"}}),
+        ("auth.users", "entry", {"auth": {"users": {}}, "secrets": {"password-alice": "x"}}),
+        ("registry.config", "keys", {"registry": {"config": 5}, "secrets": {"hook": "x"}}),
+        (
+            "registry.config.auth.tokn",
+            "write token",
+            {"registry": {**TLS, "exposure": "proxy", "config": {"auth": {"tokn": TOKEN}}}},
+        ),
+        # The key of one.
+        ("storage.knid", "write kind", {"storage": {"knid": "oss", "bucket": "demo-registry"}}),
+        ("storage.buckte", "bucket", {"storage": {"kind": "oss", "buckte": "demo-registry"}}),
+        (
+            "registry.expsoure",
+            "write exposure",
+            {"registry": {"expsoure": "tls", "external_url": TLS["external_url"]}},
+        ),
+        ("registry.relaese", "release", {"registry": {"relaese": "2.8.3", "image": "mine:1"}}),
+        ("tsl", "write tls", {"registry": TLS, "auth": ALICE, "tsl": {"self_signed": True}}),
+        ("atuh", "write auth", {"registry": {**TLS, "exposure": "proxy"}, "atuh": ALICE}),
+        ("auth.user", "write users", {"auth": {"user": {"alice": {}}}}),
+    ],
+)
+def test_one_mistake_is_one_problem_with_the_nearest_word(
+    key: str, fix: str, sections: dict[str, Any]
+) -> None:
+    (line,) = problems(region="cn-hangzhou", **sections)
+    assert line.startswith(f"oss-registry:{key}: ")
+    assert fix in line.partition("; ")[2]
+
+
+def test_a_mistake_hides_no_other_one() -> None:
+    lines = problems(
+        storage={"kind": "OSS", "bucket": "demo-registry", "prefix": "a/.."},
+        registry={"exposure": "tsl", "port": 0, "config": {"http": {"hots": "h"}}},
+    )
+    assert [line.split(": ")[0].removeprefix("oss-registry:") for line in lines] == [
+        "registry.exposure",
+        "registry.port",
+        "storage.kind",
+        "storage.prefix",
+        "registry.config.http.hots",
+    ]
+
+
 def test_a_namespace_that_is_none_is_refused() -> None:
     with pytest.raises(SettingsError, match="oss-regsitry:registry: oss-regsitry is not"):
         load("dev", {"oss-regsitry:registry": "{}"}, set())
