@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -517,7 +517,9 @@ def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
 
 
 def _place(detail: ErrorDetails) -> list[str | int]:
-    return [part for part in detail["loc"] if part != "[key]"]
+    *place, last = detail["loc"]
+    # What is wrong with a key itself is at the key and this word.
+    return place if last == "[key]" else [*place, last]
 
 
 def _problem(detail: ErrorDetails) -> Problem:
@@ -553,9 +555,12 @@ _HINTS = {
 def _known_at(place: Sequence[str | int]) -> Iterable[str]:
     """The settings of the section at `place`."""
     model: Any = StackSettings
-    for part in place:
-        if part in model.model_fields:  # else it is a name, as of a user
-            model = model_in(model.model_fields[part].annotation)
+    parts = iter(place)
+    for part in parts:
+        annotation = model.model_fields[part].annotation
+        model = model_in(annotation)
+        if get_origin(annotation) is Mapping:
+            next(parts, None)  # a name, such as a user's
     return list(model.model_fields)
 
 

@@ -953,6 +953,13 @@ def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
     refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
 
 
+@pytest.mark.parametrize("name", ["hash", "users", "realm", "auth", "[key]", "0", "a.hash"])
+def test_a_user_may_have_any_word_of_a_stack_file_as_a_name(name: str) -> None:
+    (line,) = problems(auth={"users": {name: {"hsh": "x"}}})
+    assert line == f"oss-registry:auth.users.{name}.hsh: is not a setting; write hash"
+    assert loaded(auth={"users": {name: {}}}).settings.auth
+
+
 def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
     key = "oss-registry:tls.letsencrypt"
     some = {"hosts": ["reg.example.com"]}
