@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import addresses, certificates, configuration, distribution, sizes
+from components import addresses, certificates, configuration, distribution, providers, sizes
 from components.configuration import Context, Problem, Rule, overlaps, within
 from components.distribution import password_of
 from components.environment import Section
 from components.settings import PROJECT, StackSettings, model_in
 from components.stack import CERTIFICATES, Stack
 
-PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
+PROVIDERS = (*providers.KEYS, "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
 CLOUD_SECRETS = ("secretKey", "securityToken")  # of the provider's own keys
 USER_NAME = 64  # characters, RAM's limit
@@ -338,9 +338,12 @@ def checked(
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
     stack = Stack(name, settings, region, secrets)
-    problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
     refused = _refused(problems)
-    found = [*_contradictions(stack, refused), *_certificate(stack, refused)]
+    found = [
+        *_logins(config.get(LOGINS, ""), LOGINS in secret_keys),
+        *_contradictions(stack, refused),
+        *_certificate(stack, refused),
+    ]
     problems += [problem for problem in found if not _has_wrong(problem.path, refused)]
     problems += _unused(stack, refused)
     problems += _files(stack)
@@ -452,6 +455,8 @@ def _divided(
         if namespace == "alicloud" and name in CLOUD_SECRETS and key not in secret_keys:
             fix = f"{set_secret} {key}, or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET"
             problems.append(Problem(key, "is a secret in plain text", fix))
+        if namespace in providers.KEYS:
+            problems += providers.unknown(key, _parsed(text))
         if namespace in PROVIDERS:
             continue
         if namespace != PROJECT:
