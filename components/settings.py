@@ -127,6 +127,13 @@ Url = Annotated[
         "must be such as https://registry.example.com",
     ),
 ]
+DirectoryUrl = Annotated[
+    str,
+    _Matches(
+        rf"https://[^\s/:?#]+(:{addresses.PORT})?(/\S*)?",
+        "must be https://…, with a port from 1 to 65535 if it has one",
+    ),
+]
 Bucket = Annotated[
     str,
     _Matches(
@@ -380,7 +387,7 @@ class LetsEncrypt(_Settings):
     """The names to have certificates for."""
     email: Word | None = None
     """Where Let's Encrypt writes to."""
-    directory_url: Annotated[str, _Matches(r"https://\S+", "must be https://…")] | None = None
+    directory_url: DirectoryUrl | None = None
     """Another authority that speaks ACME, in place of Let's Encrypt."""
 
 

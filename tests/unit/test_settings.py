@@ -966,6 +966,9 @@ def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
     refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
     refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
     refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
+    for url in ("http://acme.example.com", "https://acme:0/dir", "https://acme:65536"):
+        acme = {**some, "directory_url": url}
+        refused(f"{key}.directory_url", "must be https://", tls={"letsencrypt": acme})
     refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
     refused("oss-registry:tls", "exactly one", tls={})
 
