@@ -6,24 +6,25 @@ wrong between them.
 
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import certificates, configuration, distribution
-from components.configuration import Context, Problem, Rule
-from components.distribution import Release, password_of
-from components.environment import Hole, Section, redact
+from components import addresses, certificates, configuration, distribution, providers, sizes
+from components.configuration import Context, Problem, Rule, overlaps, within
+from components.distribution import password_of
+from components.environment import Hole, Section
 from components.secrecy import plain_secret
 from components.settings import PROJECT, StackSettings, is_public, model_in
 from components.stack import CERTIFICATES, Stack
 
-PROVIDERS = ("alicloud", "docker", "pulumi")  # whose own keys a stack file may have
+PROVIDERS = (*providers.KEYS, "pulumi")  # whose own keys a stack file may have
 REGION = "alicloud:region"
 # Secrets among the providers' keys, and another place for each.
 PROVIDER_SECRETS = {
@@ -33,7 +34,6 @@ PROVIDER_SECRETS = {
 }
 USER_NAME = 64  # characters, RAM's limit
 FILE_NAME = 64 - len("-registry-01234567-00")  # Docker's limit for the name of a secret
-FILE_KIB = 500  # Docker's limit for what a secret holds
 LOGINS = "docker:registryAuth"  # for pulling images
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in each official image
 GUARDED = ("tls", "proxy")  # strangers come to these, so there must be a login
@@ -67,14 +67,23 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
             yield _in_config(Problem(path, rule, fix))
     if registry.exposure == "open" and not (stack.guarded and tls):
         what = "takes passwords in clear text" if stack.guarded else "lets anyone push and delete"
-        rule = f"{what} who reaches {stack.address}:{registry.port}"
+        rule = f"{what} who reaches {stack.published}"
         yield Problem(f"{PROJECT}:registry.exposure", rule, "write tls or proxy, and name users")
     if registry.exposure == "proxy" and not tls and not _loopback(stack.address):
-        rule = f"lets others past the proxy, without TLS, on {stack.address}:{registry.port}"
+        rule = f"lets others past the proxy, without TLS, on {stack.published}"
         yield Problem(f"{PROJECT}:registry.bind", rule, "let a firewall admit the proxy alone")
     if registry.exposure == "tls" and (urlsplit(stack.endpoint).port or HTTPS) != registry.port:
         rule = f"is not on the port {registry.port} that the registry listens on"
         yield Problem(f"{PROJECT}:registry.external_url", rule, "see that something forwards it")
+    if stack.login_server.startswith("["):
+        rule = f"makes {stack.login_server} the login server, which Docker 20.10 does not accept"
+        fix = "write an IPv4 address, or set registry.exposure to tls or proxy with an external_url"
+        yield Problem(f"{PROJECT}:registry.bind", rule, fix)
+    cache = stack.settings.cache.address or ""
+    if cache.startswith("["):
+        rule = f"names the IPv6 address {cache}, and Docker's networks have only IPv4 by default"
+        fix = "write a name or an IPv4 address, or enable IPv6 for new networks in the engine"
+        yield Problem(f"{PROJECT}:cache.address", rule, fix)
     if tls and tls.certificate:
         day, days = certificates.left(tls.certificate, certificates.now())
         if days < SOON:
@@ -104,10 +113,6 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
 
 def _loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
-
-
-def _is_loopback(address: str) -> bool:
-    return bool(re.match(r"localhost:|127\.", address))
 
 
 def _host(its: Context) -> str | None:
@@ -184,7 +189,9 @@ _RULES = (
     ),
     Rule(
         "cache.address",
-        lambda address, _: address is not None and _is_loopback(address),
+        lambda address, _: (
+            address is not None and addresses.is_own_host(addresses.split(address)[0])
+        ),
         "must be an address that the registry reaches: this one is its own container",
         "write the machine's name or address",
     ),
@@ -332,48 +339,106 @@ def checked(
     """The stack as `load` gives it, without what is wrong with its file, and that."""
     sections, secrets, problems = _divided(config, secret_keys)
     settings, found = _validated(sections)
-    problems += found
+    meant = _meant(found)
+    problems += [p for p in found if not (p.path in meant and p.rule == "is required")]
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
     stack = Stack(name, settings, region, secrets)
-    problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
-    broken = {problem.path for problem in problems}
-    problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
-    problems += _unused(stack)
+    refused = _refused(problems)
+    found = [
+        *_logins(config.get(LOGINS, ""), LOGINS in secret_keys),
+        *_contradictions(stack, refused),
+        *_certificate(stack, refused),
+    ]
+    problems += [problem for problem in found if not _has_wrong(problem.path, refused)]
+    problems += _unused(stack, refused)
     problems += _files(stack)
     problems += _passwords(stack)
-    problems += _certificate(stack)
-    known = f"{PROJECT}:registry.release" not in broken
-    user, found = _configured(
-        stack, [stack.release] if known else [*distribution.RELEASES.values()]
-    )
+    user, found = _configured(stack, refused)
     problems += found
+    refused |= _refused(found)
     stack = replace(stack, user=user)
     problems += _contents(stack)
-    if not _within(f"{PROJECT}:auth", broken):
-        problems += _unguarded(stack)
-    problems += _too_long(stack)
+    decrypted = {n: value for n, value in secrets.items() if not isinstance(value, Sealed)}
+    checks: Sequence[tuple[Iterator[Problem], Sequence[str]]] = (
+        (_unguarded(stack), ("registry.exposure", "auth", "registry.config.auth")),
+        (_name(stack), ("registry.runtime", "storage.kind", "cache")),
+        (sizes.problems(stack, decrypted), ("registry.runtime", "registry.delivery")),
+        (_too_large_chunks(stack), ("storage.kind", "registry.limits", "registry.config.storage")),
+    )
+    for check, reads in checks:
+        if not any(overlaps(f"{PROJECT}:{path}", refused) for path in reads):
+            problems += check
     return stack, problems
 
 
-def _too_long(stack: Stack) -> Iterator[Problem]:
-    """Linux takes no variable of 128 KiB or more (MAX_ARG_STRLEN)."""
-    if stack.settings.registry.runtime == "swarm":
-        for path, text in stack.files.items():
-            if len(redact(text).encode()) > FILE_KIB * 1024:
-                rule = f"makes {path} larger than the {FILE_KIB} KiB that a Docker secret may have"
-                yield Problem(f"{PROJECT}:registry", rule, "see registry.config and files")
-        if len(stack.prefix) > FILE_NAME:
-            rule = "makes names of Docker secrets longer than the 64 that they may have"
-            yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
-    for name, text in stack.environment.items():
-        if len(f"{name}={redact(text)}".encode()) >= 2**17:
-            rule = f"makes {name} longer than the 128 KiB that a variable may have"
-            yield Problem(f"{PROJECT}:registry.config", rule, "set registry.delivery: file")
+def _refused(problems: Sequence[Problem]) -> set[str]:
+    """Return the paths of `problems`, and those of the keys that misspelled ones stand for.
+
+    A check that reads a value at one of these would report the same mistake once more.
+    """
+    return {problem.path for problem in problems} | _meant(problems)
 
 
-def _within(path: str, broken: Iterable[str]) -> bool:
-    return any(other == path or other.startswith(f"{path}.") for other in broken)
+def _meant(problems: Sequence[Problem]) -> set[str]:
+    """Return the paths of the keys that misspelled ones stand for."""
+    unknown = (problem for problem in problems if problem.rule.startswith("is not a"))
+    suggested = ((each.path, re.fullmatch(r"write (\S+)", each.fix)) for each in unknown)
+    return {re.sub(r"[^.:]+$", found[1], path) for path, found in suggested if found}
+
+
+def _has_wrong(path: str, refused: Iterable[str]) -> bool:
+    """Whether what is at `path` was refused, or a part of it."""
+    return any(within(other, path) for other in refused)
+
+
+def _name(stack: Stack) -> Iterator[Problem]:
+    """What RAM, Swarm or DNS refuses in the names that a stack's name is a part of."""
+    path, swarm = f"the stack name {stack.name}", stack.settings.registry.runtime == "swarm"
+    if stack.settings.storage.kind == "oss" and len(stack.prefix) > USER_NAME:
+        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
+        yield Problem(path, rule, "choose a shorter one")
+    if swarm and len(stack.prefix) > FILE_NAME:
+        rule = "makes names of Docker secrets longer than the 64 that they may have"
+        yield Problem(path, rule, "choose a shorter one")
+    if swarm and not re.fullmatch(r"[\w-]+", stack.name, re.ASCII):
+        rule = "is a part of names of services, which may have only letters, digits, - and _"
+        yield Problem(path, rule, "choose another one")
+    labels = stack.redis_host.split(".")
+    if stack.runs_redis and not swarm and not all(map(_DNS_LABEL.fullmatch, labels)):
+        rule = (
+            f"makes {stack.redis_host} the host name of redis, which DNS does not allow: it must "
+            "have at most 63 characters before, between and after dots, and no - beside a dot"
+        )
+        longest = 63 - len(stack.redis_host) + len(stack.name)
+        fix = f"choose one of at most {longest} letters, digits, - and _, or set cache.enabled"
+        yield Problem(path, rule, f"{fix}: false")
+
+
+def _too_large_chunks(stack: Stack) -> Iterator[Problem]:
+    """A registry that needs more memory than its limit is killed in the middle of a push."""
+    memory, chunks = stack.settings.registry.limits.memory, distribution.chunk_size(stack.tree)
+    if memory is None or chunks is None:
+        return
+    path, size = chunks
+    at_once = distribution.UPLOADS_OF_CLIENT * distribution.CHUNKS_OF_UPLOAD
+    if at_once * size <= memory:
+        return
+    rule = (
+        f"is {_mebibytes(memory)}, and {distribution.UPLOADS_OF_CLIENT} uploads at once, each with "
+        f"{distribution.CHUNKS_OF_UPLOAD} chunks of {_mebibytes(size)} in memory, take "
+        f"{_mebibytes(at_once * size)}"
+    )
+    smaller = max(memory // at_once, distribution.SMALLEST_CHUNK_SIZE)
+    fix = (
+        f"set it to {_mebibytes(at_once * size)} or more, or to "
+        f"{_mebibytes(max(memory, at_once * smaller))} with registry.config.{path}: {smaller}"
+    )
+    yield Problem(f"{PROJECT}:registry.limits.memory", rule, fix)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{math.ceil(size / 2**20)}MiB"
 
 
 def line(problem: Problem) -> str:
@@ -414,6 +479,8 @@ def _divided(
         if key in PROVIDER_SECRETS and key not in secret_keys:
             fix = f"{set_secret} {key}{PROVIDER_SECRETS[key]}"
             problems.append(Problem(key, "is a secret in plain text", fix))
+        if namespace in providers.KEYS:
+            problems += providers.unknown(key, _parsed(text))
         if namespace in PROVIDERS:
             continue
         if namespace != PROJECT:
@@ -479,7 +546,9 @@ def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
 
 
 def _place(detail: ErrorDetails) -> list[str | int]:
-    return [part for part in detail["loc"] if part != "[key]"]
+    *place, last = detail["loc"]
+    # What is wrong with a key itself is at the key and this word.
+    return place if last == "[key]" else [*place, last]
 
 
 def _problem(detail: ErrorDetails) -> Problem:
@@ -492,6 +561,10 @@ def _problem(detail: ErrorDetails) -> Problem:
         fix = configuration.nearest(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
+    elif kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        found = configuration.near(str(value), allowed)
+        fix = f"write {found}" if found else fix
     return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), value)
 
 
@@ -509,9 +582,12 @@ _HINTS = {
 def _known_at(place: Sequence[str | int]) -> Iterable[str]:
     """The settings of the section at `place`."""
     model: Any = StackSettings
-    for part in place:
-        if part in model.model_fields:  # else it is a name, as of a user
-            model = model_in(model.model_fields[part].annotation)
+    parts = iter(place)
+    for part in parts:
+        annotation = model.model_fields[part].annotation
+        model = model_in(annotation)
+        if get_origin(annotation) is Mapping:
+            next(parts, None)  # a name, such as a user's
     return list(model.model_fields)
 
 
@@ -524,10 +600,11 @@ def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
         tree.pop(part, None)
 
 
-def _contradictions(stack: Stack) -> Iterator[Problem]:
+def _contradictions(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     """What is wrong between settings that are right one by one."""
     registry, storage = stack.settings.registry, stack.settings.storage
-    context = Context(stack.release, stack.settings.model_dump())
+    wrong = frozenset(path.removeprefix(f"{PROJECT}:") for path in refused)
+    context = Context(stack.release, stack.settings.model_dump(), refused=wrong)
     for problem in configuration.broken(_RULES, context):
         yield problem._replace(path=f"{PROJECT}:{problem.path}")
     if registry.image and "release" not in registry.model_fields_set:
@@ -537,16 +614,14 @@ def _contradictions(stack: Stack) -> Iterator[Problem]:
         for key in sorted(stack.settings.cache.model_fields_set & {"image", "max_memory"}):
             rule = "belongs to a redis of the stack"
             yield Problem(f"{PROJECT}:cache.{key}", rule, "remove it, or address")
-    if storage.kind == "filesystem":
+    kind_is_known = not overlaps("storage.kind", wrong)
+    if kind_is_known and storage.kind == "filesystem":
         for key in sorted(storage.model_fields_set - {"kind", "volume"}):
             yield Problem(f"{PROJECT}:storage.{key}", "belongs to kind: oss", "remove it")
-    elif not stack.region:
+    if storage.kind == "oss" and not stack.region:
         yield Problem(
             REGION, "is required with kind: oss", f"pulumi config set {REGION} cn-hangzhou"
         )
-    elif len(stack.prefix) > USER_NAME:
-        rule = f"makes the RAM user {stack.prefix} longer than the {USER_NAME} that RAM allows"
-        yield Problem(f"the stack name {stack.name}", rule, "choose a shorter one")
     if stack.region and not re.fullmatch(_REGION, stack.region):
         near = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", stack.region.lower()))
         example = near[0] if near else "cn-hangzhou"
@@ -578,6 +653,9 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
         if not _is_sealed(address) and not re.fullmatch(_REGISTRY_HOST, str(address)):
             rule = "must be the registry's host alone, without scheme and path"
             host = re.sub(r"^\w*://|/.*", "", str(address))
+            if addresses.has_wrong_port(host):
+                rule, _ = configuration.PORT
+                host, _ = addresses.split(host)
             known = re.fullmatch(_REGISTRY_HOST, host)
             yield Problem(f"{key}.address", rule, f"write {host if known else _REGISTRY_EXAMPLE}")
         for name in ("password", "configFileContent"):
@@ -671,12 +749,14 @@ def _passwords(stack: Stack) -> Iterator[Problem]:
             yield Problem(key, "holds characters that clients can't send", fix)
 
 
-def _certificate(stack: Stack) -> Iterator[Problem]:
+def _certificate(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     pem = stack.settings.tls and stack.settings.tls.certificate
     key = stack.secrets.get(TLS_KEY)
     if not pem:
         return
-    found = [*certificates.broken(pem, stack.host, certificates.now())]
+    reads = (f"{PROJECT}:registry.exposure", f"{PROJECT}:registry.external_url")
+    host = None if any(overlaps(path, refused) for path in reads) else stack.host
+    found = [*certificates.broken(pem, host, certificates.now())]
     yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
     if key is None:
         fix = f"{configuration.SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
@@ -685,7 +765,9 @@ def _certificate(stack: Stack) -> Iterator[Problem]:
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
 
 
-_REGISTRY_HOST = r"[\w.-]+(:\d+)?"
+# As Go's resolver takes it (net/dnsclient.go: isDomainName).
+_DNS_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
+_REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
 _REGISTRY_EXAMPLE = "registry.example.com"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.
@@ -693,7 +775,7 @@ TLS_KEY = distribution.TLS_KEY.label
 _SECRETS = ("http-secret", "redis-password", TLS_KEY)
 
 
-def _unused(stack: Stack) -> Iterator[Problem]:
+def _unused(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
     """Secrets that nothing uses, or that hold nothing."""
     users, tls = stack.settings.auth.users if stack.settings.auth else {}, stack.settings.tls
     used = {*_SECRETS, *map(password_of, users)}
@@ -703,11 +785,20 @@ def _unused(stack: Stack) -> Iterator[Problem]:
     used |= {value.label for value in registry.environment.values() if isinstance(value, Hole)}
     for name, value in stack.secrets.items():
         key = f"{PROJECT}:{name}"
+        if overlaps(f"{PROJECT}:{_section_with(name)}", refused):
+            continue
         if name not in used:
             fix = configuration.nearest(name, used)
             yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
         elif not value:
             yield Problem(key, "is empty", f"{configuration.SET_SECRET} {key}")
+
+
+def _section_with(secret: str) -> str:
+    """Return the section whose settings decide whether `secret` is used."""
+    if secret == TLS_KEY:
+        return "tls"
+    return "auth" if secret.startswith(password_of("")) else "registry.config"
 
 
 def named_secrets(config: object) -> set[str]:
@@ -718,8 +809,31 @@ def named_secrets(config: object) -> set[str]:
     return set().union(*map(named_secrets, config)) if isinstance(config, list) else set()
 
 
-def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, list[Problem]]:
-    """The user's own tree; and what is wrong with it for each of `releases`."""
+# The settings that decide what the sections of the registry's configuration are checked against.
+_PLANNED_FROM = {
+    "auth": ("auth",),
+    "http.tls": ("tls",),
+    "log": ("storage.kind",),
+    "redis": ("cache",),
+    "storage": (
+        "storage.kind",
+        "storage.internal",
+        "storage.endpoint",
+        "storage.cname",
+        "cache.enabled",
+    ),
+}
+
+
+def _configured(stack: Stack, refused: Set[str]) -> tuple[Section, list[Problem]]:
+    """The user's own tree; and what is wrong with it, for each release if that is not known."""
+    unknown = f"{PROJECT}:registry.release" in refused
+    releases = [*distribution.RELEASES.values()] if unknown else [stack.release]
+    unplanned = [
+        section
+        for section, settings in _PLANNED_FROM.items()
+        if any(overlaps(f"{PROJECT}:{path}", refused) for path in settings)
+    ]
     found: list[list[Problem]] = []
     user: Section = {}
     for release in releases:
@@ -728,7 +842,14 @@ def _configured(stack: Stack, releases: Sequence[Release]) -> tuple[Section, lis
         )
         broken = {problem.path for problem in problems}
         more = configuration.problems(release, stack.planned(release, {}), user)
-        found.append(problems + [p for p in more if not _within(p.path, broken)])
+        found.append(
+            problems
+            + [
+                problem
+                for problem in more
+                if not _has_wrong(problem.path, broken) and not overlaps(problem.path, unplanned)
+            ]
+        )
     common = set.intersection(*({problem.path for problem in problems} for problems in found))
     return user, [_in_config(problem) for problem in found[-1] if problem.path in common]
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from components.addresses import has_wrong_port
 from components.distribution import (
     DURATION,
     RELEASES,
@@ -78,11 +79,28 @@ def is_public(path: str) -> bool:
     return path in _PUBLIC_TEXT or (bool(closed) and all(closed))
 
 
+def near(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `name` is probably a misspelling of."""
+    by_lower_case = {each.lower(): each for each in sorted(known)}
+    found = difflib.get_close_matches(name.lower(), by_lower_case, 1)
+    return by_lower_case[found[0]] if found else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to write in place of `name`, which is none of `known`."""
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"write {near[0]}" if near else f"known are {', '.join(known)}"
+    found = near(name, known)
+    return f"write {found}" if found else f"known are {', '.join(known)}"
+
+
+def overlaps(path: str, others: Iterable[str]) -> bool:
+    """Whether one of `others` is `path`, is inside of it, or has it inside."""
+    return any(within(path, other) or within(other, path) for other in others)
+
+
+def within(path: str, section: str) -> bool:
+    """Whether `path` is `section` or inside of it."""
+    return path == section or path.startswith((f"{section}.", f"{section}["))
 
 
 class _Reader(NamedTuple):
@@ -138,7 +156,8 @@ class _Reader(NamedTuple):
             case str() if rule := plain_secret(place, value):
                 self.refuse(path, rule, WRITE_SECRET)
             case str() if against := refusal(place[-1], value, kinds):
-                self.refuse(path, *against, value)
+                rule, fix = against
+                self.refuse(path, rule, _FIXES.get(path, fix), value)
             case str():
                 # The registry would take a number for a realm or a path, and panic.
                 as_text = kinds == "string" and isinstance(value, int)
@@ -183,8 +202,24 @@ MUST = {
 }
 
 
+# More specific than the fix that goes with a kind.
+_FIXES = {
+    "storage.s3.multipartcopythresholdsize": "write 1073741824 or less, or remove it: OSS copies "
+    "at most 1 GiB in one call",
+    "storage.s3.objectacl": "write private, or remove it",
+    "storage.s3.storageclass": "write STANDARD_IA for what OSS calls IA, or remove it and set the "
+    "storage class on the bucket",
+}
+_MOST_SECONDS = 2**63 / 10**9  # the registry counts nanoseconds in 64 bits
+PORT = ("must have a port from 1 to 65535", "change the port")
+
+
 def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
-    """The rule that a single value breaks, and the fix."""
+    """Return the rule that a single value breaks, and the fix; None if it breaks no rule.
+
+    `kind` is int, `int LEAST..MOST`, bool, string, any, duration, `duration` with the negative
+    values that have a meaning, `A|B|…` for one of these words, or `anycase A|B|…` in any case.
+    """
     kind, _, span = kind.partition(" ")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
@@ -194,6 +229,8 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return "is more than the registry can count", "write a smaller number"
         case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
             return MUST[kind]
+        case "string" if isinstance(value, str) and "://" in value and has_wrong_port(value):
+            return PORT
         case "int" if not (number and isinstance(value, int)):
             return MUST[kind]
         case "int" if span and isinstance(value, int):
@@ -207,25 +244,41 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return MUST[kind]
         case "duration" if key in ("age", "interval") and seconds(str(value)) <= 0:
             return "must be more than 0s", "write such as 24h"
+        case "duration" if seconds(str(value)) < 0 and value not in span.split("|"):
+            return "must be 0s or more", "remove the minus sign"
+        case "duration" if seconds(str(value)) >= _MOST_SECONDS:
+            return "must be less than 292 years", "write a shorter duration"
         case "any" if value is None:
             return "can't be null here", "write a value"
         case "string" | "int" | "bool" | "duration" | "any":
             return None
-    values = kind.split("|")
-    return None if value in values else (f"must be one of {', '.join(values)}", "write one of them")
+    values = (span or kind).split("|")
+    if value in values or (kind == "anycase" and str(value).upper() in values):
+        return None
+    found = near(str(value), values)
+    return f"must be one of {', '.join(values)}", f"write {found or 'one of them'}"
+
+
+class Refused(LookupError):
+    """The value that a rule reads was refused, so the rule cannot be checked."""
 
 
 class Context(NamedTuple):
     """What a rule may look at: the release, and the tree that the registry would get.
 
-    `files` are the paths of those that are put into its container.
+    `files` are the paths of those that are put into its container; `refused` are the paths whose
+    values in the stack file are left out of the tree because they are wrong.
     """
 
     release: Release
     tree: Section
     files: Set[str] = frozenset()
+    refused: Set[str] = frozenset()
 
     def at(self, path: str) -> Any:  # noqa: ANN401
+        """Return the value at `path`, or None. Raises Refused."""
+        if overlaps(path, self.refused):
+            raise Refused(path)
         return at(self.tree, path)
 
 
@@ -244,6 +297,10 @@ def _there(_: object, __: Context) -> bool:
 
 def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
     return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
+
+
+# A part of a path that is empty, . or .. : clients and servers disagree on what such a path names.
+_ODD_SEGMENT = r"/(?:\.\.?(?:/|$)|/)"
 
 
 def _logs_requests(context: Context) -> bool:
@@ -314,14 +371,14 @@ _RULES = (
     ),
     Rule(
         "http.host",
-        _unlike(r"https?://[\w.:\[\]-]+(/\S*)?"),
-        "must be an address with its scheme",
+        _unlike(rf"https?://[\w.:\[\]-]+(?!\S*{_ODD_SEGMENT})(/\S*)?"),
+        "must be an address with its scheme, and without empty, . and .. parts in its path",
         "write such as https://registry.example.com",
     ),
     Rule(
         "http.prefix",
-        _unlike(r"/([\w.~-]+/)*"),
-        "must begin and end with /, with letters and digits between",
+        _unlike(rf"(?!\S*{_ODD_SEGMENT})/([\w.~-]+/)*"),
+        "must begin and end with /, with letters and digits between, and no part . or ..",
         "write such as /registry/",
     ),
     *(
@@ -332,6 +389,16 @@ _RULES = (
             "keep one of them",
         )
         for path in ("http.headers", "notifications.endpoints.*.headers", "health.http.*.headers")
+    ),
+    *(
+        Rule(path, lambda address, _: has_wrong_port(address), *PORT)
+        for path in (
+            "health.tcp.*.addr",
+            "http.debug.addr",
+            "log.hooks.*.options.smtp.addr",
+            "redis.addr",
+            "redis.addrs.*",
+        )
     ),
     Rule("auth", lambda auth, _: len(auth) > 1, "can have but one type", "keep one of them"),
     Rule(
@@ -397,10 +464,24 @@ _RULES = (
         "remove it",
     ),
     Rule(
+        "storage.s3.redirectendpoint",
+        _unlike(r"https?://[\w.:\[\]-]+/?"),
+        "must be an address with its scheme, and without path and query",
+        "set storage.cname in place of it",
+    ),
+    Rule(
         "storage.maintenance.uploadpurging.enabled",
         lambda on, its: on and not its.release.purges_oss and its.at("storage.s3") is not None,
         "ends the registry within an hour on an object store, up to release 3.1.0",
         "remove it: a rule of the bucket clears unfinished uploads",
+    ),
+    Rule(
+        "redis.addrs",
+        # go-redis, universal.go: several addresses without a master are those of a cluster.
+        lambda addrs, its: len(addrs) > 1 and not its.at("redis.mastername"),
+        "makes the registry use its servers as one Redis Cluster, from which `make gc` can remove "
+        "no entries",
+        "keep one address, or name Sentinels and set redis.mastername",
     ),
     Rule(
         "redis.tls",
@@ -493,8 +574,7 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
             here, f"is set by {setting}", "set it there, and remove it here"
         )
         for path, setting in MANAGED.items()
-        if ((value := at(planned, path)) is not None or path.startswith("http.tls."))
-        and context.at(path) != value
+        if _is_managed(path, planned) and context.at(path) != at(planned, path)
     }
     needed = [
         Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
@@ -509,6 +589,13 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
         for driver in sorted(set(context.at("storage") or ()) - own)
     ]
     return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
+
+
+def _is_managed(path: str, planned: Section) -> bool:
+    """Whether another setting decides on `path`, also by leaving it out."""
+    section, _, key = path.rpartition(".")
+    left_out = section == "http.tls" or (key == "rootdirectory" and at(planned, section))
+    return bool(left_out) or at(planned, path) is not None
 
 
 def _there_or_above(path: str, tree: Section) -> str:
@@ -541,5 +628,13 @@ def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
         for rule in rules
         for path, value in values(rule.path, context.tree)
         # What a secret holds can't be looked at, and so keeps no rule.
-        if isinstance(value, Hole) or rule.broken(value, context)
+        if isinstance(value, Hole) or _breaks(value, rule, context)
     ]
+
+
+def _breaks(value: object, rule: Rule, context: Context) -> bool:
+    """Whether `value` breaks `rule`; not, if the rule reads a value that was refused itself."""
+    try:
+        return bool(rule.broken(value, context))
+    except Refused:
+        return False

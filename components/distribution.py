@@ -25,6 +25,10 @@ OURS = "/etc/oss-registry/"  # what else is in the container by this program
 USERS_PATH = f"{OURS}htpasswd"
 TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
+SMALLEST_CHUNK_SIZE = 5 * 2**20
+DRIVERS_CHUNK_SIZE = 2 * SMALLEST_CHUNK_SIZE  # where `chunksize` is not set
+CHUNKS_OF_UPLOAD = 2  # in memory: 2.8 holds two parts, and the buffer of 3.x doubles as it grows
+UPLOADS_OF_CLIENT = 5  # Docker's max-concurrent-uploads
 READ_ONLY = "storage.maintenance.readonly.enabled"
 
 
@@ -66,8 +70,7 @@ class OssFacts:
         """How much of an upload goes to OSS in one call, in bytes, where not as drivers have it.
 
         Each call takes its time, so 32 MiB make a push faster than the drivers' own 10 MiB; with
-        more, layers that are pushed at once get slower (docs/benchmarks.md). Each upload holds up
-        to two chunks in memory, and a client sends four or five layers at once.
+        more, layers that are pushed at once get slower (docs/benchmarks.md).
         """
         if self.memory is not None and self.memory < 2**30:
             return {}
@@ -367,6 +370,15 @@ def laid_over(planned: Section, user: Section) -> Section:
 def drain_seconds(tree: Section) -> int:
     """What requests under way get when the registry stops."""
     return math.ceil(seconds(at(tree, "http.draintimeout") or "0s"))
+
+
+def chunk_size(tree: Section) -> tuple[str, int] | None:
+    """Return the path of `chunksize` and its value in bytes; None if images are not in OSS."""
+    for driver in ("oss", "s3"):
+        if at(tree, f"storage.{driver}") is not None:
+            path = f"storage.{driver}.chunksize"
+            return path, int(at(tree, path) or DRIVERS_CHUNK_SIZE)
+    return None
 
 
 def over_image(image: Section, tree: Section) -> Section:

@@ -83,6 +83,10 @@ def redact(text: Text) -> str:
     )
 
 
+def holds_secret(text: Text) -> bool:
+    return any(isinstance(piece, Hole) and piece.secret for piece in text)
+
+
 def to_file(tree: Section) -> Text:
     """`tree` as a config.yml: JSON, which is YAML; a switched-off key is left out."""
     return _joined((*_json({"version": "0.1", **tree}, "\n"), "\n"))

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding, log
 
+from components import addresses
+
 Sentences: TypeAlias = Sequence[tuple[str, str]]
 """A pattern in the error, and what to say; `{name}`, `{address}` … are the resource's inputs."""
 
@@ -29,7 +31,8 @@ def explanation(error: str, inputs: Mapping[str, Any], sentences: Sentences) -> 
         "name": inputs.get("policyName"),  # what a RAM policy calls it
         **inputs,
         "address": port.get("ip"),
-        "port": int(port.get("external", 0)),  # a hook gets numbers as floats
+        # A hook gets numbers as floats.
+        "published": addresses.joined(str(port.get("ip")), int(port.get("external", 0))),
     }
     found = (text for pattern, text in sentences if re.search(pattern, error))
     return next((text.format_map(facts) for text in found), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
 from components import distribution, runtime
-from components.environment import Hole, Text, quote
+from components.environment import Hole, Text, holds_secret, quote
 from components.stash import secret
 
 # `/` answers without a login, whatever the registry's own access rules are.
@@ -92,10 +92,6 @@ def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
     if not any(isinstance(piece, Hole) for piece in text):
         return "".join(str(piece) for piece in text)
     return Output.concat(*(_filled(piece, holes) for piece in text))
-
-
-def holds_secret(text: Text) -> bool:
-    return any(isinstance(piece, Hole) and piece.secret for piece in text)
 
 
 def _filled(piece: str | Hole, holes: Mapping[str, Input[str]]) -> Input[str]:

@@ -31,7 +31,7 @@ INTERVAL, START_PERIOD = "3s", "30s"
 SENTENCES = (
     (
         "port is already allocated|address already in use",
-        "{address}:{port} is taken: stop what listens there, or set registry.port to another",
+        "{published} is taken: stop what listens there, or set registry.port to another",
     ),
     (
         "cannot assign requested address",

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from components import configuration, distribution
+from components import addresses, configuration, distribution
 from components.environment import Hole
 
 PROJECT = "oss-registry"
@@ -58,9 +58,11 @@ PUBLIC = "public"
 
 def _known_release(version: object) -> object:
     if version not in distribution.RELEASES:
+        known = [json.dumps(release) for release in distribution.RELEASES]
+        found = configuration.near(json.dumps(str(version)), known) or "one"
         raise ValueError(
-            f"must be one of {', '.join(map(json.dumps, distribution.RELEASES))}, in quotes; write "
-            "one, and for another image set registry.image beside the release that it follows"
+            f"must be one of {', '.join(known)}, in quotes; write {found}, and for another image "
+            "set registry.image beside the release that it follows"
         )
     return version
 
@@ -79,10 +81,29 @@ def _duration(value: object) -> object:
 
 def _address(text: str) -> str:
     """An address as the engine reads it back."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError("must be one IP address; write such as 127.0.0.1") from None
+    address = addresses.ip_address(text)
+    if address is None:
+        raise ValueError("must be one IP address; write such as 127.0.0.1")
+    if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
+        raise ValueError(
+            "must not be a link-local address, as that needs a zone and Docker takes none; write "
+            "another address of the machine"
+        )
+    return str(address)
+
+
+HOST_AND_PORT = (
+    "must be host:port with a port from 1 to 65535; write an address such as "
+    "redis.example.com:6379 or [2001:db8::9]:6379"
+)
+
+
+def _brackets_hold_ipv6(text: str) -> str:
+    host, _ = addresses.split(text)
+    ip = addresses.ip_address(host)
+    if text.startswith("[") and not isinstance(ip, ipaddress.IPv6Address):
+        raise ValueError(HOST_AND_PORT)
+    return text
 
 
 def _text_or_secret(value: object) -> str | Hole:
@@ -120,15 +141,14 @@ Address = Annotated[str, AfterValidator(_address), PUBLIC]
 Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
-    _Matches(
-        r"[a-zA-Z0-9_.-]+:[0-9]{1,5}", "must be host:port; write such as redis.example.com:6379"
-    ),
+    _Matches(f"{addresses.HOST}:{addresses.PORT}", HOST_AND_PORT),
+    AfterValidator(_brackets_hold_ipv6),
 ]
-_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 Url = Annotated[
     str,
     _Matches(
-        rf"https://[a-zA-Z0-9.-]+(:{_PORT})?/?", "must be such as https://registry.example.com"
+        rf"https://[a-zA-Z0-9.-]+(:{addresses.PORT})?/?",
+        "must be such as https://registry.example.com",
     ),
 ]
 Bucket = Annotated[
@@ -139,11 +159,14 @@ Bucket = Annotated[
     ),
     PUBLIC,
 ]
+# The registry resolves . and .. in its paths, but OSS and RAM policies take them as they are.
+_SEGMENT = r"(?!\.\.?(?:/|$))[a-zA-Z0-9_.-]+"
 Prefix = Annotated[
     str,
     _Matches(
-        r"([a-zA-Z0-9_.-]+(/[a-zA-Z0-9_.-]+)*)?",
-        "must be such as team/registry, with / at neither end",
+        rf"({_SEGMENT}(/{_SEGMENT})*)?",
+        "must have / at neither end and no part that is empty, . or ..; write a path such as "
+        "team/registry",
     ),
     PUBLIC,
 ]
@@ -157,8 +180,9 @@ Label = Annotated[str, _Matches(LABEL, "must be of a-z, 0-9 and -, such as 2026-
 DirectoryUrl = Annotated[
     str,
     _Matches(
-        rf"https://[a-zA-Z0-9.-]+(:{_PORT})?(/[^\s?#@]*)?",
-        "must be an https address without user and query; remove it, or write "
+        rf"https://[a-zA-Z0-9.-]+(:{addresses.PORT})?(/[^\s?#@]*)?",
+        "must be an https address without user and query, with a port from 1 to 65535 if it has "
+        "one; remove it, or write "
         "https://acme.example.com/directory",
     ),
 ]
@@ -206,6 +230,7 @@ FilePath = Annotated[
 ]
 PublicText = Annotated[
     str,
+    Field(min_length=1),
     _Matches(r"(?![\s\S]*PRIVATE KEY)[\s\S]*", "must be public: a private key has no place here"),
 ]
 Certificates = Annotated[
@@ -244,7 +269,7 @@ VariableText = Annotated[
 class Limits(_Settings):
     memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
     """What it may use, without swap; whole MiB count. With less than 1 GiB, uploads go to OSS in
-    smaller chunks."""
+    smaller chunks. With images in OSS it must hold ten chunks."""
     cpus: Annotated[float, Field(ge=0.01)] | None = None
     """How many cores' time it may use."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from components import distribution
+from components import addresses, distribution
 from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
 from components.environment import Section, Text, redact, to_environment, to_file
 from components.secrecy import masked
@@ -61,6 +61,11 @@ class Stack:
         return registry.bind or exposed
 
     @property
+    def published(self) -> str:
+        """The address and port that the engine listens on."""
+        return addresses.joined(self.address, self.settings.registry.port)
+
+    @property
     def swarm(self) -> SwarmSettings:
         return self.settings.registry.swarm or SwarmSettings()
 
@@ -77,12 +82,15 @@ class Stack:
         scheme = "https" if self.settings.tls else "http"
         # Whoever is told to listen everywhere listens here too.
         address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
-        host = f"[{address}]" if ":" in address else address
-        return (registry.external_url or f"{scheme}://{host}:{registry.port}").rstrip("/")
+        here = addresses.joined(address, registry.port)
+        return (registry.external_url or f"{scheme}://{here}").rstrip("/")
 
     @property
     def login_server(self) -> str:
-        """The registry's name in a reference, as Docker takes it: there, no IPv6 address can be."""
+        """The registry's name in an image reference.
+
+        Docker takes no IPv6 address there up to release 20.10, so ::1 becomes localhost.
+        """
         own = self.settings.registry.external_url is None
         server = urlsplit(self.endpoint).netloc
         return re.sub(r"^(127\.0\.0\.1|\[::1\]):", "localhost:", server) if own else server

@@ -4,7 +4,7 @@ import secrets
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from components import distribution
+from components import addresses, distribution
 from components.stack import STACK_LABEL, Stack
 from operations import Blocked, engine
 from operations.state import secret
@@ -40,7 +40,7 @@ def said(stack: Stack, variables: Mapping[str, str], *commands: str) -> Sequence
     name = f"{stack.prefix}-redis-cli-{secrets.token_hex(4)}"
     # The network of a swarm's stack takes none but services.
     network = "bridge" if stack.settings.registry.runtime == "swarm" else stack.prefix
-    host, _, port = address(stack).partition(":")
+    host, port = addresses.split(address(stack))
     words = ["run", "--rm", "--interactive", "--network", network, "--name", name]
     words += ["--label", f"{STACK_LABEL}={stack.name}", "--entrypoint", "redis-cli"]
     words += [stack.settings.cache.image, "-h", host, "-p", port]

@@ -74,10 +74,12 @@ def _of(kinds: Kinds) -> dict[str, Any]:
     if not isinstance(kinds, str):
         return {"type": ["array", "null"], "items": _of(kinds[0])}
     kind, _, span = kinds.partition(" ")
+    if kind == "anycase":
+        return {"enum": [*span.split("|"), *span.lower().split("|"), None]}
     if kind not in KINDS:
         return {"enum": [*kind.split("|"), None]}
     least, _, most = span.partition("..")
-    bounds = {"minimum": int(least), "maximum": int(most)} if span else {}
+    bounds = {"minimum": int(least), "maximum": int(most)} if most else {}
     return {"$ref": f"#/$defs/{kind}", **bounds}
 
 

@@ -36,12 +36,19 @@ class Answer(NamedTuple):
 class Api:
     """The API at `endpoint`. Each method raises Refusal where the registry refuses.
 
-    `login` is a user and a password; `authority` is PEM text, and nothing else is trusted.
+    `login` is a user and a password; `authority` is PEM text, and nothing else is trusted. With
+    `chunked`, bodies are sent without their length (Transfer-Encoding: chunked).
     """
 
     def __init__(
-        self, endpoint: str, login: tuple[str, str] | None = None, authority: str = ""
+        self,
+        endpoint: str,
+        login: tuple[str, str] | None = None,
+        authority: str = "",
+        *,
+        chunked: bool = False,
     ) -> None:
+        self._chunked = chunked
         self._host = urlsplit(endpoint).netloc
         basic = base64.b64encode(":".join(login).encode()).decode() if login else ""
         self.headers = {"Authorization": f"Basic {basic}"} if login else {}
@@ -65,7 +72,9 @@ class Api:
         path = re.sub(r"^\w+://[^/]+", "", address)
         connection = self.connection()
         try:
-            connection.request(method, path, body, {**self.headers, **(headers or {})})
+            # http.client knows no length of an iterator, and sends each item as one chunk.
+            sent = iter(_halves(body)) if self._chunked and body else body
+            connection.request(method, path, sent, {**self.headers, **(headers or {})})
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
             answer = Answer(response.status, found, response.read())
@@ -182,3 +191,8 @@ class Api:
 
 def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _halves(content: bytes) -> Sequence[bytes]:
+    middle = len(content) // 2
+    return [half for half in (content[:middle], content[middle:]) if half]

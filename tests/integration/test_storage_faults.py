@@ -101,6 +101,13 @@ def _nth(position: int) -> Callable[[Call], bool]:
     return lambda _: next(skipped, None) is None
 
 
+def test_a_push_without_content_lengths_comes_through_whole(stack: CloudDeployment) -> None:
+    """As from behind a proxy that passes bodies on in chunks."""
+    api = Api(stack.outputs()["endpoint"], chunked=True)
+    api.push("chunked", secrets.token_bytes(12 * MEBIBYTE), chunks=2)
+    api.pull("chunked")
+
+
 def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> None:
     api = Api(stack.outputs()["endpoint"])
     api.push("kept", secrets.token_bytes(MEBIBYTE))

@@ -49,9 +49,9 @@ def values(kinds: Kinds) -> st.SearchStrategy[Any]:
     if not isinstance(kinds, str):
         return st.lists(values(kinds[0]), max_size=3)
     kind, _, span = kinds.partition(" ")
-    least, most = map(int, span.split("..")) if span else (-(2**63), 2**63 - 1)
-    if "|" in kinds:
-        return st.sampled_from(kinds.split("|"))
+    least, most = map(int, span.split("..")) if ".." in span else (-(2**63), 2**63 - 1)
+    if kind == "anycase" or "|" in kind:
+        return st.sampled_from((span or kind).split("|"))
     return {
         "string": texts | holes,
         "int": st.integers(least, most),

@@ -281,6 +281,11 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         "storage.cache.blobdescriptor",
         "redis, inmemory",
     ),
+    *(
+        ({"cache": None}, release, {"redis": {"addrs": addrs}}, "redis.addrs", "Redis Cluster")
+        for release in (MIDDLE, NEW)
+        for addrs in (["a:6379", "b:6379"], ["a:6379", "b:6379", "c:6379"])
+    ),
     # Redirects.
     (
         {},
@@ -336,6 +341,48 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         for path in (f"storage.{driver}.chunksize",)
         for size, rule in ((2**20, "must be 5242880 to"), ("10M", "whole number"))
     ),
+    *(
+        ({"storage": BUCKET}, release, {"storage": {"s3": {key: value}}}, f"storage.s3.{key}", word)
+        for release in (MIDDLE, NEW)
+        for key, value, word in (
+            ("storageclass", "IA", "NONE, STANDARD, REDUCED_REDUNDANCY, STANDARD_IA, ONEZONE_IA, "),
+            ("storageclass", "IA", "write STANDARD_IA for what OSS calls IA"),
+            ("storageclass", "", "STANDARD_IA"),
+            ("storageclass", "Archive", "set the storage class on the bucket"),
+            ("storageclass", True, "STANDARD_IA"),
+            ("objectacl", "private2", "private, public-read, public-read-write, authenticated"),
+            ("objectacl", "Private", "write private"),
+            ("objectacl", "", "write private"),
+            ("multipartcopythresholdsize", 2**31, "must be 0 to 1073741824; write 1073741824"),
+            ("multipartcopythresholdsize", 2**30 + 1, "OSS copies at most 1 GiB in one call"),
+            ("multipartcopychunksize", 100 * 2**10, "must be 5242880 to 5368709120"),
+            ("multipartcopychunksize", 5 * 2**30 + 1, "must be 5242880 to 5368709120"),
+            ("multipartcopymaxconcurrency", 0, "must be 1 to"),
+            ("chunksize", 5 * 2**30 + 1, "must be 5242880 to 5368709120"),
+        )
+    ),
+    ({"storage": BUCKET}, OLD, {"storage": {"oss": {"encrypt": "yes"}}}, "storage.oss.encrypt", ""),
+    (
+        {"storage": BUCKET},
+        MIDDLE,
+        {"storage": {"s3": {"storageclass": "EXPRESS_ONEZONE"}}},
+        "storage.s3.storageclass",
+        "GLACIER_IR;",
+    ),
+    *(
+        (
+            {"storage": BUCKET},
+            NEW,
+            {"storage": {"s3": {"redirectendpoint": address}}},
+            "storage.s3.redirectendpoint",
+            "with its scheme, and without path",
+        )
+        for address in (
+            "images.example.com",
+            "https://images.example.com/cdn",
+            "ftp://images.example.com",
+        )
+    ),
     (
         {"storage": BUCKET},
         MIDDLE,
@@ -354,7 +401,7 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         ({"storage": BUCKET}, release, {"storage": {"s3": {"objectacl": acl}}}, path, "every layer")
         for release in (MIDDLE, NEW)
         for path in ("storage.s3.objectacl",)
-        for acl in ("public-read", "public-read-write", "Public-Read", "authenticated-read")
+        for acl in ("public-read", "public-read-write", "authenticated-read")
     ),
     ({"storage": BUCKET}, OLD, {"storage": {"oss": {"acl": "public-read"}}}, "storage.oss.acl", ""),
     # Upload purging by halves.
@@ -379,6 +426,14 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
     ({}, NEW, {"http": {"host": "reg.example.com"}}, "http.host", "https://"),
     ({}, NEW, {"http": {"host": {"from_secret": "known"}}}, "http.host", "https://"),
     ({}, NEW, {"http": {"prefix": "reg"}}, "http.prefix", "/registry/"),
+    *(
+        ({}, NEW, {"http": {"prefix": prefix}}, "http.prefix", "no part . or ..")
+        for prefix in ("/../", "/a/./", "/a/../b/", "//")
+    ),
+    *(
+        ({}, NEW, {"http": {"host": f"https://h{path}"}}, "http.host", "in its path")
+        for path in ("/..", "/a/../b", "/a//b", "/.")
+    ),
     (
         {},
         NEW,
@@ -434,8 +489,46 @@ def test_a_duration_needs_its_unit_whichever_key_it_stands_at(
     assert word in _found(NEW, config)[path].fix
 
 
-def test_a_private_object_acl_is_taken() -> None:
-    assert not _found(NEW, {"storage": {"s3": {"objectacl": "private"}}}, storage=BUCKET)
+@pytest.mark.parametrize("release", [OLD, NEW], ids=lambda release: release.version)
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"http": {"draintimeout": "-10s"}}, "http.draintimeout"),
+        ({"redis": {"dialtimeout": "-1ns"}}, "redis.dialtimeout"),
+        ({"redis": {"readtimeout": "-1s"}}, "redis.readtimeout"),
+        ({"health": {"http": [{"timeout": "-1s"}]}}, "health.http[0].timeout"),
+        ({"notifications": {"endpoints": [{"backoff": "-5m"}]}}, "notifications.endpoints[0].back"),
+    ],
+)
+def test_a_duration_below_zero_is_refused(
+    release: Release, config: dict[str, Any], path: str
+) -> None:
+    (problem,) = _found(release, config).values()
+    assert problem.path.startswith(path)
+    assert problem.rule == "must be 0s or more"
+
+
+def test_one_redis_and_several_sentinels_are_no_cluster() -> None:
+    sentinels = {"addrs": ["a:26379", "b:26379"], "mastername": "cache"}
+    for redis in ({"addrs": ["a:6379"]}, sentinels):
+        assert not _found(NEW, {"redis": redis}, cache=None)
+
+
+def test_a_duration_that_the_registry_can_not_count_is_refused() -> None:
+    found = _found(NEW, {"http": {"draintimeout": "9999999h"}})
+    assert "less than 292 years" in found["http.draintimeout"].rule
+
+
+def test_redis_takes_a_negative_duration_that_means_no_limit() -> None:
+    redis = {"readtimeout": "-2ns", "connmaxidletime": "-1ns", "minretrybackoff": "-1ns"}
+    for release in (MIDDLE, NEW):
+        assert not _found(release, {"redis": redis})
+    assert _found(OLD, {"redis": {"readtimeout": "-1ns"}})
+
+
+def test_a_storage_class_may_be_in_lower_case_as_the_driver_takes_it() -> None:
+    config = {"storage": {"s3": {"storageclass": "standard_ia", "objectacl": "private"}}}
+    assert not _found(NEW, config, storage=BUCKET)
 
 
 @pytest.mark.parametrize("value", ["10ms", "168h", "1m30s", "0.5h"])

@@ -151,6 +151,19 @@ def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
     assert (stack.address, stack.login_server) == (address, login_server)
 
 
+def test_a_login_server_at_an_ipv6_address_is_warned_of() -> None:
+    stack = loaded(registry={"exposure": "open", "bind": "2001:db8::1"})
+    assert stack.login_server == "[2001:db8::1]:5000"
+    assert any("Docker 20.10 does not accept" in line for line in checks.warnings(stack))
+
+
+def test_warnings_write_an_ipv6_address_in_brackets() -> None:
+    for exposure in ({"exposure": "open"}, {"exposure": "proxy", "external_url": URL}):
+        stack = loaded(registry={**exposure, "bind": "::"}, auth=USERS)
+        (warning,) = checks.warnings(stack)
+        assert "[::]:5000" in warning
+
+
 def test_a_certificate_of_the_stacks_own_is_for_each_address_that_clients_use() -> None:
     near = loaded(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
     assert set(near.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
@@ -531,7 +544,6 @@ JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"
     ("config", "text", "word"),
     [
         ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, "hello", "not PEM"),
-        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, "", "not PEM"),
         ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, NO_PEM, "not PEM"),
         ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, JWKS, "not PEM"),
         ({"http": {"tls": {"clientcas": ["/f"]}}}, NO_PEM, "not PEM"),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,9 +74,75 @@ def test_what_a_swarm_can_not_do_is_refused(
     refused(f"oss-registry:{key}", word, **sections)
 
 
-def test_a_file_too_large_for_a_secret_is_refused() -> None:
-    large = {"/etc/token/issuer.pem": "x" * 500 * 1024 + "y"}
-    refused("oss-registry:registry", "500 KiB", registry={**SWARM, "files": large})
+SECRET_BYTES, CONFIG_BYTES = 500 * 1024, 1000 * 1024  # bytes that Docker refuses
+ISSUER = "/etc/token/issuer.pem"
+
+
+def _bundle(size: int) -> str:
+    return "-----BEGIN CERTIFICATE-----\n".ljust(size, "x")
+
+
+@pytest.mark.parametrize(
+    ("registry", "key", "words"),
+    [
+        ({"files": {ISSUER: "x" * CONFIG_BYTES}}, f"files.{ISSUER}", "config of 1024000 bytes"),
+        ({"files": {ISSUER: "ü" * (CONFIG_BYTES // 2)}}, f"files.{ISSUER}", "1023999 are the most"),
+        ({"ca_certificates": _bundle(CONFIG_BYTES)}, "ca_certificates", "config of 1024000 bytes"),
+        (
+            {"config": {"log": {"fields": {"a": "x" * SECRET_BYTES}}}},
+            "config",
+            "a Docker secret of 513",
+        ),
+    ],
+)
+def test_a_file_too_large_for_swarm_is_refused_by_its_key(
+    registry: dict[str, Any], key: str, words: str
+) -> None:
+    (line,) = problems(registry={**SWARM, **registry})
+    assert line.startswith(f"oss-registry:registry.{key}: makes /etc/")
+    assert words in line
+
+
+def test_a_public_file_may_be_larger_than_a_secret() -> None:
+    for registry in (
+        {"ca_certificates": _bundle(600_000)},
+        {"files": {ISSUER: "x" * (CONFIG_BYTES - 1)}},
+    ):
+        loaded(registry={**SWARM, **registry})
+
+
+def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
+    config = {"log": {"fields": {"note": {"from_secret": "note"}}}}
+
+    def lines(size: int) -> list[str]:
+        given: Any = {"secrets": {"note": "x" * size}, "registry": {**SWARM, "config": config}}
+        try:
+            loaded(**given)
+        except SettingsError as error:
+            return str(error).splitlines()[1:]
+        return []
+
+    (line,) = lines(SECRET_BYTES)
+    rest = (
+        int(re.findall(r"secret of (\d+) bytes, and 511999 are the most", line)[0]) - SECRET_BYTES
+    )
+    assert lines(SECRET_BYTES - rest - 1) == []
+    assert f"secret of {SECRET_BYTES} bytes" in lines(SECRET_BYTES - rest)[0]
+
+
+@pytest.mark.parametrize("runtime", [{}, SWARM])
+def test_a_file_without_content_is_refused(runtime: dict[str, Any]) -> None:
+    registry = {**runtime, "files": {ISSUER: ""}}
+    refused(f"oss-registry:registry.files.{ISSUER}", "can't be empty", registry=registry)
+
+
+def test_the_value_of_a_secret_counts_in_a_variable_too() -> None:
+    hook = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
+    config = {"notifications": {"endpoints": [hook]}}
+    given: Any = {"secrets": {"hook": "x" * 2**17}, "registry": {"config": config}}
+    (line,) = problems(**given)
+    assert "makes the variable REGISTRY_NOTIFICATIONS_ENDPOINTS 131" in line
+    assert "xxx" not in line
 
 
 def test_one_word_is_enough_to_outgrow_a_machine() -> None:
@@ -83,6 +150,14 @@ def test_one_word_is_enough_to_outgrow_a_machine() -> None:
     assert stack.delivery == "file"
     assert stack.address == "0.0.0.0"
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
+
+
+@pytest.mark.parametrize("name", ["eu.prod", "a..b", ".a", "ü"])
+def test_a_stack_name_that_swarm_refuses_in_a_service_is_refused(name: str) -> None:
+    config = {"oss-registry:registry": json.dumps(SWARM)}
+    with pytest.raises(SettingsError, match=r"names of services.*only letters, digits, - and _"):
+        load(name, config, set())
+    assert load("eu_prod-1", config, set()).name == "eu_prod-1"
 
 
 @pytest.mark.parametrize("limit", [1, 30])

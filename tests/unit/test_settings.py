@@ -151,6 +151,8 @@ def test_a_port_that_is_none_is_refused(port: object) -> None:
         ("127.0.0.1,::1", "one IP address"),
         ("127.0.0.1:80", "one IP address"),
         ("127.000.0.1", "one IP address"),
+        ("fe80::1%eth0", "a zone"),
+        ("fe80::1", "a zone"),
         (["127.0.0.1", "::1"], "single value"),
     ],
 )
@@ -225,6 +227,111 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(
     sections: dict[str, Any], key: str, nearest: str
 ) -> None:
     refused(f"oss-registry:{key}", nearest, **sections)
+
+
+TLS: Mapping[str, Any] = {"exposure": "tls", "external_url": "https://registry.example.com"}
+ACME = {"letsencrypt": {"hosts": ["registry.example.com"]}}
+ALICE: Mapping[str, Any] = {"users": {"alice": {}}}
+BUCKET: Mapping[str, Any] = {"kind": "oss", "bucket": "demo-registry"}
+HOST_MODE = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
+LARGE = {"log": {"fields": {"large": "x" * 2**17}}}
+NO_REDIRECTS = {"storage": {"redirect": {"disable": False}}}
+S3_CHUNKS = {"storage": {"s3": {"chunksize": 2**24}}}
+OWN_REDIS = {"redis": {"tls": {"rootcas": ["/ca.pem"]}, "username": "bob"}}
+TOKEN = {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
+OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
+
+
+@pytest.mark.parametrize(
+    ("key", "fix", "sections"),
+    [
+        # A value that decides what other settings mean.
+        (
+            "storage.kind",
+            "write oss",
+            {"storage": {**BUCKET, "kind": "OSS"}, "registry": {"config": S3_CHUNKS}},
+        ),
+        (
+            "storage.kind",
+            "write filesystem",
+            {"storage": {"kind": "filesytem", "volume": "images"}},
+        ),
+        (
+            "registry.exposure",
+            "write tls",
+            {"registry": {**TLS, "exposure": "tsl", "bind": "0.0.0.0"}, "auth": ALICE, "tls": ACME},
+        ),
+        ("registry.exposure", "write proxy", {"registry": {**TLS, "exposure": "Proxy"}}),
+        (
+            "registry.runtime",
+            "write swarm",
+            {
+                "registry": {**OPEN_SWARM, "runtime": "Swarm", "replicas": 3, "swarm": HOST_MODE},
+                "storage": BUCKET,
+            },
+        ),
+        ("registry.runtime", "swarm", {"registry": {"runtime": "swarn", "config": LARGE}}),
+        ("registry.delivery", "file", {"registry": {"delivery": "File", "config": LARGE}}),
+        (
+            "registry.swarm.publish_mode",
+            "write host",
+            {"registry": {**OPEN_SWARM, "swarm": {**HOST_MODE, "publish_mode": "hosts"}}},
+        ),
+        ("registry.release", '"2.8.3"', {"registry": {"release": "2.8", "image": "mine:1"}}),
+        ("registry.log_level", "write warn", {"registry": {"log_level": "warning"}}),
+        ("storage.adopt", "true", {"storage": {**BUCKET, "adopt": "yes", "prefix": ""}}),
+        (
+            "storage.internal",
+            "true or false",
+            {"storage": {**BUCKET, "internal": "no"}, "registry": {"config": NO_REDIRECTS}},
+        ),
+        (
+            "cache.address",
+            "[2001",
+            {"cache": {"address": "r:0"}, "registry": {"config": OWN_REDIS}},
+        ),
+        ("tls.certificate", "", {"tls": {"certificate": "PEM"}, "secrets": {"tls-key": "x"}}),
+        ("auth.users", "entry", {"auth": {"users": {}}, "secrets": {"password-alice": "x"}}),
+        ("registry.config", "keys", {"registry": {"config": 5}, "secrets": {"hook": "x"}}),
+        (
+            "registry.config.auth.tokn",
+            "write token",
+            {"registry": {**TLS, "exposure": "proxy", "config": {"auth": {"tokn": TOKEN}}}},
+        ),
+        # The key of one.
+        ("storage.knid", "write kind", {"storage": {"knid": "oss", "bucket": "demo-registry"}}),
+        ("storage.buckte", "bucket", {"storage": {"kind": "oss", "buckte": "demo-registry"}}),
+        (
+            "registry.expsoure",
+            "write exposure",
+            {"registry": {"expsoure": "tls", "external_url": TLS["external_url"]}},
+        ),
+        ("registry.relaese", "release", {"registry": {"relaese": "2.8.3", "image": "mine:1"}}),
+        ("tsl", "write tls", {"registry": TLS, "auth": ALICE, "tsl": {"self_signed": True}}),
+        ("atuh", "write auth", {"registry": {**TLS, "exposure": "proxy"}, "atuh": ALICE}),
+        ("auth.user", "write users", {"auth": {"user": {"alice": {}}}}),
+    ],
+)
+def test_one_mistake_is_one_problem_with_the_nearest_word(
+    key: str, fix: str, sections: dict[str, Any]
+) -> None:
+    (line,) = problems(region="cn-hangzhou", **sections)
+    assert line.startswith(f"oss-registry:{key}: ")
+    assert fix in line.partition("; ")[2]
+
+
+def test_a_mistake_hides_no_other_one() -> None:
+    lines = problems(
+        storage={"kind": "OSS", "bucket": "demo-registry", "prefix": "a/.."},
+        registry={"exposure": "tsl", "port": 0, "config": {"http": {"hots": "h"}}},
+    )
+    assert [line.split(": ")[0].removeprefix("oss-registry:") for line in lines] == [
+        "registry.exposure",
+        "registry.port",
+        "storage.kind",
+        "storage.prefix",
+        "registry.config.http.hots",
+    ]
 
 
 def test_a_namespace_that_is_none_is_refused() -> None:
@@ -437,6 +544,46 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
     assert at(stack.tree, f"storage.{driver}.chunksize") == size
 
 
+@pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
+@pytest.mark.parametrize(
+    ("memory", "chunk", "words"),
+    [
+        ("256MiB", 2**27, ("is 256MiB", "2 chunks of 128MiB", "1280MiB or more", "26843545")),
+        ("32MiB", 5 * 2**30, ("is 32MiB", "51200MiB or more", "50MiB with", "5242880")),
+        ("1GiB", 2**27, ("is 1024MiB", "1280MiB or more")),
+        ("64MiB", None, ("2 chunks of 10MiB", "100MiB or more", "6710886")),
+        ("32MiB", None, ("2 chunks of 10MiB", "100MiB or more", "50MiB with")),
+    ],
+)
+def test_five_uploads_at_once_must_fit_into_memory(
+    release: str, driver: str, memory: str, chunk: int | None, words: tuple[str, ...]
+) -> None:
+    storage = {**OSS, "adopt": True}
+    registry: dict[str, Any] = {"release": release, "limits": {"memory": memory}}
+    if chunk:
+        registry["config"] = {"storage": {driver: {"chunksize": chunk}}}
+    (line,) = problems(registry=registry, storage=storage, region="cn-hangzhou")
+    assert line.startswith("oss-registry:registry.limits.memory: ")
+    for word in (*words, f"registry.config.storage.{driver}.chunksize"):
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("memory", "chunk"),
+    [(None, 5 * 2**30), ("1280MiB", 2**27), ("100MiB", None), ("50MiB", 5 << 20)],
+)
+def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
+    memory: str | None, chunk: int | None
+) -> None:
+    config = {"storage": {"s3": {"chunksize": chunk}}} if chunk else {}
+    registry = {"limits": {"memory": memory} if memory else {}, "config": config}
+    loaded(registry=registry, storage=OSS, region="cn-hangzhou")
+
+
+def test_memory_is_not_held_against_chunks_where_images_are_in_a_volume() -> None:
+    loaded(registry={"limits": {"memory": "32MiB"}})
+
+
 def test_keys_of_providers_are_left_to_them() -> None:
     config = {"docker:host": "ssh://ops@h", "alicloud:assumeRole": "{}", "alicloud:secretKey": "x"}
     assert load("dev", config, {"alicloud:secretKey"}).name == "dev"
@@ -463,6 +610,17 @@ def test_a_login_for_images_names_a_host_alone_and_its_password_is_secret(
     assert "hunter2" not in str(failure.value)
     right = {key: config[key].replace(f'"{address}"', f'"{host}"')}
     assert load("dev", right, {key}).name == "dev"
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_login_for_images_names_a_port_that_exists(port: int) -> None:
+    key = "docker:registryAuth"
+    config = {key: json.dumps([{"address": f"images.example.com:{port}", "username": "u"}])}
+    with pytest.raises(SettingsError, match="must have a port from 1 to 65535; write images"):
+        load("dev", config, set())
+    for host in ("images.example.com", "images.example.com:443", "[2001:db8::1]:5000"):
+        config = {key: json.dumps([{"address": host, "username": "u"}])}
+        assert load("dev", config, set()).name == "dev"
 
 
 @pytest.mark.parametrize(
@@ -511,6 +669,12 @@ def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
         ({"encryption": "AES256"}, "encryption", "section"),
         ({"prefix": "/a"}, "prefix", "neither end"),
         ({"prefix": "a/"}, "prefix", "neither end"),
+        ({"prefix": "."}, "prefix", "no part that is"),
+        ({"prefix": ".."}, "prefix", "no part that is"),
+        ({"prefix": "./a"}, "prefix", "no part that is"),
+        ({"prefix": "a/."}, "prefix", "no part that is"),
+        ({"prefix": "a/../b"}, "prefix", "no part that is"),
+        ({"prefix": "a//b"}, "prefix", "no part that is"),
         ({"prefix": ""}, "prefix", "can't be empty for a new bucket"),
         ({"volume": "images"}, "volume", "kind: filesystem"),
         ({"internal": "yes"}, "internal", "true or false"),
@@ -522,6 +686,23 @@ def test_what_oss_or_ram_would_refuse_is_refused(
     storage: dict[str, Any], key: str, word: str
 ) -> None:
     _oss(f"oss-registry:storage.{key}", word, storage=storage)
+
+
+@pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
+def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
+    assert loaded(storage=OSS | {"prefix": prefix}, region="cn-beijing").oss.prefix == prefix
+
+
+@pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
+def test_only_the_setting_prefix_decides_where_in_a_bucket_the_images_are(
+    release: str, driver: str
+) -> None:
+    _oss(
+        f"oss-registry:registry.config.storage.{driver}.rootdirectory",
+        "storage.prefix",
+        storage={"adopt": True, "prefix": ""},
+        registry={"release": release, "config": {"storage": {driver: {"rootdirectory": "a/../b"}}}},
+    )
 
 
 def test_a_volume_that_is_there_is_the_one_that_holds_the_images() -> None:
@@ -582,10 +763,29 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
 
 
 def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
-    config = {"oss-registry:storage": json.dumps(OSS), "alicloud:region": "cn-beijing"}
+    config = {
+        "oss-registry:storage": json.dumps(OSS),
+        "oss-registry:cache": '{"enabled": false}',
+        "alicloud:region": "cn-beijing",
+    }
     assert load("s" * 51, config, set()).prefix == f"oss-registry-{'s' * 51}"
     with pytest.raises(SettingsError, match="longer than the 64"):
         load("s" * 52, config, set())
+
+
+@pytest.mark.parametrize("name", ["s" * 45, "s" * 100, "a..b", "a-.b", "a.-b", ".a"])
+def test_a_stack_name_that_makes_no_host_name_for_redis_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError) as failure:
+        load(name, {}, set())
+    assert f"the stack name {name}: makes oss-registry-{name}-redis the host" in str(failure.value)
+    assert "at most 44 letters" in str(failure.value)
+    for cache in ({"enabled": False}, {"address": "redis.example.com:6379"}):
+        assert load(name, {"oss-registry:cache": json.dumps(cache)}, set()).name == name
+
+
+@pytest.mark.parametrize("name", ["s" * 44, "eu.prod", "a_b", "a" * 40 + "." + "b" * 40])
+def test_a_stack_name_that_makes_a_host_name_for_redis_is_taken(name: str) -> None:
+    assert load(name, {}, set()).name == name
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -611,7 +811,8 @@ def test_too_little_memory_for_redis_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "word"), [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s")]
+    ("value", "word"),
+    [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s"), ("-5m", "0s or more")],
 )
 def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
     refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
@@ -642,14 +843,59 @@ def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
     assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
 
 
-@pytest.mark.parametrize("address", ["localhost:6379", "127.0.0.1:6379"])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:6379", "127.0.0.1:6379", "[::1]:6379", "0.0.0.0:6379", "[::ffff:127.0.0.1]:6379"],
+)
 def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
     refused("oss-registry:cache.address", "its own container", cache={"address": address})
 
 
-@pytest.mark.parametrize("address", ["redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("redis", "redis://h:6379", "h:6379/1", "user:pw@h:6379"),
+        *("redis:0", "redis:65536", "redis:99999", "redis:06379", "[2001:db8::9]:0"),
+        *("2001:db8::9:6379", "[2001:db8::9]", "[2001:db8::9%eth0]:6379", "[192.0.2.1]:6379"),
+    ],
+)
 def test_an_address_of_redis_is_host_and_port(address: str) -> None:
     refused("oss-registry:cache.address", "host:port", cache={"address": address})
+
+
+@pytest.mark.parametrize(
+    ("release", "variable", "value"),
+    [
+        ("2.8.3", "REGISTRY_REDIS_ADDR", '"[2001:db8::9]:6379"'),
+        ("3.0.0", "REGISTRY_REDIS_OPTIONS_ADDRS", '["[2001:db8::9]:6379"]'),
+        ("3.1.2", "REGISTRY_REDIS_ADDRS", '["[2001:db8::9]:6379"]'),
+    ],
+)
+def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
+    release: str, variable: str, value: str
+) -> None:
+    stack = loaded(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
+    assert stack.redacted[variable] == value
+    (warning,) = checks.warnings(stack)
+    assert warning.startswith("oss-registry:cache.address: names the IPv6 address [2001:db8::9]")
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"http": {"debug": {"addr": ":0"}}}, "http.debug.addr"),
+        ({"health": {"tcp": [{"addr": "db:99999"}]}}, "health.tcp[0].addr"),
+        ({"health": {"http": [{"uri": "http://h:0/"}]}}, "health.http[0].uri"),
+        ({"http": {"host": "https://h:65536"}}, "http.host"),
+        ({"notifications": {"endpoints": [{"url": "http://h:99999/e"}]}}, "notifications"),
+    ],
+)
+def test_a_port_that_does_not_exist_is_refused_wherever_it_is_written(
+    config: dict[str, Any], path: str
+) -> None:
+    (line,) = problems(registry={"config": config})
+    assert line.startswith(f"oss-registry:registry.config.{path}")
+    assert "must have a port from 1 to 65535" in line
 
 
 def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
@@ -707,12 +953,22 @@ def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
     refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
 
 
+@pytest.mark.parametrize("name", ["hash", "users", "realm", "auth", "[key]", "0", "a.hash"])
+def test_a_user_may_have_any_word_of_a_stack_file_as_a_name(name: str) -> None:
+    (line,) = problems(auth={"users": {name: {"hsh": "x"}}})
+    assert line == f"oss-registry:auth.users.{name}.hsh: is not a setting; write hash"
+    assert loaded(auth={"users": {name: {}}}).settings.auth
+
+
 def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
     key = "oss-registry:tls.letsencrypt"
     some = {"hosts": ["reg.example.com"]}
     refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
     refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
     refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
+    for url in ("http://acme.example.com", "https://acme:0/dir", "https://acme:65536"):
+        acme = {**some, "directory_url": url}
+        refused(f"{key}.directory_url", "must be an https address", tls={"letsencrypt": acme})
     refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
     refused("oss-registry:tls", "exactly one", tls={})
 

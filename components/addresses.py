@@ -1,0 +1,43 @@
+"""Hosts, ports and IP addresses as text."""
+
+import ipaddress
+import re
+
+PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+HOST = r"([a-zA-Z0-9_.-]+|\[[0-9a-fA-F:.]+\])"
+_NUMBER_OF_PORT = re.compile(r"(?:\w[\w+.-]*://)?[^/?#\s]*:(\d+)(?:[/?#].*)?", re.ASCII)
+
+
+def split(address: str) -> tuple[str, str]:
+    """Return the host, an IPv6 address without its brackets, and the port of `host:port`."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def joined(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def has_wrong_port(address: str) -> bool:
+    """Whether a URL or `host:port` names a port by a number that is not between 1 and 65535."""
+    found = _NUMBER_OF_PORT.fullmatch(address)
+    return found is not None and not re.fullmatch(PORT, found[1])
+
+
+def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that `host` is, or None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_own_host(host: str) -> bool:
+    """Whether a program that connects to `host` reaches its own machine or container."""
+    address = ip_address(host)
+    if address is None:
+        return host.lower().rstrip(".") == "localhost"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
