@@ -16,7 +16,7 @@ from operations import Blocked, stack_file, status
 from operations.preview import planned
 from operations.recover import recover
 from operations.state import access_keys, outputs_of, pulumi
-from operations.up import ask, consent_and_meant, up
+from operations.up import StorageRefused, ask, consent_and_meant, up
 
 STORAGE = f"{PROJECT}:storage"
 
@@ -72,7 +72,10 @@ def main(name: str, *words: str) -> int:
         what = f"{new} beside {old[0]}, and used" if old else f"{new} alone"
         _say(f"step {number} of {len(way)}: {what} …")
         _write(name, labels)
-        up(name, consent=True, meant=())
+        try:
+            up(name, consent=True, meant=())
+        except StorageRefused as refused:
+            raise _kept(name, str(refused)) if old else refused from None
     _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
     return 0
 
@@ -88,11 +91,19 @@ def _label(words: Sequence[str]) -> str:
 def _see(name: str) -> None:
     """Raises Blocked unless the registry works by the key that it has now."""
     _say("looking whether the registry works with it …")
-    if broken := [row.text for row in status.rows(name, status.WORKS) if row.state == status.FAIL]:
-        raise Blocked(
-            f"the old key is kept, as {'; '.join(broken)}: mend it, and "
-            f"`make rotate STACK={name}` goes on"
-        )
+    rows = [*status.rows(name, status.WORKS)]
+    for row in rows:
+        if row.state == status.SKIP:
+            _say(f"{row.part}: {row.text}")
+    if broken := [row.text for row in rows if row.state == status.FAIL]:
+        raise _kept(name, "; ".join(broken))
+
+
+def _kept(name: str, why: str) -> Blocked:
+    return Blocked(
+        f"the old key is kept, as the new one does not work: {why}\n"
+        f"Fix that, then run `make rotate STACK={name}` again: it goes on from here."
+    )
 
 
 def _write(name: str, labels: Sequence[str]) -> None:
