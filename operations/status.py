@@ -130,16 +130,15 @@ def _storage(running: Running) -> Answer:
 def _cache(running: Running) -> Answer:
     """Whether redis takes the registry's password, from the registry's own network."""
     stack = running.stack
-    cache = stack.settings.cache
-    if not cache.enabled:
+    if not redis.used(stack):
         return OK, "none"
     if stack.settings.registry.runtime == "swarm":
         # Its network takes none but services.
         if not stack.runs_redis:
-            raise NotChecked(f"redis at {cache.address} is asked from the swarm's services only")
+            raise NotChecked(f"only the swarm's services reach redis at {redis.address(stack)}")
         return _replicas(running, stack.redis_host)
     said = redis.said(stack, running.variables, "PING")
-    text = f"redis at {redis.address(stack)} answers {' '.join(said) or 'nothing'}"
+    text = f"redis at {redis.address(stack)} answers {redis.explained(said)}"
     return OK if said == ["PONG"] else FAIL, text
 
 
