@@ -18,6 +18,10 @@ BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
     "RAM is slow": ("CreatePolicy", {"seconds": 4, "times": 1}),
     "RAM cuts a call": ("AttachPolicyToUser", {"cut": True, "times": 1}),
     "RAM cuts an answer": ("CreateAccessKey", {"cut_answer": True, "times": 1}),
+    "RAM does not find the user yet": (
+        "AttachPolicyToUser",
+        {"status": 404, "code": "EntityNotExist.User", "times": 2},
+    ),
     "OSS answers 503": ("PutBucketLifecycle", {"status": 503, "times": 2}),
     "OSS cuts a call": ("PutBucketEncryption", {"cut": True, "times": 1}),
     "RAM cuts the answer to the attachment": (
