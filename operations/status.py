@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from components import certificates
 from components.checks import SOON, load
 from components.stack import Stack
-from operations import Blocked, NotChecked, drift, engine, oss, redis, registry_api
+from operations import Blocked, NotChecked, drift, engine, orphans, oss, redis, registry_api
 from operations.collector import collector
 from operations.review import NO_CHANGE
 from operations.stack_file import configuration
@@ -157,6 +157,23 @@ def _key(running: Running) -> Answer:
     )
 
 
+def _ram(running: Running) -> Answer:
+    """Whether RAM has access keys that the state does not have."""
+    if running.stack.settings.storage.kind != "oss":
+        return OK, "none"
+    # Imported where it is needed: it takes a second.
+    from operations import ram
+
+    user = running.stack.prefix
+    try:
+        listed = ram.keys(user)
+    except ram.Unasked as why:
+        raise NotChecked(f"the access keys of the RAM user {user}: {why}") from None
+    if extra := orphans.unknown(listed, running.resources):
+        return WARN, orphans.named(user, extra)
+    return OK, f"the RAM user {user} has no access key but the state's"
+
+
 def _certificate(running: Running) -> Answer:
     """How long the certificate that clients see is good for."""
     server = urlsplit(running.endpoint)
@@ -187,6 +204,7 @@ CHECKS: Mapping[str, Callable[[Running], Answer]] = {
     "storage": _storage,
     "cache": _cache,
     "key": _key,
+    "ram": _ram,
     "certificate": _certificate,
     "drift": _drift,
 }

@@ -8,10 +8,20 @@ from http import HTTPStatus
 from subprocess import CalledProcessError
 
 from components.stack import Stack
-from operations import Blocked, NotChecked, engine, guard, oss, recover, registry_api, swarm
+from operations import (
+    Blocked,
+    NotChecked,
+    engine,
+    guard,
+    orphans,
+    oss,
+    recover,
+    registry_api,
+    swarm,
+)
 from operations.preview import planned, show
 from operations.stack_file import configuration, stack
-from operations.state import pulumi_seen
+from operations.state import ACCESS_KEY, pulumi_seen
 
 SERVING_SECONDS = 60
 REPORT_SECONDS = 10
@@ -27,7 +37,8 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     What is lost by it is `meant` to be, by its name. Raises Blocked, SettingsError,
     CalledProcessError.
     """
-    recover.see_fit(name, recover.recover(name))
+    resources = recover.recover(name)
+    recover.see_fit(name, resources)
     # Read anew: a container that was removed by hand is there again.
     found, lost = planned(name, "--refresh")
     show(found, "text")
@@ -36,6 +47,9 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     guard.stop(name, "up", lost, meant)
     if not (consent or found.empty):
         ask("Do it?")
+    keys = None
+    if any(change.kind == ACCESS_KEY and change.new for change in found.changes):
+        keys = orphans.before(stack(name).prefix, resources)
     config, _ = configuration(name)
     with engine.reached(config) as variables:
         try:
@@ -48,6 +62,9 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
             if refused:
                 raise StorageRefused(f"the update failed, see above; {refused}") from None
             raise
+        finally:
+            if keys is not None:
+                orphans.drop(name, stack(name).prefix, keys)
         swarm.remove_unused(name, variables)
         _wait_until_served(stack(name), variables)
 

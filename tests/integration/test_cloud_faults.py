@@ -76,6 +76,9 @@ def test_an_up_that_meets_a_fault_ends_well_or_says_so_and_the_next_one_does(
     if first.returncode != 0:
         again = in_cloud.make("up")
         assert again.returncode == 0, again.stdout
+    if what == "RAM cuts an answer":
+        said = in_cloud.make("status").stdout
+        assert "The state does not have the access key" in said
     _works(in_cloud)
 
 

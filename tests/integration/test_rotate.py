@@ -68,6 +68,16 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
     _is_rotated(stack, before)
 
 
+def test_a_key_whose_secret_was_lost_with_rams_answer_is_deleted(stack: CloudDeployment) -> None:
+    before = stack.key_in_use()
+    with stack.aliyun.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
+        done = stack.make("rotate", "LABEL=new")
+    assert fault.met
+    assert done.returncode == 0, done.stdout
+    assert f" of {stack.prefix}: RAM's answer with it was lost" in done.stdout
+    _is_rotated(stack, before)
+
+
 def test_one_that_is_killed_again_and_again_ends_well(
     stack: CloudDeployment, moments: random.Random
 ) -> None:
