@@ -19,6 +19,7 @@ from subprocess import CalledProcessError
 from pydantic import ByteSize
 
 from components import distribution
+from components.checks import SettingsError
 from components.stack import Stack
 from operations import Blocked, engine, gc_errors, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
@@ -39,7 +40,7 @@ Listing = Callable[[], Iterator[tuple[str, int]]]
 
 def main(name: str, *words: str) -> int:
     interrupts = _Interrupts()
-    resources = recover(name)
+    resources = recover(name).resources
     stack = stack_file.stack(name)
     config, _ = stack_file.configuration(name)
     with engine.reached(config) as variables:
@@ -92,6 +93,7 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
     if tag(name, TAG):
         _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
+    own, closed = stack_file.text(name), stack_file.read_only(name)
     found, _ = planned(name, "--refresh")
     if not found.empty:
         show(found, "text")
@@ -102,7 +104,7 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
     if _empty(blobs):
         return
     begun = time.monotonic()
-    with _read_only(name, variables, interrupts):
+    with _read_only(name, own, closed, variables, interrupts):
         with _step("waiting until no push is under way and redis has forgotten its entries"):
             runs.alone()
             redis.forget(stack, variables)
@@ -118,14 +120,19 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
 
 
 @contextmanager
-def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts) -> Iterator[None]:
-    """The registry takes no pushes within. Raises Blocked where it then can't take them again."""
+def _read_only(
+    name: str, own: str, closed: str, variables: Mapping[str, str], interrupts: _Interrupts
+) -> Iterator[None]:
+    """The registry takes no pushes within: it has the stack file `closed`, `own` before and after.
+
+    Raises Blocked where it then can't take them again.
+    """
     interrupts.defer()
     pulumi("stack", "tag", "set", "--stack", name, TAG, "yes")
     try:
         with _step("making the registry read-only"), tempfile.TemporaryDirectory() as folder:
             file = Path(folder, f"Pulumi.{name}.yaml")
-            file.write_text(stack_file.read_only(name))
+            file.write_text(closed)
             _up(name, "--config-file", str(file))
         try:
             interrupts.heed()
@@ -134,19 +141,23 @@ def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts)
             interrupts.defer()
     finally:
         with _step("letting pushes in again"):
-            _open(name)
+            _open(name, own)
             swarm.remove_unused(name, variables)
             pulumi("stack", "tag", "rm", "--stack", name, TAG)
         interrupts.heed()
 
 
-def _open(name: str) -> None:
+def _open(name: str, own: str) -> None:
     """Twice, as Ctrl-C goes to Pulumi too. Raises Blocked."""
     for last in (False, True):
         try:
-            recover(name)
-            _up(name)
-        except (Blocked, CalledProcessError) as why:
+            if stack_file.text(name) == own:
+                recover(name)
+                _up(name)
+            else:
+                # It was written meanwhile: what else it changes goes through the guard.
+                up(name, consent=True, meant=())
+        except (Blocked, SettingsError, CalledProcessError) as why:
             if last:
                 raise Blocked(
                     f"{said(why)}\nthe registry refuses pushes until this is mended, and then "

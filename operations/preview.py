@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from components.checks import SettingsError
+from components.stack import Stack
 from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
@@ -16,18 +17,19 @@ from operations.state import pulumi
 _FORMATS = {"text": text, "markdown": markdown}
 
 
-def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
+def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review, Sequence[Loss]]:
     """What `up` with `flags` would do to the stack `name`, and what would be lost by it.
 
-    What is wrong with the stack file, or fails, is in the review.
+    `stack` is given where `flags` name another stack file. What is wrong with the stack file, or
+    fails, is in the review.
     """
     try:
-        stack = stack_file.stack(name)
+        stack = stack or stack_file.stack(name)
         plan = _plan(name, *flags)
     except (SettingsError, Blocked) as wrong:
         return failed(name, str(wrong)), ()
     found = review(stack, plan)
-    lost = [*losses(name, found.changes, outputs(plan).get("access_key"))]
+    lost = losses(stack, found.changes, outputs(plan))
     return replace(found, alarms=[loss.alarm for loss in lost]), lost
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from components.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
-from operations.preview import planned
+from operations.preview import planned, show
 from operations.recover import recover
 from operations.state import access_keys, outputs_of, pulumi
 from operations.up import StorageRefused, ask, consent_and_meant, up
@@ -50,7 +50,8 @@ def _idle(labels: Sequence[str], made: Collection[str], in_use: str | None) -> b
 def main(name: str, *words: str) -> int:
     begun = time.monotonic()
     consent, _ = consent_and_meant(words)
-    resources = recover(name)
+    recovered = recover(name)
+    resources = recovered.resources
     storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
@@ -60,11 +61,12 @@ def main(name: str, *words: str) -> int:
     if _idle(storage.access_keys, made, in_use):
         found, _ = planned(name, "--refresh")
         if not found.empty:
+            show(found, "text")
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")
     else:
         _say(f"a rotation to {way[-1][0]} is under way: going on with it")
     if not consent:
-        ask(f"Replace the access key {in_use} by {way[-1][0]}?")
+        ask(f"Replace the access key {in_use} by {way[-1][0]}?", recovered.stopped)
     for number, labels in enumerate(way, start=1):
         *old, new = labels
         if not old:

@@ -37,19 +37,19 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     What is lost by it is `meant` to be, by its name. Raises Blocked, SettingsError,
     CalledProcessError.
     """
-    resources = recover.recover(name)
-    recover.see_fit(name, resources)
+    recovered = recover.recover(name)
+    recover.see_fit(name, recovered.resources)
     # Read anew: a container that was removed by hand is there again.
     found, lost = planned(name, "--refresh")
     show(found, "text")
     if found.errors:
-        raise Blocked("stopped, and nothing was changed: the plan fails, see above")
-    guard.stop(name, "up", lost, meant)
+        raise Blocked(f"{recovered.stopped}: the plan fails, see above")
+    guard.stop(name, "up", lost, meant, recovered.stopped)
     if not (consent or found.empty):
-        ask("Do it?")
+        ask("Do it?", recovered.stopped)
     keys = None
     if any(change.kind == ACCESS_KEY and change.new for change in found.changes):
-        keys = orphans.before(stack(name).prefix, resources)
+        keys = orphans.before(stack(name).prefix, recovered.resources)
     config, _ = configuration(name)
     with engine.reached(config) as variables:
         try:
@@ -125,12 +125,12 @@ def _report(text: str) -> None:
     print(f"up: {text}", file=sys.stderr, flush=True)
 
 
-def ask(question: str) -> None:
-    """Raises Blocked unless whoever is at the terminal says yes."""
+def ask(question: str, stopped: str) -> None:
+    """Raises Blocked, which begins with `stopped`, unless whoever is at the terminal says yes."""
     if not sys.stdin.isatty():
-        raise Blocked("stopped, and nothing was changed: there is nobody to ask; YES=1 says yes")
+        raise Blocked(f"{stopped}: there is nobody to ask; YES=1 says yes")
     if input(f"{question} [yes/no] ").strip().lower() not in ("y", "yes"):
-        raise Blocked("nothing was changed")
+        raise Blocked(stopped)
 
 
 def consent_and_meant(words: Collection[str]) -> tuple[bool, Collection[str]]:
