@@ -14,6 +14,10 @@ from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
 from operations.state import pulumi
 
+NOT_REFRESHED = (
+    "This preview compares the stack file with the state only. It does not show what was changed "
+    "or removed by hand, which `make up` restores."
+)
 _FORMATS = {"text": text, "markdown": markdown}
 
 
@@ -56,7 +60,11 @@ def show(found: Review, form: str) -> None:
     print(_FORMATS[form](found), end="", flush=True)
 
 
-def main(name: str, form: str) -> int:
-    found, _ = planned(name)
+def main(name: str, form: str, *words: str) -> int:
+    if "--no-refresh" in words:
+        found, _ = planned(name)
+        found = replace(found, warnings=[*found.warnings, NOT_REFRESHED])
+    else:
+        found, _ = planned(name, "--refresh")  # as `up` does
     show(found, form)
     return bool(found.errors)
