@@ -249,8 +249,9 @@ def _storage(stack: Stack, runs: Collector) -> Storage:
     def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
         where = f"{distribution.DATA_PATH}/{folder}"
         for line in runs.run("sh", "-c", LIST, "sh", where, name):
-            path, _, size = line.rpartition(" ")
-            yield f"{folder}{path.removeprefix('.')}", int(size)
+            path, _, size = line.strip().rpartition(" ")
+            if size.isdigit():  # else it is of an error, which comes next
+                yield f"{folder}{path.removeprefix('.')}", int(size)
 
     return Storage(f"volume {stack.volume}", "", files)
 

@@ -19,8 +19,11 @@ SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or
 class OssError(Exception):
     """OSS refused a call, or did not answer; the text is its error code, or the kind of failure.
 
-    `message` is OSS's own, and `answered` is false if there was no answer.
+    `message` is OSS's own, and `answered` is false if there was no answer; `elsewhere` is whether
+    another host of OSS answered.
     """
+
+    elsewhere = False
 
     def __init__(
         self, code: str, message: str = "", *, answered: bool = False, times: Times | None = None
@@ -28,6 +31,10 @@ class OssError(Exception):
         super().__init__(code)
         self.code, self.message, self.answered = code, message, answered
         self.times = times or Times()
+
+
+class Unreachable(NotChecked):
+    """No host of OSS answers here; the registry may have the same trouble."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def reachable(facts: OssFacts, key: Key) -> str:
     public, own = failures[0], failures[-1]
     if not own.answered and public.answered and public.code not in BY_NETWORK:
         raise public
+    own.elsewhere = public.answered
     raise own
 
 
@@ -85,7 +93,8 @@ def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
     It lists and reads with the access key `label`, which the registry uses. `variables` lead to the
     registry's engine, whose clock counts for the registry's signatures.
 
-    Raises NotChecked if OSS does not answer from here, Blocked if the state has no such key.
+    Raises NotChecked if the registry's host of OSS does not answer from here, Unreachable if none
+    does, Blocked if the state has no such key.
     """
     facts, key = stack.oss, key_in_use(stack.name, label)
     names = {"bucket": facts.bucket, "label": label, "stack": stack.name, "user": stack.prefix}
@@ -94,7 +103,8 @@ def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
         _read(facts, host, key)
     except OssError as failure:
         if not failure.answered:
-            raise NotChecked(f"OSS does not answer at {facts.host} from here: {failure}") from None
+            kind = NotChecked if failure.elsewhere else Unreachable
+            raise kind(f"OSS does not answer at {facts.host} from here: {failure}") from None
         return explanation(failure.code, failure.message, failure.times, names)
     there, here = _clock(variables), datetime.now(UTC)
     if abs(there - here) > SKEW:

@@ -112,7 +112,7 @@ def recover(stack: str) -> Recovered:
         for resource in (resource for resource in begun if resource["type"] == kind):
             _take_in(resource, template.format_map(resource["inputs"]), stack, note)
     _say("cleaned up")
-    return Recovered(resources, done)
+    return Recovered(deployment(stack).get("resources", ()), done)
 
 
 def _remove(

@@ -123,7 +123,7 @@ def _storage(running: Running) -> Answer:
     label = str(running.outputs["access_key"])
     bucket = stack.oss.bucket
     if refused := oss.check(stack, label, running.variables):
-        return FAIL, f"the bucket {bucket} does not take the access key {label}: {refused}"
+        return FAIL, f"the registry has no access to the bucket {bucket}: {refused}"
     return OK, f"the bucket {bucket} takes the access key {label}"
 
 
@@ -143,35 +143,26 @@ def _cache(running: Running) -> Answer:
 
 
 def _key(running: Running) -> Answer:
-    """How old the access key in use is."""
+    """How old the access key in use is, and whether RAM has others that the state does not have."""
     label = running.outputs.get("access_key")
     key = access_keys(running.resources).get(str(label))
     if not key:
         return OK, "none"
     days = (certificates.now() - datetime.fromisoformat(key["created"])).days
-    if days < KEY_DAYS:
-        return OK, f"the access key {label} is {days} days old"
-    return (
-        WARN,
-        f"the access key {label} is {days} days old: make rotate STACK={running.stack.name}",
-    )
-
-
-def _ram(running: Running) -> Answer:
-    """Whether RAM has access keys that the state does not have."""
-    if running.stack.settings.storage.kind != "oss":
-        return OK, "none"
+    state, text = OK, f"the access key {label} is {days} days old"
+    if days >= KEY_DAYS:
+        state, text = WARN, f"{text}: make rotate STACK={running.stack.name}"
     # Imported where it is needed: it takes a second.
     from operations import ram
 
     user = running.stack.prefix
     try:
-        listed = ram.keys(user)
+        extra = orphans.unknown(ram.keys(user), running.resources)
     except ram.Unasked as why:
-        raise NotChecked(f"the access keys of the RAM user {user}: {why}") from None
-    if extra := orphans.unknown(listed, running.resources):
-        return WARN, orphans.named(user, extra)
-    return OK, f"the RAM user {user} has no access key but the state's"
+        return state, f"{text}; not checked: other access keys of {user} ({why})"
+    if extra:
+        return WARN, f"{text}. {orphans.named(user, extra)}"
+    return state, text
 
 
 def _certificate(running: Running) -> Answer:
@@ -204,7 +195,6 @@ CHECKS: Mapping[str, Callable[[Running], Answer]] = {
     "storage": _storage,
     "cache": _cache,
     "key": _key,
-    "ram": _ram,
     "certificate": _certificate,
     "drift": _drift,
 }

@@ -25,6 +25,7 @@ from operations.state import ACCESS_KEY, pulumi_seen
 
 SERVING_SECONDS = 60
 REPORT_SECONDS = 10
+CHECKS_SECONDS = 40  # in which the registry's storage checks fail three times, ten seconds apart
 
 
 class StorageRefused(Blocked):
@@ -83,6 +84,8 @@ def _wait_until_served(its: Stack, variables: Mapping[str, str]) -> None:
         _wait("OSS takes the registry's calls", lambda: _storage_refused(its, variables))
     except NotChecked as reason:
         _report(f"the registry's access to OSS was not checked: {reason}")
+        if isinstance(reason, oss.Unreachable):
+            _watch(its, reason)
     _wait(f"the registry at {its.endpoint} serves again", lambda: _unserved(its))
 
 
@@ -97,6 +100,16 @@ def _wait(what: str, problem: Callable[[], str | None]) -> None:
         if begun + waited >= next_line:
             _report(f"waiting until {what}: {waited:.0f} s")
             next_line += REPORT_SECONDS
+        time.sleep(1)
+
+
+def _watch(its: Stack, reason: oss.Unreachable) -> None:
+    """Raises StorageRefused if the registry's own storage checks fail."""
+    _report(f"watching for {CHECKS_SECONDS} s whether the registry reaches OSS …")
+    end = time.monotonic() + CHECKS_SECONDS
+    while time.monotonic() < end:
+        if found := _unserved(its):
+            raise StorageRefused(f"The stack was updated, but {found} {reason}: check the network.")
         time.sleep(1)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operations import Blocked, NotChecked, orphans, ram, status
-from operations.state import ACCESS_KEY
+from operations import Blocked, orphans, ram, status
+from operations.state import ACCESS_KEY, STACK
 from tests.unit.stack_files import loaded
 
 USER = "oss-registry-dev"
@@ -101,13 +101,16 @@ def test_a_ram_that_can_t_be_asked_keeps_nothing_from_being_done(
 
 def test_status_warns_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = loaded(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
-    running = status.Running(stack, {}, _state("b")["resources"], {})
+    key = {**_state("b")["resources"][0], "created": NOW.isoformat()}
+    outputs = {"type": STACK, "outputs": {"access_key": "0"}}
+    running = status.Running(stack, {}, [outputs, key], {})
+    _ram_has(["b"], monkeypatch)
+    assert status._key(running) == (status.OK, "the access key 0 is 0 days old")
     _ram_has(["a", "b"], monkeypatch)
-    state, text = status._ram(running)
+    state, text = status._key(running)
     assert state == status.WARN
     assert "--UserAccessKeyId a`" in text
-    _ram_has(["b"], monkeypatch)
-    assert status._ram(running)[0] == status.OK
     monkeypatch.setattr(ram, "keys", _unasked)
-    with pytest.raises(NotChecked, match="no credentials"):
-        status._ram(running)
+    state, text = status._key(running)
+    assert state == status.OK
+    assert text.endswith("not checked: other access keys of oss-registry-dev (no credentials)")

@@ -113,10 +113,17 @@ def test_the_registrys_own_endpoint_is_enough(ask: Asked) -> None:
     assert ask({PUBLIC: _answer("PublicEndpointForbidden"), INTERNAL: None}) is None
 
 
-@pytest.mark.parametrize("public", [OssError("RequestError"), _answer("PublicEndpointForbidden")])
-def test_an_oss_that_does_not_answer_here_is_not_checked(public: OssError, ask: Asked) -> None:
-    with pytest.raises(NotChecked, match=f"does not answer at {INTERNAL} from here: RequestError"):
+@pytest.mark.parametrize(
+    ("public", "unreachable"),
+    [(OssError("RequestError"), True), (_answer("PublicEndpointForbidden"), False)],
+)
+def test_an_oss_that_does_not_answer_here_is_not_checked(
+    public: OssError, unreachable: bool, ask: Asked
+) -> None:
+    with pytest.raises(NotChecked) as reason:
         ask({PUBLIC: public, INTERNAL: OssError("RequestError")})
+    assert f"does not answer at {INTERNAL} from here: RequestError" in str(reason.value)
+    assert isinstance(reason.value, oss.Unreachable) == unreachable
 
 
 def test_the_public_endpoints_answer_counts_if_each_endpoint_would_give_it(ask: Asked) -> None:

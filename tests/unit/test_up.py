@@ -118,3 +118,21 @@ def test_an_oss_that_this_machine_does_not_reach_is_reported_as_not_checked(
     _wait(IN_OSS)
     assert clock.now == 0
     assert "was not checked: OSS does not answer at HOST from here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codes", [[200] * 50, [200] * 30 + [503] * 20])
+def test_where_no_host_of_oss_answers_the_registrys_storage_checks_are_watched(
+    codes: list[int], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise oss.Unreachable("OSS does not answer at HOST from here")
+
+    monkeypatch.setattr(oss, "check", unreachable)
+    _answers(iter(codes), monkeypatch)
+    if 503 in codes:
+        with pytest.raises(up.StorageRefused, match="HOST from here: check the network"):
+            _wait(IN_OSS)
+        assert clock.now == 30
+    else:
+        _wait(IN_OSS)
+        assert clock.now == up.CHECKS_SECONDS
