@@ -59,8 +59,8 @@ def drop(stack: str, user: str, earlier: Collection[str]) -> None:
             if key not in earlier:
                 ram.delete(user, key)
                 _report(
-                    f"deleted the access key {key} of {user}: RAM's answer with it was lost. If the "
-                    "update failed for want of a key, run the command again."
+                    f"deleted the access key {key} of {user}: RAM's answer with it was lost. If "
+                    "the update failed for want of a key, run the command again."
                 )
         if left := [key for key in extra if key in earlier]:
             _report(named(user, left))

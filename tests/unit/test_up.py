@@ -1,11 +1,16 @@
 """After an `up`, the registry serves, or the command fails and shows how to find the cause."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from io import StringIO
+from subprocess import CalledProcessError
 
 import pytest
 
 from components.stack import Stack
-from operations import Blocked, NotChecked, oss, registry_api, up
+from operations import Blocked, NotChecked, engine, orphans, oss, recover, registry_api, up
+from operations.review import Change, Review
+from operations.state import ACCESS_KEY
 from tests.unit.stack_files import loaded
 
 ADDRESS = "http://127.0.0.1:5000"
@@ -136,3 +141,61 @@ def test_where_no_host_of_oss_answers_the_registrys_storage_checks_are_watched(
     else:
         _wait(IN_OSS)
         assert clock.now == up.CHECKS_SECONDS
+
+
+# From the plan to the end.
+
+
+@pytest.fixture
+def updates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An `up` that makes an access key, and whose update fails; gives what is done about it."""
+    done: list[str] = []
+    made = {"inputs": {"userName": "oss-registry-dev"}}
+    change = Change(action="create", kind=ACCESS_KEY, name="key", what=(), old={}, new=made)
+
+    def fail(*words: str) -> None:
+        done.append(words[0])
+        raise CalledProcessError(255, "pulumi")
+
+    monkeypatch.setattr(
+        recover, "recover", lambda name: recover.Recovered((), ["removed a container"])
+    )
+    monkeypatch.setattr(recover, "see_fit", lambda *_: None)
+    monkeypatch.setattr(up, "planned", lambda *_: (Review(stack="dev", changes=[change]), ()))
+    monkeypatch.setattr(up, "configuration", lambda name: ({}, set()))
+    monkeypatch.setattr(up, "stack", lambda name: IN_OSS)
+    monkeypatch.setattr(up, "pulumi_seen", fail)
+    monkeypatch.setattr(orphans, "before", lambda *_: ["a"])
+    monkeypatch.setattr(orphans, "drop", lambda *words: done.append(f"drop {words}"))
+    monkeypatch.setattr(engine, "reached", lambda config: nullcontext({}))
+    return done
+
+
+def test_an_update_that_fails_names_osss_refusal_and_drops_lost_keys(
+    updates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _oss_says(iter(["OSS answers UserDisable"]), monkeypatch)
+    with pytest.raises(up.StorageRefused, match="the update failed, see above; OSS answers User"):
+        up.up("dev", consent=True, meant=())
+    assert updates == ["up", "drop ('dev', 'oss-registry-dev', ['a'])"]
+
+
+def test_an_update_that_fails_for_something_else_is_pulumis_matter(
+    updates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _oss_says(iter([None]), monkeypatch)
+    with pytest.raises(CalledProcessError):
+        up.up("dev", consent=True, meant=())
+    assert updates[-1].startswith("drop")
+
+
+@pytest.mark.parametrize("consent", [True, False])
+def test_a_plan_that_is_refused_after_recovery_lists_what_that_did(
+    consent: bool, updates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Review(stack="dev", errors=["no"] if consent else (), lines=["+A=b"])
+    monkeypatch.setattr(up, "planned", lambda *_: (failed, ()))
+    monkeypatch.setattr("sys.stdin", StringIO())
+    with pytest.raises(Blocked, match=r"recovery of the run before \(removed a container\): "):
+        up.up("dev", consent=consent, meant=())
+    assert not updates
