@@ -11,7 +11,7 @@ from alibabacloud_credentials.exceptions import CredentialException
 from alibabacloud_ram20150501 import models
 from alibabacloud_ram20150501.client import Client
 from alibabacloud_tea_openapi.models import Config
-from darabonba.exceptions import DaraException
+from darabonba.exceptions import DaraException, UnretryableException
 
 CLOCKS = timedelta(minutes=5)  # by which RAM's and this machine's may differ
 LIMIT = 2  # access keys of a user
@@ -73,5 +73,5 @@ def _calls() -> Iterator[None]:
     """Raise Unasked in place of what the vendor's client raises."""
     try:
         yield
-    except (DaraException, CredentialException, OSError) as failure:
+    except (DaraException, UnretryableException, CredentialException, OSError) as failure:
         raise Unasked(str(failure).partition("\n")[0]) from None
