@@ -17,6 +17,8 @@ endif
 # YES=1 is not asked, and LOSE names what a change may take away for good.
 CONSENT = $(if $(YES),--yes) $(if $(LOSE),'--lose=$(LOSE)')
 FORMAT ?= text
+# REFRESH=no: a preview where the engine or OSS cannot be reached.
+NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
 # How the trial stack reaches the double that `make aliyun` runs: CLOUD.
 ifeq ($(STACK),trial)
 -include $(STATE)/aliyun/trial.mk
@@ -57,7 +59,7 @@ up: ready ## make or change the registry of STACK (local, unless you say another
 	@$(ENGINE) $(CLOUD) python -m operations up $(STACK) $(CONSENT)
 
 preview: ready ## show what `up` would change; FORMAT=markdown for a reviewer
-	@$(ENGINE) $(CLOUD) python -m operations preview $(STACK) $(FORMAT)
+	@$(ENGINE) $(CLOUD) python -m operations preview $(STACK) $(FORMAT) $(NO_REFRESH)
 
 stacks: ## list the stacks that have a place of their own in CI, as JSON
 	@echo '$(CI_STACKS)'

@@ -54,6 +54,7 @@ Registry(
 pulumi.export("endpoint", stack.endpoint)
 pulumi.export("login_server", stack.login_server)
 pulumi.export("release", stack.release.version)
+pulumi.export("images", stack.images)
 for name, value in [output for part in parts for output in part.outputs.items()]:
     pulumi.export(name, value)
 pulumi.export("environment", stack.redacted)

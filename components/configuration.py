@@ -530,6 +530,12 @@ _WARNINGS = (
         "name users in oss-registry:auth instead",
     ),
     Rule(
+        "http.prefix",
+        lambda prefix, _: prefix.strip("/") != "",
+        "moves the API below a path, where Docker clients do not look for it",
+        "remove it, unless a proxy adds the path for them",
+    ),
+    Rule(
         "http.debug.addr",
         _there,
         "opens metrics and profiles, without a login, to all that is on the stack's network",

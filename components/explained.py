@@ -1,5 +1,6 @@
 """What a provider's error means to who wrote the stack file, said beside its own words."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,14 +13,26 @@ Sentences: TypeAlias = Sequence[tuple[str, str]]
 """A pattern in the error, and what to say; `{name}`, `{address}` … are the resource's inputs."""
 
 
-def explained(name: str, sentences: Sentences) -> ResourceHookBinding:
-    """Has what fails of the resource `name` explained in one of `sentences`."""
+# Seconds before each further try: RAM may take half a minute to know what it has just made.
+RETRIES = (1, 2, 4, 8, 15)
 
-    def explain(failed: ErrorHookArgs) -> bool:
+
+def explained(name: str, sentences: Sentences, transient: str = "") -> ResourceHookBinding:
+    """Has what fails of the resource `name` explained in one of `sentences`.
+
+    Errors of its creation that match the pattern `transient` are retried first.
+    """
+
+    async def explain(failed: ErrorHookArgs) -> bool:
+        error, tries = failed.errors[0], len(failed.errors)
+        creating = failed.failed_operation == "create"
+        if transient and creating and tries <= len(RETRIES) and re.search(transient, error):
+            await asyncio.sleep(RETRIES[tries - 1])
+            return True
         inputs = failed.new_inputs or failed.old_inputs or {}
-        if sentence := explanation(failed.errors[0], inputs, sentences):
+        if sentence := explanation(error, inputs, sentences):
             log.error(sentence)
-        return False  # no second try
+        return False
 
     return ResourceHookBinding(on_error=[ErrorHook(f"explain-{name}", explain)])
 

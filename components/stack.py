@@ -147,6 +147,16 @@ class Stack:
             memory=self.settings.registry.limits.memory,
         )
 
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Where the registry looks for its images: another place has other images."""
+        if self.settings.storage.kind == "filesystem":
+            return {"volume": self.volume}
+        # One of OSS's hosts for all regions, oss-accelerate, leads to the bucket's own.
+        named = re.fullmatch(r"oss-(?!accelerate)([a-z0-9-]+?)(-internal)?\..*", self.oss.host)
+        region = named[1] if named else self.region
+        return {"bucket": self.oss.bucket, "region": region, "prefix": self.oss.prefix}
+
     def planned(self, release: Release, user: Section) -> Section:
         """The configuration of `release`, with holes where secrets go and `user` laid over it."""
         cache, in_oss = self.settings.cache, self.settings.storage.kind == "oss"

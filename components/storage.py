@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SETTLED_SECONDS = 60
 ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging gives them
 
+# Its calls may reach another of RAM's servers than the one that made the user or the policy.
+NOT_YET = r"EntityNotExist\.(User|Policy)\b(?!\.)"
 # What OSS and RAM say, and what that means to who wrote the stack file.
 SENTENCES = (
     (
@@ -58,6 +60,20 @@ SENTENCES = (
         "{policyName} is attached already: an `up` that failed has done it; `aliyun ram "
         "DetachPolicyFromUser --PolicyType Custom --PolicyName {policyName} --UserName "
         "{userName}`, and `up` again",
+    ),
+    (
+        NOT_YET,
+        "RAM does not find the user or the policy that it has just made: run `make up` again in a "
+        "minute",
+    ),
+    (
+        "InvalidTimeStamp|RequestTimeTooSkewed",
+        "the clock of this machine is wrong: set it, for example by NTP",
+    ),
+    (
+        "UserDisable",
+        "the Alibaba Cloud account is disabled or has an overdue payment: check its balance and "
+        "status in the Alibaba Cloud console",
     ),
     (
         r"NoSuchBucket|bucket does not exist",
@@ -229,7 +245,8 @@ class OssStorage(ComponentResource):
         from pulumi_alicloud import ram
 
         def opts(name: str, *after: Resource) -> ResourceOptions:
-            return ResourceOptions(parent=self, depends_on=after, hooks=explained(name, SENTENCES))
+            hooks = explained(name, SENTENCES, transient=NOT_YET)
+            return ResourceOptions(parent=self, depends_on=after, hooks=hooks)
 
         user = ram.User(
             "ram-user",

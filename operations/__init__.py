@@ -7,6 +7,10 @@ class Blocked(Exception):
     """The stack can't be worked on now; the text says why and what to do."""
 
 
+class NotChecked(Exception):
+    """This machine cannot check something; the text is the reason. It is no sign of a fault."""
+
+
 def said(why: Exception) -> str:
     """The text of what ended a command: its own, or that of the program which it ran."""
     if isinstance(why, subprocess.CalledProcessError):

@@ -90,6 +90,7 @@ class _InService:
                 time.sleep(1)
             if not ended["CurrentState"].startswith("Complete"):
                 said = engine.docker(self._variables, *logs, both=True).strip()
+                yield from said.splitlines()
                 raise Blocked(f"on {ended['Node']}: {said or ended['Error']}")
             yield from engine.printed(self._variables, *logs)
         finally:

@@ -15,8 +15,8 @@ from operations.up import consent_and_meant
 
 def main(name: str, *words: str) -> int:
     consent, meant = consent_and_meant(words)
-    recover(name)
-    guard.stop(name, "down", _lost(name), meant)
+    recovered = recover(name)
+    guard.stop(name, "down", _lost(name), meant, recovered.stopped)
     config, secrets = configuration(name)
     try:
         stack = load(name, config, secrets, os.environ)
@@ -37,12 +37,15 @@ def _lost(name: str) -> Sequence[guard.Loss]:
     """The images of a bucket that may be deleted with what is in it."""
     resources = deployment(name).get("resources", ())
     key = outputs_of(resources).get("access_key")
+    instead = (
+        f"To keep the bucket, set storage.force_destroy: false and `make up STACK={name}` first"
+    )
     return [
         loss
         for resource in resources
         if resource["type"] == BUCKET and not resource.get("external")
         if resource["inputs"].get("forceDestroy") and not resource.get("protect")
-        for loss in guard.bucket_loss(name, resource, key)
+        for loss in guard.bucket_loss(name, resource, key, instead)
     ]
 
 

@@ -13,16 +13,17 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
 
 from pydantic import ByteSize
 
 from components import distribution
+from components.checks import SettingsError
 from components.stack import Stack
-from operations import Blocked, engine, oss, redis, said, stack_file, swarm
+from operations import Blocked, engine, gc_errors, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
+from operations.gc_errors import Progress, Storage
 from operations.preview import planned, show
 from operations.recover import recover
 from operations.state import outputs_of, pulumi, tag
@@ -30,9 +31,7 @@ from operations.up import up
 
 TAG = "oss-registry:gc"  # on a stack whose collection goes on, or was killed
 SECONDS = 10  # between two words on how far it is
-# Digests are the names of folders: of each blob's file, in the volume and in the bucket.
-BLOBS = "docker/registry/v2/blobs"
-LIST = 'cd "$1" 2>/dev/null || exit 0; find . -name data -exec stat -c "%n %s" {} +'
+LIST = 'cd "$1" 2>/dev/null || exit 0; find . -name "$2" -exec stat -c "%n %s" {} +'
 
 Sizes = Mapping[str, int]  # in bytes, by digest
 # What is there now; raises oss.OssError where OSS does not say.
@@ -41,7 +40,7 @@ Listing = Callable[[], Iterator[tuple[str, int]]]
 
 def main(name: str, *words: str) -> int:
     interrupts = _Interrupts()
-    resources = recover(name)
+    resources = recover(name).resources
     stack = stack_file.stack(name)
     config, _ = stack_file.configuration(name)
     with engine.reached(config) as variables:
@@ -81,10 +80,11 @@ class _Interrupts:
 
 def _try(stack: Stack, variables: Mapping[str, str]) -> None:
     runs = collector(stack, variables)
-    blobs = _listing(stack, runs)
+    storage = _storage(stack, runs)
+    blobs = _listing(storage)
     if not _empty(blobs):
         sizes = _sizes(blobs)
-        swept = _swept(stack, runs, "--dry-run")
+        swept = _swept(stack, runs, storage, "--dry-run")
         _say(f"would free {_amount(swept, sizes)}; what is being pushed now counts among it")
 
 
@@ -93,21 +93,23 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
     if tag(name, TAG):
         _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
+    own, closed = stack_file.text(name), stack_file.read_only(name)
     found, _ = planned(name, "--refresh")
     if not found.empty:
         show(found, "text")
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
     runs = collector(stack, variables)
-    blobs = _listing(stack, runs)
+    storage = _storage(stack, runs)
+    blobs = _listing(storage)
     if _empty(blobs):
         return
     begun = time.monotonic()
-    with _read_only(name, variables, interrupts):
+    with _read_only(name, own, closed, variables, interrupts):
         with _step("waiting until no push is under way and redis has forgotten its entries"):
             runs.alone()
             redis.forget(stack, variables)
         before = _sizes(blobs)
-        swept = _swept(stack, runs)
+        swept = _swept(stack, runs, storage)
         after = _sizes(blobs)
     if before is not None and after is not None:
         swept = before.keys() - after.keys()
@@ -118,14 +120,19 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
 
 
 @contextmanager
-def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts) -> Iterator[None]:
-    """The registry takes no pushes within. Raises Blocked where it then can't take them again."""
+def _read_only(
+    name: str, own: str, closed: str, variables: Mapping[str, str], interrupts: _Interrupts
+) -> Iterator[None]:
+    """The registry takes no pushes within: it has the stack file `closed`, `own` before and after.
+
+    Raises Blocked where it then can't take them again.
+    """
     interrupts.defer()
     pulumi("stack", "tag", "set", "--stack", name, TAG, "yes")
     try:
         with _step("making the registry read-only"), tempfile.TemporaryDirectory() as folder:
             file = Path(folder, f"Pulumi.{name}.yaml")
-            file.write_text(stack_file.read_only(name))
+            file.write_text(closed)
             _up(name, "--config-file", str(file))
         try:
             interrupts.heed()
@@ -134,19 +141,23 @@ def _read_only(name: str, variables: Mapping[str, str], interrupts: _Interrupts)
             interrupts.defer()
     finally:
         with _step("letting pushes in again"):
-            _open(name)
+            _open(name, own)
             swarm.remove_unused(name, variables)
             pulumi("stack", "tag", "rm", "--stack", name, TAG)
         interrupts.heed()
 
 
-def _open(name: str) -> None:
+def _open(name: str, own: str) -> None:
     """Twice, as Ctrl-C goes to Pulumi too. Raises Blocked."""
     for last in (False, True):
         try:
-            recover(name)
-            _up(name)
-        except (Blocked, CalledProcessError) as why:
+            if stack_file.text(name) == own:
+                recover(name)
+                _up(name)
+            else:
+                # It was written meanwhile: what else it changes goes through the guard.
+                up(name, consent=True, meant=())
+        except (Blocked, SettingsError, CalledProcessError) as why:
             if last:
                 raise Blocked(
                     f"{said(why)}\nthe registry refuses pushes until this is mended, and then "
@@ -161,18 +172,34 @@ def _up(name: str, *flags: str) -> None:
     pulumi("up", *words)
 
 
-def _swept(stack: Stack, runs: Collector, *flags: str) -> Collection[str]:
-    """The digests of what no image needs, which is gone unless `flags` say else."""
+def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Collection[str]:
+    """The digests of what no image needs, which is gone unless `flags` say else.
+
+    Raises Blocked with the cause if the storage holds what the registry cannot read.
+    """
     if stack.settings.maintenance.delete_untagged:
         flags += ("--delete-untagged",)
-    needed, swept = set[str](), set[str]()
+    needed, swept, progress = set[str](), set[str](), Progress()
     with _step("sweeping", lambda: f"{len(needed):,} blobs are needed, {len(swept):,} are not"):
-        for line in runs.run("registry", "garbage-collect", *flags, stack.release.config_path):
-            if found := re.match(r"blob eligible for deletion: (\S+)", line):
-                swept.add(found[1])
-            elif found := re.search(r": marking (?:blob|manifest) (\S+)", line):
-                needed.add(found[1])
+        try:
+            for line in runs.run("registry", "garbage-collect", *flags, stack.release.config_path):
+                progress.see(line)
+                if found := re.match(r"blob eligible for deletion: (\S+)", line):
+                    swept.add(found[1])
+                elif found := re.search(r": marking (?:blob|manifest) (\S+)", line):
+                    needed.add(found[1])
+        except (Blocked, CalledProcessError) as failure:
+            if why := _explained(said(failure), progress, stack, storage):
+                raise Blocked(why) from None
+            raise
     return swept
+
+
+def _explained(error: str, progress: Progress, stack: Stack, storage: Storage) -> str | None:
+    try:
+        return gc_errors.explanation(error, progress, stack.release.version, storage)
+    except (oss.OssError, Blocked, CalledProcessError):
+        return None  # the storage can't be looked through now: the registry's own words are left
 
 
 def _sizes(blobs: Listing) -> Sizes | None:
@@ -195,27 +222,38 @@ def _empty(blobs: Listing) -> bool:
     return True
 
 
-def _listing(stack: Stack, runs: Collector) -> Listing:
+def _listing(storage: Storage) -> Listing:
     """Digest and bytes of each blob, whenever it is called."""
-    if stack.settings.storage.kind == "oss":
-        key = oss.key_in_use(stack.name, stack.oss.key)
-        found = partial(oss.objects, stack.oss, f"{stack.oss.below}{BLOBS}/", key)
-    else:
-        found = partial(_files, runs, f"{distribution.DATA_PATH}/{BLOBS}")
 
     def blobs() -> Iterator[tuple[str, int]]:
-        for path, size in found():
+        for path, size in storage.files(gc_errors.BLOBS, "data"):
+            # Digests are the names of folders.
             if digest := re.search(r"([^/]+)/[^/]+/([^/]+)/data$", path):
                 yield f"{digest[1]}:{digest[2]}", size
 
     return blobs
 
 
-def _files(runs: Collector, folder: str) -> Iterator[tuple[str, int]]:
-    """Path and bytes of each blob's file below `folder`."""
-    for line in runs.run("sh", "-c", LIST, "sh", folder):
-        path, size = line.split()
-        yield path, int(size)
+def _storage(stack: Stack, runs: Collector) -> Storage:
+    """The files of the stack's registry; to list them raises oss.OssError, Blocked, …"""
+    if stack.settings.storage.kind == "oss":
+        below, key = stack.oss.below, oss.key_in_use(stack.name, stack.oss.key)
+
+        def objects(folder: str, name: str) -> Iterator[tuple[str, int]]:
+            for path, size in oss.objects(stack.oss, f"{below}{folder}/", key):
+                if path.endswith(f"/{name}"):
+                    yield path.removeprefix(below), size
+
+        return Storage(f"bucket {stack.oss.bucket}", below, objects)
+
+    def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
+        where = f"{distribution.DATA_PATH}/{folder}"
+        for line in runs.run("sh", "-c", LIST, "sh", where, name):
+            path, _, size = line.strip().rpartition(" ")
+            if size.isdigit():  # else it is of an error, which comes next
+                yield f"{folder}{path.removeprefix('.')}", int(size)
+
+    return Storage(f"volume {stack.volume}", "", files)
 
 
 def _amount(digests: Collection[str], sizes: Sizes | None) -> str:

@@ -1,13 +1,26 @@
-"""What a plan must not take away unless it is meant: the images, and the way to them."""
+"""What a change must not take away unless it is meant: the images, and the way to them.
+
+It answers one question: will the registry still see the images that it sees now? Each command that
+changes a stack asks it.
+"""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from components.stack import Stack
 from operations import Blocked, oss
 from operations.review import GRAVE, Change
 from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
+
+# The settings that say where in OSS the images are, by the keys of `Stack.images`.
+SETTINGS = {
+    "bucket": "storage.bucket",
+    "region": "alicloud:region and storage.endpoint",
+    "prefix": "storage.prefix",
+}
 
 
 @dataclass(frozen=True)
@@ -23,8 +36,25 @@ class Loss:
         return f"{self.why}. {self.instead}."
 
 
-def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[Loss]:
-    """What `changes` of `stack` would take away; `key` is the label of the access key in use."""
+@dataclass(frozen=True)
+class _Place:
+    """Where images are in OSS: below `below`, reached at one of `hosts`."""
+
+    region: str
+    hosts: Sequence[str]
+    bucket: str
+    below: str
+
+
+def losses(stack: Stack, changes: Sequence[Change], before: Mapping[str, Any]) -> Sequence[Loss]:
+    """What `changes` to `stack` would take away, whose outputs are `before` now; a name each."""
+    lost = {loss.name: loss for loss in _left_behind(stack, before)}
+    lost |= {loss.name: loss for loss in _deleted(stack.name, changes, before.get("access_key"))}
+    return [*lost.values()]
+
+
+def _deleted(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[Loss]:
+    """What is deleted or given up by `changes`; `key` is the label of the access key in use."""
     for change in changes:
         if change.kind == VOLUME and change.name == "data" and change.action in (*GRAVE, "let go"):
             volume = change.old["inputs"]["name"]
@@ -37,7 +67,11 @@ def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[L
         # One that was adopted is but read, and let go.
         if change.action in GRAVE and not change.old.get("external"):
             if change.kind == BUCKET:
-                yield from bucket_loss(stack, change.old, key)
+                instead = (
+                    "Set storage.bucket and alicloud:region back, or copy its objects to the new "
+                    "one"
+                )
+                yield from bucket_loss(stack, change.old, key, instead)
             elif change.kind == RAM_USER:
                 user = change.old["inputs"]["name"]
                 yield Loss(
@@ -54,46 +88,105 @@ def losses(stack: str, changes: Sequence[Change], key: str | None) -> Iterator[L
                 )
 
 
-def bucket_loss(stack: str, bucket: Mapping[str, Any], key: str | None) -> Iterator[Loss]:
+def bucket_loss(
+    stack: str, bucket: Mapping[str, Any], key: str | None, instead: str
+) -> Iterator[Loss]:
     """What goes with `bucket`, as it is in the state: none, if nothing is in it."""
-    name = bucket["inputs"]["bucket"]
-    instead = "Set storage.bucket and alicloud:region back, or copy its objects to the new one"
+    name, outputs = bucket["inputs"]["bucket"], bucket["outputs"]
+    hosts = [outputs[host] for host in ("extranetEndpoint", "intranetEndpoint") if host in outputs]
+    region = str(hosts[0]).removeprefix("oss-").partition(".")[0]
+    below = bucket["inputs"]["lifecycleRules"][0]["prefix"]  # all that its key may list
+    place = _Place(region, hosts, name, below)
+    why = f"The bucket {name} would be deleted, and"
+    yield from _loss(
+        stack, place, key, f"{why} the images in it, such as", f"{why} whether it holds", instead
+    )
+
+
+def _left_behind(stack: Stack, before: Mapping[str, Any]) -> Iterator[Loss]:
+    """The images in OSS that the registry sees now, if the stack file has it look elsewhere.
+
+    Those in a volume show in the plan, as a volume is a resource of the stack in any case.
+    """
+    was, now = before.get("images") or {}, stack.images
+    if "bucket" not in was or was == now:
+        return
+    changed = [setting for part, setting in SETTINGS.items() if now.get(part) != was[part]]
+    settings = "storage.kind" if "volume" in now else " and ".join(changed)
+    hosts = (f"oss-{was['region']}.aliyuncs.com", urlsplit(before["storage_endpoint"]).netloc)
+    below = f"{was['prefix']}/" if was["prefix"] else ""
+    place = _Place(was["region"], hosts, was["bucket"], below)
+    why = f"The registry would look in {_shown(now)}, and no longer in {_shown(was)}"
+    yield from _loss(
+        stack.name,
+        place,
+        before.get("access_key"),
+        f"{why}, where its images are, such as",
+        f"{why}; whether that holds",
+        f"Set {settings} back, or copy the objects to the new place",
+    )
+
+
+def _shown(images: Mapping[str, str]) -> str:
+    if "volume" in images:
+        return f"the volume {images['volume']}"
+    below = f" below {images['prefix']}/" if images["prefix"] else ""
+    return f"the bucket {images['bucket']}{below} in {images['region']}"
+
+
+def _loss(
+    stack: str, place: _Place, key: str | None, found: str, unseen: str, instead: str
+) -> Iterator[Loss]:
+    """The loss of the images in `place`, if there are some: `found` comes before one's name.
+
+    `unseen` comes before "images can't be seen from here".
+    """
     try:
-        found = _first_object(stack, bucket, key)
+        image = _image(stack, place, key)
     except (oss.OssError, Blocked, LookupError) as failure:
         known = isinstance(failure, oss.OssError)
         said = str(failure) if known else "the state does not say how"
-        if said == "NoSuchBucket":
-            return
-        why = f"The bucket {name} would be deleted, and whether it holds images can't be seen"
-        yield Loss(name, f"{why} from here ({said})", instead)
+        if said != "NoSuchBucket":
+            yield Loss(place.bucket, f"{unseen} images can't be seen from here ({said})", instead)
     else:
-        if found:
-            # As the registry names what it keeps: a repository's files lie below its name.
-            image = re.sub(r".*/repositories/(.*?)/_.*", r"\1", found)
-            why = f"The bucket {name} would be deleted, and the images in it, such as {image}"
-            yield Loss(name, why, instead)
+        if image:
+            yield Loss(place.bucket, f"{found} {image}", instead)
 
 
-def _first_object(stack: str, bucket: Mapping[str, Any], key: str | None) -> str | None:
-    """The name of something that the registry keeps in `bucket`: of a repository's, if it can."""
-    inputs, outputs = bucket["inputs"], bucket["outputs"]
-    host = str(outputs["extranetEndpoint"])
-    region = host.removeprefix("oss-").partition(".")[0]
-    prefix = inputs["lifecycleRules"][0]["prefix"]  # all that its key may list
+def _image(stack: str, place: _Place, key: str | None) -> str | None:
+    """The name of something that the registry keeps in `place`: of a repository's, if it can."""
     key_in_use = oss.key_in_use(stack, str(key))
-    for folder in (f"{prefix}docker/registry/v2/repositories/", prefix):
-        if found := oss.first_object(region, host, inputs["bucket"], folder, key_in_use):
-            return found
+    # At the top of an adopted bucket there may be more than the registry's.
+    for folder in (f"{place.below}docker/registry/v2/repositories/", place.below or "docker/"):
+        if found := _first_object(place, folder, key_in_use):
+            # As the registry names what it keeps: a repository's files lie below its name.
+            return re.sub(r".*/repositories/(.*?)/_.*", r"\1", found)
     return None
 
 
-def stop(stack: str, verb: str, lost: Sequence[Loss], meant: Collection[str]) -> None:
+def _first_object(place: _Place, folder: str, key: oss.Key) -> str | None:
+    """The name of an object below `folder`. Raises OssError if no host of the place says it."""
+    *public, last = place.hosts
+    for host in public:
+        try:
+            return oss.first_object(place.region, host, place.bucket, folder, key)
+        except oss.OssError as failure:
+            if failure.code == "NoSuchBucket":
+                raise
+    return oss.first_object(place.region, last, place.bucket, folder, key)
+
+
+def stop(
+    stack: str,
+    verb: str,
+    lost: Sequence[Loss],
+    meant: Collection[str],
+    stopped: str = "stopped, and nothing was changed",
+) -> None:
     """Raises Blocked where something is lost that is not `meant` to be, by its name."""
     if unmeant := [loss for loss in lost if loss.name not in meant]:
         said = "".join(f"\n  - {loss.alarm}" for loss in unmeant)
         names = ",".join(loss.name for loss in lost)
         raise Blocked(
-            f"stopped, and nothing was changed:{said}\n"
-            f"If that is what you want: make {verb} STACK={stack} LOSE={names}"
+            f"{stopped}:{said}\nIf that is what you want: make {verb} STACK={stack} LOSE={names}"
         )

@@ -1,17 +1,40 @@
 """OSS as the registry of a stack sees it: with the stack's own access key."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from components.distribution import OssFacts
+from components.stack import STACK_LABEL, Stack
+from operations import NotChecked, engine
+from operations.oss_errors import BY_NETWORK, Times, explanation
 from operations.state import ACCESS_KEY, plain, resource
+
+SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or later than this
 
 
 class OssError(Exception):
-    """OSS refused a call, or did not answer; the text is its error code, or the kind of failure."""
+    """OSS refused a call, or did not answer; the text is its error code, or the kind of failure.
+
+    `message` is OSS's own, and `answered` is false if there was no answer; `elsewhere` is whether
+    another host of OSS answered.
+    """
+
+    elsewhere = False
+
+    def __init__(
+        self, code: str, message: str = "", *, answered: bool = False, times: Times | None = None
+    ) -> None:
+        super().__init__(code)
+        self.code, self.message, self.answered = code, message, answered
+        self.times = times or Times()
+
+
+class Unreachable(NotChecked):
+    """No host of OSS answers here; the registry may have the same trouble."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +60,75 @@ def client(region: str, host: str, key: Key, signature: str = "v4") -> Any:  # n
     settings = oss.config.load_default()
     settings.region, settings.endpoint = region, f"https://{host}"
     settings.signature_version, settings.retry_max_attempts = signature, 2
-    settings.connect_timeout = settings.readwrite_timeout = 10
+    settings.connect_timeout, settings.readwrite_timeout = 5, 10
     provider = oss.credentials.StaticCredentialsProvider(key.id, key.secret)
     settings.credentials_provider = provider
     return oss.Client(settings)
 
 
 def reachable(facts: OssFacts, key: Key) -> str:
-    """OSS's host that takes calls from here with `key`: its public one, or the registry's.
+    """Return OSS's host that takes calls from here with `key`: its public one, or the registry's.
 
-    Raises OssError.
+    Raises OssError: the answer of the registry's host. If that host does not answer here, it is the
+    public one's answer, unless the registry may get another one.
     """
-    hosts = [*dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host))]
-    for host in hosts:
+    failures = []
+    for host in dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host)):
         try:
             first_object(facts.region, host, facts.bucket, facts.below, key)
-        except OssError:
-            if host == hosts[-1]:
-                raise
+        except OssError as failure:
+            failures.append(failure)
         else:
-            break
-    return host
+            return host
+    public, own = failures[0], failures[-1]
+    if not own.answered and public.answered and public.code not in BY_NETWORK:
+        raise public
+    own.elsewhere = public.answered
+    raise own
+
+
+def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
+    """Return why OSS refuses the registry of `stack` its images; None if it does not.
+
+    It lists and reads with the access key `label`, which the registry uses. `variables` lead to the
+    registry's engine, whose clock counts for the registry's signatures.
+
+    Raises NotChecked if the registry's host of OSS does not answer from here, Unreachable if none
+    does, Blocked if the state has no such key.
+    """
+    facts, key = stack.oss, key_in_use(stack.name, label)
+    names = {"bucket": facts.bucket, "label": label, "stack": stack.name, "user": stack.prefix}
+    try:
+        host = reachable(facts, key)
+        _read(facts, host, key)
+    except OssError as failure:
+        if not failure.answered:
+            kind = NotChecked if failure.elsewhere else Unreachable
+            raise kind(f"OSS does not answer at {facts.host} from here: {failure}") from None
+        return explanation(failure.code, failure.message, failure.times, names)
+    there, here = _clock(variables), datetime.now(UTC)
+    if abs(there - here) > SKEW:
+        return explanation("RequestTimeTooSkewed", "", Times(there, here), names)
+    return None
+
+
+def _read(facts: OssFacts, host: str, key: Key) -> None:
+    """Read an object that does not exist. Raises OssError if OSS refuses that."""
+    from alibabacloud_oss_v2 import GetObjectRequest
+
+    request = GetObjectRequest(bucket=facts.bucket, key=f"{facts.below}{STACK_LABEL}")
+    try:
+        with _calls():
+            client(facts.region, host, key).get_object(request).body.close()
+    except OssError as failure:
+        if failure.code != "NoSuchKey":
+            raise
+
+
+def _clock(variables: Mapping[str, str]) -> datetime:
+    """Return the time by the engine's clock."""
+    shown = engine.docker(variables, "info", "--format", "{{.SystemTime}}").strip()
+    return datetime.fromisoformat(shown) if shown else datetime.now(UTC)
 
 
 def objects(facts: OssFacts, prefix: str, key: Key) -> Iterator[tuple[str, int]]:
@@ -94,7 +165,26 @@ def _calls() -> Iterator[None]:
     try:
         yield
     except BaseError as failure:
-        raise OssError(reason(failure)) from failure
+        raise _error(failure) from failure
+
+
+def _error(failure: Exception) -> OssError:
+    from alibabacloud_oss_v2.exceptions import OperationError, ServiceError
+
+    cause = failure.unwrap() if isinstance(failure, OperationError) else failure
+    if not isinstance(cause, ServiceError):
+        return OssError(reason(failure))
+    fields = cause.error_fileds or {}  # as the client spells it
+    signed, answered = (_time(fields.get(name)) for name in ("RequestTime", "ServerTime"))
+    times = Times(signed or datetime.now(UTC), answered or cause.timestamp)
+    return OssError(reason(failure), str(cause.message or ""), answered=True, times=times)
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
 
 
 def reason(failure: Exception) -> str:

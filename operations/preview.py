@@ -8,26 +8,32 @@ from dataclasses import replace
 from typing import Any
 
 from components.checks import SettingsError
+from components.stack import Stack
 from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
 from operations.state import pulumi
 
+NOT_REFRESHED = (
+    "This preview compares the stack file with the state only. It does not show what was changed "
+    "or removed by hand, which `make up` restores."
+)
 _FORMATS = {"text": text, "markdown": markdown}
 
 
-def planned(name: str, *flags: str) -> tuple[Review, Sequence[Loss]]:
+def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review, Sequence[Loss]]:
     """What `up` with `flags` would do to the stack `name`, and what would be lost by it.
 
-    What is wrong with the stack file, or fails, is in the review.
+    `stack` is given where `flags` name another stack file. What is wrong with the stack file, or
+    fails, is in the review.
     """
     try:
-        stack = stack_file.stack(name)
+        stack = stack or stack_file.stack(name)
         plan = _plan(name, *flags)
     except (SettingsError, Blocked) as wrong:
         return failed(name, str(wrong)), ()
     found = review(stack, plan)
-    lost = [*losses(name, found.changes, outputs(plan).get("access_key"))]
+    lost = losses(stack, found.changes, outputs(plan))
     return replace(found, alarms=[loss.alarm for loss in lost]), lost
 
 
@@ -54,7 +60,11 @@ def show(found: Review, form: str) -> None:
     print(_FORMATS[form](found), end="", flush=True)
 
 
-def main(name: str, form: str) -> int:
-    found, _ = planned(name)
+def main(name: str, form: str, *words: str) -> int:
+    if "--no-refresh" in words:
+        found, _ = planned(name)
+        found = replace(found, warnings=[*found.warnings, NOT_REFRESHED])
+    else:
+        found, _ = planned(name, "--refresh")  # as `up` does
     show(found, form)
     return bool(found.errors)

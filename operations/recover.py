@@ -11,8 +11,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,35 @@ IMPORTED = {
 }
 
 
-def recover(stack: str) -> Sequence[Mapping[str, Any]]:
-    """Make `stack` fit for the next `up`; gives its resources.
+Note = Callable[[str], None]
 
-    Raises Blocked, SettingsError, CalledProcessError.
-    """
+
+@dataclass(frozen=True)
+class Recovered:
+    """The stack's `resources`, and what was `done` so that the next command can go on."""
+
+    resources: Sequence[Mapping[str, Any]]
+    done: Sequence[str] = ()
+
+    @property
+    def stopped(self) -> str:
+        """What was changed, for a command that stops now."""
+        if not self.done:
+            return "stopped, and nothing was changed"
+        return (
+            "stopped, and nothing was changed but by the recovery of the run before "
+            f"({'; '.join(self.done)})"
+        )
+
+
+def recover(stack: str) -> Recovered:
+    """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
+    done: list[str] = []
+
+    def note(text: str) -> None:
+        done.append(text)
+        _say(text)
+
     folder = _folder()
     holders = [*_holders(folder, stack)] if folder else []
     for holder in holders:
@@ -67,31 +92,39 @@ def recover(stack: str) -> Sequence[Mapping[str, Any]]:
         _drop_torn_attributes(folder, stack)
     if holders:
         pulumi("cancel", "--yes", "--stack", stack)
-        _say(f"dropped the lock of process {holders[0]['pid']}, which is gone")
+        note(f"dropped the lock of process {holders[0]['pid']}, which is gone")
     state = deployment(stack)
-    _end_collection(stack, state.get("resources", ()))
-    pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
     resources: Sequence[Mapping[str, Any]] = state.get("resources", ())
+    _end_collection(stack, resources)
+    pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
     if not pending:
-        return resources
+        return Recovered(resources, done)
     _say(f"the last run ended in the middle of {', '.join(map(_named, pending))}: cleaning up …")
     config, _ = configuration(stack)
     begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
     with engine.reached(config) as variables:
-        for kind, (noun, flags) in KINDS.items():
-            names = {resource["inputs"]["name"] for resource in begun if resource["type"] == kind}
-            for found, name in engine.labelled(noun, stack, variables).items() if names else ():
-                if name in names:
-                    engine.docker(variables, noun, "rm", *flags, found)
+        _remove(begun, stack, variables, note)
     # Before the state forgets that they were being made.
     for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
-        _drop_lost_key(user, resources, state["manifest"]["time"])
+        _drop_lost_key(user, resources, state["manifest"]["time"], note)
     pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
     for kind, template in IMPORTED.items():
         for resource in (resource for resource in begun if resource["type"] == kind):
-            _take_in(resource, template.format_map(resource["inputs"]), stack)
+            _take_in(resource, template.format_map(resource["inputs"]), stack, note)
     _say("cleaned up")
-    return resources
+    return Recovered(deployment(stack).get("resources", ()), done)
+
+
+def _remove(
+    begun: Sequence[Mapping[str, Any]], stack: str, variables: Mapping[str, str], note: Note
+) -> None:
+    """Remove what was being made in the engine and is the stack's: nothing lives in it."""
+    for kind, (noun, flags) in KINDS.items():
+        names = {resource["inputs"]["name"] for resource in begun if resource["type"] == kind}
+        for found, name in engine.labelled(noun, stack, variables).items() if names else ():
+            if name in names:
+                engine.docker(variables, noun, "rm", *flags, found)
+                note(f"removed the {noun} {name}, which was being made")
 
 
 def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
@@ -117,7 +150,7 @@ def _end_collection(stack: str, resources: Sequence[Mapping[str, Any]]) -> None:
             swarm.end_collection(stack, variables)
 
 
-def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
+def _take_in(resource: Mapping[str, Any], name: str, stack: str, note: Note) -> None:
     """Take `resource` into the state if it is there. Raises CalledProcessError if that can't be."""
     parent = f"parent={resource['parent']}"
     options = ("--parent", parent, "--protect=false", "--generate-code=false", *CONSENT)
@@ -128,10 +161,12 @@ def _take_in(resource: Mapping[str, Any], name: str, stack: str) -> None:
         if "does not exist" not in error.stdout + error.stderr:
             raise
     else:
-        _say(f"took {own} ({name}) in")
+        note(f"took {own} ({name}) in")
 
 
-def _drop_lost_key(user: str, resources: Sequence[Mapping[str, Any]], since: str) -> None:
+def _drop_lost_key(
+    user: str, resources: Sequence[Mapping[str, Any]], since: str, note: Note
+) -> None:
     """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
     # Here, as it takes a second that a run without such a key need not wait for.
     from operations import ram
@@ -139,7 +174,7 @@ def _drop_lost_key(user: str, resources: Sequence[Mapping[str, Any]], since: str
     known = [key["id"] for key in access_keys(resources).values()]
     try:
         for lost in ram.drop_lost_keys(user, known, datetime.fromisoformat(since)):
-            _say(f"deleted the access key {lost} of {user}, whose secret was lost")
+            note(f"deleted the access key {lost} of {user}, whose secret was lost")
     except ram.Unasked as why:
         others = f"each but {' and '.join(known)}" if known else "each that is there"
         _say(

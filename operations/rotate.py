@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 from components.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
-from operations.preview import planned
+from operations.preview import planned, show
 from operations.recover import recover
 from operations.state import access_keys, outputs_of, pulumi
-from operations.up import ask, consent_and_meant, up
+from operations.up import StorageRefused, ask, consent_and_meant, up
 
 STORAGE = f"{PROJECT}:storage"
 
@@ -50,7 +50,8 @@ def _idle(labels: Sequence[str], made: Collection[str], in_use: str | None) -> b
 def main(name: str, *words: str) -> int:
     begun = time.monotonic()
     consent, _ = consent_and_meant(words)
-    resources = recover(name)
+    recovered = recover(name)
+    resources = recovered.resources
     storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
@@ -60,11 +61,12 @@ def main(name: str, *words: str) -> int:
     if _idle(storage.access_keys, made, in_use):
         found, _ = planned(name, "--refresh")
         if not found.empty:
+            show(found, "text")
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")
     else:
         _say(f"a rotation to {way[-1][0]} is under way: going on with it")
     if not consent:
-        ask(f"Replace the access key {in_use} by {way[-1][0]}?")
+        ask(f"Replace the access key {in_use} by {way[-1][0]}?", recovered.stopped)
     for number, labels in enumerate(way, start=1):
         *old, new = labels
         if not old:
@@ -72,7 +74,10 @@ def main(name: str, *words: str) -> int:
         what = f"{new} beside {old[0]}, and used" if old else f"{new} alone"
         _say(f"step {number} of {len(way)}: {what} …")
         _write(name, labels)
-        up(name, consent=True, meant=())
+        try:
+            up(name, consent=True, meant=())
+        except StorageRefused as refused:
+            raise _kept(name, str(refused)) if old else refused from None
     _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
     return 0
 
@@ -88,11 +93,19 @@ def _label(words: Sequence[str]) -> str:
 def _see(name: str) -> None:
     """Raises Blocked unless the registry works by the key that it has now."""
     _say("looking whether the registry works with it …")
-    if broken := [row.text for row in status.rows(name, status.WORKS) if row.state == status.FAIL]:
-        raise Blocked(
-            f"the old key is kept, as {'; '.join(broken)}: mend it, and "
-            f"`make rotate STACK={name}` goes on"
-        )
+    rows = [*status.rows(name, status.WORKS)]
+    for row in rows:
+        if row.state == status.SKIP:
+            _say(f"{row.part}: {row.text}")
+    if broken := [row.text for row in rows if row.state == status.FAIL]:
+        raise _kept(name, "; ".join(broken))
+
+
+def _kept(name: str, why: str) -> Blocked:
+    return Blocked(
+        f"the old key is kept, as the new one does not work: {why}\n"
+        f"Fix that, then run `make rotate STACK={name}` again: it goes on from here."
+    )
 
 
 def _write(name: str, labels: Sequence[str]) -> None:

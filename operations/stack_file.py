@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +55,39 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     return handed_over(_content(stack)["config"])
 
 
+def text(name: str) -> str:
+    """The text of that stack's file, as JSON. Raises SettingsError."""
+    return json.dumps(_content(name))
+
+
 def read_only(name: str) -> str:
     """The text of that stack's file, were its registry to take no pushes, nor to use redis.
 
     Each replica remembers blobs for itself, as long as it runs. Raises SettingsError.
     """
     stack(name)  # from here on, each section is one
+
+    def closed(registry: dict[str, Any]) -> dict[str, Any]:
+        config = registry.get("config", {})
+        storage = config.get("storage", {})
+        maintenance = {**(storage.get("maintenance") or {}), "readonly": {"enabled": True}}
+        storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
+        return {**registry, "config": {**config, "storage": storage}}
+
+    return _with_registry(name, closed)
+
+
+def with_runtime(name: str, runtime: str) -> str:
+    """The text of that stack's file with another `runtime`. Raises SettingsError."""
+    return _with_registry(name, lambda registry: {**registry, "runtime": runtime})
+
+
+def _with_registry(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
     content, key = _content(name), f"{PROJECT}:registry"
     texts, _ = handed_over(content["config"])
     registry = json.loads(texts.get(key, "{}"))
-    config = registry.get("config", {})
-    storage = config.get("storage", {})
-    maintenance = {**(storage.get("maintenance") or {}), "readonly": {"enabled": True}}
-    storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
     content["config"].pop("registry", None)
-    content["config"][key] = {**registry, "config": {**config, "storage": storage}}
+    content["config"][key] = change(registry)
     load(name, *handed_over(content["config"]), os.environ)
     return json.dumps(content)
 

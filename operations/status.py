@@ -2,10 +2,7 @@
 
 import json
 import os
-import ssl
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,17 +11,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components import certificates
-from components.checks import HTTPS, SOON, load
+from components.checks import SOON, load
 from components.stack import Stack
-from operations import Blocked, drift, engine, oss, redis
+from operations import Blocked, NotChecked, drift, engine, orphans, oss, redis, registry_api
 from operations.collector import collector
 from operations.review import NO_CHANGE
 from operations.stack_file import configuration
 from operations.state import access_keys, deployment, outputs_of
 
-OK, WARN, FAIL = "ok", "warn", "fail"
+OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 KEY_DAYS = 90  # after which a key should be another one
-SECONDS = 10  # for an answer
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,15 @@ class Running:
     @property
     def outputs(self) -> Mapping[str, Any]:
         return outputs_of(self.resources)
+
+    @property
+    def endpoint(self) -> str:
+        """The registry's address for clients. Raises NotChecked if only its engine reaches it."""
+        address = str(self.outputs["endpoint"])
+        exposure = self.stack.settings.registry.exposure
+        if "docker:host" in self.config and exposure == "loopback":
+            raise NotChecked(f"{address} is on the engine's machine only")
+        return address
 
     def docker(self, *words: str) -> str:
         return engine.docker(self.variables, *words).strip()
@@ -89,33 +94,14 @@ def _pushes(running: Running) -> Answer:
 
 def _endpoint(running: Running) -> Answer:
     """Whether clients are answered, with or without a login."""
-    address = str(running.outputs["endpoint"])
-    if "docker:host" in running.config and running.stack.settings.registry.exposure == "loopback":
-        return OK, f"{address} is for the engine's own machine"
+    address = running.endpoint
     try:
-        code = http_status(address)
+        code = registry_api.http_status(running.stack, address)
     except OSError as error:
         return FAIL, f"{address} does not answer: {error}"
     if code == HTTPStatus.OK:
         return OK, f"{address} answers"
     return OK if code == HTTPStatus.UNAUTHORIZED else FAIL, f"{address} answers {code}"
-
-
-def http_status(address: str) -> int:
-    """Return the status code with which the registry at `address` answers `GET /v2/`.
-
-    The certificate is not verified: whether clients trust it is theirs to decide. Raises OSError if
-    there is no answer within `SECONDS`.
-    """
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    try:
-        with urllib.request.urlopen(
-            f"{address}/v2/", timeout=SECONDS, context=unverified
-        ) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as answer:
-        return answer.code
 
 
 def _release(running: Running) -> Answer:
@@ -135,55 +121,57 @@ def _storage(running: Running) -> Answer:
         running.docker("volume", "inspect", stack.volume)
         return OK, f"the volume {stack.volume} is there"
     label = str(running.outputs["access_key"])
-    key = oss.key_in_use(stack.name, label)
-    facts = stack.oss
-    try:
-        oss.reachable(facts, key)
-    except oss.OssError as failure:
-        said = f"{facts.host} answers {failure}"
-        return FAIL, f"the bucket {facts.bucket} does not take the access key {label}: {said}"
-    return OK, f"the bucket {facts.bucket} takes the access key {label}"
+    bucket = stack.oss.bucket
+    if refused := oss.check(stack, label, running.variables):
+        return FAIL, f"the registry has no access to the bucket {bucket}: {refused}"
+    return OK, f"the bucket {bucket} takes the access key {label}"
 
 
 def _cache(running: Running) -> Answer:
     """Whether redis takes the registry's password, from the registry's own network."""
     stack = running.stack
-    cache = stack.settings.cache
-    if not cache.enabled:
+    if not redis.used(stack):
         return OK, "none"
     if stack.settings.registry.runtime == "swarm":
         # Its network takes none but services.
         if not stack.runs_redis:
-            return OK, f"{cache.address} is only in the registry's reach"
+            raise NotChecked(f"only the swarm's services reach redis at {redis.address(stack)}")
         return _replicas(running, stack.redis_host)
     said = redis.said(stack, running.variables, "PING")
-    text = f"redis at {redis.address(stack)} answers {' '.join(said) or 'nothing'}"
+    text = f"redis at {redis.address(stack)} answers {redis.explained(said)}"
     return OK if said == ["PONG"] else FAIL, text
 
 
 def _key(running: Running) -> Answer:
-    """How old the access key in use is."""
+    """How old the access key in use is, and whether RAM has others that the state does not have."""
     label = running.outputs.get("access_key")
     key = access_keys(running.resources).get(str(label))
     if not key:
         return OK, "none"
     days = (certificates.now() - datetime.fromisoformat(key["created"])).days
-    if days < KEY_DAYS:
-        return OK, f"the access key {label} is {days} days old"
-    return (
-        WARN,
-        f"the access key {label} is {days} days old: make rotate STACK={running.stack.name}",
-    )
+    state, text = OK, f"the access key {label} is {days} days old"
+    if days >= KEY_DAYS:
+        state, text = WARN, f"{text}: make rotate STACK={running.stack.name}"
+    # Imported where it is needed: it takes a second.
+    from operations import ram
+
+    user = running.stack.prefix
+    try:
+        extra = orphans.unknown(ram.keys(user), running.resources)
+    except ram.Unasked as why:
+        return state, f"{text}; not checked: other access keys of {user} ({why})"
+    if extra:
+        return WARN, f"{text}. {orphans.named(user, extra)}"
+    return state, text
 
 
 def _certificate(running: Running) -> Answer:
     """How long the certificate that clients see is good for."""
-    server = urlsplit(str(running.outputs["endpoint"]))
+    server = urlsplit(running.endpoint)
     if server.scheme != "https":
         return OK, "none"
     try:
-        there = (str(server.hostname), server.port or HTTPS)
-        seen = ssl.get_server_certificate(there, timeout=SECONDS)
+        seen = registry_api.server_certificate(running.stack, server.geturl())
     except OSError as error:
         return FAIL, f"{server.netloc} shows none: {error}"
     day, left = certificates.left(seen, certificates.now())
@@ -225,6 +213,8 @@ def rows(name: str, parts: Collection[str] = tuple(CHECKS)) -> Iterator[Row]:
         for part in parts:
             try:
                 state, text = CHECKS[part](running)
+            except NotChecked as reason:
+                state, text = SKIP, f"not checked: {reason}"
             except Blocked as none:
                 state, text = FAIL, str(none)
             except subprocess.CalledProcessError as error:

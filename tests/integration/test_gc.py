@@ -4,11 +4,14 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.api import MANIFEST, Api, Refusal
+from tests.aliyun.http import Content
+from tests.aliyun.oss import Version
+from tests.integration.api import MANIFEST, Api, Refusal, digest_of
 from tests.integration.busy import Busy
 from tests.integration.clients import redis
 from tests.integration.cloud import CloudDeployment
@@ -83,6 +86,42 @@ def test_a_dry_run_says_what_would_go_and_touches_nothing(stack: CloudDeployment
         said = collected(stack, "DRY_RUN=1")
     assert "gc: OSS does not tell how large they are: AccessDenied" in said
     assert re.search(r"gc: would free [\d,]+ blobs; what is being pushed", said)
+
+
+def test_what_the_registry_cannot_read_is_named_and_nothing_is_deleted(
+    stack: CloudDeployment,
+) -> None:
+    with_garbage(stack)
+    manifest = b'{"schemaVersion": 1, "name": "team/old", "tag": "1"}'
+    digest = digest_of(manifest)
+    hexes, revisions = digest.partition(":")[2], "repositories/team/old/_manifests/revisions"
+    blob = f"blobs/sha256/{hexes[:2]}/{hexes}/data"
+    link = f"{revisions}/sha256/{hexes}/link"
+    before = blobs(stack)
+    for content, said in (
+        (digest.encode(), f"the manifest team/old@{digest} has schemaVersion 1"),
+        (b"", f"{link} in the bucket {stack.bucket} is no link"),
+    ):
+        with _planted(stack, {blob: manifest, link: content}):
+            done = stack.make("gc", "DRY_RUN=1")
+        assert done.returncode != 0
+        assert said in done.stdout
+        assert "Nothing was deleted." in done.stdout
+    assert blobs(stack) == before
+
+
+@contextmanager
+def _planted(stack: CloudDeployment, files: Mapping[str, bytes]) -> Iterator[None]:
+    """The registry's files in the bucket are joined by `files`."""
+    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    root = f"{stack.settings['storage'].get('prefix', 'registry')}/docker/registry/v2"
+    for path, content in files.items():
+        bucket.put(f"{root}/{path}", Version("planted", Content(content), "etag"))
+    try:
+        yield
+    finally:
+        for path in files:
+            del bucket.objects[f"{root}/{path}"]
 
 
 def test_where_more_would_change_it_is_left_to_up(stack: CloudDeployment) -> None:

@@ -67,8 +67,8 @@ def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
         named.configure(
             storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
         )
-        # The key in use goes in one step, which is meant.
-        assert named.make("up", "LOSE=2026-11").returncode == 0
+        # The key in use goes in one step, and the images stay below the old prefix: meant.
+        assert named.make("up", f"LOSE=2026-11,{named.bucket}").returncode == 0
         named.pulumi("preview", "--refresh", "--expect-no-changes")
         named.pulumi("destroy", "--yes")
     assert named.bucket not in named.aliyun.oss.buckets

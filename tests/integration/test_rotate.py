@@ -68,6 +68,20 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
     _is_rotated(stack, before)
 
 
+def test_a_key_whose_secret_was_lost_with_rams_answer_is_deleted(stack: CloudDeployment) -> None:
+    before = stack.key_in_use()
+    with stack.aliyun.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
+        done = stack.make("rotate", "LABEL=new")
+    assert fault.met
+    assert f" of {stack.prefix}: RAM's answer with it was lost" in done.stdout
+    # The provider asks for another key, which RAM refuses beside the old and the lost one.
+    assert done.returncode != 0
+    assert len(stack.aliyun.ram.users[stack.prefix].keys) == 1
+    done = stack.make("rotate", "LABEL=new")
+    assert done.returncode == 0, done.stdout
+    _is_rotated(stack, before)
+
+
 def test_one_that_is_killed_again_and_again_ends_well(
     stack: CloudDeployment, moments: random.Random
 ) -> None:

@@ -4,13 +4,12 @@ import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 import trustme
 
-from operations.status import http_status
+from tests.integration.api import Api, Refusal
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, eventually, processes, run
 from tests.integration.guarded import Guarded, bring
@@ -72,8 +71,39 @@ def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDepl
         _fails(stack, "storage", "AccessDenied")
     finally:
         policy.versions[policy.current] = whole
-    # The registry may have noticed the refusal. It serves again after its next storage check.
-    eventually(lambda: http_status(stack.outputs()["endpoint"]) == HTTPStatus.OK)
+    eventually(lambda: _serves(stack))
+
+
+def _serves(stack: CloudDeployment) -> bool:
+    """A registry that noticed a refusal of OSS serves again after its next storage check."""
+    try:
+        Api(stack.outputs()["endpoint"]).call("GET", "/v2/", [200])
+    except Refusal:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "UserDisable", "AccessDenied"])
+def test_an_oss_that_refuses_every_call_for_data_is_named_with_the_cause(
+    stack: CloudDeployment, code: str
+) -> None:
+    causes = {
+        "RequestTimeTooSkewed": "the clock of the machine that signs the requests is wrong",
+        "UserDisable": "the Alibaba Cloud account is disabled or has an overdue payment",
+        "AccessDenied": "the bucket policy of",
+    }
+    with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=403, code=code):
+        _fails(stack, "storage", f"OSS answers {code}: {causes[code]}")
+    eventually(lambda: _serves(stack))
+
+
+def test_up_fails_if_oss_refuses_the_registry(stack: CloudDeployment) -> None:
+    reads = ("ListObjectsV2", "ListObjects", "GetObject", "HeadObject")
+    with stack.aliyun.failing(*reads, status=403, code="UserDisable"):
+        done = stack.make("up")
+    assert done.returncode != 0
+    assert "OSS answers UserDisable: the Alibaba Cloud account is disabled" in done.stdout
+    eventually(lambda: _serves(stack))
 
 
 def test_an_internal_endpoint_alone_is_enough(stack: CloudDeployment) -> None:

@@ -104,6 +104,7 @@ def test_a_redis_of_the_users_own_is_reached_by_tls(
         copy_out(deployment, "secured", tmp_path / "secured")
         words = ("redis-cli", "--tls", "--insecure", "--scan")
         assert "blobs::sha256:" in command("docker", "exec", own, *words)
+        assert f"redis at {own}:6379 answers PONG" in deployment.make("status").stdout
         deployment.pulumi("preview", "--refresh", "--expect-no-changes")
     finally:
         command("docker", "container", "rm", "--force", "--volumes", own)

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
-from components import storage
+from components import explained, storage
 from components.distribution import OssFacts
 from components.explained import explanation
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
@@ -179,6 +179,10 @@ def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
             {"policyName": "p", "userName": "u"},
             "DetachPolicyFromUser --PolicyType Custom --PolicyName p --UserName u`, and",
         ),
+        ("EntityNotExist.User", {"userName": "u"}, "run `make up` again in a minute"),
+        ("EntityNotExist.Policy", {"userName": "u"}, "run `make up` again in a minute"),
+        ("RequestTimeTooSkewed", {"bucket": "b"}, "the clock of this machine is wrong"),
+        ("UserDisable", {"bucket": "b"}, "disabled or has an overdue payment"),
         ("NoSuchBucket", {"bucket": "b"}, "there is no such bucket in this region"),
         ("AccessDenied", {}, "is not allowed to do this"),
         ("SignatureDoesNotMatch", {}, "is not right"),
@@ -188,6 +192,57 @@ def test_what_only_the_cloud_can_know_is_one_sentence(
     error: str, inputs: dict[str, str], said: str
 ) -> None:
     assert said in (explanation(f"ErrorCode: {error}", inputs, storage.SENTENCES) or "")
+
+
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], list[str]]]:
+    """Fails with these errors in turn; gives whether each is retried, and what is logged."""
+    logged: list[str] = []
+
+    async def sleep(_: float) -> None:
+        pass
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(pulumi.log, "error", logged.append)
+    monkeypatch.setattr(explained, "ErrorHook", lambda _, hook: hook)
+    monkeypatch.setattr(explained, "ResourceHookBinding", lambda on_error: on_error[0])
+
+    def run(*errors: str, operation: str = "create") -> tuple[list[bool], list[str]]:
+        hook: Any = explained.explained("x", storage.SENTENCES, transient=storage.NOT_YET)
+        facts: dict[str, Any] = {"new_inputs": {}, "old_inputs": {}, "failed_operation": operation}
+        seen: list[str] = []
+        retried = []
+        for error in errors:
+            seen.insert(0, f"ErrorCode: {error}")
+            retried.append(asyncio.run(hook(SimpleNamespace(errors=[*seen], **facts))))
+        return retried, logged
+
+    return run
+
+
+def test_a_user_that_ram_does_not_find_yet_is_waited_for_and_then_explained(
+    failed: Callable[..., tuple[list[bool], list[str]]],
+) -> None:
+    retried, logged = failed(*["EntityNotExist.User"] * 6)
+    assert retried == [True] * 5 + [False]
+    assert logged == [
+        "RAM does not find the user or the policy that it has just made: run `make up` again in a "
+        "minute"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "operation"),
+    [
+        ("EntityNotExist.User.Policy", "create"),
+        ("NoPermission", "create"),
+        ("EntityNotExist.User", "delete"),
+    ],
+)
+def test_no_other_error_is_tried_again(
+    error: str, operation: str, failed: Callable[..., tuple[list[bool], list[str]]]
+) -> None:
+    assert failed(error, operation=operation)[0] == [False]
 
 
 # Whether OSS takes a new key.

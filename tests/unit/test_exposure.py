@@ -619,3 +619,10 @@ def test_a_driver_that_logs_signed_requests_is_refused() -> None:
         registry={"config": config},
         region="cn-hangzhou",
     )
+
+
+def test_a_path_prefix_is_warned_of_as_docker_clients_do_not_use_it() -> None:
+    (warning,) = checks.warnings(loaded(registry={"config": {"http": {"prefix": "/registry/"}}}))
+    assert warning.startswith("oss-registry:registry.config.http.prefix: ")
+    assert "where Docker clients do not look" in warning
+    assert not checks.warnings(loaded(registry={"config": {"http": {"prefix": "/"}}}))

@@ -266,3 +266,41 @@ def test_nohup_keeps_it_going_when_the_terminal_goes() -> None:
     interrupts = gc._Interrupts()
     _come(signal.SIGHUP)
     interrupts.heed()
+
+
+# The way back, by the stack file as it was.
+
+
+@pytest.fixture
+def ups(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What applies the stack file `mine`: Pulumi alone, or `make up` with its guard."""
+    done: list[str] = []
+    (stacks / "Pulumi.mine.yaml").write_text("config: {oss-registry:registry: {port: 5001}}")
+    monkeypatch.setattr(gc, "recover", lambda name: None)
+    monkeypatch.setattr(gc, "_up", lambda name, *flags: done.append("pulumi up"))
+    monkeypatch.setattr(gc, "up", lambda name, *, consent, meant: done.append(f"up {meant}"))
+    return done
+
+
+def test_pushes_are_let_in_by_the_stack_file_of_before(ups: list[str]) -> None:
+    gc._open("mine", stack_file.text("mine"))
+    assert ups == ["pulumi up"]
+
+
+def test_a_stack_file_that_was_written_meanwhile_goes_through_the_guard(
+    stacks: Path, ups: list[str]
+) -> None:
+    own = stack_file.text("mine")
+    (stacks / "Pulumi.mine.yaml").write_text(
+        "config: {oss-registry:storage: {volume: another-one}}"
+    )
+    gc._open("mine", own)
+    assert ups == ["up ()"]
+
+
+def test_a_stack_file_that_was_broken_meanwhile_is_said(stacks: Path, ups: list[str]) -> None:
+    own = stack_file.text("mine")
+    (stacks / "Pulumi.mine.yaml").unlink()
+    with pytest.raises(Blocked, match="the registry refuses pushes until this is mended"):
+        gc._open("mine", own)
+    assert not ups

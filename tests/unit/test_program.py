@@ -60,6 +60,7 @@ def test_outputs_say_where_to_push_and_which_release_runs(local: Engine) -> None
     assert local.exports["endpoint"] == "http://127.0.0.1:5000"
     assert local.exports["login_server"] == "localhost:5000"
     assert local.exports["release"] == "3.1.2"
+    assert local.exports["images"] == {"volume": "oss-registry-local-data"}
 
 
 def test_the_environment_output_is_what_runs_but_for_its_secrets(local: Engine) -> None:

@@ -1,0 +1,93 @@
+"""The cause of each error that OSS returns to the registry, and the next step. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+# A pattern of OSS's error code, one of its message, and the explanation. The first match counts.
+# Codes and messages: https://www.alibabacloud.com/help/en/oss/support/http-status-code
+_CAUSES = (
+    (
+        "RequestTimeTooSkewed",
+        "",
+        "the clock of the machine that signs the requests is wrong: it has {signed}, OSS has "
+        "{answered}. Set that clock, for example by NTP",
+    ),
+    (
+        "UserDisable",
+        "",
+        "the Alibaba Cloud account is disabled or has an overdue payment. Check its balance and "
+        "its status in the Alibaba Cloud console",
+    ),
+    (
+        "AccessDenied",
+        "(?i)endpoint",
+        "the bucket {bucket} is in another region. Check alicloud:region and storage.endpoint",
+    ),
+    (
+        "AccessDenied",
+        "(?i)belong|bucket acl",
+        "the bucket {bucket} is another account's. Check storage.bucket",
+    ),
+    (
+        "AccessDenied",
+        "(?i)bucket policy",
+        "the bucket policy of {bucket} denies the access. Change it in the OSS console",
+    ),
+    (
+        "AccessDenied",
+        "",
+        "the bucket policy of {bucket} or the RAM policy of the user {user} denies the access. "
+        "`make drift STACK={stack}` shows what was changed in both, and `make up STACK={stack}` "
+        "restores it. Check the policy of an adopted bucket in the OSS console",
+    ),
+    (
+        "InvalidAccessKeyId",
+        "",
+        "the access key {label} is deleted or disabled. Enable it in the RAM console, or run "
+        "`make up STACK={stack}`, which replaces a deleted key",
+    ),
+    (
+        "SignatureDoesNotMatch",
+        "",
+        "the state has another secret for the access key {label} than RAM. Run "
+        "`make rotate STACK={stack}`",
+    ),
+    (
+        "NoSuchBucket",
+        "",
+        "the bucket {bucket} does not exist. Check storage.bucket and alicloud:region. If it was "
+        "deleted: docs/operations.md#the-bucket-was-deleted",
+    ),
+    (
+        "PublicEndpointForbidden",
+        "",
+        "OSS serves no data on the public endpoint of this region. Set storage.internal: true and "
+        "run the registry inside the region",
+    ),
+    ("InternalError|ServiceUnavailable|SlowDown", "", "OSS fails at present. Try again later"),
+)
+# Not every machine gets the same answer: a policy or the endpoint may admit some networks only.
+BY_NETWORK = frozenset({"AccessDenied", "PublicEndpointForbidden"})
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a request was signed, and when OSS answered it, each by that machine's clock."""
+
+    signed: datetime | None = None
+    answered: datetime | None = None
+
+
+def explanation(code: str, message: str, times: Times, facts: Mapping[str, str]) -> str:
+    """Return the error as a sentence. `facts` are bucket, label, stack and user."""
+    clocks = {"signed": _shown(times.signed), "answered": _shown(times.answered)}
+    for code_pattern, message_pattern, cause in _CAUSES:
+        if re.fullmatch(code_pattern, code) and re.search(message_pattern, message):
+            return f"OSS answers {code}: {cause.format_map({**facts, **clocks})}"
+    return f"OSS answers {code}: {message}" if message else f"OSS answers {code}"
+
+
+def _shown(time: datetime | None) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if time else "an unknown time"
