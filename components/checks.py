@@ -312,9 +312,14 @@ def load(
     """
     stack, problems = checked(name, config, secret_keys, variables)
     if problems:
-        lines = "".join(f"\n  - {line(problem)}" for problem in problems)
-        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+        raise invalid(name, problems)
     return stack
+
+
+def invalid(name: str, problems: Iterable[Problem]) -> SettingsError:
+    """The error that lists `problems` of the stack `name`'s file."""
+    lines = "".join(f"\n  - {line(problem)}" for problem in problems)
+    return SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
 
 
 def checked(

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-import yaml
-
+from components import stack_yaml
 from components.distribution import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
@@ -125,13 +124,11 @@ def _config_of(stack: str) -> Mapping[str, object]:
             f"{', '.join(known)}."
         )
     try:
-        config = yaml.safe_load(file.read_text())["config"]
-    except (yaml.YAMLError, LookupError, TypeError):
+        content, _ = stack_yaml.read(file.read_text(encoding="utf-8"), "oss-registry")
+    except (stack_yaml.Unreadable, UnicodeDecodeError):
         return {}
-    if not isinstance(config, dict):
-        return {}
-    # As in Pulumi, a key without a namespace belongs to the project.
-    return {k if ":" in str(k) else f"oss-registry:{k}": value for k, value in config.items()}
+    config: Mapping[str, object] = content["config"]
+    return config
 
 
 def _section(config: Mapping[str, object], name: str) -> Mapping[str, object]:
