@@ -407,6 +407,7 @@ def _divided(
                 problems.append(Problem(key, rule, fix))
             else:
                 sections[name] = _parsed(text)
+                problems += _dates(key, sections[name])
         elif key in secret_keys:
             secrets[name] = text
         elif name in _SECRETS or name.startswith(password_of("")):
@@ -423,6 +424,22 @@ def _parsed(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+# A date without quotes, as Pulumi hands it over (Go's time.Time.String).
+_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} \S+", re.ASCII)
+
+
+def _dates(path: str, value: object) -> Iterator[Problem]:
+    """Dates that Pulumi has rewritten, for `pulumi up` without `make`, which reads the file."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _dates(f"{path}.{key}", below)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _dates(f"{path}[{number}]", item)
+    elif isinstance(value, str) and _DATE.fullmatch(value):
+        yield Problem(path, "is a date, which Pulumi rewrites", "put it in quotes")
 
 
 # How to say each kind of error that pydantic finds, by its own name for it: rule and fix.

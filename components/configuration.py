@@ -128,12 +128,13 @@ class _Reader(NamedTuple):
             case str() if is_secret(key, value) and not isinstance(value, bool):
                 fix = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
                 self.refuse(path, "is a secret in plain text", fix)
+            case str() if isinstance(value, float) and path.startswith("log.fields."):
+                self.refuse(path, *MUST["string"], value)  # 1.10 comes as 1.1
             case str() if against := refusal(key, value, kinds):
                 self.refuse(path, *against, value)
             case str():
-                # The registry would take a number for a realm or a path, and panic.
-                as_text = kinds == "string" and isinstance(value, int)
-                return str(value) if as_text else value
+                single: Tree = value
+                return single
             case [kind] if isinstance(value, list):
                 items = (
                     self.value(f"{path}[{number}]", key, item, kind)
@@ -176,8 +177,8 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return "has half of a character", "write it in UTF-8"
         case _ if isinstance(value, int) and not -(2**63) <= value < 2**63:
             return "is more than the registry can count", "write a smaller number"
-        case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
-            return MUST[kind]
+        case "string" if not isinstance(value, str):
+            return MUST[kind]  # a number comes without its zeros and underscores
         case "int" if not (number and isinstance(value, int)):
             return MUST[kind]
         case "int" if span and isinstance(value, int):

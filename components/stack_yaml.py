@@ -162,7 +162,12 @@ class _Reader:
         elif node.tag == _PLAIN and _NO_NUMBER.fullmatch(text):
             self._refuse(node, path, "has no number that Pulumi takes", "put it in quotes")
         elif node.tag == _PLAIN:
-            return _plain(text)
+            value = _plain(text)
+            number = not isinstance(value, str | bool | None)
+            if number and str(value) != text and _TEXT_OR_NUMBER.search(self._written(path)):
+                rule = f"has a number, which Pulumi rewrites as {value}"
+                self._refuse(node, path, rule, f"put it in quotes, or write {value}")
+            return value
         return text
 
     def _refuse(self, node: yaml.Node, path: Path, rule: str, fix: str) -> None:
@@ -216,6 +221,8 @@ _DATE = re.compile(
 _NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 # Text that is another one, or unreadable, once the CLI has encoded it again.
 _LOST = re.compile(r"\n|[\t\x85\u2028\u2029].*\n", re.DOTALL)
+# Below these keys the registry takes text and numbers alike.
+_TEXT_OR_NUMBER = re.compile(r":registry\.config\.(log\.fields|middleware\.\w+\[\d+\]\.options)\.")
 _OCTAL = re.compile(r"[-+]?0[0-7]+")
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*|0[bB][01]+|0[oO][0-7]+|0[xX][0-9a-fA-F]+)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")

@@ -96,6 +96,22 @@ def test_a_value_that_pulumi_would_change_is_refused_with_key_and_line(
     assert f"oss-registry:auth.users: line 3: {problem}" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "value"), [("1.10", 1.1), ("0123", 83), ("1e3", 1000), ("5_000", 5000)]
+)
+def test_a_number_where_the_registry_takes_any_kind_is_written_as_pulumi_writes_it(
+    stacks: Path, written: str, value: float
+) -> None:
+    text = "config: {{registry: {{config: {{log: {{fields: {{j: {}}}}}}}}}}}"
+    with pytest.raises(SettingsError) as refused:
+        configuration(_file(stacks, text.format(written)))
+    key = "oss-registry:registry.config.log.fields.j"
+    assert f"{key}: line 1: has a number, which Pulumi rewrites as {value}" in str(refused.value)
+    assert f"put it in quotes, or write {value}" in str(refused.value)
+    assert str(refused.value).count(key) == 1
+    configuration(_file(stacks, text.format("5")))
+
+
 def test_values_without_quotes_and_other_problems_are_reported_together(stacks: Path) -> None:
     name = _file(stacks, "config:\n  registry: {port: 0}\n  storage: {access_keys: [2026-11-01]}")
     with pytest.raises(SettingsError) as refused:
