@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import certificates, configuration, distribution
+from components import certificates, configuration, distribution, docker_engine
 from components.configuration import Context, Problem, Rule
 from components.distribution import Release, password_of
 from components.environment import Section, redact
@@ -336,6 +336,7 @@ def checked(
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
     stack = Stack(name, settings, region, secrets)
     problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
+    problems += _engines(config)
     broken = {problem.path for problem in problems}
     problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
     problems += _unused(stack)
@@ -572,6 +573,16 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
         if entry.get("password") and not secret:
             fix = f"{configuration.SET_SECRET} --path '{key}.password'"
             yield Problem(f"{key}.password", "is a secret in plain text", fix)
+
+
+def _engines(config: Mapping[str, str]) -> Iterator[Problem]:
+    """Settings that leave open which Docker engine is meant."""
+    if config.get(docker_engine.HOST) and config.get(docker_engine.CONTEXT):
+        rule = f"can't be set with {docker_engine.HOST}, which the docker plugin then ignores"
+        yield Problem(docker_engine.CONTEXT, rule, "keep one of them")
+    for key in (docker_engine.HOST, docker_engine.CONTEXT):
+        if isinstance(config.get(key), Sealed):
+            yield Problem(key, "can't be a secret: the docker command needs it", "write it plainly")
 
 
 def _unguarded(stack: Stack) -> Iterator[Problem]:

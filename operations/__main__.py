@@ -11,10 +11,14 @@ from subprocess import CalledProcessError
 from components.checks import SettingsError
 from operations import Blocked, said
 
+ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
+
 
 def main(arguments: Sequence[str]) -> int:
     command, stack, *words = arguments
     try:
+        if command in ON_ENGINE:
+            import_module("operations.engine").use(stack)
         # Alone, as some need packages that others can do without.
         return int(import_module(f"operations.{command}").main(stack, *words))
     except (Blocked, SettingsError, CalledProcessError) as error:

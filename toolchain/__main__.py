@@ -1,6 +1,6 @@
 """`python -m toolchain up STACK`, `cli`, `test`, `test-all` or `engine-stop`, for the Makefile.
 
-Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which ends with CLI.
+Reads PULUMI_HOME, DOCKER_HOST, DOCKER_CONTEXT, XDG_CACHE_HOME and PATH, which ends with CLI.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from components import stack_yaml
+from components import docker_engine, stack_yaml
 from components.distribution import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
@@ -98,8 +98,9 @@ def _engine(references: Iterable[str], *, login: bool = False) -> Iterator[Part]
 
 def _engine_of(config: Mapping[str, object]) -> Iterator[Part]:
     """A stack's engine, with the images that the stack uses."""
-    if host := config.get("docker:host"):
+    if config.get(docker_engine.HOST) or config.get(docker_engine.CONTEXT):
         engine.client_ready()
+        host = engine.named(config).host
         return iter([Part(lambda: f"Docker engine at {host}, which pulls its own images")])
     return _engine(_images_of(config), login="docker:registryAuth" in config)
 

@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -5,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from components import docker_engine
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
 from tests.integration.guarded import Guarded
+
+# For the tests that run Pulumi without `make`.
+docker_engine.use({}, os.environ)
 
 # Releases, and what the images are in.
 PLACES = [(release, kind) for release in ("2.8.3", "3.1.2") for kind in ("filesystem", "oss")]
