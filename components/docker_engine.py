@@ -18,15 +18,16 @@ from typing import Any
 LOCAL = "unix:///var/run/docker.sock"  # without any setting, for both
 HOST, CONTEXT, CERTIFICATES = "docker:host", "docker:context", "docker:certPath"
 NAMED_BY = "OSS_REGISTRY_ENGINE"  # an engine's host, and the setting that names it
+PLUGIN = ("DOCKER_HOST", "DOCKER_CERT_PATH")  # what the docker plugin reads
 _TLS = ("DOCKER_CERT_PATH", "DOCKER_TLS", "DOCKER_TLS_VERIFY")
 _DEFAULT = "default"  # Docker's context for DOCKER_HOST and the local socket
-_CURRENT = "the current Docker context"
+CURRENT = "the current Docker context"
 _REMEDIES = {
     HOST: "change docker:host in the stack file",
     CONTEXT: "change docker:context in the stack file",
     "DOCKER_HOST": "unset DOCKER_HOST",
     "DOCKER_CONTEXT": "unset DOCKER_CONTEXT",
-    _CURRENT: "run `docker context use default`",
+    CURRENT: "run `docker context use default`",
 }
 
 
@@ -82,7 +83,7 @@ def engine(config: Mapping[str, object], environment: Mapping[str, str]) -> Engi
     if context in ("", _DEFAULT):
         if host:
             return Engine(host, _setting(host, environment), certificates)
-        return _of_context(context, _CURRENT, environment, certificates)
+        return _of_context(context, CURRENT, environment, certificates)
     found = _of_context(context, "DOCKER_CONTEXT", environment, certificates)
     if host and host != found.host:
         raise EngineError(

@@ -20,7 +20,17 @@ Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | 
 
 
 class Unreadable(Exception):
-    """The text is no stack file; the message has the line, if it is known."""
+    """There is no such stack file; the message has the line, if it is known."""
+
+
+def file_of(stack: str) -> str:
+    """The name of a stack's file. Raises Unreadable if Pulumi takes no such name for a stack."""
+    if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,100}", stack):
+        raise Unreadable(
+            f"{stack!r} is not a stack's name: write letters, digits, hyphens, underscores and "
+            "dots, such as STACK=prod"
+        )
+    return f"Pulumi.{stack}.yaml"
 
 
 def read(text: str, project: str) -> tuple[dict[str, Any], list[Problem]]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from subprocess import CalledProcessError
 
 from components.checks import SettingsError
-from operations import Blocked, said
+from operations import Blocked, said, stack_file
 
 ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
 
@@ -17,6 +17,8 @@ ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
 def main(arguments: Sequence[str]) -> int:
     command, stack, *words = arguments
     try:
+        if command != "comment":
+            stack_file.path(stack)
         if command in ON_ENGINE:
             import_module("operations.engine").use(stack)
         # Alone, as some need packages that others can do without.

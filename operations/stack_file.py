@@ -15,6 +15,14 @@ from components.stack import Stack
 STACKS = Path(__file__).parent.parent / "stacks"
 
 
+def path(stack: str) -> Path:
+    """The path of that stack's file. Raises SettingsError if it can't be a stack's name."""
+    try:
+        return STACKS / stack_yaml.file_of(stack)
+    except stack_yaml.Unreadable as error:
+        raise SettingsError(str(error)) from None
+
+
 def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     """The configuration of `stack`'s file as Pulumi hands it over, and the keys of its secrets.
 
@@ -54,7 +62,7 @@ def stack(name: str) -> Stack:
 
 def _content(stack: str) -> tuple[dict[str, Any], list[Problem]]:
     """What is in `stack`'s file, with a section config, and what Pulumi would read otherwise."""
-    file = STACKS / f"Pulumi.{stack}.yaml"
+    file = path(stack)
     try:
         return stack_yaml.read(file.read_text(encoding="utf-8"), PROJECT)
     except FileNotFoundError:

@@ -117,7 +117,10 @@ def _images_of(config: Mapping[str, object]) -> list[str]:
 
 def _config_of(stack: str) -> Mapping[str, object]:
     """The configuration in the stack's file. Errors in it are reported later, by `up`."""
-    file = PROJECT / "stacks" / f"Pulumi.{stack}.yaml"
+    try:
+        file = PROJECT / "stacks" / stack_yaml.file_of(stack)
+    except stack_yaml.Unreadable as error:
+        raise Unavailable(str(error)) from None
     if not file.exists():
         known = sorted(other.name.split(".")[1] for other in file.parent.glob("Pulumi.*.yaml"))
         raise Unavailable(

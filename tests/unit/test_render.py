@@ -165,6 +165,18 @@ def test_what_is_no_stack_file_is_one_clear_message(
     assert not printed.out
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "a;id", "x" * 101, "é", "a\\b", "a\n"])
+@pytest.mark.parametrize("command", ["render", "importing", "up", "gc", "login", "status"])
+def test_what_can_t_be_a_stack_s_name_is_one_sentence(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, name]) == 1
+    assert capsys.readouterr().err == (
+        f"{command}: {name!r} is not a stack's name: write letters, digits, hyphens, underscores "
+        "and dots, such as STACK=prod\n"
+    )
+
+
 def test_a_stack_without_a_file_is_one_clear_message(stacks: Path) -> None:
     with pytest.raises(SettingsError, match=r"^there is no stacks/Pulumi\.other\.yaml$"):
         configuration("other")
