@@ -334,9 +334,10 @@ def checked(
     problems += found
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
-    stack = Stack(name, settings, region, secrets)
+    engine = config.get(docker_engine.HOST) or named("DOCKER_HOST") or ""
+    stack = Stack(name, settings, region, secrets, engine=engine)
     problems += _logins(config.get(LOGINS, ""), LOGINS in secret_keys)
-    problems += _engines(config)
+    problems += _engines(config, stack)
     broken = {problem.path for problem in problems}
     problems += [p for p in _contradictions(stack) if not _within(p.path, broken)]
     problems += _unused(stack)
@@ -575,8 +576,14 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
             yield Problem(f"{key}.password", "is a secret in plain text", fix)
 
 
-def _engines(config: Mapping[str, str]) -> Iterator[Problem]:
-    """Settings that leave open which Docker engine is meant."""
+def _engines(config: Mapping[str, str], stack: Stack) -> Iterator[Problem]:
+    """Settings that leave open which Docker engine is meant, or on which machine it is."""
+    registry = stack.settings.registry
+    exposed = registry.exposure == "open" and not _loopback(stack.address)
+    if exposed and config.get(docker_engine.CONTEXT) and not registry.external_url:
+        rule = "is required with exposure: open and docker:context, which names no machine"
+        fix = "write the address that clients use, or set docker:host in place of docker:context"
+        yield Problem(f"{PROJECT}:registry.external_url", rule, fix)
     if config.get(docker_engine.HOST) and config.get(docker_engine.CONTEXT):
         rule = f"can't be set with {docker_engine.HOST}, which the docker plugin then ignores"
         yield Problem(docker_engine.CONTEXT, rule, "keep one of them")

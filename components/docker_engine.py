@@ -14,6 +14,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 LOCAL = "unix:///var/run/docker.sock"  # without any setting, for both
 HOST, CONTEXT, CERTIFICATES = "docker:host", "docker:context", "docker:certPath"
@@ -108,6 +109,15 @@ def named(environment: Mapping[str, str]) -> Engine:
     """The engine that DOCKER_HOST names in an environment that `use` or `variables` has changed."""
     host = environment.get("DOCKER_HOST", LOCAL)
     return Engine(host, _setting(host, environment))
+
+
+def machine(host: str) -> str | None:
+    """The name of the machine whose engine is at `host`, or None for a socket of this machine."""
+    try:
+        url = urlsplit(host)
+        return url.hostname if url.scheme in ("ssh", "tcp", "http", "https") else None
+    except ValueError:  # no address, which Docker reports
+        return None
 
 
 def _setting(host: str, environment: Mapping[str, str]) -> str:

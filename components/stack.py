@@ -1,12 +1,13 @@
 """What follows from a stack's settings, without any resource."""
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from components import distribution
+from components import distribution, docker_engine
 from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
 from components.environment import Section, Text, redact, to_environment, to_file
 from components.settings import PROJECT, StackSettings, SwarmSettings
@@ -24,7 +25,8 @@ EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "o
 class Stack:
     """A stack's settings and what follows from them without any resource.
 
-    `region` is OSS's; `secrets` are those that the user brings, by name.
+    `region` is OSS's; `secrets` are those that the user brings, by name; `engine` is the address
+    of the Docker engine, as DOCKER_HOST has it, if it is known.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Stack:
     region: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: Section = field(default_factory=dict)
+    engine: str = ""
 
     @property
     def prefix(self) -> str:
@@ -74,10 +77,19 @@ class Stack:
         """The registry's address for clients."""
         registry = self.settings.registry
         scheme = "https" if self.settings.tls else "http"
-        # Whoever is told to listen everywhere listens here too.
-        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        address = self.address
+        if address in everywhere:
+            address = docker_engine.machine(self.engine) or everywhere[address]
         host = f"[{address}]" if ":" in address else address
         return (registry.external_url or f"{scheme}://{host}:{registry.port}").rstrip("/")
+
+    @property
+    def only_on_engine(self) -> bool:
+        """Whether the registry is reached only from the engine's machine, which is another one."""
+        if self.settings.registry.external_url or docker_engine.machine(self.engine) is None:
+            return False
+        return ipaddress.ip_address(self.address).is_loopback
 
     @property
     def login_server(self) -> str:

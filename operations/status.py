@@ -90,7 +90,7 @@ def _pushes(running: Running) -> Answer:
 def _endpoint(running: Running) -> Answer:
     """Whether clients are answered, with or without a login."""
     address = str(running.outputs["endpoint"])
-    if "docker:host" in running.config and running.stack.settings.registry.exposure == "loopback":
+    if running.stack.only_on_engine:
         return OK, f"{address} is for the engine's own machine"
     try:
         code = http_status(address)

@@ -33,7 +33,8 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     config, _ = configuration(name)
     with engine.reached(config) as variables:
         swarm.remove_unused(name, variables)
-    _wait_until_served(name)
+    if not stack(name).only_on_engine:
+        _wait_until_served(name)
 
 
 def _wait_until_served(name: str) -> None:
