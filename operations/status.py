@@ -134,7 +134,13 @@ def _storage(running: Running) -> Answer:
     if stack.settings.storage.kind == "filesystem":
         running.docker("volume", "inspect", stack.volume)
         return OK, f"the volume {stack.volume} is there"
-    label = str(running.outputs["access_key"])
+    label = running.outputs.get("access_key")
+    if label is None:
+        return (
+            FAIL,
+            f"The registry does not use the bucket {stack.settings.storage.bucket} yet. Run `make "
+            f"up STACK={stack.name}` to apply the stack file.",
+        )
     key = oss.key_in_use(stack.name, label)
     facts = stack.oss
     try:
