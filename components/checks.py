@@ -85,6 +85,10 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         rule = f"lets it move away from {', '.join(stack.volumes)}, which is on one machine alone"
         fix = "name that machine, such as [node.hostname==one]"
         yield Problem(f"{PROJECT}:registry.swarm.constraints", rule, fix)
+    if stack.process.get("OTEL_TRACES_EXPORTER") != "otlp":
+        for name in sorted(registry.environment):
+            if name.startswith("OTEL_EXPORTER_OTLP_"):
+                yield Problem(f"{PROJECT}:registry.environment.{name}", *_no_traces(stack))
     if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
         below = f" below {stack.oss.below}" if stack.oss.below else ""
@@ -94,6 +98,16 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         # It may be right: some of OSS's hosts are named otherwise.
         rule = f"names another region than {REGION}, which requests are signed for"
         yield Problem(f"{PROJECT}:storage.endpoint", rule, "remove it, unless you know better")
+
+
+def _no_traces(stack: Stack) -> tuple[str, str]:
+    """Why the registry sends no traces, and how to have it send them."""
+    if stack.release.major < 3:
+        rule = f"is not used: release {stack.release.version} sends no traces"
+        return rule, 'set registry.release: "3.1.2", or remove it'
+    exporter = stack.process["OTEL_TRACES_EXPORTER"]
+    fix = "set OTEL_EXPORTER_OTLP_ENDPOINT, and no other exporter"
+    return f"is not used: OTEL_TRACES_EXPORTER is {exporter}", fix
 
 
 def _loopback(address: str) -> bool:

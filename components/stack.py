@@ -17,6 +17,8 @@ READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that takes no pushes
 FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
 DRAIN_SECONDS = 30
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
+# Where a user has the registry send traces (release 3, tracing/tracing.go).
+TRACES_TO = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"})
 # Who can reach the registry, by the address that its port is published on unless another is set.
 EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
 
@@ -188,14 +190,21 @@ class Stack:
         """The registry's configuration, with holes where secrets go."""
         return self.planned(self.release, self.user)
 
+    @property
+    def process(self) -> Mapping[str, str]:
+        """The variables of the registry's process that are not its configuration."""
+        given, ours = self.settings.registry.environment, dict(self.release.environment)
+        if ours and not TRACES_TO.isdisjoint(given):
+            ours["OTEL_TRACES_EXPORTER"] = "otlp"  # newer official images have none, too
+        return {**ours, **given}
+
     @cached_property
     def environment(self) -> Mapping[str, Text]:
         """The registry's variables, sorted, with holes where secrets go."""
-        process = {**self.release.environment, **self.settings.registry.environment}
         tree = distribution.over_image(self.release.image_defaults, self.tree)
         by_variable = self.delivery == "env"
         variables = to_environment(tree, self.release.schema) if by_variable else {}
-        return {name: (text,) for name, text in sorted(process.items())} | variables
+        return {name: (text,) for name, text in sorted(self.process.items())} | variables
 
     @cached_property
     def files(self) -> Mapping[str, Text]:
