@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from components.checks import load
 from components.settings import PROJECT
 from operations import Blocked, engine, swarm
+from operations.preview import require_deployer
 from operations.recover import recover
 from operations.stack_file import configuration
 from operations.state import NETWORK, deployment, pulumi_seen
@@ -28,6 +29,7 @@ def move(name: str, runtime: str, consent: Sequence[str]) -> None:
     registry = json.loads(config.get(KEY, "{}"))
     wanted = {**config, KEY: json.dumps({**registry, "runtime": runtime})}
     stack = load(name, wanted, secret, os.environ)
+    require_deployer(stack)
     stack_and_consent = ("--stack", name, *consent)
     there = deployment(name).get("resources", ())
     old = [resource["urn"] for _, resource in swarm.made_for_another(runtime, there)]
