@@ -94,6 +94,9 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
         _say("an earlier one was killed: `up` first, as it may have left anything")
         up(name, consent=True, meant=())
     found, _ = planned(name, "--refresh")
+    if found.errors:
+        show(found, "text")
+        raise Blocked("stopped, and nothing was changed: the plan fails, see above")
     if not found.empty:
         show(found, "text")
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from components.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
-from operations.preview import planned
+from operations.preview import planned, show
 from operations.recover import recover
 from operations.state import access_keys, outputs_of, pulumi
 from operations.up import ask, consent_and_meant, up
@@ -59,6 +59,9 @@ def main(name: str, *words: str) -> int:
     way = steps(storage.access_keys, made, in_use, _label(words))
     if _idle(storage.access_keys, made, in_use):
         found, _ = planned(name, "--refresh")
+        if found.errors:
+            show(found, "text")
+            raise Blocked("stopped, and nothing was changed: the plan fails, see above")
         if not found.empty:
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")
     else:

@@ -55,6 +55,15 @@ def read_only(name: str) -> str:
     return json.dumps(content)
 
 
+def encryption_salt(stack: str) -> str | None:
+    """The salt with which the secrets of `stack`'s file are encrypted, if it is there."""
+    try:
+        content, _ = _content(stack)
+    except SettingsError:
+        return None
+    return content.get("encryptionsalt")
+
+
 def stack(name: str) -> Stack:
     """The stack that the file of that name describes. Raises SettingsError."""
     return load(name, *configuration(name), os.environ)
