@@ -169,11 +169,11 @@ def _other_salt(stack: str) -> str:
         return ""
     if kept:
         return (
-            f" If you have, the key encryptionsalt in {file} belongs to another stack: the state "
-            f"has {kept}."
+            f" If you have, the key encryptionsalt in {file} belongs to another stack. Replace it "
+            f"with the one of the state: {kept}"
         )
     return (
-        f" If you have, the key encryptionsalt in {file} belongs to another stack: remove it, and "
+        f" If you have, the key encryptionsalt in {file} belongs to another stack. Remove it, and "
         "set the secrets of the file again."
     )
 

@@ -1,6 +1,7 @@
 """The Docker engine that answers, or else Debian's, installed and started here."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,7 +118,19 @@ def _launch() -> "subprocess.Popen[bytes]":
 
 
 def _is_running() -> bool:
-    return any(_is_engine(int(process.name)) for process in Path("/proc").glob("[0-9]*"))
+    """Whether an engine runs that may come to answer at the local socket."""
+    processes = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+    return any(_is_engine(process) and not _is_elsewhere(process) for process in processes)
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Whether the command line of an engine names other addresses than the local socket."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return True
+    named = re.search(r"\0(-H|--host)[=\0]", command)
+    return bool(named) and docker_engine.LOCAL.removeprefix("unix://") not in command
 
 
 def _is_engine(pid: int) -> bool:

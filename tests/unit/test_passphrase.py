@@ -75,9 +75,9 @@ def test_a_left_over_salt_is_named_with_the_one_of_the_state(failing: Path) -> N
         _have(failing, error, in_file="other", in_state="one")
         said = _said("stack", "export", "--show-secrets")
         assert "the key encryptionsalt in stacks/Pulumi.mine.yaml belongs to another stack" in said
-        assert said.endswith("the state has v1:one.")
+        assert said.endswith("Replace it with the one of the state: v1:one")
     _have(failing, WRONG, in_file="other", in_state=None)
-    assert "remove it, and set the secrets of the file again" in _said("preview")
+    assert "Remove it, and set the secrets of the file again" in _said("preview")
 
 
 def test_a_missing_passphrase_names_both_variables(failing: Path) -> None:
