@@ -61,7 +61,7 @@ def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | 
             return f"{name} begins or ends with a {end}. Set it without the {end}."
     access_key, secret = (_found(half, config, environment) for half in (ID, SECRET))
     if access_key and secret:
-        return None
+        return _mixed(access_key, secret, environment)
     if any(config.get(name) or environment.get(name) for name in ELSEWHERE):
         return None
     missing = SECRET if access_key else ID
@@ -70,14 +70,31 @@ def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | 
     else:
         begun = "No access key of the deployer is set"
     alike = sorted(name for name in environment.keys() - _READ if _LIKE_A_KEY.fullmatch(name))
-    ignored = f" {' and '.join(alike)} is not read." if alike else ""
+    ignored = f" Not read: {', '.join(alike)}." if alike else ""
     names = f"{', '.join(missing.variables[:-1])} or {missing.variables[-1]}"
     also = "" if access_key or secret else f", and {SECRET.usual}"
     return f"{begun}.{ignored} Set {missing.usual}{also} (read is the first of {names})."
 
 
+def _mixed(access_key: str, secret: str, environment: Mapping[str, str]) -> str | None:
+    """Why the provider would make a key of the halves of two keys, if it would."""
+    if access_key not in ID.variables or secret not in SECRET.variables:
+        return None
+    own, other = ID.variables.index(access_key), SECRET.variables.index(secret)
+    first, hidden = (
+        (access_key, ID.variables[other]) if own < other else (secret, SECRET.variables[own])
+    )
+    if own == other or not environment.get(hidden) or environment[hidden] == environment[first]:
+        return None
+    return (
+        f"{first} is read in place of {hidden}, the other half of whose key is set. Unset {first}."
+    )
+
+
 def use(environment: MutableMapping[str, str]) -> None:
-    """Have the vendor's Python clients read the access key that the provider reads."""
+    """Have the vendor's Python clients read the access key that the provider reads, if any."""
+    if problem({}, environment):
+        return
     for half in (ID, SECRET, TOKEN):
         if name := _found(half, {}, environment):
             environment[half.usual] = environment[name]

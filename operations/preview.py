@@ -42,7 +42,6 @@ def require_deployer(stack: Stack) -> None:
     config, _ = stack_file.configuration(stack.name)
     if problem := deployer.problem(config, os.environ):
         raise Blocked(problem)
-    deployer.use(os.environ)
 
 
 def _plan(name: str, *flags: str) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ PAIR = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "id", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": 
         PAIR,
         {"ALICLOUD_ACCESS_KEY": "id", "ALICLOUD_SECRET_KEY": "hunter2"},
         {"ALICLOUD_ACCESS_KEY": "id", "ALIBABACLOUD_ACCESS_KEY_SECRET": "hunter2"},
+        {**PAIR, "ALICLOUD_ACCESS_KEY": "id"},
         {"ALIBABA_CLOUD_PROFILE": "mine"},
         {"ALICLOUD_ECS_ROLE_NAME": "deployer"},
         {"ALIBABA_CLOUD_CREDENTIALS_URI": "http://127.0.0.1"},
@@ -46,7 +47,7 @@ READ_FOR_SECRET = (
             {"ALICLOUD_ACCESS_KEY": "id", "ALICLOUD_ACCESS_SECRET": "hunter2"},
             (
                 "ALICLOUD_ACCESS_KEY is set without the other half",
-                "ALICLOUD_ACCESS_SECRET is not read.",
+                "Not read: ALICLOUD_ACCESS_SECRET.",
                 READ_FOR_SECRET,
             ),
         ),
@@ -69,7 +70,18 @@ READ_FOR_SECRET = (
                 "Set ALIBABA_CLOUD_ACCESS_KEY_ID, and ALIBABA_CLOUD_ACCESS_KEY_SECRET",
             ),
         ),
-        ({"ALIYUN_ACCESS_KEY_ID": "id"}, ("ALIYUN_ACCESS_KEY_ID is not read.",)),
+        (
+            {**PAIR, "ALICLOUD_ACCESS_KEY": "other"},
+            (
+                "ALICLOUD_ACCESS_KEY is read in place of ALIBABA_CLOUD_ACCESS_KEY_ID",
+                "Unset ALICLOUD_ACCESS_KEY.",
+            ),
+        ),
+        (
+            {**PAIR, "ALICLOUD_SECRET_KEY": "other"},
+            ("ALICLOUD_SECRET_KEY is read in place of ALIBABA_CLOUD_ACCESS_KEY_SECRET", "Unset"),
+        ),
+        ({"ALIYUN_ACCESS_KEY_ID": "id"}, ("Not read: ALIYUN_ACCESS_KEY_ID.",)),
         (
             {**PAIR, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "hunter2\n"},
             ("ALIBABA_CLOUD_ACCESS_KEY_SECRET begins or ends with a line feed.",),
@@ -97,6 +109,9 @@ def test_our_clients_read_the_key_that_the_provider_reads() -> None:
     deployer.use(environment)
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_ID"] == "other"
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] == "others"
+    mixed = {**PAIR, "ALICLOUD_ACCESS_KEY": "other"}
+    deployer.use(mixed)
+    assert deployer.problem({}, mixed)
 
 
 def test_a_preview_reports_it_before_pulumi_runs(
