@@ -14,8 +14,13 @@ export PULUMI_BACKEND_URL := file://$(STATE)
 export PULUMI_CONFIG_PASSPHRASE := local
 YES ?= 1
 endif
+# $(1) as one word of a shell command.
+quoted = '$(subst ','\'',$(1))'
+# $(1) if it is 1, y, yes or true, in any case; otherwise nothing.
+true = $(filter 1 y yes true,$(call lower,$(1)))
+lower = $(subst E,e,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst Y,y,$(1)))))))
 # YES=1 is not asked, and LOSE names what a change may take away for good.
-CONSENT = $(if $(YES),--yes) $(if $(LOSE),'--lose=$(LOSE)')
+CONSENT = $(if $(call true,$(YES)),--yes) $(if $(LOSE),$(call quoted,--lose=$(LOSE)))
 FORMAT ?= text
 # REFRESH=no: a preview where the engine or OSS cannot be reached.
 NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
@@ -28,8 +33,9 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 unexport PYTHONDONTWRITEBYTECODE
 # An Output in an f-string is an error, not a deployed warning text.
 export PULUMI_ERROR_OUTPUT_STRING := 1
-# Last: what was on PATH before wins over what the toolchain links.
-export PATH := $(VENV)/bin:$(PATH):$(STATE)/bin
+# Last: what was on PATH before wins over what the toolchain links. `value`, as a folder's name may
+# have a $.
+export PATH := $(VENV)/bin:$(value PATH):$(STATE)/bin
 
 LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 	--custom-compile-command "make lock"
@@ -40,8 +46,10 @@ PYTEST := GOGC=400 pytest -p tests.integration.leftovers \
 	--numprocesses 5 --dist loadscope --no-loadscope-reorder
 QUICK := 'quick or not (local or oss or secure or ops or swarm)'
 
-# Docker's command line follows its context, the plugin only this: both must mean the same engine.
-ENGINE = DOCKER_HOST=$$(docker context inspect --format '{{.Endpoints.docker.Host}}')
+# What `make env` prints. A passphrase only if it is the published one, which is set above.
+ENV = PATH PULUMI_HOME PULUMI_BACKEND_URL PULUMI_SKIP_UPDATE_CHECK PULUMI_ERROR_OUTPUT_STRING \
+	$(if $(filter file,$(origin PULUMI_CONFIG_PASSPHRASE)),PULUMI_CONFIG_PASSPHRASE) \
+	$(foreach assignment,$(CLOUD),$(firstword $(subst =, ,$(assignment))))
 
 # All but those of a checkout, as a JSON list.
 empty :=
@@ -56,10 +64,10 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
-	@$(ENGINE) $(CLOUD) python -m operations up $(STACK) $(CONSENT)
+	@$(CLOUD) python -m operations up $(call quoted,$(STACK)) $(CONSENT)
 
 preview: ready ## show what `up` would change; FORMAT=markdown for a reviewer
-	@$(ENGINE) $(CLOUD) python -m operations preview $(STACK) $(FORMAT) $(NO_REFRESH)
+	@$(CLOUD) python -m operations preview $(call quoted,$(STACK)) $(FORMAT) $(NO_REFRESH)
 
 stacks: ## list the stacks that have a place of their own in CI, as JSON
 	@echo '$(CI_STACKS)'
@@ -68,42 +76,42 @@ comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQU
 	@python -m operations comment "$$PULL_REQUEST" $(FILE)
 
 drift: ready ## fail where what is there is not what the stack file says
-	@$(ENGINE) $(CLOUD) python -m operations drift $(STACK) $(FORMAT)
+	@$(CLOUD) python -m operations drift $(call quoted,$(STACK)) $(FORMAT)
 
 import: $(VENV)/runtime ## make a stack file of the registry in COMPOSE, a compose file (its SERVICE)
 	@python -m toolchain cli
-	@python -m operations importing $(STACK) '$(COMPOSE)' $(SERVICE)
+	@python -m operations importing $(call quoted,$(STACK)) $(call quoted,$(COMPOSE)) $(SERVICE)
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
-	@python -m operations render $(STACK)
+	@python -m operations render $(call quoted,$(STACK))
 
 down: ready ## remove the registry, but not its images
-	@$(ENGINE) $(CLOUD) python -m operations down $(STACK) $(CONSENT)
+	@$(CLOUD) python -m operations down $(call quoted,$(STACK)) $(CONSENT)
 
 move: ready ## take the registry to another RUNTIME (container or swarm), with all its images
 	@$(if $(RUNTIME),,echo 'say where to: make move STACK=$(STACK) RUNTIME=swarm'; exit 1)
-	@$(ENGINE) $(CLOUD) python -m operations move $(STACK) $(RUNTIME) $(CONSENT)
+	@$(CLOUD) python -m operations move $(call quoted,$(STACK)) $(RUNTIME) $(CONSENT)
 
 rotate: ready ## replace the access key (LABEL names the new one), or go on where a rotation ended
-	@$(ENGINE) $(CLOUD) python -m operations rotate $(STACK) $(LABEL) $(CONSENT)
+	@$(CLOUD) python -m operations rotate $(call quoted,$(STACK)) $(LABEL) $(CONSENT)
 
 gc: ready ## free the room of deleted images; DRY_RUN=1 says how much it is
 	@# Without a shell between them, so that it hears of a SIGTERM which make gets.
-	@$(ENGINE) $(CLOUD) exec python -m operations gc $(STACK) $(if $(DRY_RUN),--dry-run)
+	@$(CLOUD) exec python -m operations gc $(call quoted,$(STACK)) $(if $(call true,$(DRY_RUN)),--dry-run)
 
 status: ready ## say how STACK does; fails where something does not work
-	@$(ENGINE) $(CLOUD) python -m operations status $(STACK)
+	@$(CLOUD) python -m operations status $(call quoted,$(STACK))
 
 test: check ## check the code, then run one pass over the product on real parts
 	@python -m toolchain test
-	@ORACLE_EXAMPLES=100 $(ENGINE) $(PYTEST) -m $(QUICK)
+	@ORACLE_EXAMPLES=100 $(PYTEST) -m $(QUICK)
 	@echo "Not part of make test: Swarm, the load balancer, Let's Encrypt and ssh; faults, killed runs"
 	@echo 'and attacks; releases other than 3.1.2, except a push to 2.8.3.'
 	@echo 'Run all tests with: make test-all'
 
 test-all: check ## check the code, then run every test
 	@python -m toolchain test-all
-	@$(ENGINE) $(PYTEST) -p tests.integration.warm_host
+	@$(PYTEST) -p tests.integration.warm_host
 
 unit: $(VENV)/dev ## run the tests that need no engine
 	@pytest tests/unit
@@ -120,18 +128,18 @@ format: $(VENV)/dev ## mend what the linter can
 
 aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` in another terminal
 	@python -m toolchain up local
-	@$(ENGINE) python -m tests.aliyun $(STATE)/aliyun
+	@python -m tests.aliyun $(STATE)/aliyun
 
 login: ready ## let docker log in as USER of STACK, the password unseen
 	@$(if $(filter command,$(origin USER)),,echo 'say who: make login STACK=$(STACK) USER=…'; exit 1)
-	@python -m operations login $(STACK) "$$USER"
+	@python -m operations login $(call quoted,$(STACK)) "$$USER"
 
 verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
-	@$(CLOUD) python -m operations verify_oss $(STACK)
+	@$(CLOUD) python -m operations verify_oss $(call quoted,$(STACK))
 
 bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measures more, for hours
 	@python -m toolchain test-all
-	@$(ENGINE) FULL=$(FULL) python -m bench
+	@FULL=$(call true,$(FULL)) python -m bench
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.oracle.dump
@@ -143,16 +151,13 @@ lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --group dev --output-file requirements-dev.txt
 
 env: ## print what your own pulumi commands need: eval "$(make env)"
-	@echo 'export PATH="$(PATH)"'
-	@$(foreach name,HOME BACKEND_URL CONFIG_PASSPHRASE SKIP_UPDATE_CHECK ERROR_OUTPUT_STRING,\
-		$(if $(PULUMI_$(name)),echo 'export PULUMI_$(name)="$(PULUMI_$(name))"';))
-	@$(if $(CLOUD),echo 'export $(CLOUD)')
+	@$(CLOUD) $(PYTHON) -m toolchain.env $(ENV)
 
 engine-stop: $(VENV)/runtime ## end the Docker engine that make started
 	@python -m toolchain engine-stop
 
 ready: $(VENV)/runtime
-	@python -m toolchain up $(STACK)
+	@python -m toolchain up $(call quoted,$(STACK))
 ifneq ($(filter local trial,$(STACK)),)
 	@test -e $(STATE)/.pulumi/stacks/oss-registry/$(STACK).json || pulumi stack init $(STACK)
 endif

@@ -17,6 +17,7 @@ from bench import (
     swarm,
     transfers,
 )
+from components import docker_engine
 from tests.integration.deployment import command
 
 PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)
@@ -57,6 +58,7 @@ def machine() -> None:
 
 
 def main() -> None:
+    docker_engine.use({}, os.environ)
     begun = time.monotonic()
     machine()
     for part in (*PARTS, *(LONGER if os.environ.get("FULL") else ())):

@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from components import addresses, certificates, configuration, distribution, providers, sizes
+from components import (
+    addresses,
+    certificates,
+    configuration,
+    distribution,
+    docker_engine,
+    providers,
+    sizes,
+)
 from components.configuration import Context, Problem, Rule, overlaps, within
 from components.distribution import password_of
 from components.environment import Hole, Section
@@ -100,6 +108,10 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         rule = f"lets it move away from {', '.join(stack.volumes)}, which is on one machine alone"
         fix = "name that machine, such as [node.hostname==one]"
         yield Problem(f"{PROJECT}:registry.swarm.constraints", rule, fix)
+    if stack.process.get("OTEL_TRACES_EXPORTER") != "otlp":
+        for name in sorted(registry.environment):
+            if name.startswith("OTEL_EXPORTER_OTLP_"):
+                yield Problem(f"{PROJECT}:registry.environment.{name}", *_no_traces(stack))
     if storage.adopt and not stack.release.purges_oss:
         rule = f"with release {stack.release.version} nobody clears unfinished uploads"
         below = f" below {stack.oss.below}" if stack.oss.below else ""
@@ -109,6 +121,16 @@ def _remarks(stack: Stack) -> Iterator[Problem]:
         # It may be right: some of OSS's hosts are named otherwise.
         rule = f"names another region than {REGION}, which requests are signed for"
         yield Problem(f"{PROJECT}:storage.endpoint", rule, "remove it, unless you know better")
+
+
+def _no_traces(stack: Stack) -> tuple[str, str]:
+    """Why the registry sends no traces, and how to have it send them."""
+    if stack.release.major < 3:
+        rule = f"is not used: release {stack.release.version} sends no traces"
+        return rule, 'set registry.release: "3.1.2", or remove it'
+    exporter = stack.process["OTEL_TRACES_EXPORTER"]
+    fix = "set OTEL_EXPORTER_OTLP_ENDPOINT, and no other exporter"
+    return f"is not used: OTEL_TRACES_EXPORTER is {exporter}", fix
 
 
 def _loopback(address: str) -> bool:
@@ -325,9 +347,14 @@ def load(
     """
     stack, problems = checked(name, config, secret_keys, variables)
     if problems:
-        lines = "".join(f"\n  - {line(problem)}" for problem in problems)
-        raise SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+        raise invalid(name, problems)
     return stack
+
+
+def invalid(name: str, problems: Iterable[Problem]) -> SettingsError:
+    """The error that lists `problems` of the stack `name`'s file."""
+    lines = "".join(f"\n  - {line(problem)}" for problem in problems)
+    return SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
 
 
 def checked(
@@ -343,10 +370,12 @@ def checked(
     problems += [p for p in found if not (p.path in meant and p.rule == "is required")]
     named = (variables or {}).get
     region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
-    stack = Stack(name, settings, region, secrets)
+    engine = config.get(docker_engine.HOST) or named("DOCKER_HOST") or ""
+    stack = Stack(name, settings, region, secrets, engine=engine)
     refused = _refused(problems)
     found = [
         *_logins(config.get(LOGINS, ""), LOGINS in secret_keys),
+        *_engines(config, stack),
         *_contradictions(stack, refused),
         *_certificate(stack, refused),
     ]
@@ -493,6 +522,7 @@ def _divided(
                 problems.append(Problem(key, rule, fix))
             else:
                 sections[name] = _parsed(text)
+                problems += _dates(key, sections[name])
         elif key in secret_keys:
             secrets[name] = text
         elif name in _SECRETS or name.startswith(password_of("")):
@@ -509,6 +539,22 @@ def _parsed(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+# A date without quotes, as Pulumi hands it over (Go's time.Time.String).
+_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} \S+", re.ASCII)
+
+
+def _dates(path: str, value: object) -> Iterator[Problem]:
+    """Dates that Pulumi has rewritten, for `pulumi up` without `make`, which reads the file."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _dates(f"{path}.{key}", below)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _dates(f"{path}[{number}]", item)
+    elif isinstance(value, str) and _DATE.fullmatch(value):
+        yield Problem(path, "is a date, which Pulumi rewrites", "put it in quotes")
 
 
 # How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
@@ -669,6 +715,22 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
 def _is_sealed(value: object) -> bool:
     """Whether `value` is a secret as it stands in the stack file."""
     return isinstance(value, Mapping) and value.keys() == {"secure"}
+
+
+def _engines(config: Mapping[str, str], stack: Stack) -> Iterator[Problem]:
+    """Settings that leave open which Docker engine is meant, or on which machine it is."""
+    registry = stack.settings.registry
+    exposed = registry.exposure == "open" and not _loopback(stack.address)
+    if exposed and config.get(docker_engine.CONTEXT) and not registry.external_url:
+        rule = "is required with exposure: open and docker:context, which names no machine"
+        fix = "write the address that clients use, or set docker:host in place of docker:context"
+        yield Problem(f"{PROJECT}:registry.external_url", rule, fix)
+    if config.get(docker_engine.HOST) and config.get(docker_engine.CONTEXT):
+        rule = f"can't be set with {docker_engine.HOST}, which the docker plugin then ignores"
+        yield Problem(docker_engine.CONTEXT, rule, "keep one of them")
+    for key in (docker_engine.HOST, docker_engine.CONTEXT):
+        if isinstance(config.get(key), Sealed):
+            yield Problem(key, "can't be a secret: the docker command needs it", "write it plainly")
 
 
 def _unguarded(stack: Stack) -> Iterator[Problem]:

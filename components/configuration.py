@@ -155,13 +155,14 @@ class _Reader(NamedTuple):
                 self.refuse(path, *MUST["section"])
             case str() if rule := plain_secret(place, value):
                 self.refuse(path, rule, WRITE_SECRET)
+            case str() if isinstance(value, float) and path.startswith("log.fields."):
+                self.refuse(path, *MUST["string"], value)  # 1.10 comes as 1.1
             case str() if against := refusal(place[-1], value, kinds):
                 rule, fix = against
                 self.refuse(path, rule, _FIXES.get(path, fix), value)
             case str():
-                # The registry would take a number for a realm or a path, and panic.
-                as_text = kinds == "string" and isinstance(value, int)
-                return str(value) if as_text else value
+                single: Tree = value
+                return single
             case [kind] if isinstance(value, list):
                 items = (
                     self.value(f"{path}[{number}]", (*place, ANY), item, kind)
@@ -227,8 +228,8 @@ def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
             return "has half of a character", "write it in UTF-8"
         case _ if isinstance(value, int) and not -(2**63) <= value < 2**63:
             return "is more than the registry can count", "write a smaller number"
-        case "string" if not (isinstance(value, str) or (number and isinstance(value, int))):
-            return MUST[kind]
+        case "string" if not isinstance(value, str):
+            return MUST[kind]  # a number comes without its zeros and underscores
         case "string" if isinstance(value, str) and "://" in value and has_wrong_port(value):
             return PORT
         case "int" if not (number and isinstance(value, int)):

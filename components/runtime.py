@@ -43,6 +43,16 @@ SENTENCES = (
         "written right and can be reached, or load it (docker load)",
     ),
     (
+        "client version .* is too (new|old)",
+        "the docker plugin and the Docker engine have no API version in common: update the engine, "
+        "or name another one (docker:host in the stack file, or DOCKER_HOST)",
+    ),
+    (
+        "Error loading Docker context",
+        "the docker plugin has no such context below ~/.docker/contexts: create it with `docker "
+        "context create`, or set docker:host in place of docker:context",
+    ),
+    (
         "pinging Docker|connect to the Docker|during connect|create Docker client",
         "the Docker engine does not answer: start it, or say where it is (docker:host in the stack "
         "file, or DOCKER_HOST)",

@@ -1,14 +1,15 @@
 """What follows from a stack's settings, without any resource."""
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from components import addresses, distribution
+from components import addresses, distribution, docker_engine
 from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
-from components.environment import Section, Text, redact, to_environment, to_file
+from components.environment import Hole, Section, Text, redact, to_environment, to_file
 from components.secrecy import masked
 from components.settings import PROJECT, StackSettings, SwarmSettings
 
@@ -17,6 +18,8 @@ READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that takes no pushes
 FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
 DRAIN_SECONDS = 30
 CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
+# Where a user has the registry send traces (release 3, tracing/tracing.go).
+TRACES_TO = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"})
 # Who can reach the registry, by the address that its port is published on unless another is set.
 EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
 
@@ -25,7 +28,8 @@ EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "o
 class Stack:
     """A stack's settings and what follows from them without any resource.
 
-    `region` is OSS's; `secrets` are those that the user brings, by name.
+    `region` is OSS's; `secrets` are those that the user brings, by name; `engine` is the address
+    of the Docker engine, as DOCKER_HOST has it, if it is known.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Stack:
     region: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     user: Section = field(default_factory=dict)
+    engine: str = ""
 
     @property
     def prefix(self) -> str:
@@ -80,10 +85,19 @@ class Stack:
         """The registry's address for clients."""
         registry = self.settings.registry
         scheme = "https" if self.settings.tls else "http"
-        # Whoever is told to listen everywhere listens here too.
-        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        address = self.address
+        if address in everywhere:
+            address = docker_engine.machine(self.engine) or everywhere[address]
         here = addresses.joined(address, registry.port)
         return (registry.external_url or f"{scheme}://{here}").rstrip("/")
+
+    @property
+    def only_on_engine(self) -> bool:
+        """Whether the registry is reached only from the engine's machine, which is another one."""
+        if self.settings.registry.external_url or docker_engine.machine(self.engine) is None:
+            return False
+        return ipaddress.ip_address(self.address).is_loopback
 
     @property
     def login_server(self) -> str:
@@ -195,14 +209,22 @@ class Stack:
         """The registry's configuration, with holes where secrets go."""
         return self.planned(self.release, self.user)
 
+    @property
+    def process(self) -> Mapping[str, str | Hole]:
+        """The variables of the registry's process that are not its configuration."""
+        given = self.settings.registry.environment
+        ours: dict[str, str | Hole] = {**self.release.environment}
+        if ours and not TRACES_TO.isdisjoint(given):
+            ours["OTEL_TRACES_EXPORTER"] = "otlp"  # newer official images have none, too
+        return {**ours, **given}
+
     @cached_property
     def environment(self) -> Mapping[str, Text]:
         """The registry's variables, sorted, with holes where secrets go."""
-        process = {**self.release.environment, **self.settings.registry.environment}
         tree = distribution.over_image(self.release.image_defaults, self.tree)
         by_variable = self.delivery == "env"
         variables = to_environment(tree, self.release.schema) if by_variable else {}
-        return {name: (text,) for name, text in sorted(process.items())} | variables
+        return {name: (text,) for name, text in sorted(self.process.items())} | variables
 
     @cached_property
     def files(self) -> Mapping[str, Text]:

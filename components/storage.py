@@ -20,7 +20,7 @@ from pulumi import (
     log,
 )
 
-from components import access, distribution, runtime
+from components import access, deployer, distribution, runtime
 from components.explained import explained
 from components.stack import STACK_LABEL, Stack
 
@@ -83,6 +83,7 @@ SENTENCES = (
         r"NoPermission|Forbidden\.RAM|AccessDenied",
         "the deployer's own access key is not allowed to do this: see docs/production.md",
     ),
+    ("(?i)invalid type option", deployer.NO_KEY),
     (
         "InvalidAccessKeyId|SignatureDoesNotMatch|no valid credential|get credential failed",
         "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET",

@@ -3,18 +3,27 @@
 The command is the module of that name; what stops it is a text on stderr, never a traceback.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from subprocess import CalledProcessError
 
+from components import deployer
 from components.checks import SettingsError
-from operations import Blocked, said
+from operations import Blocked, said, stack_file
+
+ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
 
 
 def main(arguments: Sequence[str]) -> int:
     command, stack, *words = arguments
     try:
+        if command != "comment":
+            stack_file.path(stack)
+        if command in ON_ENGINE:
+            deployer.use(os.environ)
+            import_module("operations.engine").use(stack)
         # Alone, as some need packages that others can do without.
         return int(import_module(f"operations.{command}").main(stack, *words))
     except (Blocked, SettingsError, CalledProcessError) as error:

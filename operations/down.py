@@ -7,6 +7,7 @@ from components.checks import SettingsError, load
 from components.settings import StackSettings
 from components.stack import Stack
 from operations import engine, guard, swarm
+from operations.preview import require_deployer
 from operations.recover import recover
 from operations.stack_file import configuration
 from operations.state import BUCKET, deployment, outputs_of, pulumi_seen
@@ -22,6 +23,7 @@ def main(name: str, *words: str) -> int:
         stack = load(name, config, secrets, os.environ)
     except SettingsError:
         stack = Stack(name, StackSettings())  # what is wrong with it keeps nothing from being seen
+    require_deployer(stack)
     with engine.reached(config) as variables:
         try:
             flags = ("--yes", "--skip-preview") if consent else ()

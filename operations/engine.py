@@ -6,33 +6,65 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from components import docker_engine
+from components.checks import SettingsError
 from components.stack import STACK_LABEL
+from operations import Blocked
+from operations.stack_file import configuration
+
+
+def use(stack: str) -> None:
+    """Have this process, and thus Pulumi's docker plugin, mean the engine of `stack`.
+
+    Problems of the stack file are left to the command. Raises Blocked.
+    """
+    try:
+        config, _ = configuration(stack)
+    except SettingsError:
+        return
+    try:
+        docker_engine.use(config, os.environ)
+    except docker_engine.EngineError as error:
+        raise Blocked(str(error)) from None
 
 
 @contextmanager
 def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """Variables with which docker and ssh mean the engine that the docker plugin means.
 
-    `config` is a stack file's, as `configuration` gives it. What it leaves open is as it is.
+    `config` is a stack file's, as `configuration` gives it. Raises Blocked.
     """
-    variables = {**os.environ}
-    if host := config.get("docker:host"):
-        variables["DOCKER_HOST"] = host
-    if certificates := config.get("docker:certPath"):
-        variables |= {"DOCKER_CERT_PATH": certificates, "DOCKER_TLS_VERIFY": "1"}
+    try:
+        variables = docker_engine.engine(config, os.environ).variables(os.environ)
+    except docker_engine.EngineError as error:
+        raise Blocked(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
-        if options := config.get("docker:sshOpts"):
+        if options := _ssh_options(config):
             # The docker command takes no options for ssh; the one that it finds on PATH does.
-            ssh = shlex.join([shutil.which("ssh") or "ssh", *json.loads(options)])
+            ssh = shlex.join([shutil.which("ssh") or "ssh", *options])
             wrapper = Path(folder, "ssh")
             wrapper.write_text(f'#!/bin/sh\nexec {ssh} "$@"\n')
             wrapper.chmod(0o700)
             variables["PATH"] = f"{folder}:{variables['PATH']}"
         yield variables
+
+
+def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
+    """The options that the docker plugin gives to ssh."""
+    text = config.get("docker:sshOpts")
+    if not text:
+        return os.environ.get("DOCKER_SSH_OPTS", "").split()
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, list):
+        raise Blocked("docker:sshOpts must be a list; write such as [-i, /home/me/.ssh/ops]")
+    return [str(option) for option in options]
 
 
 def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str, str]:
@@ -60,7 +92,7 @@ def marked(label: str, kind: str, name: str, variables: Mapping[str, str]) -> bo
 def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
     """The lines of what the command prints, as they come.
 
-    Raises subprocess.CalledProcessError with its errors.
+    Raises Blocked if the engine does not answer, or subprocess.CalledProcessError with its errors.
     """
     command = ["docker", *words]
     with (
@@ -77,7 +109,8 @@ def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
             raise
         if code := running.wait():
             errors.seek(0)
-            raise subprocess.CalledProcessError(code, command, stderr=errors.read())
+            failure = subprocess.CalledProcessError(code, command, stderr=errors.read())
+            raise _explained(failure, variables) from None
 
 
 def docker(
@@ -89,15 +122,28 @@ def docker(
 ) -> str:
     """What the command printed, within `seconds`, or it and its errors; it reads what is `given`.
 
-    Raises subprocess.CalledProcessError with its errors, or TimeoutExpired.
+    Raises Blocked if the engine does not answer, subprocess.CalledProcessError with docker's
+    errors, or TimeoutExpired.
     """
-    return subprocess.run(
-        ["docker", *words],
-        env=variables,
-        input=given,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if both else subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=seconds,
-    ).stdout
+    try:
+        return subprocess.run(
+            ["docker", *words],
+            env=variables,
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if both else subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=seconds,
+        ).stdout
+    except subprocess.CalledProcessError as failure:
+        raise _explained(failure, variables) from None
+
+
+def _explained(
+    failure: subprocess.CalledProcessError, variables: Mapping[str, str]
+) -> subprocess.CalledProcessError | Blocked:
+    """`failure`, or what it means if the engine does not answer or refuses the docker command."""
+    text = failure.stderr or failure.stdout or ""
+    sentence = docker_engine.explained(text, docker_engine.named(variables), variables)
+    return Blocked(sentence) if sentence else failure

@@ -95,6 +95,9 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
         up(name, consent=True, meant=())
     own, closed = stack_file.text(name), stack_file.read_only(name)
     found, _ = planned(name, "--refresh")
+    if found.errors:
+        show(found, "text")
+        raise Blocked("stopped, and nothing was changed: the plan fails, see above")
     if not found.empty:
         show(found, "text")
         raise Blocked(f"more would change than who may push: `make up STACK={name}` first")

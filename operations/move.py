@@ -19,7 +19,7 @@ from components.checks import load
 from components.settings import PROJECT
 from components.stack import Stack
 from operations import Blocked, engine, stack_file, swarm
-from operations.preview import planned, show
+from operations.preview import planned, require_deployer, show
 from operations.recover import Recovered, recover
 from operations.review import Change, Review
 from operations.state import NETWORK, STASH, outputs_of, pulumi_seen
@@ -35,6 +35,7 @@ def move(name: str, runtime: str, recovered: Recovered, *, consent: bool) -> Non
     there = recovered.resources
     text = stack_file.with_runtime(name, runtime)
     stack = load(name, *stack_file.handed_over(json.loads(text)["config"]), os.environ)
+    require_deployer(stack)
     old = [resource["urn"] for _, resource in swarm.made_for_another(runtime, there)]
     if not old and any(_is_registry(resource, runtime) for resource in there):
         _set_runtime(name, runtime)

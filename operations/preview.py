@@ -1,12 +1,14 @@
 """`make preview STACK=…`: what `make up` would change, for a terminal or (markdown) a reviewer."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from components import deployer
 from components.checks import SettingsError
 from components.stack import Stack
 from operations import Blocked, stack_file
@@ -29,12 +31,22 @@ def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review,
     """
     try:
         stack = stack or stack_file.stack(name)
+        require_deployer(stack)
         plan = _plan(name, *flags)
     except (SettingsError, Blocked) as wrong:
         return failed(name, str(wrong)), ()
     found = review(stack, plan)
     lost = losses(stack, found.changes, outputs(plan))
     return replace(found, alarms=[loss.alarm for loss in lost]), lost
+
+
+def require_deployer(stack: Stack) -> None:
+    """Raises Blocked if the stack needs an access key for the cloud and none is found."""
+    if stack.settings.storage.kind != "oss":
+        return
+    config, _ = stack_file.configuration(stack.name)
+    if problem := deployer.problem(config, os.environ):
+        raise Blocked(problem)
 
 
 def _plan(name: str, *flags: str) -> Mapping[str, Any]:

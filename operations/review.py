@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from components import deployer
 from components.checks import release_warnings
 from components.secrecy import masked
 from components.stack import Stack
@@ -44,6 +45,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's word for what only 
 # What Pulumi says, and what that means here.
 SAYS = (
     ("preview failed", ""),
+    ("(?is).*invalid type option.*", deployer.NO_KEY),
     (
         r'unable to (\w+) resource "\S+::(\S+)"\s+as it is currently marked for protection.*',
         r"unable to \1 \2, which is protected: storage.protect: false would let it go",

@@ -60,6 +60,9 @@ def main(name: str, *words: str) -> int:
     way = steps(storage.access_keys, made, in_use, _label(words))
     if _idle(storage.access_keys, made, in_use):
         found, _ = planned(name, "--refresh")
+        if found.errors:
+            show(found, "text")
+            raise Blocked("stopped, and nothing was changed: the plan fails, see above")
         if not found.empty:
             show(found, "text")
             raise Blocked(f"more would change than the key: `make up STACK={name}` first")

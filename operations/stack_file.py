@@ -2,62 +2,45 @@
 
 import json
 import os
-import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from components.checks import Sealed, SettingsError, load
+from components import stack_yaml
+from components.checks import Sealed, SettingsError, checked, invalid, load
+from components.configuration import Problem
 from components.settings import PROJECT
 from components.stack import Stack
 
 STACKS = Path(__file__).parent.parent / "stacks"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Pulumi reads it: the core schema of YAML 1.2, and no key twice."""
-
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # as the base class has it
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: list[object] = []
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value} is there twice", problem_mark=key.start_mark
-                )
-            seen.append(key.value)
-        return super().construct_mapping(node, deep)
-
-    def whole_or_float(self, node: yaml.ScalarNode) -> int | float:
-        """Pulumi hands values over as JSON, where 3.0 is 3."""
-        number = float(str(self.construct_scalar(node)))
-        return int(number) if number.is_integer() else number
-
-
-for kind, pattern in (
-    ("null", r"~|null|Null|NULL|"),
-    ("bool", r"true|True|TRUE|false|False|FALSE"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)|0o?[0-7]+|0x[0-9a-fA-F]+"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), None)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.whole_or_float)
+def path(stack: str) -> Path:
+    """The path of that stack's file. Raises SettingsError if it can't be a stack's name."""
+    try:
+        return STACKS / stack_yaml.file_of(stack)
+    except stack_yaml.Unreadable as error:
+        raise SettingsError(str(error)) from None
 
 
 def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     """The configuration of `stack`'s file as Pulumi hands it over, and the keys of its secrets.
 
-    What is secret stays encrypted. Raises SettingsError where it is no such file.
+    What is secret stays encrypted. Raises SettingsError if Pulumi would read something else.
     """
-    return handed_over(_content(stack)["config"])
+    content, unclear = _content(stack)
+    texts, secrets = handed_over(content["config"])
+    if unclear:
+        _, others = checked(stack, texts, secrets, os.environ)
+        paths = {problem.path for problem in unclear}
+        raise invalid(stack, [*unclear, *(other for other in others if other.path not in paths)])
+    return texts, secrets
 
 
 def text(name: str) -> str:
     """The text of that stack's file, as JSON. Raises SettingsError."""
-    return json.dumps(_content(name))
+    content, _ = _content(name)
+    return json.dumps(content)
 
 
 def read_only(name: str) -> str:
@@ -83,7 +66,7 @@ def with_runtime(name: str, runtime: str) -> str:
 
 
 def _with_registry(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-    content, key = _content(name), f"{PROJECT}:registry"
+    (content, _), key = _content(name), f"{PROJECT}:registry"
     texts, _ = handed_over(content["config"])
     registry = json.loads(texts.get(key, "{}"))
     content["config"].pop("registry", None)
@@ -92,35 +75,45 @@ def _with_registry(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]
     return json.dumps(content)
 
 
+def encryption_salt(stack: str) -> str | None:
+    """The salt with which the secrets of `stack`'s file are encrypted, if it is there."""
+    try:
+        content, _ = _content(stack)
+    except SettingsError:
+        return None
+    return content.get("encryptionsalt")
+
+
 def stack(name: str) -> Stack:
     """The stack that the file of that name describes. Raises SettingsError."""
     return load(name, *configuration(name), os.environ)
 
 
-def _content(stack: str) -> dict[str, Any]:
-    """What is in `stack`'s file, with a section config."""
-    file = STACKS / f"Pulumi.{stack}.yaml"
+def _content(stack: str) -> tuple[dict[str, Any], list[Problem]]:
+    """What is in `stack`'s file, with a section config, and what Pulumi would read otherwise."""
+    file = path(stack)
     try:
-        content = yaml.load(file.read_text(), _Loader)
+        return stack_yaml.read(file.read_text(encoding="utf-8"), PROJECT)
     except FileNotFoundError:
         raise SettingsError(f"there is no stacks/{file.name}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"stacks/{file.name}, line {line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"stacks/{file.name} is not YAML: {error}") from None
-    config = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(config, dict):
-        raise SettingsError(f"stacks/{file.name} needs a section config:")
-    return dict(content)
+    except stack_yaml.Unreadable as error:
+        raise SettingsError(f"stacks/{file.name}: {error}") from None
 
 
 def handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
     # A key without a namespace is the project's own.
     named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in named.items()}
+    texts = {key: _text(value) for key, value in named.items()}
     secret = {key for key, value in named.items() if _holds_a_secret(value)}
     return {k: Sealed(v) if k in secret else v for k, v in texts.items()}, secret
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _holds_a_secret(value: object) -> bool:

@@ -2,14 +2,17 @@
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from components.settings import PROJECT
 from operations import Blocked
+from operations.stack_file import encryption_salt
 
 ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
 BUCKET = "alicloud:oss/bucket:Bucket"
@@ -80,20 +83,99 @@ def secret(stack: str, name: str, brought: Collection[str]) -> str:
 
 
 def pulumi(*words: str, given: str | None = None) -> str:
-    """What pulumi prints; it reads what is `given`. Raises CalledProcessError with its errors."""
-    return subprocess.run(
-        ["pulumi", *words],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=_end_with_parent,
-    ).stdout
+    """What pulumi prints; it reads what is `given`.
+
+    Raises Blocked if the passphrase does not fit, CalledProcessError with pulumi's errors.
+    """
+    try:
+        return subprocess.run(
+            ["pulumi", *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=_end_with_parent,
+        ).stdout
+    except subprocess.CalledProcessError as failure:
+        _require_passphrase(failure.stderr, words)
+        raise
 
 
 def pulumi_seen(*words: str) -> None:
-    """Run pulumi, which may ask and is seen. Raises CalledProcessError."""
-    subprocess.run(["pulumi", *words], check=True, preexec_fn=_end_with_parent)
+    """Run pulumi, which may ask and is seen.
+
+    Raises Blocked if the passphrase does not fit, CalledProcessError.
+    """
+    command = ["pulumi", *words]
+    errors: list[str] = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=_end_with_parent
+    ) as running:
+        assert running.stderr
+        try:
+            for line in running.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                errors.append(line)
+        except BaseException:
+            # As subprocess.run does: an interrupt has reached pulumi as well.
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(0.25)
+            running.kill()
+            raise
+    if running.returncode:
+        _require_passphrase("".join(errors), words)
+        raise subprocess.CalledProcessError(running.returncode, command)
+
+
+# What the CLI prints (pkg/secrets/passphrase/manager.go; the last one is Go's crypto/cipher).
+_NO_PASSPHRASE = "passphrase must be set with"
+_NO_FILE = "unable to read PULUMI_CONFIG_PASSPHRASE_FILE"
+_LOCKED = ("incorrect passphrase", "malformed state value", "message authentication failed")
+
+
+def _require_passphrase(errors: str, words: Sequence[str]) -> None:
+    """Raises Blocked if pulumi's `errors` are about the passphrase of the stack in `words`."""
+    stack = words[words.index("--stack") + 1] if "--stack" in words else ""
+    by_file = "PULUMI_CONFIG_PASSPHRASE" not in os.environ
+    variable = f"PULUMI_CONFIG_PASSPHRASE{'_FILE' if by_file else ''}"
+    if _NO_PASSPHRASE in errors:
+        raise Blocked(
+            f"Pulumi needs the passphrase of the stack {stack}. Set PULUMI_CONFIG_PASSPHRASE, or "
+            "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
+        )
+    if _NO_FILE in errors:
+        path = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+        raise Blocked(
+            f"The passphrase of the stack {stack} can't be read from {path}. Set "
+            "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
+        )
+    if any(text in errors for text in _LOCKED):
+        raise Blocked(
+            f"The passphrase in {variable} does not unlock the secrets of the stack {stack}. Set "
+            f"the one that the stack was created with.{_other_salt(stack)}"
+        )
+
+
+def _other_salt(stack: str) -> str:
+    """What to do if the salt in the stack file is not the state's. It is not secret."""
+    file, written = f"stacks/Pulumi.{stack}.yaml", encryption_salt(stack)
+    words = ["pulumi", "stack", "export", "--stack", stack]
+    exported = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    try:
+        kept = json.loads(exported)["deployment"]["secrets_providers"]["state"]["salt"]
+    except (ValueError, LookupError, TypeError):
+        kept = None
+    if kept == written:
+        return ""
+    if kept:
+        return (
+            f" If you have, the key encryptionsalt in {file} belongs to another stack. Replace it "
+            f"with the one of the state: {kept}"
+        )
+    return (
+        f" If you have, the key encryptionsalt in {file} belongs to another stack. Remove it, and "
+        "set the secrets of the file again."
+    )
 
 
 def _end_with_parent() -> None:

@@ -95,6 +95,8 @@ def _pushes(running: Running) -> Answer:
 def _endpoint(running: Running) -> Answer:
     """Whether clients are answered, with or without a login."""
     address = running.endpoint
+    if running.stack.only_on_engine:
+        raise NotChecked(f"{address} is an address of the engine's machine")
     try:
         code = registry_api.http_status(running.stack, address)
     except OSError as error:
@@ -120,9 +122,15 @@ def _storage(running: Running) -> Answer:
     if stack.settings.storage.kind == "filesystem":
         running.docker("volume", "inspect", stack.volume)
         return OK, f"the volume {stack.volume} is there"
-    label = str(running.outputs["access_key"])
-    bucket = stack.oss.bucket
-    if refused := oss.check(stack, label, running.variables):
+    label = running.outputs.get("access_key")
+    bucket = stack.settings.storage.bucket
+    if label is None:
+        return (
+            FAIL,
+            f"The registry does not use the bucket {bucket} yet. Run `make up STACK={stack.name}` "
+            "to apply the stack file.",
+        )
+    if refused := oss.check(stack, str(label), running.variables):
         return FAIL, f"the registry has no access to the bucket {bucket}: {refused}"
     return OK, f"the bucket {bucket} takes the access key {label}"
 

@@ -67,7 +67,8 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
             if keys is not None:
                 orphans.drop(name, stack(name).prefix, keys)
         swarm.remove_unused(name, variables)
-        _wait_until_served(stack(name), variables)
+        if not stack(name).only_on_engine:
+            _wait_until_served(stack(name), variables)
 
 
 def _wait_until_served(its: Stack, variables: Mapping[str, str]) -> None:

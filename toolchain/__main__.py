@@ -1,6 +1,6 @@
 """`python -m toolchain up STACK`, `cli`, `test`, `test-all` or `engine-stop`, for the Makefile.
 
-Reads PULUMI_HOME, DOCKER_HOST, XDG_CACHE_HOME and PATH, which ends with CLI.
+Reads PULUMI_HOME, DOCKER_HOST, DOCKER_CONTEXT, XDG_CACHE_HOME and PATH, which ends with CLI.
 """
 
 import os
@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-import yaml
-
+from components import docker_engine, stack_yaml
 from components.distribution import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
@@ -99,8 +98,9 @@ def _engine(references: Iterable[str], *, login: bool = False) -> Iterator[Part]
 
 def _engine_of(config: Mapping[str, object]) -> Iterator[Part]:
     """A stack's engine, with the images that the stack uses."""
-    if host := config.get("docker:host"):
+    if config.get(docker_engine.HOST) or config.get(docker_engine.CONTEXT):
         engine.client_ready()
+        host = engine.named(config).host
         return iter([Part(lambda: f"Docker engine at {host}, which pulls its own images")])
     return _engine(_images_of(config), login="docker:registryAuth" in config)
 
@@ -117,7 +117,10 @@ def _images_of(config: Mapping[str, object]) -> list[str]:
 
 def _config_of(stack: str) -> Mapping[str, object]:
     """The configuration in the stack's file. Errors in it are reported later, by `up`."""
-    file = PROJECT / "stacks" / f"Pulumi.{stack}.yaml"
+    try:
+        file = PROJECT / "stacks" / stack_yaml.file_of(stack)
+    except stack_yaml.Unreadable as error:
+        raise Unavailable(str(error)) from None
     if not file.exists():
         known = sorted(other.name.split(".")[1] for other in file.parent.glob("Pulumi.*.yaml"))
         raise Unavailable(
@@ -125,13 +128,11 @@ def _config_of(stack: str) -> Mapping[str, object]:
             f"{', '.join(known)}."
         )
     try:
-        config = yaml.safe_load(file.read_text())["config"]
-    except (yaml.YAMLError, LookupError, TypeError):
+        content, _ = stack_yaml.read(file.read_text(encoding="utf-8"), "oss-registry")
+    except (stack_yaml.Unreadable, UnicodeDecodeError):
         return {}
-    if not isinstance(config, dict):
-        return {}
-    # As in Pulumi, a key without a namespace belongs to the project.
-    return {k if ":" in str(k) else f"oss-registry:{k}": value for k, value in config.items()}
+    config: Mapping[str, object] = content["config"]
+    return config
 
 
 def _section(config: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -1,13 +1,15 @@
 """The Docker engine that answers, or else Debian's, installed and started here."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from components import docker_engine
 from toolchain import debian
 from toolchain.progress import Unavailable, say, step
 
@@ -19,19 +21,31 @@ STOP_SECONDS = 90  # the registry drains for 30 s, the engine gives each contain
 
 
 def ready() -> str:
-    """Have a Docker engine, and return its version. Raises Unavailable."""
+    """Have a Docker engine, and return its version. Raises Unavailable.
+
+    Only the engine at the local socket is installed and started here, and only if neither a
+    variable nor Docker's current context names another one.
+    """
+    meant = named({})
     if version := _version():
         return version
-    named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
-    if named:
-        raise Unavailable(
-            f"The Docker engine at {named} does not answer ({_last_word()}). Start it, "
-            "or unset DOCKER_HOST and DOCKER_CONTEXT."
-        )
+    error = _ask().stderr if shutil.which("docker") else "there is no docker command"
+    if refused := docker_engine.refused(error, meant, os.environ):
+        raise Unavailable(refused)
+    if meant.host != docker_engine.LOCAL:
+        raise Unavailable(docker_engine.unreachable(error, meant))
     advice = "Install and start a Docker engine (https://docs.docker.com/engine/install)."
     debian.have("dockerd", ["docker.io"], advice)
     debian.have("docker", ["docker-cli"], advice)  # a package of its own from Debian 13 on
     return _version() or _start()
+
+
+def named(config: Mapping[str, object]) -> docker_engine.Engine:
+    """The engine that a stack's `config`, or else the environment, names. Raises Unavailable."""
+    try:
+        return docker_engine.engine(config, os.environ)
+    except docker_engine.EngineError as error:
+        raise Unavailable(str(error)) from None
 
 
 def client_ready() -> None:
@@ -104,7 +118,19 @@ def _launch() -> "subprocess.Popen[bytes]":
 
 
 def _is_running() -> bool:
-    return any(_is_engine(int(process.name)) for process in Path("/proc").glob("[0-9]*"))
+    """Whether an engine runs that may come to answer at the local socket."""
+    processes = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+    return any(_is_engine(process) and not _is_elsewhere(process) for process in processes)
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Whether the command line of an engine names other addresses than the local socket."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return True
+    named = re.search(r"\0(-H|--host)[=\0]", command)
+    return bool(named) and docker_engine.LOCAL.removeprefix("unix://") not in command
 
 
 def _is_engine(pid: int) -> bool:

@@ -53,7 +53,7 @@ def written(its: Moved) -> str:
 def main(stack: str, compose: str = "", service: str = "") -> int:
     if not compose:
         raise Blocked("say what to import: make import COMPOSE=docker-compose.yml STACK=prod")
-    file = stack_file.STACKS / f"Pulumi.{stack}.yaml"
+    file = stack_file.path(stack)
     if file.exists():
         raise Blocked(f"stacks/{file.name} is there already: say another STACK, or remove it")
     found = read(Path(compose), os.environ)

@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -5,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from components import docker_engine
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, command, image_id
 from tests.integration.guarded import Guarded
+
+# For the tests that run Pulumi without `make`.
+docker_engine.use({}, os.environ)
 
 # Each release once, and each kind of storage once. `make test` has the default release with OSS.
 PLACES = [("2.8.3", "oss"), ("3.1.2", "filesystem")]

@@ -15,6 +15,7 @@ import trustme
 from tests.integration.clients import pull_anew, push
 from tests.integration.deployment import PROJECT, Deployment, command, eventually, free_port
 from tests.integration.engine import MISSING, Engine, engine_with_images
+from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
 # All that an engine may be told to give to each container.
@@ -55,6 +56,25 @@ def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_
     assert deployment.made("container") == before
     assert pull_anew(deployment, reference) == digest
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
+    _see_the_same_engine_by_its_context(deployment, engine)
+
+
+def _see_the_same_engine_by_its_context(deployment: Deployment, engine: Engine) -> None:
+    context = unique_name("edge")
+    nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
+    command("docker", "context", "create", context, "--docker", f"host={engine.host}")
+    try:
+        deployment.write({"docker:context": context})
+        status = deployment.make("status", env=nowhere)
+        assert status.returncode == 0, status.stdout
+        drift = deployment.make("drift", env=nowhere)  # the plugin reads the containers again
+        assert drift.returncode == 0, drift.stdout
+        deployment.write({"docker:context": f"{context}-gone"})
+        missing = deployment.make("status", env=nowhere)
+        assert missing.returncode != 0
+        assert f"{context}-gone, which docker:context names, does not exist" in missing.stdout
+    finally:
+        command("docker", "context", "rm", context)
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ def loaded(
     secrets: Mapping[str, str] | None = None,
     region: str | None = None,
     variables: Mapping[str, str] | None = None,
+    config: Mapping[str, str] | None = None,
     **sections: object,
 ) -> Stack:
-    config = {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
+    """The stack of the sections, with whole keys and texts in `config`."""
+    config = {**(config or {})}
+    config |= {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
     config |= {f"oss-registry:{name}": value for name, value in (secrets or {}).items()}
     config |= {"alicloud:region": region} if region is not None else {}
     return load("dev", config, {f"oss-registry:{name}" for name in secrets or {}}, variables)

@@ -1,6 +1,7 @@
 """What each release gets, and what a user's own `config:` may not say to it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -579,12 +580,35 @@ def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
     assert variable == ('[{"headers":{"Authorization":[', Hole("known"), ']},"name":"hook"}]')
 
 
-@pytest.mark.parametrize("realm", [2026, "2026", "y", "Team: A"])
-def test_a_realm_arrives_as_text(realm: str | int) -> None:
+@pytest.mark.parametrize("realm", ["2026", "0123", "y", "Team: A"])
+def test_a_realm_arrives_as_text(realm: str) -> None:
     user, found = read(NEW, {"auth": {"htpasswd": {"realm": realm, "path": "/p"}}}, set())
     assert not found
     variable = _variables(NEW, user)["REGISTRY_AUTH_HTPASSWD_REALM"]
-    assert yaml.safe_load(variable) == str(realm)
+    assert yaml.safe_load(variable) == realm
+
+
+# YAML's 0123 arrives as 83, 1e3 as 1000, 1.10 as 1.1, 0x10 as 16.
+@pytest.mark.parametrize("value", [83, 1000, 0, -1, 1.1, True, False])
+@pytest.mark.parametrize(
+    ("path", "config"),
+    [
+        ("redis.clientname", lambda value: {"redis": {"clientname": value}}),
+        ("storage.s3.useragent", lambda value: {"storage": {"s3": {"useragent": value}}}),
+        ("http.headers.X-A[0]", lambda value: {"http": {"headers": {"X-A": [value]}}}),
+        ("auth.htpasswd.realm", lambda value: {"auth": {"htpasswd": {"realm": value}}}),
+    ],
+)
+def test_a_value_that_is_no_text_is_refused_if_text_is_expected(
+    path: str, config: Callable[[object], dict[str, Any]], value: object
+) -> None:
+    _, (problem,) = read(NEW, config(value), set())
+    assert (problem.path, problem.rule, problem.fix) == (path, "must be text", "put it in quotes")
+
+
+def test_a_field_of_the_log_takes_no_number_with_decimals() -> None:
+    (problem,) = _found(NEW, {"log": {"fields": {"version": 1.1, "shard": 5}}}).values()
+    assert (problem.path, problem.fix) == ("log.fields.version", "put it in quotes")
 
 
 def test_a_whole_config_yml_may_say_its_version() -> None:

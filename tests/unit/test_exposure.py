@@ -69,6 +69,60 @@ def test_what_strangers_reach_needs_an_address_a_guard_and_tls(
     refused(f"oss-registry:{key}", word, registry={"exposure": exposure})
 
 
+PROD = {"docker:host": "ssh://ops@prod.example.com:2222"}
+
+
+@pytest.mark.parametrize(
+    ("config", "variables", "registry", "endpoint"),
+    [
+        (PROD, {}, {}, "http://prod.example.com:5000"),
+        (PROD, {}, {"runtime": "swarm"}, "http://prod.example.com:5000"),
+        (PROD, {}, {"bind": "10.0.0.5"}, "http://10.0.0.5:5000"),
+        (PROD, {}, {"bind": "::"}, "http://prod.example.com:5000"),
+        (PROD, {}, {"external_url": URL}, URL),
+        (PROD, {"DOCKER_HOST": "tcp://other:2376"}, {}, "http://prod.example.com:5000"),
+        ({}, {"DOCKER_HOST": "tcp://prod:2376"}, {}, "http://prod:5000"),
+        ({"docker:host": "tcp://[2001:db8::9]:2376"}, {}, {}, "http://[2001:db8::9]:5000"),
+        ({"docker:host": "unix:///run/user/1000/docker.sock"}, {}, {}, "http://127.0.0.1:5000"),
+        ({"docker:host": "ssh://[broken"}, {}, {}, "http://127.0.0.1:5000"),
+        ({}, {}, {}, "http://127.0.0.1:5000"),
+    ],
+)
+def test_an_open_registry_is_at_the_machine_of_its_engine(
+    config: dict[str, str], variables: dict[str, str], registry: dict[str, str], endpoint: str
+) -> None:
+    stack = loaded(config=config, variables=variables, registry={"exposure": "open", **registry})
+    assert stack.endpoint == endpoint
+    assert stack.login_server == re.sub("^https?://(127.0.0.1:|)", _named, endpoint)
+    assert not stack.only_on_engine
+
+
+def _named(scheme: re.Match[str]) -> str:
+    return "localhost:" if scheme[1] else ""
+
+
+def test_a_self_signed_certificate_is_for_the_machine_of_the_engine() -> None:
+    stack = loaded(config=PROD, registry={"exposure": "open"}, tls=SELF_SIGNED)
+    assert "prod.example.com" in stack.hosts
+
+
+def test_a_registry_on_loopback_is_not_looked_for_on_this_machine_if_its_engine_is_elsewhere() -> (
+    None
+):
+    assert loaded(config=PROD).only_on_engine
+    assert loaded(config=PROD, registry={"exposure": "open", "bind": "127.0.0.2"}).only_on_engine
+    assert not loaded(config={"docker:host": "unix:///x"}).only_on_engine
+    proxy = {"exposure": "proxy", "external_url": URL}
+    assert not loaded(config=PROD, registry=proxy, auth=USERS).only_on_engine
+
+
+def test_an_open_registry_in_a_docker_context_needs_an_address() -> None:
+    edge, word = {"docker:context": "edge"}, "docker:context, which names no machine"
+    refused("oss-registry:registry.external_url", word, config=edge, registry={"exposure": "open"})
+    loaded(config=edge, registry={"exposure": "open", "external_url": URL})
+    loaded(config=edge)
+
+
 @pytest.mark.parametrize(
     "auth", [{}, None, {"token": None}, {"silly": {"realm": "r", "service": "s"}}, {"none": {}}]
 )

@@ -33,12 +33,17 @@ def _file(stacks: Path, text: str) -> str:
         ("true", True),
         ("~", None),
         ("", None),
-        ("2026-11-25", "2026-11-25"),
+        ("2026-11", "2026-11"),
         ("12:30", "12:30"),
         ("0x10", 16),
         ("0123", 83),
         ("0o17", 15),
-        ("1_000", "1_000"),
+        ("1_000", 1000),
+        ("0b11", 3),
+        ("08", 8),
+        ("1e400", "1e400"),
+        ("9223372036854775808", 9223372036854776000),
+        ("!!str 0123", "0123"),
         ("'0899'", "0899"),
         ("-5", -5),
     ],
@@ -50,6 +55,69 @@ def test_values_are_those_that_pulumi_would_hand_over(
     texts, _ = configuration(name)
     read = json.loads(texts["oss-registry:registry"])["key"]
     assert (read, type(read)) == (value, type(value))
+
+
+def test_sections_are_merged_and_the_keys_of_the_section_itself_win(stacks: Path) -> None:
+    text = "x: &x {port: 1, bind: a}\nconfig: {registry: {<<: [*x, {port: 2, log: b}], bind: c}}"
+    texts, _ = configuration(_file(stacks, text))
+    assert json.loads(texts["oss-registry:registry"]) == {"port": 1, "bind": "c", "log": "b"}
+
+
+def test_null_for_a_whole_section_is_an_empty_text(stacks: Path) -> None:
+    texts, _ = configuration(_file(stacks, "config: {registry: ~, cache: }"))
+    assert texts == {"oss-registry:registry": "", "oss-registry:cache": ""}
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("2026-11-25", "has a date, which Pulumi rewrites; put it in quotes"),
+        ("2026-1-2 10:00:00", "has a date, which Pulumi rewrites; put it in quotes"),
+        (".inf", "has no number that Pulumi takes; put it in quotes"),
+        ("-.INF", "has no number that Pulumi takes; put it in quotes"),
+        (".NaN", "has no number that Pulumi takes; put it in quotes"),
+        ("!!binary aGk=", "has the tag !!binary; remove the tag"),
+        ("!mine {}", "has the tag !mine; remove the tag"),
+        ('"\\ud83d"', "has half of a character; write it in UTF-8"),
+        ('"\\nx"', "begins with an empty line or a tab, which Pulumi loses; remove it"),
+        ("{0123: {}}", "has the key 0123, which is read as a number; put the key in quotes"),
+        ("{true: {}}", "has the key true, which is read as true or false; put the key in quotes"),
+        ("{~: {}}", "has the key ~, which is read as null; put the key in quotes"),
+        ("{2026-11-25: {}}", "has a date, which Pulumi rewrites; put it in quotes"),
+        ("{[a]: {}}", "has a list or a section for a key; write a text"),
+    ],
+)
+def test_a_value_that_pulumi_would_change_is_refused_with_key_and_line(
+    stacks: Path, written: str, problem: str
+) -> None:
+    name = _file(stacks, f"config:\n  oss-registry:auth:\n    users: {written}\n")
+    with pytest.raises(SettingsError) as refused:
+        configuration(name)
+    assert f"oss-registry:auth.users: line 3: {problem}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("1.10", 1.1), ("0123", 83), ("1e3", 1000), ("5_000", 5000)]
+)
+def test_a_number_where_the_registry_takes_any_kind_is_written_as_pulumi_writes_it(
+    stacks: Path, written: str, value: float
+) -> None:
+    text = "config: {{registry: {{config: {{log: {{fields: {{j: {}}}}}}}}}}}"
+    with pytest.raises(SettingsError) as refused:
+        configuration(_file(stacks, text.format(written)))
+    key = "oss-registry:registry.config.log.fields.j"
+    assert f"{key}: line 1: has a number, which Pulumi rewrites as {value}" in str(refused.value)
+    assert f"put it in quotes, or write {value}" in str(refused.value)
+    assert str(refused.value).count(key) == 1
+    configuration(_file(stacks, text.format("5")))
+
+
+def test_values_without_quotes_and_other_problems_are_reported_together(stacks: Path) -> None:
+    name = _file(stacks, "config:\n  registry: {port: 0}\n  storage: {access_keys: [2026-11-01]}")
+    with pytest.raises(SettingsError) as refused:
+        configuration(name)
+    assert "oss-registry:storage.access_keys[0]: line 3: has a date" in str(refused.value)
+    assert "oss-registry:registry.port: " in str(refused.value)
 
 
 def test_a_key_without_a_namespace_is_the_projects_own(stacks: Path) -> None:
@@ -72,6 +140,15 @@ def test_secrets_are_known_by_their_keys_wherever_they_are(stacks: Path) -> None
         ("config:\n\ta: 1", "line 2: "),
         ("config: {a: \x00}", "is not YAML"),
         ("config: {[1]: 2, {}: 3}", "line 1: "),
+        ("config: {a: 1}\n---\nb: 1", "line 3: Pulumi reads the first document only"),
+        ("config: {a:\t1}", "line 1: there is a tab between words"),
+        ("config: {a: &a [*a]}", "line 1: an anchor contains itself"),
+        ("config: {<<: 5}", "line 1: << needs a section"),
+        ('config: {a: "\\/"}', "line 1: found unknown escape character"),
+        ('config: {a: "\\U00110000"}', "is not YAML"),
+        ("%YAML 1.2\n---\nconfig: {}", "Pulumi reads YAML 1.1 only"),
+        ("config: {registry: {}, 'oss-registry:registry': {}}", "registry is there twice"),
+        ("config: {'a:b:c': 1}", "the key a:b:c is not of the form namespace:name"),
         ("", "needs a section config:"),
         ("[]", "needs a section config:"),
         ("config: 5", "needs a section config:"),
@@ -86,6 +163,18 @@ def test_what_is_no_stack_file_is_one_clear_message(
     assert message in printed.err
     assert "stacks/Pulumi.mine.yaml" in printed.err
     assert not printed.out
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "a;id", "x" * 101, "é", "a\\b", "a\n"])
+@pytest.mark.parametrize("command", ["render", "importing", "up", "gc", "login", "status"])
+def test_what_can_t_be_a_stack_s_name_is_one_sentence(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, name]) == 1
+    assert capsys.readouterr().err == (
+        f"{command}: {name!r} is not a stack's name: write letters, digits, hyphens, underscores "
+        "and dots, such as STACK=prod\n"
+    )
 
 
 def test_a_stack_without_a_file_is_one_clear_message(stacks: Path) -> None:

@@ -120,6 +120,19 @@ def test_every_setting_says_what_it_is_for() -> None:
             assert "description" in setting, name
 
 
+@pytest.mark.parametrize(
+    "date", ["2026-11-01 00:00:00 +0000 UTC", "2026-11-01 01:02:03.5 +0200 +0200"]
+)
+def test_a_date_that_pulumi_has_rewritten_is_refused(date: str) -> None:
+    found = problems(
+        registry={"environment": {"A": date}, "config": {"log": {"fields": {"b": [date]}}}}
+    )
+    assert found == [
+        f"oss-registry:registry.{path}: is a date, which Pulumi rewrites; put it in quotes"
+        for path in ("environment.A", "config.log.fields.b[0]")
+    ]
+
+
 @pytest.mark.parametrize("release", ["latest", "stable", "2", "3.0", "3.2.0", "", 2.8, 3, None])
 def test_a_release_without_rules_is_refused_with_those_that_have_some(release: object) -> None:
     (line,) = problems(registry={"release": release})

@@ -631,6 +631,29 @@ def test_a_stopped_engine_is_the_users_to_start_without_root(
         engine.ready()
 
 
+@pytest.mark.parametrize(
+    ("options", "elsewhere"),
+    [
+        ([], False),
+        (["--host=unix:///tmp/other"], True),
+        (["-H", "tcp://127.0.0.1:2375"], True),
+        (["-H", "unix:///var/run/docker.sock", "-H", "tcp://127.0.0.1:2375"], False),
+    ],
+)
+def test_an_engine_with_other_addresses_is_not_waited_for(
+    path: Path, options: list[str], elsewhere: bool
+) -> None:
+    dockerd = _program(path, "dockerd", "echo ready; read line")
+    with subprocess.Popen(
+        [dockerd, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        assert engine._is_engine(running.pid)
+        assert engine._is_elsewhere(running.pid) == elsewhere
+        running.terminate()
+
+
 def test_engine_stop_ends_no_process_that_only_has_the_engines_old_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,24 @@
+"""What `make status` reports of a stack whose file was changed since the last `make up`."""
+
+from components.stack import Stack
+from operations import status
+from operations.status import FAIL, Running
+from tests.unit.stack_files import loaded
+
+
+def _running(stack: Stack, **outputs: str) -> Running:
+    """The stack as `up` has left it, with these outputs."""
+    resources = [{"type": "pulumi:pulumi:Stack", "outputs": outputs}]
+    return Running(stack, {}, resources, {})
+
+
+def test_a_bucket_that_up_has_not_made_yet_is_one_sentence() -> None:
+    stack = loaded(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
+    running = _running(stack, endpoint="http://127.0.0.1:5000", release="3.1.2", volume="data")
+    state, text = status._storage(running)
+    assert state == FAIL
+    assert text == (
+        "The registry does not use the bucket images yet. Run `make up STACK=dev` to apply the "
+        "stack file."
+    )
+    assert status._key(running) == ("ok", "none")
