@@ -52,12 +52,12 @@ def _calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequ
     aliyun, name = registry.aliyun, f"{registry.server}/bench/{layout.name}:1"
 
     def during(step: str) -> Sequence[Call]:
-        aliyun.calls.clear()
+        aliyun.clear_calls()
         if step == "push":
             clients.push(layout, name, aliyun.environment)
         else:
             clients.pull(name, scratch / step, aliyun.environment)
-        return [call for call in list(aliyun.calls) if call.to_oss and not _of_health(call)]
+        return [call for call in aliyun.calls if call.to_oss and not _of_health(call)]
 
     found = {"push": during("push")}
     registry.restart()

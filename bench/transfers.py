@@ -111,7 +111,7 @@ def together(registry: Registry, size: int, clients: Sequence[Callable[[], objec
         seconds.append(time.monotonic() - begun)
 
     threads = [threading.Thread(target=run, args=(client,)) for client in clients]
-    registry.aliyun.calls.clear()
+    registry.aliyun.clear_calls()
     with registry.used() as used:
         begun = time.monotonic()
         for thread in threads:

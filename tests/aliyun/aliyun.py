@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,7 +96,7 @@ class Aliyun:
     ) -> None:
         self.key_id, self.key_secret = key or ("LTAI5tRoot", secrets.token_urlsafe(24)[:30])
         self.ram, self.oss = Ram(), Oss()
-        self.calls: deque[Call] = deque(maxlen=200_000)
+        self._calls: deque[Call] = deque(maxlen=200_000)
         self.faults: list[Fault] = []
         self.public_data = True  # whether public endpoints take calls for data
         self.s3_lists_uploads = True  # ListMultipartUploads by the S3 door
@@ -168,6 +168,15 @@ class Aliyun:
         bucket = self.oss.buckets[name] = Bucket(name, owner, region, takes_v1=True)
         return bucket
 
+    @property
+    def calls(self) -> Sequence[Call]:
+        """A copy of the record of calls, to which other threads append."""
+        return [*self._calls]
+
+    def clear_calls(self) -> None:
+        """Empty the record of calls."""
+        self._calls.clear()
+
     def counted(self) -> "Counter[str]":
         """The calls to OSS by their names."""
         return Counter(call.api for call in self.calls if call.to_oss)
@@ -178,7 +187,7 @@ class Aliyun:
             return page.answer(self, request)
         agent = request.headers.get("user-agent", "")
         call = Call(place.door, bucket=place.bucket, agent=agent)
-        self.calls.append(call)
+        self._calls.append(call)
         try:
             response = self._oss(request, place, call) if call.to_oss else self._rpc(request, call)
         except Refused as refused:

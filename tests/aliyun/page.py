@@ -76,7 +76,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
                 call.decision,
                 f"{call.status} {call.code}".strip(),
             )
-            for call in islice(reversed(list(double.calls)), 100)
+            for call in islice(reversed(double.calls), 100)
         ],
     )
 

@@ -84,7 +84,7 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
             api.pull(f"asked/{name}", digest)
     asked = Counter(
         (call.key or call.prefix).removesuffix("/data")
-        for call in list(prod.aliyun.calls)[begun:]
+        for call in prod.aliyun.calls[begun:]
         if (call.api == "HeadObject" or call.api.startswith("ListObjects"))
         and call.code != "NoSuchKey"
         and "/blobs/sha256/" in call.key + call.prefix

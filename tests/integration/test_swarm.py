@@ -310,7 +310,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
     begun = len(aliyun.calls)
     _see_each_others_images(by_machine)
-    used = {call.key_id for call in list(aliyun.calls)[begun:] if call.to_oss}
+    used = {call.key_id for call in aliyun.calls[begun:] if call.to_oss}
     *_, newest = aliyun.ram.users[stack.prefix].keys
     assert used == {newest}
 
