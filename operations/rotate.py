@@ -15,23 +15,30 @@ from components.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
 from operations.preview import planned, show
 from operations.recover import recover
-from operations.state import access_keys, outputs_of, pulumi
+from operations.state import access_keys, deployment, outputs_of, pulumi
 from operations.up import StorageRefused, ask, consent_and_meant, up
 
 STORAGE = f"{PROJECT}:storage"
 
 
 def steps(
-    labels: Sequence[str], made: Collection[str], in_use: str | None, wanted: str
+    labels: Sequence[str],
+    made: Collection[str],
+    in_use: str | None,
+    wanted: str,
+    recovered: bool = False,
 ) -> Sequence[Sequence[str]]:
     """The `access_keys` to go through, from those in the stack file (`labels`) and the state.
 
-    Where no rotation is under way, the new key is `wanted`. Raises Blocked.
+    Where no rotation is under way, the new key is `wanted`. `recovered` is true if a killed run was
+    cleaned up just now: it may have been this rotation, in its last step. Raises Blocked.
     """
     if in_use not in made:
         raise Blocked("there is no access key in use yet: `make up` first")
     idle = _idle(labels, made, in_use)
     if idle and wanted == in_use:
+        if recovered:
+            return [[wanted]]
         raise Blocked(f"the access key in use is {wanted} already: name another one, as in LABEL=…")
     new = wanted if idle else labels[-1]
     old = [label for label in made if label != new]
@@ -55,10 +62,15 @@ def main(name: str, *words: str) -> int:
     storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
+    if access_keys(resources) and "access_key" not in outputs_of(resources):
+        # Pulumi removes a stack's outputs from the state if an update fails.
+        _say("the last update failed: finishing it first …")
+        up(name, consent=True, meant=())
+        resources = deployment(name)["resources"]
     made = access_keys(resources).keys()
     in_use = outputs_of(resources).get("access_key")
-    way = steps(storage.access_keys, made, in_use, _label(words))
-    if _idle(storage.access_keys, made, in_use):
+    way = steps(storage.access_keys, made, in_use, _label(words), bool(recovered.done))
+    if _idle(storage.access_keys, made, in_use) and way != [[in_use]]:
         found, _ = planned(name, "--refresh")
         if found.errors:
             show(found, "text")
