@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -65,7 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     starter.write_text(STARTER)
     starter.chmod(0o755)
     words = [sys.executable, "-m", __name__, str(folder)]
-    process = subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True)
     config.stash[RUNNING] = process, folder
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
@@ -76,8 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if RUNNING in session.config.stash:
         process, folder = session.config.stash[RUNNING]
-        with process:
-            process.terminate()
+        process.communicate()
         shutil.rmtree(folder)
 
 
@@ -88,16 +89,20 @@ def cold_path() -> str:
 
 
 def fork_hosts(folder: Path) -> None:
-    """Fork a language host for each connection to the socket in `folder`, until terminated."""
+    """Fork a language host for each connection to the socket in `folder`, until stdin is closed.
+
+    The kernel closes it also if pytest is killed.
+    """
     for package in PACKAGES:
         importlib.import_module(package)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest ends the tests first
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "socket"))
         server.listen()
         print("ready", flush=True)
-        while True:
+        while server in select.select([server, sys.stdin], [], [])[0]:
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
@@ -109,6 +114,7 @@ def fork_hosts(folder: Path) -> None:
 def _run_host(connection: socket.socket) -> None:
     """Run the toolchain's language host in the place of the process at the other end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     size, output, _, _ = socket.recv_fds(connection, SIZE_BYTES, 2)
     with connection.makefile("rb") as call:
         words, variables, folder = json.loads(call.read(int.from_bytes(size, "big")))
