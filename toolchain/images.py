@@ -236,7 +236,7 @@ def _present(image: Image) -> str | None:
 
 
 def _entry(image: Image) -> Entry:
-    program = image.program.path.parent.name if image.program else ""
+    program = image.program.entry.path.name if image.program else ""
     return Entry(f"image-{image.name}", (image, ENTRYPOINT, program))
 
 

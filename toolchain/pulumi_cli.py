@@ -134,7 +134,7 @@ def _vendors_cli() -> Entry:
 
 
 def _our_cli() -> Entry:
-    return Entry(f"pulumi-cli-{CLI.version}", (CLI.path.parent.name, LANGUAGE_HOST.read_text()))
+    return Entry(f"pulumi-cli-{CLI.version}", (CLI.entry.path.name, LANGUAGE_HOST.read_text()))
 
 
 def _assemble_cli(folder: Path) -> None:

@@ -20,9 +20,13 @@ pytestmark = pytest.mark.ops
 def stack(in_cloud: CloudDeployment) -> CloudDeployment:
     """One that is up, with an image and the key `old`."""
     in_cloud.configure(storage={"access_keys": ["old"]})
-    in_cloud.up()
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    _deploy_with_an_image(in_cloud)
     return in_cloud
+
+
+def _deploy_with_an_image(stack: CloudDeployment) -> None:
+    stack.up()
+    Api(stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
 
 
 def _labels(stack: CloudDeployment) -> list[str]:
@@ -30,14 +34,14 @@ def _labels(stack: CloudDeployment) -> list[str]:
     return [str(label) for label in json.loads(keys)]
 
 
-def _is_rotated(stack: CloudDeployment, before: str) -> None:
-    """The registry works with another key than `before`, which is gone, and the file says so."""
+def _is_rotated(stack: CloudDeployment, before: str, label: str = "new") -> None:
+    """Assert that the registry works with the key `label`, and that the key `before` is deleted."""
     ram = stack.aliyun.ram
     (key,) = ram.users[stack.prefix].keys.values()
     assert key.id != before
     assert stack.key_in_use() == key.id
-    assert _labels(stack) == ["new"]
-    assert stack.outputs()["access_key"] == "new"
+    assert _labels(stack) == [label]
+    assert stack.outputs()["access_key"] == label
     api = Api(stack.outputs()["endpoint"])
     api.pull("team/app")
     api.push("team/other", secrets.token_bytes(1000))
@@ -116,13 +120,11 @@ def test_a_key_that_does_not_work_leaves_the_old_one(stack: CloudDeployment) -> 
 
 def test_without_a_label_the_new_key_is_named_after_the_month(in_cloud: CloudDeployment) -> None:
     in_cloud.forget("storage", "access_keys")
-    in_cloud.up()
+    _deploy_with_an_image(in_cloud)
     before = in_cloud.key_in_use()
     done = in_cloud.make("rotate")
     assert done.returncode == 0, done.stdout
-    assert _labels(in_cloud) == [time.strftime("%Y-%m", time.gmtime())]
-    (key,) = in_cloud.aliyun.ram.users[in_cloud.prefix].keys.values()
-    assert key.id == in_cloud.key_in_use() != before
+    _is_rotated(in_cloud, before, time.strftime("%Y-%m", time.gmtime()))
     # A second rotation in the same month needs a label.
     refused = in_cloud.make("rotate")
     assert refused.returncode != 0

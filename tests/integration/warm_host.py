@@ -1,7 +1,7 @@
-"""Fork the language hosts of a test run from one process that has imported the packages.
+"""Fork the language hosts of a test run from one process that has imported Pulumi's packages.
 
 Pulumi starts two language hosts for each preview or update. Starting Python and importing the
-packages in each of them takes a sixth of the CPU time of a test run. Load this module with
+packages in each of them takes about a sixth of the CPU time of a test run. Load this module with
 `pytest -p`.
 """
 
@@ -25,10 +25,17 @@ from tests.integration.leftovers import unique_name
 from toolchain.pulumi_cli import LANGUAGE_HOST
 
 HOST = "pulumi-language-python"
+FOLDER = "oss-registry-host"
 PROJECT = Path(__file__).parent.parent.parent
 PACKAGES = (
-    *("toolchain.language_host", "pulumi_docker", "pulumi_alicloud.oss", "pulumi_alicloud.ram"),
-    *("bcrypt", "cryptography.x509", "pydantic", "yaml"),
+    "bcrypt",
+    "cryptography.x509",
+    "pulumi_alicloud.oss",
+    "pulumi_alicloud.ram",
+    "pulumi_docker",
+    "pydantic",
+    "toolchain.language_host",
+    "yaml",
 )
 SIZE_BYTES = 8
 # Pulumi starts this in place of the toolchain's language host. It hands over its arguments,
@@ -59,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if Path(host).read_bytes() != LANGUAGE_HOST.read_bytes():
         return
-    folder = Path(tempfile.mkdtemp(prefix=unique_name("oss-registry-host")))
+    folder = Path(tempfile.mkdtemp(prefix=unique_name(FOLDER)))
     # Pulumi warns if the language host on PATH is not in its own folder.
     shutil.copy(pulumi, folder / "pulumi")
     starter = folder / HOST
@@ -85,13 +92,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def cold_path() -> str:
     """Return PATH without the folder of this module."""
     folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(each for each in folders if "oss-registry-host" not in each)
+    return os.pathsep.join(each for each in folders if FOLDER not in each)
 
 
 def fork_hosts(folder: Path) -> None:
-    """Fork a language host for each connection to the socket in `folder`, until stdin is closed.
+    """Fork a language host for each connection to the socket in `folder`.
 
-    The kernel closes it also if pytest is killed.
+    Returns when stdin is closed, which also happens if pytest is killed.
     """
     for package in PACKAGES:
         importlib.import_module(package)
@@ -131,6 +138,7 @@ def _run_host(connection: socket.socket) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_starter, daemon=True).start()
+    # Not imported at the top: it turns the garbage collector off, and pytest loads this module.
     importlib.import_module("toolchain.language_host").serve()
 
 
