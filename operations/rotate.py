@@ -8,8 +8,9 @@ same command goes on from there.
 import json
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from components.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
@@ -58,17 +59,15 @@ def main(name: str, *words: str) -> int:
     begun = time.monotonic()
     consent, _ = consent_and_meant(words)
     recovered = recover(name)
-    resources = recovered.resources
     storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
-    if access_keys(resources) and "access_key" not in outputs_of(resources):
-        # Pulumi removes a stack's outputs from the state if an update fails.
+    made, in_use = _keys(recovered.resources)
+    if made and in_use not in made:
+        # An update that failed leaves no outputs, or those that it would have ended with.
         _say("the last update failed: finishing it first …")
-        up(name, consent=True, meant=())
-        resources = deployment(name)["resources"]
-    made = access_keys(resources).keys()
-    in_use = outputs_of(resources).get("access_key")
+        up(name, consent=consent, meant=())
+        made, in_use = _keys(deployment(name)["resources"])
     way = steps(storage.access_keys, made, in_use, _label(words), bool(recovered.done))
     if _idle(storage.access_keys, made, in_use) and way != [[in_use]]:
         found, _ = planned(name, "--refresh")
@@ -95,6 +94,11 @@ def main(name: str, *words: str) -> int:
             raise _kept(name, str(refused)) if old else refused from None
     _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
     return 0
+
+
+def _keys(resources: Sequence[Mapping[str, Any]]) -> tuple[Collection[str], str | None]:
+    """Return the labels of the stack's access keys, and the label of the one in use."""
+    return access_keys(resources).keys(), outputs_of(resources).get("access_key")
 
 
 def _label(words: Sequence[str]) -> str:
