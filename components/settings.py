@@ -170,6 +170,17 @@ Prefix = Annotated[
     ),
     PUBLIC,
 ]
+_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+# distribution's reference package: a host, a path of names, a tag and a digest.
+Image = Annotated[
+    str,
+    _Matches(
+        rf"(?:{addresses.HOST}(?::{addresses.PORT})?/)?{_NAME}(?:/{_NAME})*"
+        r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-f]{32,})?",
+        "must be an image's name as `docker pull` takes it; write such as "
+        "images.example.com/registry:3.1.2",
+    ),
+]
 VolumeName = Annotated[
     str,
     _Matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "must be a volume's name, as docker volume ls has it"),
@@ -297,7 +308,7 @@ class RegistrySettings(_Settings):
         PUBLIC,
     ] = distribution.DEFAULT_RELEASE
     """The release, in quotes. It decides the image and how it is configured."""
-    image: Word | None = None
+    image: Image | None = None
     """An image in place of the official one; `release` then says whose rules it follows, and must
     be given."""
     runtime: Literal["container", "swarm"] = "container"
@@ -399,7 +410,7 @@ class CacheSettings(_Settings):
 
     enabled: bool = True
     """Whether there is one at all; without one the registry remembers descriptors itself."""
-    image: Word = "redis:7.0.15"
+    image: Image = "redis:7.0.15"
     """The redis image."""
     address: HostPort | None = None
     """A redis of your own, host:port, in place of the stack's; its password, if it has one, is the

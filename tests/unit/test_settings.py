@@ -149,6 +149,37 @@ def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
     assert loaded().image == "registry:3.1.2"
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "https://me:hunter2@images.example.com/registry:3",
+        "images.example.com:99999/registry:3",
+        "images.example.com/Team/registry",
+        "registry:",
+        "registry: 3",
+        "registry@sha256:12",
+    ],
+)
+@pytest.mark.parametrize("section", ["registry", "cache"])
+def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
+    sections = {section: {"image": image}}
+    refused(f"oss-registry:{section}.image", "docker pull", **sections)
+    assert "hunter2" not in "".join(problems(**sections))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "redis",
+        "Images.example.com:5000/a/b_c--d.e/redis:7.0.15-r1",
+        "[2001:db8::9]:5000/redis",
+        f"localhost/redis:7@sha256:{'0' * 64}",
+    ],
+)
+def test_an_image_may_name_a_host_a_path_a_tag_and_a_digest(image: str) -> None:
+    assert loaded(cache={"image": image}).settings.cache.image == image
+
+
 @pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
 def test_a_port_that_is_none_is_refused(port: object) -> None:
     refused("oss-registry:registry.port", "must be", registry={"port": port})
