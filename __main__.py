@@ -4,24 +4,27 @@ import os
 
 import pulumi
 
-from components import checks, distribution, runtime, stash
+from components import persisted, runtime
 from components.cache import redis_cache
 from components.registry import Registry, RegistryArgs
 from components.storage import storage
 from components.tls import tls
 from components.users import users
+from config.load import load, warnings
+from config.plan import drain_seconds
+from config.problems import SettingsError
 
 try:
-    stack = checks.load(
+    stack = load(
         pulumi.get_stack(),
         pulumi.runtime.get_config_env(),
         set(pulumi.runtime.get_config_secret_keys_env()),
         os.environ,
     )
-except checks.SettingsError as error:
+except SettingsError as error:
     # Pulumi prints the text of this one without a traceback.
     raise pulumi.RunError(str(error)) from None
-for warning in checks.warnings(stack):
+for warning in warnings(stack):
     pulumi.log.warn(warning)
 engine = runtime.runtime(stack)
 parts = [
@@ -40,12 +43,12 @@ Registry(
         memory=stack.settings.registry.limits.memory,
         cpus=stack.settings.registry.limits.cpus,
         replicas=stack.settings.registry.replicas,
-        drain_seconds=distribution.drain_seconds(stack.tree),
+        drain_seconds=drain_seconds(stack.tree),
         tls=stack.settings.tls is not None,
         labels=stack.labels,
         environment=stack.environment,
         files=stack.files,
-        brought=stash.provided(stack),
+        brought=persisted.provided(stack),
         provisions=parts,
         runtime=engine,
     ),

@@ -17,7 +17,7 @@ from bench import (
     swarm,
     transfers,
 )
-from components import docker_engine
+from config import docker_engine
 from tests.integration.deployment import command
 
 PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)

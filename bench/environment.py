@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from bench import page
-from components.environment import Schema, Section, to_environment, to_file
+from config.render import to_environment, to_file
+from config.schema import Schema
+from config.tree import Section
 
 SIZES = (1_000, 10_000)
 ROUNDS = 15

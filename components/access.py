@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.distribution import OssFacts
+from config.releases import OssFacts
 
 LIST_OBJECTS, LIST_UPLOADS = "oss:ListObjects", "oss:ListMultipartUploads"
 ON_OBJECTS = (

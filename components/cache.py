@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, ResourceOptions
 
-from components import distribution, runtime
-from components.stack import Stack
-from components.stash import provided, secret
+from components import runtime
+from components.persisted import provided, secret
+from config import releases
+from config.stack import Stack
 
 CONFIGURATION = "/etc/redis.conf"
 
@@ -36,7 +37,7 @@ class RedisCache(ComponentResource):
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
-        label = distribution.REDIS_PASSWORD.label
+        label = releases.REDIS_PASSWORD.label
         password = secret(label, args.brought, parent=self)
         self.provision = runtime.Provision(holes={label: password})
         args.runtime.run(

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components import distribution, runtime
-from components.environment import Hole, Text, holds_secret, quote
-from components.stash import secret
+from components import runtime
+from components.persisted import secret
+from config import releases
+from config.render import Text, holds_secret, quote
+from config.tree import Placeholder
 
 # `/` answers without a login, whatever the registry's own access rules are.
-ANSWERS = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{distribution.PORT}/"]
+ANSWERS = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{releases.PORT}/"]
 # The images' wget speaks a TLS that Go from 1.25 on refuses (no signature algorithms), and each
 # connection that is no TLS is a line in the registry's log. It listens once all else is in order.
 LISTENS = [
     "sh",
     "-c",
     "for sockets in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
-    f'case "$address $state" in *:{distribution.PORT:04X}\\ 0A) exit 0 ;; esac; '
+    f'case "$address $state" in *:{releases.PORT:04X}\\ 0A) exit 0 ;; esac; '
     "done < $sockets; done; exit 1",
 ]
 NOBODY = "65532:65532"  # a user that no image has, and that owns nothing
@@ -53,7 +55,7 @@ class Registry(ComponentResource):
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
-        label = distribution.HTTP_SECRET.label
+        label = releases.HTTP_SECRET.label
         holes = {**args.brought, label: secret(label, args.brought, parent=self)}
         for provision in args.provisions:
             holes.update(provision.holes)
@@ -72,9 +74,7 @@ class Registry(ComponentResource):
                 # A new volume is root's, and a root without capabilities is the least that can
                 # write there.
                 user=None if mounts else NOBODY,
-                ports=[
-                    runtime.Port(address=args.address, host=args.port, container=distribution.PORT)
-                ],
+                ports=[runtime.Port(address=args.address, host=args.port, container=releases.PORT)],
                 memory=args.memory,
                 cpus=args.cpus,
                 replicas=args.replicas,
@@ -89,12 +89,12 @@ class Registry(ComponentResource):
 
 def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
     """`text` with a value in each hole: secret if one is; a string without holes."""
-    if not any(isinstance(piece, Hole) for piece in text):
+    if not any(isinstance(piece, Placeholder) for piece in text):
         return "".join(str(piece) for piece in text)
     return Output.concat(*(_filled(piece, holes) for piece in text))
 
 
-def _filled(piece: str | Hole, holes: Mapping[str, Input[str]]) -> Input[str]:
+def _filled(piece: str | Placeholder, holes: Mapping[str, Input[str]]) -> Input[str]:
     if isinstance(piece, str):
         return piece
     value = Output.from_input(holes[piece.label])

@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypedDict
 import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
 
-from components.explained import explained
-from components.stack import FILE_LABEL, STACK_LABEL, Stack
-from components.stash import kept
+from components.error_hints import explained
+from components.persisted import kept
+from config.stack import FILE_LABEL, STACK_LABEL, Stack
 
 HEALTHY_SECONDS = 60
 CPU_PERIOD = 100_000  # µs, the kernel's own
@@ -28,7 +28,7 @@ LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 # How often it is asked for its health, and how long it may take to begin with.
 INTERVAL, START_PERIOD = "3s", "30s"
 # What the plugin says when the engine can't.
-SENTENCES = (
+ERROR_HINTS = (
     (
         "port is already allocated|address already in use",
         "{published} is taken: stop what listens there, or set registry.port to another",
@@ -176,7 +176,7 @@ def volume(resource: str, name: str, stack: str, parent: Resource) -> Output[str
             parent=parent,
             retain_on_delete=True,
             ignore_changes=["labels", "driver", "driverOpts"],
-            hooks=explained(resource, SENTENCES),
+            hooks=explained(resource, ERROR_HINTS),
         ),
     )
     return made.name
@@ -256,7 +256,7 @@ class _Containers:
                 # The plugin takes a change to these for one in place, and then makes none, or not
                 # each: it never lifts a limit.
                 replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
-                hooks=explained(name, SENTENCES),
+                hooks=explained(name, ERROR_HINTS),
             ),
         )
 
@@ -359,7 +359,7 @@ class _Services:
                 delete_before_replace=True,
                 # The engine asks the image's registry for them.
                 ignore_changes=["taskSpec.placement.platforms"],
-                hooks=explained(name, SENTENCES),
+                hooks=explained(name, ERROR_HINTS),
             ),
         )
 
@@ -436,7 +436,7 @@ class _Services:
                 ),
                 labels=labels,
                 opts=ResourceOptions(
-                    parent=parent, retain_on_delete=True, hooks=explained(resource, SENTENCES)
+                    parent=parent, retain_on_delete=True, hooks=explained(resource, ERROR_HINTS)
                 ),
             )
             if file.secret:
@@ -463,7 +463,7 @@ def _network(stack: Stack, driver: str) -> docker.Network:
         name=stack.prefix,
         driver=driver,
         labels=[docker.NetworkLabelArgs(label=STACK_LABEL, value=stack.name)],
-        opts=ResourceOptions(hooks=explained("network", SENTENCES)),
+        opts=ResourceOptions(hooks=explained("network", ERROR_HINTS)),
     )
 
 
@@ -476,7 +476,7 @@ def _image(name: str, workload: Workload, parent: Resource) -> docker.RemoteImag
         f"{name}-image",
         name=workload.image,
         keep_locally=True,  # other containers on this engine may use it
-        opts=ResourceOptions(parent=parent, hooks=explained(f"{name}-image", SENTENCES)),
+        opts=ResourceOptions(parent=parent, hooks=explained(f"{name}-image", ERROR_HINTS)),
     )
 
 

@@ -20,9 +20,10 @@ from pulumi import (
     log,
 )
 
-from components import access, deployer, distribution, runtime
-from components.explained import explained
-from components.stack import STACK_LABEL, Stack
+from components import access, runtime
+from components.error_hints import explained
+from config import credentials, releases
+from config.stack import STACK_LABEL, Stack
 
 if TYPE_CHECKING:
     from pulumi_alicloud import oss
@@ -33,7 +34,7 @@ ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging give
 # Its calls may reach another of RAM's servers than the one that made the user or the policy.
 NOT_YET = r"EntityNotExist\.(User|Policy)\b(?!\.)"
 # What OSS and RAM say, and what that means to who wrote the stack file.
-SENTENCES = (
+ERROR_HINTS = (
     (
         "BucketAlreadyExists",
         "the bucket {bucket} is another account's: choose another storage.bucket",
@@ -83,7 +84,7 @@ SENTENCES = (
         r"NoPermission|Forbidden\.RAM|AccessDenied",
         "the deployer's own access key is not allowed to do this: see docs/production.md",
     ),
-    ("(?i)invalid type option", deployer.NO_KEY),
+    ("(?i)invalid type option", credentials.NO_KEY),
     (
         "InvalidAccessKeyId|SignatureDoesNotMatch|no valid credential|get credential failed",
         "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET",
@@ -107,7 +108,7 @@ class FilesystemStorage(ComponentResource):
     ) -> None:
         super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
         volume = runtime.volume("data", args.volume, args.stack, parent=self)
-        data = runtime.Mount(volume=volume, path=distribution.DATA_PATH)
+        data = runtime.Mount(volume=volume, path=releases.DATA_PATH)
         self.provision = runtime.Provision(mounts=[data], outputs={"volume": volume})
         self.register_outputs({"volume": volume})
 
@@ -120,7 +121,7 @@ class OssStorageArgs:
     """
 
     stack: str
-    oss: distribution.OssFacts
+    oss: releases.OssFacts
     user: str
     access_keys: Sequence[str]
     adopt: bool
@@ -192,7 +193,7 @@ class OssStorage(ComponentResource):
                 # They have resources of their own below, which the bucket would undo (provider
                 # issue 9331).
                 ignore_changes=["acl", "policy", "serverSideEncryptionRule", "versioning"],
-                hooks=explained("bucket", SENTENCES),
+                hooks=explained("bucket", ERROR_HINTS),
             ),
         )
 
@@ -202,7 +203,7 @@ class OssStorage(ComponentResource):
                 parent=self,
                 deleted_with=bucket,
                 depends_on=after,
-                hooks=explained(name, SENTENCES),
+                hooks=explained(name, ERROR_HINTS),
             )
 
         name = bucket.bucket
@@ -246,7 +247,7 @@ class OssStorage(ComponentResource):
         from pulumi_alicloud import ram
 
         def opts(name: str, *after: Resource) -> ResourceOptions:
-            hooks = explained(name, SENTENCES, transient=NOT_YET)
+            hooks = explained(name, ERROR_HINTS, transient=NOT_YET)
             return ResourceOptions(parent=self, depends_on=after, hooks=hooks)
 
         user = ram.User(
@@ -295,7 +296,7 @@ def _present(secret: str | None) -> str:
     return secret
 
 
-def _settled(label: str, oss: distribution.OssFacts) -> ResourceHookBinding:
+def _settled(label: str, oss: releases.OssFacts) -> ResourceHookBinding:
     """Has a new key waited for until OSS takes it: for some seconds it may refuse one."""
 
     async def wait(made: ResourceHookArgs) -> None:
@@ -315,7 +316,7 @@ def _settled(label: str, oss: distribution.OssFacts) -> ResourceHookBinding:
     return ResourceHookBinding(after_create=[hook])
 
 
-def _signed(oss: distribution.OssFacts, key_id: str, secret: str) -> str:
+def _signed(oss: releases.OssFacts, key_id: str, secret: str) -> str:
     """The address of an object that is not there, signed with a key."""
     import alibabacloud_oss_v2 as client
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components import certificates, distribution, runtime
-from components.stack import Stack
-from components.stash import kept
+from components import runtime
+from components.persisted import kept
+from config import certificates, releases
+from config.stack import Stack
 
 BEGIN = "-----BEGIN CERTIFICATE-----"
 # For the machine of a client, as root: `docker` and its relatives look there.
@@ -48,10 +49,7 @@ class SelfSigned(ComponentResource):
             lambda text: TRUST.format(server=args.login_server, certificate=text)
         )
         self.provision = runtime.Provision(
-            holes={
-                distribution.TLS_KEY.label: key,
-                distribution.SELF_SIGNED.label: self.certificate,
-            },
+            holes={releases.TLS_KEY.label: key, releases.SELF_SIGNED.label: self.certificate},
             outputs={"certificate": self.certificate, "trust": trust},
         )
         self.register_outputs({"certificate": self.certificate})
@@ -75,7 +73,7 @@ class LetsEncrypt(ComponentResource):
     ) -> None:
         super().__init__("oss-registry:index:LetsEncrypt", name, None, opts)
         volume = runtime.volume("letsencrypt", args.volume, args.stack, parent=self)
-        mount = runtime.Mount(volume=volume, path=distribution.LETSENCRYPT_PATH)
+        mount = runtime.Mount(volume=volume, path=releases.LETSENCRYPT_PATH)
         self.provision = runtime.Provision(mounts=[mount])
         self.register_outputs({})
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import bcrypt
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components import distribution
+from components.persisted import kept, provided, secret
 from components.runtime import Provision
-from components.stack import Stack
-from components.stash import kept, provided, secret
+from config import releases
+from config.stack import Stack
 
 # The registry computes the hash for each request. A password that was drawn here (256 bits) can't
 # be guessed at any cost; one that a person chose must be dear to try.
@@ -33,7 +33,7 @@ class Users(ComponentResource):
     def __init__(self, name: str, args: UsersArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Users", name, None, opts)
         holes = {
-            distribution.hash_of(user).label: Output.secret(given)
+            releases.hash_of(user).label: Output.secret(given)
             if given
             else self._hashed(user, args.brought)
             for user, given in sorted(args.hashes.items())
@@ -42,7 +42,7 @@ class Users(ComponentResource):
         self.register_outputs({})
 
     def _hashed(self, user: str, brought: Mapping[str, Input[str]]) -> Output[str]:
-        label = distribution.password_of(user)
+        label = releases.password_of(user)
         cost = COST_BROUGHT if label in brought else COST_DRAWN
         salt = kept(f"salt-{user}", bcrypt.gensalt(cost).decode(), self, trigger=str(cost))
         password = secret(label, brought, parent=self)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from subprocess import CalledProcessError
 
-from components import deployer
-from components.checks import SettingsError
+from config import credentials
+from config.problems import SettingsError
 from operations import Blocked, said, stack_file
 
 ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         if command != "comment":
             stack_file.path(stack)
         if command in ON_ENGINE:
-            deployer.use(os.environ)
+            credentials.use(os.environ)
             import_module("operations.engine").use(stack)
         # Alone, as some need packages that others can do without.
         return int(import_module(f"operations.{command}").main(stack, *words))

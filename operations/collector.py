@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from components import distribution
-from components.stack import READ_ONLY_LABEL, STACK_LABEL, Stack
+from config.plan import drain_seconds
+from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack
 from operations import Blocked, engine, swarm
 
 
@@ -56,7 +56,7 @@ class _InService:
     def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
         self._service, self._variables = f"{stack.prefix}-registry", variables
         self._stack, self._only_read_only = stack, False
-        self._patience = distribution.drain_seconds(stack.tree) + 60
+        self._patience = drain_seconds(stack.tree) + 60
 
     def read_only(self) -> bool:
         return engine.marked(READ_ONLY_LABEL, "service", self._service, self._variables)

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from components.checks import SettingsError, load
-from components.settings import StackSettings
-from components.stack import Stack
+from config.load import load
+from config.problems import SettingsError
+from config.settings import StackSettings
+from config.stack import Stack
 from operations import engine, guard, swarm
 from operations.preview import require_deployer
 from operations.recover import recover

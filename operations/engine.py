@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from components import docker_engine
-from components.checks import SettingsError
-from components.stack import STACK_LABEL
+from config import docker_engine
+from config.problems import SettingsError
+from config.stack import STACK_LABEL
 from operations import Blocked
 from operations.stack_file import configuration
 

@@ -18,9 +18,9 @@ from subprocess import CalledProcessError
 
 from pydantic import ByteSize
 
-from components import distribution
-from components.checks import SettingsError
-from components.stack import Stack
+from config import releases
+from config.problems import SettingsError
+from config.stack import Stack
 from operations import Blocked, engine, gc_errors, oss, redis, said, stack_file, swarm
 from operations.collector import Collector, collector
 from operations.gc_errors import Progress, Storage
@@ -250,7 +250,7 @@ def _storage(stack: Stack, runs: Collector) -> Storage:
         return Storage(f"bucket {stack.oss.bucket}", below, objects)
 
     def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
-        where = f"{distribution.DATA_PATH}/{folder}"
+        where = f"{releases.DATA_PATH}/{folder}"
         for line in runs.run("sh", "-c", LIST, "sh", where, name):
             path, _, size = line.strip().rpartition(" ")
             if size.isdigit():  # else it is of an error, which comes next

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import Blocked, oss
 from operations.review import GRAVE, Change
 from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME

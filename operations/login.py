@@ -2,10 +2,10 @@
 
 import subprocess
 
-from components.configuration import SET_SECRET
-from components.distribution import password_of
-from components.settings import PROJECT
-from components.stack import Stack
+from config.problems import SET_SECRET
+from config.releases import password_of
+from config.settings import PROJECT
+from config.stack import Stack
 from operations import Blocked, stack_file
 from operations.state import secret
 

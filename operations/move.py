@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.checks import load
-from components.settings import PROJECT
-from components.stack import Stack
+from config.load import load
+from config.settings import PROJECT
+from config.stack import Stack
 from operations import Blocked, engine, stack_file, swarm
 from operations.preview import planned, require_deployer, show
 from operations.recover import Recovered, recover

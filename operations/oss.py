@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from components.distribution import OssFacts
-from components.stack import STACK_LABEL, Stack
+from config.releases import OssFacts
+from config.stack import STACK_LABEL, Stack
 from operations import NotChecked, engine
 from operations.oss_errors import BY_NETWORK, Times, explanation
 from operations.state import ACCESS_KEY, plain, resource

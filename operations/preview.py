@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from components import deployer
-from components.checks import SettingsError
-from components.stack import Stack
+from config import credentials
+from config.problems import SettingsError
+from config.stack import Stack
 from operations import Blocked, stack_file
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
@@ -45,7 +45,7 @@ def require_deployer(stack: Stack) -> None:
     if stack.settings.storage.kind != "oss":
         return
     config, _ = stack_file.configuration(stack.name)
-    if problem := deployer.problem(config, os.environ):
+    if problem := credentials.problem(config, os.environ):
         raise Blocked(problem)
 
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.checks import SettingsError, load
-from components.settings import PROJECT
+from config.load import load
+from config.problems import SettingsError
+from config.settings import PROJECT
 from operations import Blocked, engine, swarm
 from operations.stack_file import configuration
 from operations.state import (

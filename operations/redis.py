@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from components import distribution
-from components.environment import Hole, Section
-from components.stack import STACK_LABEL, Stack
+from config.stack import STACK_LABEL, Stack
+from config.tree import Placeholder, Section, lookup
 from operations import Blocked, NotChecked, engine
 from operations.state import secret
 
@@ -49,7 +48,7 @@ class _Server:
 
 def used(stack: Stack) -> bool:
     """Whether the registry keeps blob descriptors in redis."""
-    return bool(distribution.at(stack.tree, "storage.cache.blobdescriptor") == "redis")
+    return bool(lookup(stack.tree, "storage.cache.blobdescriptor") == "redis")
 
 
 def address(stack: Stack) -> str:
@@ -127,7 +126,7 @@ def _answered(stack: Stack, variables: Mapping[str, str], *commands: str) -> Seq
 
     They are about the registry's database. Raises Blocked at another answer, NotChecked.
     """
-    database = distribution.at(stack.tree, "redis.db") or 0
+    database = lookup(stack.tree, "redis.db") or 0
     # As the registry does: some proxies refuse SELECT.
     select = [f"SELECT {database}"] if database else []
     answer = said(stack, variables, *select, *commands)
@@ -154,7 +153,7 @@ def _server(stack: Stack, host_port: str, section: Mapping[str, Any], whose: str
 
 
 def _text(stack: Stack, value: object) -> str:
-    if isinstance(value, Hole):
+    if isinstance(value, Placeholder):
         return secret(stack.name, value.label, stack.secrets)
     return str(value or "")
 

@@ -5,13 +5,13 @@ Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it 
 
 import sys
 
-from components import checks
+from config.load import warnings
 from operations import stack_file
 
 
 def main(name: str) -> int:
     stack = stack_file.stack(name)
-    for warning in checks.warnings(stack):
+    for warning in warnings(stack):
         print(f"warning: {warning}", file=sys.stderr)
     for name, text in stack.redacted.items():
         if name in stack.files:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from components import deployer
-from components.checks import release_warnings
-from components.secrecy import masked
-from components.stack import Stack
+from config import credentials
+from config.secrecy import masked
+from config.stack import Stack
+from config.stack_rules import release_warnings
 from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
 # What a step of Pulumi's comes to. Those of one resource, such as deleting it and making it anew,
@@ -45,7 +45,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's word for what only 
 # What Pulumi says, and what that means here.
 SAYS = (
     ("preview failed", ""),
-    ("(?is).*invalid type option.*", deployer.NO_KEY),
+    ("(?is).*invalid type option.*", credentials.NO_KEY),
     (
         r'unable to (\w+) resource "\S+::(\S+)"\s+as it is currently marked for protection.*',
         r"unable to \1 \2, which is protected: storage.protect: false would let it go",

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from components.settings import LABEL, PROJECT
+from config.settings import LABEL, PROJECT
 from operations import Blocked, stack_file, status
 from operations.preview import planned, show
 from operations.recover import recover

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from components.distribution import DEFAULT_RELEASE, RELEASES
-from components.environment import ANY, Kinds
-from components.settings import PROJECT, StackSettings, model_in
+from config.releases import DEFAULT_RELEASE, RELEASES
+from config.schema import Kinds
+from config.settings import PROJECT, StackSettings, model_in
+from config.tree import ANY
 
 
 def _only(key: str, description: str) -> dict[str, Any]:

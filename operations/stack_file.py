@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components import stack_yaml
-from components.checks import Sealed, SettingsError, checked, invalid, load
-from components.configuration import Problem
-from components.settings import PROJECT
-from components.stack import Stack
+from config import stack_yaml
+from config.load import checked, load
+from config.messages import invalid
+from config.problems import Problem, SettingsError
+from config.settings import PROJECT
+from config.stack import Stack
+from config.stack_rules import Sealed
 
 STACKS = Path(__file__).parent.parent / "stacks"
 

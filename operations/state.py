@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from components.settings import PROJECT
+from config.settings import PROJECT
 from operations import Blocked
 from operations.stack_file import encryption_salt
 

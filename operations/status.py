@@ -10,9 +10,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from components import certificates
-from components.checks import SOON, load
-from components.stack import Stack
+from config import certificates
+from config.load import load
+from config.stack import Stack
+from config.stack_rules import SOON
 from operations import Blocked, NotChecked, drift, engine, orphans, oss, redis, registry_api
 from operations.collector import collector
 from operations.review import NO_CHANGE

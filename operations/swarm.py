@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from components.settings import PROJECT
-from components.stack import Stack
+from config.settings import PROJECT
+from config.stack import Stack
 from operations import Blocked, engine
 from operations.state import CONTAINER, SERVICE
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from subprocess import CalledProcessError
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import (
     Blocked,
     NotChecked,

@@ -15,7 +15,7 @@ from alibabacloud_oss_v2.exceptions import OperationError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from components.distribution import OssFacts
+from config.releases import OssFacts
 from operations import Blocked, stack_file
 from operations.oss import Key, client, key_in_use, reason
 

@@ -2,5 +2,5 @@
 
 Each part is used if it is on PATH, else fetched from its vendor, else built from package mirrors
 (Go modules and Debian packages) and cached. Nothing in `components/` or `__main__.py` imports this
-package. It imports only `components.distribution`.
+package. It imports only `config`.
 """

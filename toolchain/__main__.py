@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from components import docker_engine, stack_yaml
-from components.distribution import DEFAULT_RELEASE
+from config import docker_engine, stack_yaml
+from config.releases import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
 from toolchain.progress import Unavailable, say

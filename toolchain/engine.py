@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from components import docker_engine
+from config import docker_engine
 from toolchain import debian
 from toolchain.progress import Unavailable, say, step
 

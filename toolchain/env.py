@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from components import docker_engine
+from config import docker_engine
 
 
 def exports(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:

@@ -13,8 +13,8 @@ from subprocess import CalledProcessError
 
 import yaml
 
-from components.checks import line
-from components.settings import PROJECT
+from config.messages import line
+from config.settings import PROJECT
 from operations import Blocked, said, stack_file
 from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, moved

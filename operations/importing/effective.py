@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from components.distribution import Release
-from components.environment import ANY, BESIDE_DRIVER, Kinds, Section
+from config.releases import Release
+from config.render import BESIDE_DRIVER
+from config.schema import Kinds
+from config.tree import ANY, Section
 from operations import Blocked
 
 # What the official images' own files say of storage: the rest is in the releases' rows.

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components import certificates, configuration, distribution
-from components.checks import REGION, checked, named_secrets
-from components.configuration import MANAGED, Problem
-from components.distribution import RELEASES, Release, at
-from components.environment import ANY, BESIDE_DRIVER, Hole, Section
-from components.secrecy import Place, plain_secret
-from components.settings import BCRYPT, PROJECT, StackSettings
-from components.stack import Stack
+from config import certificates, overlay, releases
+from config.load import checked
+from config.overlay import MANAGED
+from config.problems import Problem
+from config.releases import RELEASES, Release
+from config.render import BESIDE_DRIVER
+from config.secrecy import Place, plain_secret
+from config.settings import BCRYPT, PROJECT, StackSettings
+from config.stack import REGION, Stack
+from config.stack_rules import named_secrets
+from config.tree import ANY, Placeholder, Section, lookup
 from operations import Blocked, stack_file
 from operations.importing.compose import Compose, Service
 from operations.importing.effective import effective
@@ -150,7 +153,7 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:  # noqa: A
 def _filled(tree: Any, secrets: Mapping[str, str]) -> Any:  # noqa: ANN401
     if isinstance(tree, Mapping):
         return {key: _filled(below, secrets) for key, below in tree.items()}
-    if isinstance(tree, Hole):
+    if isinstance(tree, Placeholder):
         return secrets.get(tree.label, tree)
     return [_filled(item, secrets) for item in tree] if isinstance(tree, list) else tree
 
@@ -191,7 +194,7 @@ def moved(compose: Compose, service: Service, stack: str) -> Moved:
     used = {_config_path(service, each) for each in RELEASES.values()}
     its = Moved(stack=stack, service=service, compose=compose, old=old, used=used, lost=lost)
     its.lost.extend((f"${name}", "is set nowhere, and empty") for name in compose.unset)
-    if at(old, "proxy.remoteurl"):
+    if lookup(old, "proxy.remoteurl"):
         why = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
         raise Blocked(f"{service.name} {why}")
     its.section("registry")["release"] = release.version
@@ -233,7 +236,7 @@ def _told(service: Service) -> tuple[Release, dict[str, Any], list[tuple[str, st
         path = _config_path(service, release)
         tree, unheeded = effective(release, service.text(path), variables)
         drivers: Any = release.schema.keys["storage"]
-        unknown = (at(tree, "storage") or {}).keys() - drivers.keys()
+        unknown = (lookup(tree, "storage") or {}).keys() - drivers.keys()
         why = f"release {version} does not heed it"
         lost = [(name, why) for name in dict.fromkeys(unheeded)]
         why = f"release {version} reads {path} only"
@@ -250,15 +253,15 @@ def _config_path(service: Service, release: Release) -> str:
 
 
 def _storage(its: Moved) -> None:
-    drivers = (at(its.old, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
+    drivers = (lookup(its.old, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
     if len(drivers) != 1:
         raise Blocked(f"{its.service.name} has {len(drivers)} storage drivers: it does not start")
     (driver,) = drivers
-    keys = at(its.old, f"storage.{driver}") or {}
+    keys = lookup(its.old, f"storage.{driver}") or {}
     endpoint = str(keys.get("endpoint") or keys.get("regionendpoint") or "")
     host = _OSS_HOST.fullmatch(endpoint)
     if driver == "filesystem":
-        _volume(its, str(keys.get("rootdirectory") or distribution.DATA_PATH))
+        _volume(its, str(keys.get("rootdirectory") or releases.DATA_PATH))
     elif driver == "oss" or host:
         told = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", str(keys.get("region") or ""))
         region = told or (host[2] if host else "")
@@ -287,7 +290,7 @@ def _volume(its: Moved, root: str) -> None:
     mount, stack = its.service.mount(root), Stack(its.stack, StackSettings())
     if mount is None:
         container = f'"$({its.compose_command} ps --all --quiet {its.service.name})"'
-        there = f"{stack.prefix}-registry:{distribution.DATA_PATH}"
+        there = f"{stack.prefix}-registry:{releases.DATA_PATH}"
         its.last.append(f"docker cp {container}:{root}/. - | docker cp - {there}")
         return
     volume, inner = stack.volume, str(Path(root).relative_to(mount.target))
@@ -303,7 +306,7 @@ def _volume(its: Moved, root: str) -> None:
 
 
 def _redis_address(its: Moved) -> str:
-    return str((at(its.old, "redis.addrs") or [at(its.old, "redis.addr")])[0] or "")
+    return str((lookup(its.old, "redis.addrs") or [lookup(its.old, "redis.addr")])[0] or "")
 
 
 def _redis(its: Moved) -> Service | None:
@@ -324,12 +327,12 @@ def _cache(its: Moved) -> None:
     told = _redis_told(redis) if redis else {}
     if redis is None:
         cache["address"] = f"{host}:{port or 6379}"
-    if db := at(its.old, "redis.db"):
+    if db := lookup(its.old, "redis.db"):
         cache["db"] = db
     if memory := _size(told.get("maxmemory"), _REDIS_BYTES):
         cache["max_memory"] = memory
-    if password := at(its.old, "redis.password"):
-        its.secrets[distribution.REDIS_PASSWORD.label] = str(password)
+    if password := lookup(its.old, "redis.password"):
+        its.secrets[releases.REDIS_PASSWORD.label] = str(password)
 
 
 def _redis_told(redis: Service) -> Mapping[str, str]:
@@ -351,7 +354,7 @@ def _size(text: object, units: Mapping[str, str]) -> str | None:
 
 
 def _users(its: Moved) -> None:
-    if not (htpasswd := at(its.old, "auth.htpasswd")):
+    if not (htpasswd := lookup(its.old, "auth.htpasswd")):
         return
     users = {}
     for text in its.text(str(htpasswd.get("path") or "")).splitlines():
@@ -364,7 +367,7 @@ def _users(its: Moved) -> None:
 
 
 def _tls(its: Moved) -> None:
-    told, tls = at(its.old, "http.tls") or {}, its.section("tls")
+    told, tls = lookup(its.old, "http.tls") or {}, its.section("tls")
     if acme := told.get("letsencrypt"):
         names = {"hosts": "hosts", "email": "email", "directoryurl": "directory_url"}
         tls["letsencrypt"] = {names[key]: acme[key] for key in names if acme.get(key)}
@@ -372,7 +375,7 @@ def _tls(its: Moved) -> None:
         # Some have the key in the same file, and a stack file is read by many.
         tls["certificate"] = _certificates(its.text(str(path)))
     if (path := told.get("key")) and (key := its.text(str(path))):
-        its.secrets[distribution.TLS_KEY.label] = key
+        its.secrets[releases.TLS_KEY.label] = key
 
 
 def _certificates(text: str) -> str:
@@ -398,8 +401,8 @@ def _runtime(its: Moved) -> None:
 def _reach(its: Moved) -> None:
     """Where the registry is reached, and what guards it."""
     registry = its.section("registry")
-    inside = str(at(its.old, "http.addr") or "").rpartition(":")[2]
-    target = int(inside) if inside.isdigit() else distribution.PORT
+    inside = str(lookup(its.old, "http.addr") or "").rpartition(":")[2]
+    target = int(inside) if inside.isdigit() else releases.PORT
     ports = [port for port in its.service.ports if port.target == target]
     its.lost.extend(
         (f"port {port.published or port.target}", "a registry has one, for its clients")
@@ -414,8 +417,8 @@ def _reach(its: Moved) -> None:
         registry["port"] = target
     else:
         its.lost.append(("its port", "was not published: it is now, for this machine alone"))
-    guarded = at(its.old, "auth.htpasswd") or at(its.old, "auth.token")
-    host, tls = str(at(its.old, "http.host") or ""), its.section("tls")
+    guarded = lookup(its.old, "auth.htpasswd") or lookup(its.old, "auth.token")
+    host, tls = str(lookup(its.old, "http.host") or ""), its.section("tls")
     names = certificates.names(tls.get("certificate") or "")
     local = address == "::1" or address.startswith("127.")
     if host.startswith("https://"):
@@ -454,14 +457,14 @@ def _configure(its: Moved, release: Release) -> None:
     registry = its.section("registry")
     if old_name := its.old.pop("loglevel", None):  # the registry moves it, too
         its.old["log"] = {"level": old_name, **(its.old.get("log") or {})}
-    cache = at(its.old, "storage.cache")
+    cache = lookup(its.old, "storage.cache")
     if isinstance(cache, dict) and "layerinfo" in cache:  # an older name
         cache.setdefault("blobdescriptor", cache.pop("layerinfo"))
-    if level := at(its.old, "log.level"):
+    if level := lookup(its.old, "log.level"):
         registry["log_level"] = level
-    if secret := at(its.old, "http.secret"):
-        its.secrets[distribution.HTTP_SECRET.label] = str(secret)
-    for path, name in configuration.named_files(its.old):
+    if secret := lookup(its.old, "http.secret"):
+        its.secrets[releases.HTTP_SECRET.label] = str(secret)
+    for path, name in overlay.named_files(its.old):
         if path.startswith("http.tls.c") or not (text := its.text(name)):
             continue
         if "PRIVATE KEY" in text:
@@ -470,8 +473,8 @@ def _configure(its: Moved, release: Release) -> None:
             registry.setdefault("files", {})[name] = text
     stack, _ = its.checked()
     planned = stack.planned(release, {})
-    laid_over, given = _laid_over(planned, its.old, ""), {*its.secrets}
-    registry["config"] = _sealed(laid_over, "", ("config",), its.secrets)
+    overlaid, given = _laid_over(planned, its.old, ""), {*its.secrets}
+    registry["config"] = _sealed(overlaid, "", ("config",), its.secrets)
     # What the program refuses gives way to its own.
     while refused := [p for p in its.checked()[1] if p.path.startswith(_REGISTRY)]:
         told = [problem._replace(path=problem.path.removeprefix(_REGISTRY)) for problem in refused]

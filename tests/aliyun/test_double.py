@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from darabonba.exceptions import DaraException
 
 from components.access import registry_policy
-from components.checks import load
-from components.distribution import OssFacts
+from config.load import load
+from config.releases import OssFacts
 from tests.aliyun.__main__ import config
 from tests.aliyun.aliyun import Aliyun
 from tests.aliyun.clients import s3 as s3_client

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.checks import load
+from config.load import load
 from operations.stack_file import handed_over
 from tests.docs.pages import PAGES, PROJECT, anchors, blocks, code, commands, links
 

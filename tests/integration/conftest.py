@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components import docker_engine
+from config import docker_engine
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parent.parent.parent
 PASSPHRASE = "only for tests"
 # What a project is made of, each a link into this checkout.
 SHARED = (
-    *("Pulumi.yaml", "components", ".venv"),
+    *("Pulumi.yaml", "components", "config", ".venv"),
     *("Makefile", "operations", "toolchain", "requirements.txt", "requirements-dev.txt"),
 )
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from components.distribution import DEFAULT_RELEASE
-from components.settings import CacheSettings
+from config.releases import DEFAULT_RELEASE
+from config.settings import CacheSettings
 from tests.integration.deployment import command, eventually, processes, run
 from tests.integration.leftovers import RUN
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import bcrypt
 
-from components.distribution import RELEASES
-from components.settings import PROJECT
-from components.stack import STACK_LABEL
+from config.releases import RELEASES
+from config.settings import PROJECT
+from config.stack import STACK_LABEL
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.clients import skopeo

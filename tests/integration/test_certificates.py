@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from components import certificates
+from config import certificates
 from tests.aliyun.aliyun import engines_address
 from tests.integration.api import Api, Refusal
 from tests.integration.deployment import command, free_port, run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import DEFAULT_RELEASE
+from config.releases import DEFAULT_RELEASE
 from tests.integration.clients import skopeo
 from tests.integration.deployment import Deployment, command, eventually, free_port, run
 from tests.integration.leftovers import unique_name

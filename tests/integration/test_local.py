@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import DEFAULT_RELEASE, RELEASES
+from config.releases import DEFAULT_RELEASE, RELEASES
 from tests.integration.clients import pull_anew, push, redis, skopeo, variables
 from tests.integration.deployment import Deployment, command
 

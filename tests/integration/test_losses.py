@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import RELEASES
+from config.releases import RELEASES
 from tests.integration.clients import copy_in, copy_out, random_image, skopeo
 from tests.integration.deployment import Deployment, command, eventually
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.distribution import RELEASES
-from components.stack import STACK_LABEL
+from config.releases import RELEASES
+from config.stack import STACK_LABEL
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.clients import pull_anew, push, random_image

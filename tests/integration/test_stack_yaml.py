@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.stack_yaml import read
+from config.stack_yaml import read
 from operations.stack_file import handed_over
 from tests.integration.deployment import Deployment, run
 

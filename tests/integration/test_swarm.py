@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from components.distribution import RELEASES
+from config.releases import RELEASES
 from operations.swarm import PATIENCE
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Answer, Api, Refusal

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from components.stack import CERTIFICATES
+from config.stack import CERTIFICATES
 from tests.integration.clients import copy_in, copy_out
 from tests.integration.deployment import Deployment, command, eventually
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, seed, settings
 
-from components.distribution import RELEASES, Release
+from config.releases import RELEASES, Release
 from tests.oracle.oracle import Oracle
 
 SEED = int(os.environ.get("ORACLE_SEED") or secrets.randbits(32))

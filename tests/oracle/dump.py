@@ -1,11 +1,11 @@
-"""`make schema`: what each release understands, from its own types to `components/schema/`."""
+"""`make schema`: what each release understands, from its own types to `config/schema/`."""
 
 import json
 from pathlib import Path
 
 from tests.oracle.oracle import PROGRAMS, Oracle
 
-SCHEMAS = Path(__file__).parent.parent.parent / "components" / "schema"
+SCHEMAS = Path(__file__).parent.parent.parent / "config" / "schema"
 
 
 def text(schema: object) -> str:

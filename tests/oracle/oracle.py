@@ -51,7 +51,7 @@ class Oracle:
         self._ask("start", file, environment)
 
     def schema(self) -> Any:  # noqa: ANN401
-        """What the release understands, as `components/schema` keeps it."""
+        """What the release understands, as `config/schema` keeps it."""
         return self._ask("schema", "", None)
 
     def _ask(self, verb: str, file: str, environment: Mapping[str, str] | None) -> Any:  # noqa: ANN401

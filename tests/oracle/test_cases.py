@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from components.distribution import RELEASES, Release
-from components.environment import Hole, Section, quote
+from config.releases import RELEASES, Release
+from config.render import quote
+from config.tree import Placeholder, Section
 from tests.oracle import trees
 from tests.oracle.oracle import Oracle, Refused
 from tests.oracle.test_reading import agrees, delivered, image_file
@@ -37,7 +38,7 @@ def test_a_nasty_string_is_read_as_it_was_written_wherever_it_stands(
 
 @pytest.mark.parametrize("secret", trees.SECRETS)
 def test_a_secret_is_read_as_it_was_brought(oracle: Oracle, release: Release, secret: str) -> None:
-    tree = _at("http.secret", Hole(secret))
+    tree = _at("http.secret", Placeholder(secret))
     for read_back in delivered(oracle, release, tree):
         assert read_back["http"]["secret"] == trees.SECRETS[secret]
 

@@ -7,27 +7,12 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from components.configuration import MANAGED, problems, read
-from components.distribution import (
-    CacheFacts,
-    HttpFacts,
-    OssFacts,
-    Release,
-    VolumeFacts,
-    over_image,
-    plan,
-)
-from components.environment import (
-    ANY,
-    BESIDE_DRIVER,
-    Hole,
-    Kinds,
-    Section,
-    Text,
-    quote,
-    to_environment,
-    to_file,
-)
+from config.overlay import MANAGED, problems, read
+from config.plan import plan
+from config.releases import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
+from config.render import BESIDE_DRIVER, Text, quote, to_environment, to_file
+from config.schema import Kinds
+from config.tree import ANY, Placeholder, Section, switch_off_defaults
 from tests.oracle import trees
 from tests.oracle.conftest import seeded
 from tests.oracle.oracle import Oracle
@@ -44,12 +29,12 @@ def image_file(release: Release) -> str:
 
 
 def filled(text: Text, secrets: Mapping[str, str] = trees.SECRETS) -> str:
-    return "".join(quote(secrets.get(p.label, p.label)) if isinstance(p, Hole) else p for p in text)
+    return "".join(quote(secrets.get(p.label, p.label)) if isinstance(p, Placeholder) else p for p in text)
 
 
 def delivered(oracle: Oracle, release: Release, tree: Section) -> tuple[Any, Any]:
     """What the registry makes of `tree` as variables over its image's file, and as a whole file."""
-    variables = to_environment(over_image(release.image_defaults, tree), release.schema)
+    variables = to_environment(switch_off_defaults(release.image_defaults, tree), release.schema)
     environment = {name: filled(text) for name, text in variables.items()}
     return (oracle.read(image_file(release), environment), oracle.read(filled(to_file(tree))))
 
@@ -79,7 +64,7 @@ def same(expected: Any, actual: Any) -> bool:  # noqa: ANN401
         )
     if isinstance(expected, Sequence) and not isinstance(expected, str):
         return len(expected) == len(actual) and all(map(same, expected, actual))
-    if isinstance(expected, Hole):
+    if isinstance(expected, Placeholder):
         return bool(actual == trees.SECRETS.get(expected.label, expected.label))
     if isinstance(expected, float):  # JSON from Go may write a large one as digits only
         actual = float(actual)
@@ -143,7 +128,7 @@ SERVING = st.builds(
 
 def as_written(tree: Any) -> Any:  # noqa: ANN401
     """`tree` as a stack file has it: a secret by its name."""
-    if isinstance(tree, Hole):
+    if isinstance(tree, Placeholder):
         return {"from_secret": tree.label}
     if isinstance(tree, Mapping):
         return {key: as_written(value) for key, value in tree.items()}

@@ -2,7 +2,7 @@
 
 import json
 
-from components.distribution import Release
+from config.releases import Release
 from tests.oracle.dump import SCHEMAS, text
 from tests.oracle.oracle import Oracle
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from components.distribution import Release
-from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds
+from config.releases import Release
+from config.render import BESIDE_DRIVER
+from config.schema import Kinds
+from config.tree import ANY, Placeholder
 
 WORDS = r"""
 : :/ a: ~ null y yes n No ON on off true False << = #b tail: *x &x !x %x @x `x | > ' " \ {x [x] ?
@@ -25,7 +27,7 @@ keys = st.sampled_from(
     ("a_b", "UPPER", "X-Header", "yes", "1", "~", "<<", "a b", "é")
 ) | texts.filter(lambda text: len(text) < 100)
 SECRETS = {"one": "pw😀\x7f: &x", "two": "0899"}
-holes = st.sampled_from([Hole(label) for label in SECRETS])
+holes = st.sampled_from([Placeholder(label) for label in SECRETS])
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-10, 1000)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 anything = st.recursive(

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from components.checks import SettingsError, load
-from components.stack import Stack
+from config.load import load
+from config.problems import SettingsError
+from config.stack import Stack
 
 
 def loaded(

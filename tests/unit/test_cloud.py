@@ -9,9 +9,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import explained, storage
-from components.distribution import OssFacts
-from components.explained import explanation
+from components import error_hints, storage
+from components.error_hints import explanation
+from config.releases import OssFacts
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 
 BUCKET = "alicloud:oss/bucket:Bucket"
@@ -191,7 +191,7 @@ def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
 def test_what_only_the_cloud_can_know_is_one_sentence(
     error: str, inputs: dict[str, str], said: str
 ) -> None:
-    assert said in (explanation(f"ErrorCode: {error}", inputs, storage.SENTENCES) or "")
+    assert said in (explanation(f"ErrorCode: {error}", inputs, storage.ERROR_HINTS) or "")
 
 
 @pytest.fixture
@@ -204,11 +204,11 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], l
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(pulumi.log, "error", logged.append)
-    monkeypatch.setattr(explained, "ErrorHook", lambda _, hook: hook)
-    monkeypatch.setattr(explained, "ResourceHookBinding", lambda on_error: on_error[0])
+    monkeypatch.setattr(error_hints, "ErrorHook", lambda _, hook: hook)
+    monkeypatch.setattr(error_hints, "ResourceHookBinding", lambda on_error: on_error[0])
 
     def run(*errors: str, operation: str = "create") -> tuple[list[bool], list[str]]:
-        hook: Any = explained.explained("x", storage.SENTENCES, transient=storage.NOT_YET)
+        hook: Any = error_hints.explained("x", storage.ERROR_HINTS, transient=storage.NOT_YET)
         facts: dict[str, Any] = {"new_inputs": {}, "old_inputs": {}, "failed_operation": operation}
         seen: list[str] = []
         retried = []

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from components import deployer
-from components.explained import explanation
-from components.storage import SENTENCES
+from components.error_hints import explanation
+from components.storage import ERROR_HINTS
+from config import credentials
 from operations import Blocked, preview, stack_file
 
 PAIR = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "id", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "hunter2"}
@@ -26,12 +26,14 @@ PAIR = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "id", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": 
     ],
 )
 def test_a_key_that_the_provider_finds_is_no_problem(environment: dict[str, str]) -> None:
-    assert deployer.problem({}, environment) is None
+    assert credentials.problem({}, environment) is None
 
 
 def test_a_key_in_the_stack_file_is_no_problem() -> None:
-    assert deployer.problem({"alicloud:accessKey": "id", "alicloud:secretKey": "{…}"}, {}) is None
-    assert deployer.problem({"alicloud:assumeRoleWithOidc": "{…}"}, {}) is None
+    assert (
+        credentials.problem({"alicloud:accessKey": "id", "alicloud:secretKey": "{…}"}, {}) is None
+    )
+    assert credentials.problem({"alicloud:assumeRoleWithOidc": "{…}"}, {}) is None
 
 
 READ_FOR_SECRET = (
@@ -96,7 +98,7 @@ READ_FOR_SECRET = (
 def test_a_key_that_is_not_whole_is_one_sentence_without_its_value(
     environment: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    said = deployer.problem({}, environment)
+    said = credentials.problem({}, environment)
     assert said
     for word in words:
         assert word in said
@@ -106,22 +108,22 @@ def test_a_key_that_is_not_whole_is_one_sentence_without_its_value(
 
 def test_our_clients_read_the_key_that_the_provider_reads() -> None:
     environment = {**PAIR, "ALICLOUD_ACCESS_KEY": "other", "ALICLOUD_SECRET_KEY": "others"}
-    deployer.use(environment)
+    credentials.use(environment)
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_ID"] == "other"
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] == "others"
     mixed = {**PAIR, "ALICLOUD_ACCESS_KEY": "other"}
-    deployer.use(mixed)
-    assert deployer.problem({}, mixed)
+    credentials.use(mixed)
+    assert credentials.problem({}, mixed)
 
 
 def test_a_preview_reports_it_before_pulumi_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
-    for half in (deployer.ID, deployer.SECRET):
+    for half in (credentials.ID, credentials.SECRET):
         for name in half.variables:
             monkeypatch.delenv(name, raising=False)
-    for name in deployer.ELSEWHERE:
+    for name in credentials.ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALICLOUD_ACCESS_KEY", "id")
     config = {"alicloud:region": "cn-hangzhou", "storage": {"kind": "oss", "bucket": "images"}}
@@ -136,4 +138,4 @@ def test_a_preview_reports_it_before_pulumi_runs(
 
 def test_the_provider_s_own_error_names_the_variables() -> None:
     error = "Invalid type option, support: access_key, sts, ecs_ram_role"
-    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET" in (explanation(error, {}, SENTENCES) or "")
+    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET" in (explanation(error, {}, ERROR_HINTS) or "")

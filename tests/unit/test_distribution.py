@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.configuration import Problem, problems, read, warnings
-from components.distribution import (
+from config.durations import seconds
+from config.overlay import problems, read, warnings
+from config.plan import drain_seconds, plan
+from config.problems import Problem
+from config.releases import (
     DEFAULT_RELEASE,
     RELEASES,
     CacheFacts,
@@ -16,13 +19,9 @@ from components.distribution import (
     OssFacts,
     Release,
     VolumeFacts,
-    drain_seconds,
-    merge,
-    over_image,
-    plan,
-    seconds,
 )
-from components.environment import Hole, Section, redact, to_environment
+from config.render import redact, to_environment
+from config.tree import Placeholder, Section, merge, switch_off_defaults
 from toolchain.images import IMAGES
 
 VOLUME = VolumeFacts(path="/data")
@@ -53,7 +52,7 @@ def _tree(
 
 
 def _variables(release: Release, tree: Section | None = None) -> dict[str, str]:
-    tree = over_image(release.image_defaults, _tree(release) if tree is None else tree)
+    tree = switch_off_defaults(release.image_defaults, _tree(release) if tree is None else tree)
     return {name: redact(text) for name, text in to_environment(tree, release.schema).items()}
 
 
@@ -577,7 +576,7 @@ def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
     user, found = read(NEW, {"notifications": {"endpoints": [endpoint]}}, {"known"})
     assert not found
     variable = to_environment(user, NEW.schema)["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
-    assert variable == ('[{"headers":{"Authorization":[', Hole("known"), ']},"name":"hook"}]')
+    assert variable == ('[{"headers":{"Authorization":[', Placeholder("known"), ']},"name":"hook"}]')
 
 
 @pytest.mark.parametrize("realm", ["2026", "0123", "y", "Team: A"])
@@ -685,8 +684,8 @@ def test_other_middleware_is_not_warned_of() -> None:
 
 def test_what_is_logged_in_plain_is_warned_of_only_where_it_is_logged() -> None:
     endpoints: list[Section] = [
-        {"headers": {"X-Hook-Sig": [Hole("known")]}},
-        {"url": Hole("known")},
+        {"headers": {"X-Hook-Sig": [Placeholder("known")]}},
+        {"url": Placeholder("known")},
         {"url": "https://hook.example.com", "headers": {"Accept": ["*/*"]}},
     ]
     for level, expected in (("info", 2), ("warn", 0)):

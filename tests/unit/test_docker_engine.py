@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components import docker_engine
-from components.docker_engine import LOCAL, Engine, EngineError
+from config import docker_engine
+from config.docker_engine import LOCAL, Engine, EngineError
 from operations import Blocked, engine, stack_file
 from operations.__main__ import main
 from tests.unit.stack_files import problems

@@ -6,19 +6,12 @@ import re
 import pytest
 import yaml
 
-from components.distribution import RELEASES
-from components.environment import (
-    ANY,
-    Hole,
-    Schema,
-    Section,
-    quote,
-    redact,
-    to_environment,
-    to_file,
-)
+from config.releases import RELEASES
+from config.render import quote, redact, to_environment, to_file
+from config.schema import Schema
+from config.tree import ANY, Placeholder, Section
 
-SECRET = Hole("password")
+SECRET = Placeholder("password")
 OLD, MIDDLE, NEW = (RELEASES[version].schema for version in ("2.8.3", "3.0.0", "3.1.2"))
 each_schema = pytest.mark.parametrize("schema", [OLD, MIDDLE, NEW], ids=RELEASES)
 
@@ -151,7 +144,7 @@ def test_a_secret_is_a_hole_in_the_text_of_a_variable_and_of_a_file() -> None:
 
 
 def test_what_is_only_unknown_is_not_called_a_secret() -> None:
-    assert redact(("a", Hole("access key id 1", secret=False))) == "a[access key id 1]"
+    assert redact(("a", Placeholder("access key id 1", secret=False))) == "a[access key id 1]"
 
 
 WORDS = ("y", "yes", "n", "No", "ON", "off", "true", "FALSE", "null", "~", "", "<<", "=")

@@ -11,9 +11,10 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from components import certificates, checks
-from components.checks import Sealed
-from components.distribution import RELEASES
+from config import certificates
+from config.load import warnings
+from config.releases import RELEASES
+from config.stack_rules import Sealed
 from tests.unit.stack_files import loaded, problems, refused
 
 URL = "https://registry.example.com"
@@ -208,13 +209,13 @@ def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
 def test_a_login_server_at_an_ipv6_address_is_warned_of() -> None:
     stack = loaded(registry={"exposure": "open", "bind": "2001:db8::1"})
     assert stack.login_server == "[2001:db8::1]:5000"
-    assert any("Docker 20.10 does not accept" in line for line in checks.warnings(stack))
+    assert any("Docker 20.10 does not accept" in line for line in warnings(stack))
 
 
 def test_warnings_write_an_ipv6_address_in_brackets() -> None:
     for exposure in ({"exposure": "open"}, {"exposure": "proxy", "external_url": URL}):
         stack = loaded(registry={**exposure, "bind": "::"}, auth=USERS)
-        (warning,) = checks.warnings(stack)
+        (warning,) = warnings(stack)
         assert "[::]:5000" in warning
 
 
@@ -263,14 +264,14 @@ def test_the_registry_names_itself_as_its_clients_do() -> None:
 def test_what_is_open_by_the_users_word_is_said_at_each_run(
     sections: dict[str, Any], word: str
 ) -> None:
-    (warning,) = checks.warnings(loaded(**sections))
+    (warning,) = warnings(loaded(**sections))
     assert word in warning
 
 
 def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
     for release in RELEASES:
         stack = loaded(**_tls(*GOOD, port=443, release=release))
-        assert list(checks.warnings(stack)) == []
+        assert list(warnings(stack)) == []
 
 
 # Certificates.
@@ -325,13 +326,10 @@ def test_a_common_name_alone_no_longer_counts() -> None:
 
 def test_a_certificate_that_ends_soon_is_a_warning_that_says_when() -> None:
     pem, key = _pair("registry.example.com", days=12.5)
-    (warning,) = checks.warnings(loaded(**_tls(pem, key, port=443)))
+    (warning,) = warnings(loaded(**_tls(pem, key, port=443)))
     day = (NOW + datetime.timedelta(days=12.5)).strftime("%Y-%m-%d")
     assert f"expires on {day}, in 12 days" in warning
-    assert (
-        list(checks.warnings(loaded(**_tls(*_pair("registry.example.com", days=31), port=443))))
-        == []
-    )
+    assert list(warnings(loaded(**_tls(*_pair("registry.example.com", days=31), port=443)))) == []
 
 
 def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
@@ -454,7 +452,7 @@ def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -
     assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL"] == "ops@example.com"
     assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
     assert not any("CERTIFICATE" in name for name in shown)
-    assert list(checks.warnings(stack)) == []
+    assert list(warnings(stack)) == []
 
 
 @pytest.mark.parametrize(
@@ -572,21 +570,21 @@ def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) 
 def test_a_file_that_is_named_and_not_there_is_a_warning_as_an_image_may_have_it() -> None:
     token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
     config = {"auth": {"token": token}}
-    (warning,) = checks.warnings(loaded(registry={"config": config}))
+    (warning,) = warnings(loaded(registry={"config": config}))
     assert "auth.token.rootcertbundle: names /i.pem, which is not in the official" in warning
     for registry in (
         {"files": {"/i.pem": GOOD[0]}},
         {"image": "registry.example.com/registry:3", "release": "3.1.2"},
     ):
-        assert list(checks.warnings(loaded(registry={"config": config, **registry}))) == []
+        assert list(warnings(loaded(registry={"config": config, **registry}))) == []
 
 
 def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None:
     config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
-    (warning,) = checks.warnings(loaded(registry={"config": config}))
+    (warning,) = warnings(loaded(registry={"config": config}))
     assert "makes up a user" in warning
     files = {"/users": f"bob:{HASH}"}
-    assert list(checks.warnings(loaded(registry={"config": config, "files": files}))) == []
+    assert list(warnings(loaded(registry={"config": config, "files": files}))) == []
 
 
 TOKEN = {"realm": f"{URL}/token", "service": "s", "issuer": "i"}
@@ -676,7 +674,7 @@ def test_a_driver_that_logs_signed_requests_is_refused() -> None:
 
 
 def test_a_path_prefix_is_warned_of_as_docker_clients_do_not_use_it() -> None:
-    (warning,) = checks.warnings(loaded(registry={"config": {"http": {"prefix": "/registry/"}}}))
+    (warning,) = warnings(loaded(registry={"config": {"http": {"prefix": "/registry/"}}}))
     assert warning.startswith("oss-registry:registry.config.http.prefix: ")
     assert "where Docker clients do not look" in warning
-    assert not checks.warnings(loaded(registry={"config": {"http": {"prefix": "/"}}}))
+    assert not warnings(loaded(registry={"config": {"http": {"prefix": "/"}}}))

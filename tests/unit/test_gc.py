@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from components.checks import SettingsError
-from components.stack import READ_ONLY_LABEL
+from config.problems import SettingsError
+from config.stack import READ_ONLY_LABEL
 from operations import Blocked, collector, engine, gc, stack_file, swarm
 from tests.unit.stack_files import loaded
 

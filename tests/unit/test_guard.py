@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import Blocked, down, guard, oss
 from operations.guard import Loss, losses
 from operations.oss import Key

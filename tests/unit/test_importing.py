@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.checks import load
-from components.distribution import at
+from config.load import load
+from config.tree import lookup
 from operations import Blocked, importing, stack_file
 from operations.importing import report, written
 from operations.importing.compose import read
@@ -141,7 +141,7 @@ def test_what_has_a_place_goes_there(shape: str, path: str, value: object) -> No
     (file,) = (SHAPES / shape).glob("*compose.y*ml")
     config = {key.partition(":")[2]: below for key, below in _shape(file).config.items()}
 
-    assert at(config, path) == value
+    assert lookup(config, path) == value
 
 
 def test_a_folder_of_images_gets_the_name_of_a_volume_by_a_printed_command() -> None:
@@ -288,7 +288,7 @@ def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) ->
 
     _, secret = handed_over(its.config)
 
-    assert at(its.section("registry"), "config.storage.oss.secure") is True
+    assert lookup(its.section("registry"), "config.storage.oss.secure") is True
     assert not secret
     assert handed_over({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import Blocked, move, stack_file
 from operations.recover import Recovered
 from operations.review import Change, Review

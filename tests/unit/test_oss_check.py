@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import NotChecked, engine, oss
 from operations.oss import Key, OssError
 from operations.oss_errors import Times

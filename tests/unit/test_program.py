@@ -8,9 +8,9 @@ import bcrypt
 import pulumi
 import pytest
 
-from components import certificates
-from components.explained import explanation
-from components.runtime import SENTENCES
+from components.error_hints import explanation
+from components.runtime import ERROR_HINTS
+from config import certificates
 from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file, trigger
 
 CONTAINER = "docker:index/container:Container"
@@ -281,7 +281,7 @@ TAKEN = "127.0.0.1:5000 is taken: stop what listens there, or set registry.port 
 )
 def test_what_only_the_engine_can_know_is_one_sentence(error: str, sentence: str | None) -> None:
     said = explanation(
-        error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]}, SENTENCES
+        error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]}, ERROR_HINTS
     )
     assert said is None if sentence is None else str(said).startswith(sentence)
 

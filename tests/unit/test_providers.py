@@ -9,8 +9,9 @@ import pulumi_alicloud
 import pulumi_docker
 import pytest
 
-from components.checks import SettingsError, load
-from components.providers import KEYS
+from config.load import load
+from config.problems import SettingsError
+from config.providers import KEYS
 
 PACKAGES = {"alicloud": pulumi_alicloud, "docker": pulumi_docker}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from components.stack import CERTIFICATES, Stack
+from config.stack import CERTIFICATES, Stack
 from operations import Blocked, NotChecked, engine, redis
 from tests.unit.stack_files import loaded
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import NotChecked, registry_api
 from tests.unit.stack_files import loaded
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.checks import SettingsError
+from config.problems import SettingsError
 from operations import stack_file
 from operations.__main__ import main
 from operations.stack_file import configuration

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from components.checks import SettingsError, load
-from components.distribution import RELEASES
-from components.environment import ANY, Hole, Kinds
-from components.secrecy import HIDDEN, Place, masked, plain_secret
+from config.load import load
+from config.problems import SettingsError
+from config.releases import RELEASES
+from config.schema import Kinds
+from config.secrecy import HIDDEN, Place, masked, plain_secret
+from config.tree import ANY, Placeholder
 from operations.render import main
 from operations.review import markdown, review, text
 from operations.stack_file import handed_over
@@ -191,7 +193,7 @@ def test_a_proxy_with_a_password_comes_from_a_secret(delivery: str) -> None:
         secrets={"proxy": "http://svc:hunter2@proxy.lan:3128"},
         registry={"delivery": delivery, "environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}},
     )
-    assert stack.environment["HTTPS_PROXY"] == (Hole("proxy", quoted=False),)
+    assert stack.environment["HTTPS_PROXY"] == (Placeholder("proxy", quoted=False),)
     assert stack.redacted["HTTPS_PROXY"] == "[secret: proxy]"
     assert "hunter2" not in repr(stack)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from components import checks
-from components.checks import SettingsError, load
-from components.explained import explanation
-from components.runtime import SENTENCES, duration, pullable
+from components.error_hints import explanation
+from components.runtime import ERROR_HINTS, duration, pullable
+from config.load import load, warnings
+from config.problems import SettingsError
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, trigger
 from tests.unit.stack_files import loaded, problems, refused
 
@@ -174,23 +174,23 @@ def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int
 
 def test_replicas_that_each_remember_for_themselves_are_warned_of() -> None:
     stack = loaded(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
-    assert any("registry.replicas" in line and "redis" in line for line in checks.warnings(stack))
+    assert any("registry.replicas" in line and "redis" in line for line in warnings(stack))
     stack = loaded(registry={**SWARM, "replicas": 2}, **BUCKET)
-    assert not any("registry.replicas" in line for line in checks.warnings(stack))
+    assert not any("registry.replicas" in line for line in warnings(stack))
 
 
 def test_a_volume_that_a_replica_could_move_away_from_is_warned_of() -> None:
     loose = loaded(registry=SWARM)
-    assert any("oss-registry-dev-data" in line for line in checks.warnings(loose))
+    assert any("oss-registry-dev-data" in line for line in warnings(loose))
     bound = loaded(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
-    assert not any("oss-registry-dev-data" in line for line in checks.warnings(bound))
+    assert not any("oss-registry-dev-data" in line for line in warnings(bound))
 
 
 def test_a_proxys_registry_on_a_swarm_is_reached_past_the_proxy() -> None:
     url = "https://registry.example.com"
     registry = {"runtime": "swarm", "exposure": "proxy", "external_url": url}
     stack = loaded(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
-    assert any("past the proxy" in line for line in checks.warnings(stack))
+    assert any("past the proxy" in line for line in warnings(stack))
 
 
 # What the services are given.
@@ -405,7 +405,7 @@ def test_durations_are_written_as_docker_reads_them_back(seconds: int, text: str
     ],
 )
 def test_what_a_swarm_refuses_is_explained(error: str, sentence: str) -> None:
-    assert sentence in (explanation(error, {"name": "it"}, SENTENCES) or "")
+    assert sentence in (explanation(error, {"name": "it"}, ERROR_HINTS) or "")
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -12,11 +12,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import checks
-from components.checks import SettingsError, load
-from components.distribution import RELEASES, at
-from components.environment import Hole, redact
-from components.settings import StackSettings
+from config.load import load, warnings
+from config.problems import SettingsError
+from config.releases import RELEASES
+from config.render import redact
+from config.settings import StackSettings
+from config.tree import Placeholder, lookup
 from operations import schema, stack_file
 from operations.stack_file import STACKS
 from tests.unit.stack_files import loaded, problems, refused
@@ -488,7 +489,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
         registry={"config": {"notifications": {"endpoints": [endpoint]}}},
     )
     text = stack.environment["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
-    assert Hole("hook") in text
+    assert Placeholder("hook") in text
     assert "[secret: hook]" in redact(text)
     assert "hunter2" not in repr(stack)
 
@@ -506,7 +507,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
     config = {"notifications": {"endpoints": [endpoint]}}
     for level, warned in (("info", True), ("warn", False)):
         stack = loaded(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
-        assert any("config.log.level" in warning for warning in checks.warnings(stack)) is warned
+        assert any("config.log.level" in warning for warning in warnings(stack)) is warned
 
 
 # The process's own environment.
@@ -585,7 +586,7 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
     storage = {**OSS, "adopt": True}  # also by Signature V1
     registry = {"release": release, "limits": limits}
     stack = loaded(registry=registry, storage=storage, region="cn-hangzhou")
-    assert at(stack.tree, f"storage.{driver}.chunksize") == size
+    assert lookup(stack.tree, f"storage.{driver}.chunksize") == size
 
 
 @pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
@@ -793,7 +794,7 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     stack = loaded(
         storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"
     )
-    (warning,) = checks.warnings(stack)
+    (warning,) = warnings(stack)
     assert "nobody clears unfinished uploads" in warning
 
 
@@ -802,8 +803,8 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
         ("oss-cn-beijing-internal.aliyuncs.com", 0),
         ("oss-cn-hangzhou.aliyuncs.com", 1),
     ):
-        warnings = checks.warnings(loaded(storage=OSS | {"endpoint": host}, region="cn-beijing"))
-        assert len([w for w in warnings if "storage.endpoint: names another region" in w]) == count
+        found = warnings(loaded(storage=OSS | {"endpoint": host}, region="cn-beijing"))
+        assert len([w for w in found if "storage.endpoint: names another region" in w]) == count
 
 
 def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
@@ -920,7 +921,7 @@ def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
 ) -> None:
     stack = loaded(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
     assert stack.redacted[variable] == value
-    (warning,) = checks.warnings(stack)
+    (warning,) = warnings(stack)
     assert warning.startswith("oss-registry:cache.address: names the IPv6 address [2001:db8::9]")
 
 
@@ -962,16 +963,14 @@ def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
-    def warnings(address: str) -> list[str]:
+    def warned(address: str) -> list[str]:
         health = {"tcp": [{"addr": address, "interval": "10s"}]}
-        return [
-            *checks.warnings(loaded(registry={"release": release, "config": {"health": health}}))
-        ]
+        return [*warnings(loaded(registry={"release": release, "config": {"health": health}}))]
 
-    (warning,) = warnings("oss-registry-dev-redis:6379")
+    (warning,) = warned("oss-registry-dev-redis:6379")
     assert "registry.config.health.tcp[0].addr" in warning
     assert "503" in warning
-    assert warnings("db.example.com:6379") == []
+    assert warned("db.example.com:6379") == []
     assert not [n for n in loaded(registry={"release": release}).redacted if "CHECKERS" in n]
 
 
@@ -1049,7 +1048,7 @@ def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
     stack = loaded(registry={"release": release, "delivery": "file"})
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
     (text,) = stack.files.values()
-    content = json.loads("".join('"x"' if isinstance(p, Hole) else p for p in text))
+    content = json.loads("".join('"x"' if isinstance(p, Placeholder) else p for p in text))
     assert list(stack.files) == [path]
     assert content["version"] == "0.1"
     assert content["http"]["addr"] == ":5000"

@@ -1,6 +1,6 @@
 """What `make status` reports of a stack whose file was changed since the last `make up`."""
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import status
 from operations.status import FAIL, Running
 from tests.unit.stack_files import loaded

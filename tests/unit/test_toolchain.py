@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from components.distribution import DEFAULT_RELEASE, RELEASES
-from components.settings import StackSettings
+from config.releases import DEFAULT_RELEASE, RELEASES
+from config.settings import StackSettings
 from tests.oracle.oracle import PROGRAMS
 from toolchain import __main__ as toolchain
 from toolchain import cache, debian, engine, golang, images, network, progress, pulumi_cli

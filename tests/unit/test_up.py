@@ -7,7 +7,7 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from components.stack import Stack
+from config.stack import Stack
 from operations import Blocked, NotChecked, engine, orphans, oss, recover, registry_api, up
 from operations.review import Change, Review
 from operations.state import ACCESS_KEY

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from components.configuration import Problem
+from config.problems import Problem
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 

@@ -1,39 +1,17 @@
-"""The registry's own configuration, as a user may lay it over what this program says.
+"""The registry's own configuration, as users may lay it over the planned one."""
 
-`read` takes what a release knows, by its schema; `problems` and `warnings` go by tables of rules.
-"""
-
-import difflib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from components.addresses import has_wrong_port
-from components.distribution import (
-    DURATION,
-    RELEASES,
-    Release,
-    at,
-    kinds_at,
-    laid_over,
-    merge,
-    seconds,
-    values,
-)
-from components.environment import ANY, BESIDE_DRIVER, Hole, Kinds, Section, Tree
-from components.secrecy import Place, plain_secret
-
-
-class Problem(NamedTuple):
-    """What is wrong at `path` and how to fix it.
-
-    `shown` is the value. `checks.line` repeats it only if everyone may read what is at `path`.
-    """
-
-    path: str
-    rule: str
-    fix: str
-    shown: object = None
+from config.addresses import has_wrong_port
+from config.problems import MUST, PORT, WRITE_SECRET, Problem, missing_secret, nearest
+from config.releases import RELEASES, Release
+from config.render import BESIDE_DRIVER
+from config.rules import Context, Rule, _there, _unlike, broken
+from config.schema import Kinds, kinds_at
+from config.secrecy import Place, plain_secret
+from config.tree import ANY, Placeholder, Section, Tree, lookup, overlaid, merge, walk
+from config.values import refusal
 
 
 def read(
@@ -50,7 +28,6 @@ def read(
 
 
 _DEPTH = 60  # sections and lists inside each other; the registry's own go to 6
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # What the other generation calls it.
 _RENAMED = {
     "redis.addr": "redis.addrs",
@@ -62,8 +39,6 @@ _RENAMED = {
     "redis.tls.clientcas": "redis.tls.rootcas",
     "redis.tls.rootcas": "redis.tls.clientcas",
 }
-
-
 # Text that a message may repeat even if it was refused: every client gets it.
 _PUBLIC_TEXT = ("http.host", "http.prefix")
 
@@ -77,30 +52,6 @@ def is_public(path: str) -> bool:
     known = [kind for kind in kinds if kind is not None]
     closed = [isinstance(kind, str) and kind not in ("string", "any") for kind in known]
     return path in _PUBLIC_TEXT or (bool(closed) and all(closed))
-
-
-def near(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `name` is probably a misspelling of."""
-    by_lower_case = {each.lower(): each for each in sorted(known)}
-    found = difflib.get_close_matches(name.lower(), by_lower_case, 1)
-    return by_lower_case[found[0]] if found else None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What to write in place of `name`, which is none of `known`."""
-    known = sorted(known)
-    found = near(name, known)
-    return f"write {found}" if found else f"known are {', '.join(known)}"
-
-
-def overlaps(path: str, others: Iterable[str]) -> bool:
-    """Whether one of `others` is `path`, is inside of it, or has it inside."""
-    return any(within(path, other) or within(other, path) for other in others)
-
-
-def within(path: str, section: str) -> bool:
-    """Whether `path` is `section` or inside of it."""
-    return path == section or path.startswith((f"{section}.", f"{section}["))
 
 
 class _Reader(NamedTuple):
@@ -179,28 +130,8 @@ class _Reader(NamedTuple):
         elif name not in self.secrets:
             self.refuse(path, *missing_secret(name))
         else:
-            return Hole(str(name))
+            return Placeholder(str(name))
         return None
-
-
-def missing_secret(name: object) -> tuple[str, str]:
-    """The rule that `{from_secret: name}` breaks in a stack without such a secret, and the fix."""
-    # Text of another shape may be the secret itself.
-    shown = name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name) else "NAME"
-    return "names a secret that is not there", f"{SET_SECRET} oss-registry:{shown}"
-
-
-SET_SECRET = "pulumi config set --secret"
-WRITE_SECRET = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
-# What each kind must be, and how to mend it.
-MUST = {
-    "section": ("must be a section", "write its keys on the lines below it"),
-    "list": ("must be a list", "write each entry after a - on a line below it"),
-    "string": ("must be text", "put it in quotes"),
-    "int": ("must be a whole number", "write digits only, without quotes and unit"),
-    "bool": ("must be true or false", "write true or false, without quotes"),
-    "duration": ("must be a duration", "write such as 10s, 1m30s or 168h"),
-}
 
 
 # More specific than the fix that goes with a kind.
@@ -211,107 +142,18 @@ _FIXES = {
     "storage.s3.storageclass": "write STANDARD_IA for what OSS calls IA, or remove it and set the "
     "storage class on the bucket",
 }
-_MOST_SECONDS = 2**63 / 10**9  # the registry counts nanoseconds in 64 bits
-PORT = ("must have a port from 1 to 65535", "change the port")
-
-
-def refusal(key: str, value: object, kind: str) -> tuple[str, str] | None:
-    """Return the rule that a single value breaks, and the fix; None if it breaks no rule.
-
-    `kind` is int, `int LEAST..MOST`, bool, string, any, duration, `duration` with the negative
-    values that have a meaning, `A|B|…` for one of these words, or `anycase A|B|…` in any case.
-    """
-    kind, _, span = kind.partition(" ")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match kind:
-        case _ if isinstance(value, str) and _SURROGATE.search(value):
-            return "has half of a character", "write it in UTF-8"
-        case _ if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            return "is more than the registry can count", "write a smaller number"
-        case "string" if not isinstance(value, str):
-            return MUST[kind]  # a number comes without its zeros and underscores
-        case "string" if isinstance(value, str) and "://" in value and has_wrong_port(value):
-            return PORT
-        case "int" if not (number and isinstance(value, int)):
-            return MUST[kind]
-        case "int" if span and isinstance(value, int):
-            least, most = map(int, span.split(".."))
-            return None if least <= value <= most else (f"must be {least} to {most}", "change it")
-        case "bool" if not isinstance(value, bool):
-            return MUST[kind]
-        case "duration" if number:
-            return "must have a unit: the registry would take nanoseconds", f"write {value}s"
-        case "duration" if not (isinstance(value, str) and DURATION.fullmatch(value)):
-            return MUST[kind]
-        case "duration" if key in ("age", "interval") and seconds(str(value)) <= 0:
-            return "must be more than 0s", "write such as 24h"
-        case "duration" if seconds(str(value)) < 0 and value not in span.split("|"):
-            return "must be 0s or more", "remove the minus sign"
-        case "duration" if seconds(str(value)) >= _MOST_SECONDS:
-            return "must be less than 292 years", "write a shorter duration"
-        case "any" if value is None:
-            return "can't be null here", "write a value"
-        case "string" | "int" | "bool" | "duration" | "any":
-            return None
-    values = (span or kind).split("|")
-    if value in values or (kind == "anycase" and str(value).upper() in values):
-        return None
-    found = near(str(value), values)
-    return f"must be one of {', '.join(values)}", f"write {found or 'one of them'}"
-
-
-class Refused(LookupError):
-    """The value that a rule reads was refused, so the rule cannot be checked."""
-
-
-class Context(NamedTuple):
-    """What a rule may look at: the release, and the tree that the registry would get.
-
-    `files` are the paths of those that are put into its container; `refused` are the paths whose
-    values in the stack file are left out of the tree because they are wrong.
-    """
-
-    release: Release
-    tree: Section
-    files: Set[str] = frozenset()
-    refused: Set[str] = frozenset()
-
-    def at(self, path: str) -> Any:  # noqa: ANN401
-        """Return the value at `path`, or None. Raises Refused."""
-        if overlaps(path, self.refused):
-            raise Refused(path)
-        return at(self.tree, path)
-
-
-class Rule(NamedTuple):
-    """What stands at `path` may not be `broken`."""
-
-    path: str
-    broken: Callable[[Any, Context], bool]
-    rule: str
-    fix: str
-
-
-def _there(_: object, __: Context) -> bool:
-    return True
-
-
-def _unlike(pattern: str) -> Callable[[Any, Context], bool]:
-    return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
-
-
 # A part of a path that is empty, . or .. : clients and servers disagree on what such a path names.
 _ODD_SEGMENT = r"/(?:\.\.?(?:/|$)|/)"
 
 
 def _logs_requests(context: Context) -> bool:
-    return context.at("log.level") in ("info", "debug")
+    return context.lookup("log.level") in ("info", "debug")
 
 
 def _sends_secret(endpoint: Section) -> bool:
     """Whether the address or a header of a hook comes from a secret: the registry logs both."""
-    sent = (*values("url", endpoint), *values("headers.*.*", endpoint))
-    return any(isinstance(value, Hole) for _, value in sent)
+    sent = (*walk("url", endpoint), *walk("headers.*.*", endpoint))
+    return any(isinstance(value, Placeholder) for _, value in sent)
 
 
 # What the registry does where nothing is said, or null has taken away what we say.
@@ -425,7 +267,7 @@ _RULES = (
     ),
     Rule(
         "storage.cache.blobdescriptor",
-        lambda kind, its: kind == "redis" and not (its.at("redis.addr") or its.at("redis.addrs")),
+        lambda kind, its: kind == "redis" and not (its.lookup("redis.addr") or its.lookup("redis.addrs")),
         "redis needs the cache, which is off",
         "set cache.enabled: true, or write inmemory",
     ),
@@ -439,10 +281,10 @@ _RULES = (
         "storage.redirect.disable",
         lambda off, its: (
             not off
-            and not its.at("storage.s3.redirectendpoint")
+            and not its.lookup("storage.s3.redirectendpoint")
             and (
-                its.at("storage.oss.internal")
-                or "-internal." in str(its.at("storage.s3.regionendpoint"))
+                its.lookup("storage.oss.internal")
+                or "-internal." in str(its.lookup("storage.s3.regionendpoint"))
             )
         ),
         "can't be false with storage.internal: clients can't reach an address inside the region",
@@ -452,8 +294,8 @@ _RULES = (
         "log.level",
         lambda _, its: (
             _logs_requests(its)
-            and its.at("storage.oss") is not None
-            and its.at("storage.redirect.disable") is False
+            and its.lookup("storage.oss") is not None
+            and its.lookup("storage.redirect.disable") is False
         ),
         "writes each signed address into the log, as storage.redirect.disable is false",
         "write warn or error",
@@ -472,14 +314,14 @@ _RULES = (
     ),
     Rule(
         "storage.maintenance.uploadpurging.enabled",
-        lambda on, its: on and not its.release.purges_oss and its.at("storage.s3") is not None,
+        lambda on, its: on and not its.release.purges_oss and its.lookup("storage.s3") is not None,
         "ends the registry within an hour on an object store, up to release 3.1.0",
         "remove it: a rule of the bucket clears unfinished uploads",
     ),
     Rule(
         "redis.addrs",
         # go-redis, universal.go: several addresses without a master are those of a cluster.
-        lambda addrs, its: len(addrs) > 1 and not its.at("redis.mastername"),
+        lambda addrs, its: len(addrs) > 1 and not its.lookup("redis.mastername"),
         "makes the registry use its servers as one Redis Cluster, from which `make gc` can remove "
         "no entries",
         "keep one address, or name Sentinels and set redis.mastername",
@@ -512,14 +354,14 @@ _WARNINGS = (
         lambda middleware, its: (
             middleware.get("name") in _REDIRECTING
             and not middleware.get("disabled")
-            and its.at("storage.redirect.disable") is True
+            and its.lookup("storage.redirect.disable") is True
         ),
         "is never used, as it redirects clients and storage.redirect.disable is true",
         "set storage.redirect.disable: false, or remove it",
     ),
     Rule(
         "health.tcp.*.addr",
-        lambda addr, its: addr in (its.at("redis.addr"), *(its.at("redis.addrs") or ())),
+        lambda addr, its: addr in (its.lookup("redis.addr"), *(its.lookup("redis.addrs") or ())),
         "answers every request with 503 while redis is away, which the registry can do without",
         "remove it",
     ),
@@ -575,25 +417,25 @@ MANAGED = {
 
 def problems(release: Release, planned: Section, user: Section) -> list[Problem]:
     """What `user`, laid over `planned`, can't say to this release."""
-    context = Context(release, laid_over(planned, user))
+    context = Context(release, overlaid(planned, user))
     managed = {
         (here := _there_or_above(path, context.tree)): Problem(
             here, f"is set by {setting}", "set it there, and remove it here"
         )
         for path, setting in MANAGED.items()
-        if _is_managed(path, planned) and context.at(path) != at(planned, path)
+        if _is_managed(path, planned) and context.lookup(path) != lookup(planned, path)
     }
     needed = [
         Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
         for path, keys in _NEEDED.items()
-        for _, section in values(path, context.tree)
+        for _, section in walk(path, context.tree)
         for key in keys
         if key not in section and section.get("enabled") is not False
     ]
-    own = BESIDE_DRIVER["storage"].union(at(planned, "storage"))
+    own = BESIDE_DRIVER["storage"].union(lookup(planned, "storage"))
     second = [
         Problem(f"storage.{driver}", "is a second driver: storage.kind decides", "remove it")
-        for driver in sorted(set(context.at("storage") or ()) - own)
+        for driver in sorted(set(context.lookup("storage") or ()) - own)
     ]
     return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
 
@@ -601,14 +443,14 @@ def problems(release: Release, planned: Section, user: Section) -> list[Problem]
 def _is_managed(path: str, planned: Section) -> bool:
     """Whether another setting decides on `path`, also by leaving it out."""
     section, _, key = path.rpartition(".")
-    left_out = section == "http.tls" or (key == "rootdirectory" and at(planned, section))
-    return bool(left_out) or at(planned, path) is not None
+    left_out = section == "http.tls" or (key == "rootdirectory" and lookup(planned, section))
+    return bool(left_out) or lookup(planned, path) is not None
 
 
 def _there_or_above(path: str, tree: Section) -> str:
     """`path`, or the section that was taken away with it."""
     section = path.rpartition(".")[0]
-    return path if not section or at(tree, section) is not None else _there_or_above(section, tree)
+    return path if not section or lookup(tree, section) is not None else _there_or_above(section, tree)
 
 
 def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> list[Problem]:
@@ -623,25 +465,6 @@ def _with_unsaid(context: Context) -> Context:
 def named_files(tree: Section) -> Iterator[tuple[str, str]]:
     """The files that `tree` names, after the path of each one's key."""
     for pattern in _FILES:
-        for path, value in values(pattern, tree):
+        for path, value in walk(pattern, tree):
             if isinstance(value, str):
                 yield path, value
-
-
-def broken(rules: Sequence[Rule], context: Context) -> list[Problem]:
-    """What `rules` find in the context's tree."""
-    return [
-        Problem(path, rule.rule, rule.fix, value)
-        for rule in rules
-        for path, value in values(rule.path, context.tree)
-        # What a secret holds can't be looked at, and so keeps no rule.
-        if isinstance(value, Hole) or _breaks(value, rule, context)
-    ]
-
-
-def _breaks(value: object, rule: Rule, context: Context) -> bool:
-    """Whether `value` breaks `rule`; not, if the rule reads a value that was refused itself."""
-    try:
-        return bool(rule.broken(value, context))
-    except Refused:
-        return False

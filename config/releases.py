@@ -1,35 +1,25 @@
-"""What each release of the registry (distribution) understands, and the configuration tree for it.
-
-Pure: what differs between releases stands in one table, RELEASES, with the keys in `schema/`
-(`by_hand.json` aside, dumped from each release's own types by tests/oracle).
-"""
+"""What differs between the releases of the registry (distribution): one row for each."""
 
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.environment import ANY, Hole, Kinds, Schema, Section, Tree
+from config.schema import Schema, kinds_at
+from config.tree import Placeholder, Section, merge
 
 PORT = 5000  # inside the container: the official images' own
 # Labels are the names under which a user may bring the secret.
-HTTP_SECRET = Hole("http-secret")
-REDIS_PASSWORD = Hole("redis-password")
-TLS_KEY = Hole("tls-key", quoted=False)
-SELF_SIGNED = Hole("self-signed certificate", secret=False, quoted=False)
+HTTP_SECRET = Placeholder("http-secret")
+REDIS_PASSWORD = Placeholder("redis-password")
+TLS_KEY = Placeholder("tls-key", quoted=False)
+SELF_SIGNED = Placeholder("self-signed certificate", secret=False, quoted=False)
 DATA_PATH = "/var/lib/registry"  # the official images' volume
 OURS = "/etc/oss-registry/"  # what else is in the container by this program
 USERS_PATH = f"{OURS}htpasswd"
 TLS_PATHS = {"certificate": f"{OURS}tls.crt", "key": f"{OURS}tls.key"}
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
-SMALLEST_CHUNK_SIZE = 5 * 2**20
-DRIVERS_CHUNK_SIZE = 2 * SMALLEST_CHUNK_SIZE  # where `chunksize` is not set
-CHUNKS_OF_UPLOAD = 2  # in memory: 2.8 holds two parts, and the buffer of 3.x doubles as it grows
-UPLOADS_OF_CLIENT = 5  # Docker's max-concurrent-uploads
-READ_ONLY = "storage.maintenance.readonly.enabled"
 
 
 def password_of(user: str) -> str:
@@ -37,9 +27,9 @@ def password_of(user: str) -> str:
     return f"password-{user}"
 
 
-def hash_of(user: str) -> Hole:
+def hash_of(user: str) -> Placeholder:
     """The bcrypt hash of a user's password, in htpasswd's line."""
-    return Hole(f"hash of {user}", quoted=False)
+    return Placeholder(f"hash of {user}", quoted=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +72,9 @@ class OssFacts:
         return f"{self.prefix}/" if self.prefix else ""
 
     @property
-    def access_key(self) -> tuple[Hole, Hole]:
+    def access_key(self) -> tuple[Placeholder, Placeholder]:
         """Its id and its secret."""
-        return Hole(f"access key id {self.key}", secret=False), Hole(f"access key {self.key}")
+        return Placeholder(f"access key id {self.key}", secret=False), Placeholder(f"access key {self.key}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,18 +210,6 @@ class Release(NamedTuple):
         return kinds_at(self.schema.keys, "storage.s3.redirectendpoint") is not None
 
 
-def merge(below: Section, above: Section) -> Section:
-    """`above` laid over `below`: sections deep, everything else whole; None takes a key away."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.pop(key, None) if value is None else merged.get(key)
-        if isinstance(value, Mapping):
-            merged[key] = merge(under if isinstance(under, Mapping) else {}, value)
-        elif value is not None:
-            merged[key] = value
-    return merged
-
-
 _SCHEMAS = Path(__file__).parent / "schema"
 _BY_HAND = json.loads((_SCHEMAS / "by_hand.json").read_text())
 
@@ -300,135 +278,3 @@ RELEASES = {
     )
 }
 DEFAULT_RELEASE = "3.1.2"
-
-
-def plan(
-    release: Release,
-    storage: VolumeFacts | OssFacts,
-    cache: CacheFacts | None,
-    http: HttpFacts,
-    user: Section,
-) -> Section:
-    """The registry's whole configuration, with holes where secrets go and `user` laid over it."""
-    level = at(user, "log.level") or http.log_level
-    if isinstance(storage, OssFacts):
-        driver, purges = release.oss_door(storage), release.purges_oss
-        redirect: Section = {"redirect": {"disable": not storage.cname}}
-    else:
-        driver, purges = {"filesystem": {"rootdirectory": storage.path}}, True
-        redirect = {}
-    htpasswd: Section = {"htpasswd": {"realm": http.realm, "path": USERS_PATH}}
-    planned: Section = {
-        "log": {
-            "level": level,
-            "fields": {"service": "registry"},
-            # It would be written at every level, with each health check.
-            "accesslog": {"disabled": level in ("error", "warn")},
-        },
-        "storage": {
-            **driver,
-            **redirect,
-            "delete": {"enabled": True},
-            "cache": {"blobdescriptor": "redis" if cache else "inmemory"},
-            "maintenance": {
-                # Whole, as the registry panics when one of the four is missing.
-                "uploadpurging": {
-                    "enabled": purges,
-                    "age": "168h",
-                    "interval": "24h",
-                    "dryrun": False,
-                }
-            },
-        },
-        "http": {
-            "addr": f":{PORT}",
-            "secret": HTTP_SECRET,
-            "draintimeout": f"{http.drain_seconds}s",
-            "headers": {"X-Content-Type-Options": ["nosniff"]},
-            **({"host": http.external_url} if http.external_url else {}),
-            # The releases' own default, said for who reviews it.
-            **({"tls": {**http.tls, "minimumtls": "tls1.2"}} if http.tls else {}),
-        },
-        "health": _HEALTH,
-        **({"redis": release.redis(cache)} if cache else {}),
-        **({"auth": htpasswd} if http.realm else {}),
-    }
-    return laid_over(planned, user)
-
-
-def laid_over(planned: Section, user: Section) -> Section:
-    """`user` laid over `planned`, with the names of HTTP headers compared in any case.
-
-    The registry would send `X-A` and `x-a` both.
-    """
-    given = {name.lower() for name in at(user, "http.headers") or {}}
-    ours = at(planned, "http.headers") or {}
-    replaced: Section = {name: None for name in ours if name.lower() in given}
-    return merge(merge(planned, {"http": {"headers": replaced}}), user)
-
-
-def drain_seconds(tree: Section) -> int:
-    """What requests under way get when the registry stops."""
-    return math.ceil(seconds(at(tree, "http.draintimeout") or "0s"))
-
-
-def chunk_size(tree: Section) -> tuple[str, int] | None:
-    """Return the path of `chunksize` and its value in bytes; None if images are not in OSS."""
-    for driver in ("oss", "s3"):
-        if at(tree, f"storage.{driver}") is not None:
-            path = f"storage.{driver}.chunksize"
-            return path, int(at(tree, path) or DRIVERS_CHUNK_SIZE)
-    return None
-
-
-def over_image(image: Section, tree: Section) -> Section:
-    """`tree` with None for each key that only `image`, the image's own file, sets."""
-    switched = dict(tree)
-    for key, value in image.items():
-        under = tree.get(key, {})
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            switched[key] = over_image(value, under)
-        else:
-            switched.setdefault(key, None)
-    return switched
-
-
-DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
-
-
-def seconds(duration: str) -> float:
-    """A duration as Go writes it, in seconds."""
-    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-    parts = re.findall(r"([\d.]+)([a-zµμ]+)", duration)
-    total = sum(float(number) * units[unit] for number, unit in parts)
-    return -total if duration.startswith("-") else total
-
-
-def kinds_at(keys: Kinds | None, path: str) -> Kinds | None:
-    """The kinds at `path`, such as `a.b[0].c`, of a schema whose keys are `keys`, or None."""
-    for key in re.split(r"[.\[]", path):
-        if isinstance(keys, Mapping):
-            keys = keys.get(key, keys.get(ANY))
-        elif isinstance(keys, list) and key.endswith("]"):
-            keys = keys[0]
-        else:
-            keys = None
-    return keys
-
-
-def at(tree: Section, path: str) -> Any:  # noqa: ANN401
-    """What stands at `path`, or None."""
-    return next((value for _, value in values(path, tree)), None)
-
-
-def values(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands at `pattern` (`*` is any key or item), with the path of each."""
-    part, _, rest = pattern.partition(".")
-    if not part:
-        yield path, tree
-    elif isinstance(tree, Mapping):
-        for key in tree if part == ANY else {part} & tree.keys():
-            yield from values(rest, tree[key], f"{path}.{key}" if path else key)
-    elif part == ANY and isinstance(tree, list):
-        for number, item in enumerate(tree):
-            yield from values(rest, item, f"{path}[{number}]")

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
-from components import distribution
-from components.configuration import Problem
-from components.environment import Hole, Text, holds_secret, quote
-from components.settings import PROJECT
-from components.stack import CERTIFICATES, Stack
+from config import releases
+from config.problems import Problem
+from config.render import Text, holds_secret, quote
+from config.settings import PROJECT
+from config.stack import CERTIFICATES, Stack
+from config.tree import Placeholder
 
 # Bytes that Docker refuses (swarmkit: MaxSecretSize and MaxConfigSize), and Linux (MAX_ARG_STRLEN,
 # which counts the NUL at the end).
@@ -37,8 +38,8 @@ def resolved_size(text: Text, secrets: Mapping[str, str]) -> int:
     return sum(_size_of(piece, secrets) for piece in text)
 
 
-def _size_of(piece: str | Hole, secrets: Mapping[str, str]) -> int:
-    if isinstance(piece, Hole):
+def _size_of(piece: str | Placeholder, secrets: Mapping[str, str]) -> int:
+    if isinstance(piece, Placeholder):
         if piece.label not in secrets:
             return GENERATED
         value = secrets[piece.label]
@@ -51,8 +52,8 @@ def _key_of_file(stack: Stack, path: str) -> str:
     keys = {
         stack.release.config_path: "registry.config",
         CERTIFICATES: "registry.ca_certificates",
-        distribution.USERS_PATH: "auth.users",
-        distribution.TLS_PATHS["certificate"]: "tls.certificate",
-        distribution.TLS_PATHS["key"]: distribution.TLS_KEY.label,
+        releases.USERS_PATH: "auth.users",
+        releases.TLS_PATHS["certificate"]: "tls.certificate",
+        releases.TLS_PATHS["key"]: releases.TLS_KEY.label,
     }
     return keys.get(path, f"registry.files.{path}")

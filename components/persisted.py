@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pulumi import Input, Output, Resource, ResourceOptions, Stash
 
-from components.stack import Stack
+from config.stack import Stack
 
 
 def provided(stack: Stack) -> Mapping[str, Output[str]]:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from components import addresses, distribution, docker_engine
-from components.distribution import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
-from components.environment import Hole, Section, Text, redact, to_environment, to_file
-from components.secrecy import masked
-from components.settings import PROJECT, StackSettings, SwarmSettings
+from config import addresses, docker_engine, releases
+from config.plan import READ_ONLY, plan
+from config.releases import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
+from config.render import Text, redact, to_environment, to_file
+from config.secrecy import masked
+from config.settings import PROJECT, StackSettings, SwarmSettings
+from config.tree import Placeholder, Section, lookup, switch_off_defaults
 
+REGION = "alicloud:region"
 STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
 READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that takes no pushes
 FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
@@ -51,7 +54,7 @@ class Stack:
 
     @property
     def release(self) -> Release:
-        release = distribution.RELEASES[self.settings.registry.release]
+        release = releases.RELEASES[self.settings.registry.release]
         return release._replace(middleware=None) if self.settings.registry.image else release
 
     @property
@@ -176,13 +179,13 @@ class Stack:
         cache, in_oss = self.settings.cache, self.settings.storage.kind == "oss"
         redis = CacheFacts(
             address=cache.address or f"{self.redis_host}:6379",
-            password=self.runs_redis or distribution.REDIS_PASSWORD.label in self.secrets,
+            password=self.runs_redis or releases.REDIS_PASSWORD.label in self.secrets,
             db=cache.db,
             **dict(cache.pool),
         )
-        return distribution.plan(
+        return plan(
             release,
-            self.oss if in_oss else VolumeFacts(path=distribution.DATA_PATH),
+            self.oss if in_oss else VolumeFacts(path=releases.DATA_PATH),
             redis if cache.enabled else None,
             self._http,
             user,
@@ -191,11 +194,11 @@ class Stack:
     @property
     def _http(self) -> HttpFacts:
         registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
-        section: Section = dict(distribution.TLS_PATHS)
+        section: Section = dict(releases.TLS_PATHS)
         if tls and (acme := tls.letsencrypt):
             asked = acme.model_dump(exclude_none=True)
             named = {name.replace("_", ""): value for name, value in asked.items()}
-            section = {"letsencrypt": {"cachefile": distribution.LETSENCRYPT_PATH, **named}}
+            section = {"letsencrypt": {"cachefile": releases.LETSENCRYPT_PATH, **named}}
         return HttpFacts(
             log_level=registry.log_level,
             drain_seconds=DRAIN_SECONDS,
@@ -210,10 +213,10 @@ class Stack:
         return self.planned(self.release, self.user)
 
     @property
-    def process(self) -> Mapping[str, str | Hole]:
+    def process(self) -> Mapping[str, str | Placeholder]:
         """The variables of the registry's process that are not its configuration."""
         given = self.settings.registry.environment
-        ours: dict[str, str | Hole] = {**self.release.environment}
+        ours: dict[str, str | Placeholder] = {**self.release.environment}
         if ours and not TRACES_TO.isdisjoint(given):
             ours["OTEL_TRACES_EXPORTER"] = "otlp"  # newer official images have none, too
         return {**ours, **given}
@@ -221,7 +224,7 @@ class Stack:
     @cached_property
     def environment(self) -> Mapping[str, Text]:
         """The registry's variables, sorted, with holes where secrets go."""
-        tree = distribution.over_image(self.release.image_defaults, self.tree)
+        tree = switch_off_defaults(self.release.image_defaults, self.tree)
         by_variable = self.delivery == "env"
         variables = to_environment(tree, self.release.schema) if by_variable else {}
         return {name: (text,) for name, text in sorted(self.process.items())} | variables
@@ -236,18 +239,18 @@ class Stack:
         if registry.ca_certificates:
             files[CERTIFICATES] = (registry.ca_certificates,)
         if auth:
-            lines = ((f"{user}:", distribution.hash_of(user), "\n") for user in sorted(auth.users))
-            files[distribution.USERS_PATH] = tuple(piece for line in lines for piece in line)
+            lines = ((f"{user}:", releases.hash_of(user), "\n") for user in sorted(auth.users))
+            files[releases.USERS_PATH] = tuple(piece for line in lines for piece in line)
         if tls and not tls.letsencrypt:
-            chain = tls.certificate or distribution.SELF_SIGNED
-            files[distribution.TLS_PATHS["certificate"]] = (chain,)
-            files[distribution.TLS_PATHS["key"]] = (distribution.TLS_KEY,)
+            chain = tls.certificate or releases.SELF_SIGNED
+            files[releases.TLS_PATHS["certificate"]] = (chain,)
+            files[releases.TLS_PATHS["key"]] = (releases.TLS_KEY,)
         return files
 
     @property
     def read_only(self) -> bool:
         """Whether the registry takes no pushes."""
-        return distribution.at(self.tree, distribution.READ_ONLY) is True
+        return lookup(self.tree, READ_ONLY) is True
 
     @property
     def labels(self) -> Mapping[str, str]:

@@ -1,63 +1,22 @@
-"""The registry's two ways to be configured: REGISTRY_* variables, or one whole file.
-
-Pure: a secret is a named hole in the text until `registry.fill` puts it in, so the text is known,
-complete and safe to show at preview. The rules of the reader are those of distribution's
-configuration/parser.go, the same in releases 2.8 and 3.x but where a comment says otherwise.
-"""
+"""Write a configuration tree as REGISTRY_* variables, or as one config.yml."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
+from config.schema import Kinds, Schema
+from config.tree import ANY, Placeholder, Section, Tree
 
-@dataclass(frozen=True)
-class Hole:
-    """The place of a value that is known only when resources exist, named by `label`.
-
-    It is filled with a quoted string, or, where not `quoted`, with the value as it is.
-    """
-
-    label: str
-    secret: bool = True
-    quoted: bool = True
-
-
-Tree: TypeAlias = Union[str, int, float, bool, Hole, Sequence["Tree"], "Section", None]
-Section: TypeAlias = Mapping[str, "Tree"]
-"""A configuration file's content. None switches off what the image's own file sets there."""
-
-Text: TypeAlias = tuple[str | Hole, ...]
+Text: TypeAlias = tuple[str | Placeholder, ...]
 """The pieces of one text."""
-
-Kinds: TypeAlias = str | Sequence["Kinds"] | Mapping[str, "Kinds"]
-"""The kind of a value (string, int, bool, duration, any), of a list's items, or of keys."""
-
-ANY = "*"  # the key of a map whose keys are free
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What one release reads.
-
-    `names` holds the parts of variables' names that are not the key in upper case, and `whole` the
-    sections that the reader can't take key by key; both by path, `a.b`.
-    """
-
-    keys: Mapping[str, Kinds] = field(repr=False)
-    names: Mapping[str, str] = field(default_factory=dict, repr=False)
-    whole: frozenset[str] = field(default=frozenset(), repr=False)
-
-
 # Each other key in these sections names a driver, and there can be but one (configuration.go).
 BESIDE_DRIVER: Mapping[str, frozenset[str]] = {
     "auth": frozenset(),
     "storage": frozenset({"cache", "delete", "maintenance", "redirect", "tag"}),
 }
-
 # Both readers take these for something else than a string, in any case.
 _WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
 _PLAIN = re.compile(
@@ -78,13 +37,13 @@ def quote(text: str) -> str:
 def redact(text: Text) -> str:
     """`text` with `[secret: LABEL]` in its holes."""
     return "".join(
-        f"[{'secret: ' * piece.secret}{piece.label}]" if isinstance(piece, Hole) else piece
+        f"[{'secret: ' * piece.secret}{piece.label}]" if isinstance(piece, Placeholder) else piece
         for piece in text
     )
 
 
 def holds_secret(text: Text) -> bool:
-    return any(isinstance(piece, Hole) and piece.secret for piece in text)
+    return any(isinstance(piece, Placeholder) and piece.secret for piece in text)
 
 
 def to_file(tree: Section) -> Text:
@@ -129,9 +88,9 @@ def _scalar(text: str) -> str:
     return text if plain else quote(text)
 
 
-def _joined(pieces: Iterable[str | Hole]) -> Text:
+def _joined(pieces: Iterable[str | Placeholder]) -> Text:
     """`pieces` with the strings between two holes made one."""
-    groups = groupby(pieces, lambda piece: isinstance(piece, Hole))
+    groups = groupby(pieces, lambda piece: isinstance(piece, Placeholder))
     return tuple(
         chain.from_iterable(
             group if holes else ["".join(map(str, group))] for holes, group in groups
@@ -139,11 +98,11 @@ def _joined(pieces: Iterable[str | Hole]) -> Text:
     )
 
 
-def _json(value: Tree, line: str = "") -> Iterator[str | Hole]:
+def _json(value: Tree, line: str = "") -> Iterator[str | Placeholder]:
     """`value` as JSON on one line; or, with `line` (a line feed and blanks), one entry a line."""
     inner = line and line + "  "
     match value:
-        case Hole():
+        case Placeholder():
             yield value
         case str():
             yield quote(value)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from components.distribution import RELEASES
-from components.environment import ANY
+from config.releases import RELEASES
+from config.tree import ANY
 
 Place: TypeAlias = tuple[str, ...]
 """The keys below `registry` that lead to a value, with ANY for each item of a list."""

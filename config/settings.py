@@ -23,8 +23,10 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from components import addresses, configuration, distribution
-from components.environment import Hole
+from config import addresses, releases
+from config.problems import near
+from config.tree import Placeholder
+from config.values import refusal
 
 PROJECT = "oss-registry"
 
@@ -57,9 +59,9 @@ PUBLIC = "public"
 
 
 def _known_release(version: object) -> object:
-    if version not in distribution.RELEASES:
-        known = [json.dumps(release) for release in distribution.RELEASES]
-        found = configuration.near(json.dumps(str(version)), known) or "one"
+    if version not in releases.RELEASES:
+        known = [json.dumps(release) for release in releases.RELEASES]
+        found = near(json.dumps(str(version)), known) or "one"
         raise ValueError(
             f"must be one of {', '.join(known)}, in quotes; write {found}, and for another image "
             "set registry.image beside the release that it follows"
@@ -74,7 +76,7 @@ def _distinct(labels: Sequence[str]) -> Sequence[str]:
 
 
 def _duration(value: object) -> object:
-    if broken := configuration.refusal("", value, "duration"):
+    if broken := refusal("", value, "duration"):
         raise ValueError("; ".join(broken))
     return value
 
@@ -106,13 +108,13 @@ def _brackets_hold_ipv6(text: str) -> str:
     return text
 
 
-def _text_or_secret(value: object) -> str | Hole:
+def _text_or_secret(value: object) -> str | Placeholder:
     """A variable's text, or the placeholder of its secret."""
     match value:
         case str():
             return value
         case {"from_secret": str(name), **others} if not others:
-            return Hole(name, quoted=False)
+            return Placeholder(name, quoted=False)
         case list():
             raise ValueError("must be text; write a comma-separated text")
         case None:
@@ -271,7 +273,7 @@ class FromSecret(_Settings):
 
 
 VariableText = Annotated[
-    str | Hole,
+    str | Placeholder,
     PlainValidator(_text_or_secret, json_schema_input_type=str | FromSecret),
     PlainSerializer(lambda value: value, return_type=Any),
 ]
@@ -304,9 +306,9 @@ class RegistrySettings(_Settings):
     release: Annotated[
         str,
         BeforeValidator(_known_release),
-        Field(json_schema_extra={"enum": [*distribution.RELEASES]}),
+        Field(json_schema_extra={"enum": [*releases.RELEASES]}),
         PUBLIC,
-    ] = distribution.DEFAULT_RELEASE
+    ] = releases.DEFAULT_RELEASE
     """The release, in quotes. It decides the image and how it is configured."""
     image: Image | None = None
     """An image in place of the official one; `release` then says whose rules it follows, and must

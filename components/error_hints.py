@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding, log
 
-from components import addresses
+from config import addresses
 
 Sentences: TypeAlias = Sequence[tuple[str, str]]
 """A pattern in the error, and what to say; `{name}`, `{address}` … are the resource's inputs."""

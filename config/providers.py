@@ -7,7 +7,7 @@ pinned packages.
 
 from collections.abc import Iterator, Mapping, Set
 
-from components.configuration import Problem, nearest
+from config.problems import Problem, nearest
 
 # By namespace and key; a set has the keys of a section, or of each section in a list.
 KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
