@@ -58,7 +58,7 @@ def machine() -> None:
 
 
 def main() -> None:
-    docker_engine.use({}, os.environ)
+    docker_engine.set_variables({}, os.environ)
     begun = time.monotonic()
     machine()
     for part in (*PARTS, *(LONGER if os.environ.get("FULL") else ())):

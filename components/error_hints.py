@@ -45,7 +45,7 @@ def explanation(error: str, inputs: Mapping[str, Any], sentences: Sentences) -> 
         **inputs,
         "address": port.get("ip"),
         # A hook gets numbers as floats.
-        "published": addresses.joined(str(port.get("ip")), int(port.get("external", 0))),
+        "published": addresses.join(str(port.get("ip")), int(port.get("external", 0))),
     }
     found = (text for pattern, text in sentences if re.search(pattern, error))
     return next((text.format_map(facts) for text in found), None)

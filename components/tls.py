@@ -38,8 +38,8 @@ class SelfSigned(ComponentResource):
         super().__init__("oss-registry:index:SelfSigned", name, None, opts)
         now, hosts = certificates.now(), ",".join(args.hosts)
         since = kept("self-signed-since", now.isoformat(), parent=self)
-        due = since.apply(lambda first: f"{hosts} {certificates.period(first, now)}")
-        made = certificates.self_signed(args.hosts, now)
+        due = since.apply(lambda first: f"{hosts} {certificates.renewals_due(first, now)}")
+        made = certificates.self_signed_pair(args.hosts, now)
         pair = kept("self-signed", made, parent=self, trigger=due)
         key = pair.apply(lambda text: text.partition(BEGIN)[0])
         self.certificate = Output.unsecret(

@@ -14,7 +14,7 @@ def split(address: str) -> tuple[str, str]:
     return host.strip("[]"), port
 
 
-def joined(host: str, port: int) -> str:
+def join(host: str, port: int) -> str:
     """Return `host:port`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALID = timedelta(days=397)  # what clients take at most
-RENEWED = timedelta(days=300)
+LIFETIME = timedelta(days=397)  # what clients take at most
+RENEWAL_INTERVAL = timedelta(days=300)
 # What `cryptography` raises for what is not well made.
 _UNREADABLE = (
     ValueError,
@@ -37,7 +37,7 @@ def chain(pem: str) -> Sequence[x509.Certificate]:
     return x509.load_pem_x509_certificates(pem.encode())
 
 
-def broken_bundle(pem: str) -> tuple[str, str] | None:
+def bundle_problem(pem: str) -> tuple[str, str] | None:
     """The rule that `pem` breaks as certificates to trust, and the fix."""
     try:
         chain(pem)
@@ -46,7 +46,7 @@ def broken_bundle(pem: str) -> tuple[str, str] | None:
     return None
 
 
-def broken_key_set(text: str) -> tuple[str, str] | None:
+def key_set_problem(text: str) -> tuple[str, str] | None:
     """The rule that `text` breaks as a JSON Web Key Set (RFC 7517) of public keys, and the fix."""
     try:
         keys = json.loads(text)["keys"]
@@ -58,7 +58,7 @@ def broken_key_set(text: str) -> tuple[str, str] | None:
     return None
 
 
-def broken_key(key: str, pem: str) -> tuple[str, str] | None:
+def key_problem(key: str, pem: str) -> tuple[str, str] | None:
     """The rule that `key` (PEM) breaks as the key of the first of the certificates, and the fix."""
     try:
         private = serialization.load_pem_private_key(key.encode(), None)
@@ -82,14 +82,14 @@ def broken_key(key: str, pem: str) -> tuple[str, str] | None:
     return None
 
 
-def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
+def problems(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
     """Each rule that the certificates break, and the fix; clients come to `host`, if known."""
     try:
         server, *_ = chain(pem)
         key, extensions = server.public_key(), server.extensions
         named, usage = _names_in(extensions), _value(extensions, x509.ExtendedKeyUsage)
         hashed_by = server.signature_hash_algorithm
-        left(pem, now)  # the dates of the others
+        expiry(pem, now)  # the dates of the others
     except _UNREADABLE:
         yield "is not PEM certificates that can be read", "write the whole text of the file"
         return
@@ -114,7 +114,7 @@ def broken(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str
         yield f"has no name for {host} (it has {said})", "take one that names it"
 
 
-def left(pem: str, now: datetime) -> tuple[str, int]:
+def expiry(pem: str, now: datetime) -> tuple[str, int]:
     """The day on which the first of the certificates expires, and how many days are left."""
     end = min(certificate.not_valid_after_utc for certificate in chain(pem))
     return end.strftime(_SHOWN), (end - now).days
@@ -158,16 +158,18 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def self_signed(hosts: Sequence[str], now: datetime) -> str:
+def self_signed_pair(hosts: Sequence[str], now: datetime) -> str:
     """A new P-256 key and its certificate for `hosts`, in this order, as one PEM text."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return private.decode() + signed(key, hosts, now)
+    return private.decode() + self_signed_certificate(key, hosts, now)
 
 
-def signed(key: CertificateIssuerPrivateKeyTypes, hosts: Sequence[str], now: datetime) -> str:
+def self_signed_certificate(
+    key: CertificateIssuerPrivateKeyTypes, hosts: Sequence[str], now: datetime
+) -> str:
     """A certificate for `hosts` that is signed by its own `key`, as PEM text."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oss-registry, self-signed")])
     general = [x509.IPAddress(a) if (a := _address(host)) else x509.DNSName(host) for host in hosts]
@@ -178,7 +180,7 @@ def signed(key: CertificateIssuerPrivateKeyTypes, hosts: Sequence[str], now: dat
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))  # a client's clock may be late
-        .not_valid_after(now + VALID)
+        .not_valid_after(now + LIFETIME)
         .add_extension(x509.SubjectAlternativeName(general), critical=False)
         # No authority: who trusts it, trusts this server alone.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -188,9 +190,9 @@ def signed(key: CertificateIssuerPrivateKeyTypes, hosts: Sequence[str], now: dat
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def period(since: str, now: datetime) -> int:
+def renewals_due(since: str, now: datetime) -> int:
     """How often a pair first made at `since` (ISO 8601) was due to be renewed by `now`."""
-    return (now - datetime.fromisoformat(since)) // RENEWED
+    return (now - datetime.fromisoformat(since)) // RENEWAL_INTERVAL
 
 
 def now() -> datetime:

@@ -10,32 +10,32 @@ from collections.abc import Mapping, MutableMapping
 from typing import NamedTuple
 
 
-class Half(NamedTuple):
+class Part(NamedTuple):
     """A part of an access key: its setting, and its variables, the first of which wins."""
 
     setting: str
     variables: tuple[str, ...]
 
     @property
-    def usual(self) -> str:
+    def vendor_variable(self) -> str:
         """The variable that the vendor's other clients read, too."""
         return self.variables[1]
 
 
-ID = Half(
+ID = Part(
     "alicloud:accessKey",
     ("ALICLOUD_ACCESS_KEY", "ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABACLOUD_ACCESS_KEY_ID"),
 )
-SECRET = Half(
+SECRET = Part(
     "alicloud:secretKey",
     ("ALICLOUD_SECRET_KEY", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABACLOUD_ACCESS_KEY_SECRET"),
 )
-TOKEN = Half(
+TOKEN = Part(
     "alicloud:securityToken",
     ("ALICLOUD_SECURITY_TOKEN", "ALIBABA_CLOUD_SECURITY_TOKEN", "ALIBABACLOUD_SECURITY_TOKEN"),
 )
 # Where the provider finds a key without these: a profile, a machine's role, a service, OIDC.
-ELSEWHERE = frozenset(
+OTHER_SOURCES = frozenset(
     {
         *("alicloud:profile", "ALICLOUD_PROFILE", "ALIBABA_CLOUD_PROFILE"),
         *("alicloud:ecsRoleName", "ALICLOUD_ECS_ROLE_NAME", "ALIBABA_CLOUD_ECS_METADATA"),
@@ -46,8 +46,8 @@ ELSEWHERE = frozenset(
 _READ = frozenset((*ID.variables, *SECRET.variables))
 _LIKE_A_KEY = re.compile(r"(ALI(BABA)?_?CLOUD|ALIYUN)_\w*(KEY|SECRET)\w*")
 NO_KEY = (
-    f"the deployer's access key is missing or incomplete: set {ID.usual} and {SECRET.usual}, or "
-    "ALIBABA_CLOUD_PROFILE"
+    f"the deployer's access key is missing or incomplete: set {ID.vendor_variable} and "
+    f"{SECRET.vendor_variable}, or ALIBABA_CLOUD_PROFILE"
 )
 
 
@@ -62,7 +62,7 @@ def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | 
     access_key, secret = (_found(half, config, environment) for half in (ID, SECRET))
     if access_key and secret:
         return _mixed(access_key, secret, environment)
-    if any(config.get(name) or environment.get(name) for name in ELSEWHERE):
+    if any(config.get(name) or environment.get(name) for name in OTHER_SOURCES):
         return None
     missing = SECRET if access_key else ID
     if access_key or secret:
@@ -72,8 +72,8 @@ def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | 
     alike = sorted(name for name in environment.keys() - _READ if _LIKE_A_KEY.fullmatch(name))
     ignored = f" Not read: {', '.join(alike)}." if alike else ""
     names = f"{', '.join(missing.variables[:-1])} or {missing.variables[-1]}"
-    also = "" if access_key or secret else f", and {SECRET.usual}"
-    return f"{begun}.{ignored} Set {missing.usual}{also} (read is the first of {names})."
+    also = "" if access_key or secret else f", and {SECRET.vendor_variable}"
+    return f"{begun}.{ignored} Set {missing.vendor_variable}{also} (read is the first of {names})."
 
 
 def _mixed(access_key: str, secret: str, environment: Mapping[str, str]) -> str | None:
@@ -91,16 +91,16 @@ def _mixed(access_key: str, secret: str, environment: Mapping[str, str]) -> str 
     )
 
 
-def use(environment: MutableMapping[str, str]) -> None:
+def set_client_variables(environment: MutableMapping[str, str]) -> None:
     """Have the vendor's Python clients read the access key that the provider reads, if any."""
     if problem({}, environment):
         return
     for half in (ID, SECRET, TOKEN):
         if name := _found(half, {}, environment):
-            environment[half.usual] = environment[name]
+            environment[half.vendor_variable] = environment[name]
 
 
-def _found(half: Half, config: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
+def _found(half: Part, config: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
     """The setting or variable that the provider reads `half` from."""
     if config.get(half.setting):
         return half.setting

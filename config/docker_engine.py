@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 LOCAL = "unix:///var/run/docker.sock"  # without any setting, for both
 HOST, CONTEXT, CERTIFICATES = "docker:host", "docker:context", "docker:certPath"
-NAMED_BY = "OSS_REGISTRY_ENGINE"  # an engine's host, and the setting that names it
-PLUGIN = ("DOCKER_HOST", "DOCKER_CERT_PATH")  # what the docker plugin reads
+ENGINE_RECORD = "OSS_REGISTRY_ENGINE"  # an engine's host, and the setting that names it
+PLUGIN_VARIABLES = ("DOCKER_HOST", "DOCKER_CERT_PATH")  # what the docker plugin reads
 _TLS = ("DOCKER_CERT_PATH", "DOCKER_TLS", "DOCKER_TLS_VERIFY")
 _DEFAULT = "default"  # Docker's context for DOCKER_HOST and the local socket
 CURRENT = "the current Docker context"
@@ -55,7 +55,7 @@ class Engine:
         variables = {key: value for key, value in environment.items() if key not in others}
         if self.certificates:
             variables |= {"DOCKER_CERT_PATH": self.certificates, "DOCKER_TLS_VERIFY": "1"}
-        return {**variables, "DOCKER_HOST": self.host, NAMED_BY: f"{self.host} {self.setting}"}
+        return {**variables, "DOCKER_HOST": self.host, ENGINE_RECORD: f"{self.host} {self.setting}"}
 
     @property
     def description(self) -> str:
@@ -94,7 +94,7 @@ def engine(config: Mapping[str, object], environment: Mapping[str, str]) -> Engi
     return found
 
 
-def use(config: Mapping[str, object], environment: MutableMapping[str, str]) -> None:
+def set_variables(config: Mapping[str, object], environment: MutableMapping[str, str]) -> None:
     """Change `environment` so that docker and the plugin mean the same engine.
 
     Raises EngineError.
@@ -105,7 +105,7 @@ def use(config: Mapping[str, object], environment: MutableMapping[str, str]) -> 
     environment.update(variables)
 
 
-def named(environment: Mapping[str, str]) -> Engine:
+def recorded_engine(environment: Mapping[str, str]) -> Engine:
     """The engine that DOCKER_HOST names in an environment that `use` or `variables` has changed."""
     host = environment.get("DOCKER_HOST", LOCAL)
     return Engine(host, _setting(host, environment))
@@ -121,7 +121,7 @@ def machine(host: str) -> str | None:
 
 
 def _setting(host: str, environment: Mapping[str, str]) -> str:
-    known, _, setting = environment.get(NAMED_BY, "").partition(" ")
+    known, _, setting = environment.get(ENGINE_RECORD, "").partition(" ")
     return setting if known == host else "DOCKER_HOST"
 
 
@@ -182,11 +182,11 @@ def _change(setting: str) -> str:
     return f"{remedy[0].upper()}{remedy[1:]}."
 
 
-def explained(error: str, engine: Engine, environment: Mapping[str, str]) -> str | None:
+def error_hint(error: str, engine: Engine, environment: Mapping[str, str]) -> str | None:
     """What docker's `error` means, if `engine` refuses the docker command or does not answer."""
     if _UNREACHABLE.search(error):
-        return unreachable(error, engine)
-    return refused(error, engine, environment)
+        return unreachable_hint(error, engine)
+    return api_version_hint(error, engine, environment)
 
 
 _UNREACHABLE = re.compile(
@@ -198,7 +198,7 @@ _REFUSED = re.compile(
 )
 
 
-def unreachable(error: str, engine: Engine) -> str:
+def unreachable_hint(error: str, engine: Engine) -> str:
     """The sentence for an `engine` that does not answer; `error` is docker's."""
     last = error.strip().rpartition("\n")[2].removesuffix(" Is the docker daemon running?")
     last = last.rstrip(".") or "docker fails without a message"
@@ -210,7 +210,7 @@ def unreachable(error: str, engine: Engine) -> str:
     )
 
 
-def refused(error: str, engine: Engine, environment: Mapping[str, str]) -> str | None:
+def api_version_hint(error: str, engine: Engine, environment: Mapping[str, str]) -> str | None:
     """The sentence for an `engine` that does not take the API version of the docker command."""
     found = _REFUSED.search(error)
     if not found:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from config import docker_engine, overlay, providers, sizes, stack_rules
 from config.messages import invalid, line
-from config.problems import MUST, SET_SECRET, Problem, near, nearest, overlaps, within
+from config.problems import SET_SECRET, WRONG_KIND, Problem, closest, overlaps, suggestion, within
 from config.releases import RELEASES, password_of
 from config.settings import PROJECT, StackSettings, model_in
 from config.stack import REGION, Stack
@@ -132,7 +132,7 @@ def _divided(
             fix = f"{set_secret} {key}{PROVIDERSECRETS[key]}"
             problems.append(Problem(key, "is a secret in plain text", fix))
         if namespace in providers.KEYS:
-            problems += providers.unknown(key, parsed(text))
+            problems += providers.unknown_keys(key, parsed(text))
         if namespace in PROVIDERS:
             continue
         if namespace != PROJECT:
@@ -151,7 +151,7 @@ def _divided(
         elif name in SECRETS or name.startswith(password_of("")):
             problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
         else:
-            fix = nearest(name, [*StackSettings.model_fields, *SECRETS])
+            fix = suggestion(name, [*StackSettings.model_fields, *SECRETS])
             problems.append(Problem(key, "is not a setting", fix))
     return sections, secrets, problems
 
@@ -174,15 +174,15 @@ def _dates(path: str, value: object) -> Iterator[Problem]:
 
 # How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
 _ERRORS = {
-    "bool_type": MUST["bool"],
-    "dict_type": MUST["section"],
-    "int_type": MUST["int"],
-    "list_type": MUST["list"],
-    "mapping_type": MUST["section"],
-    "model_type": MUST["section"],
-    "sequence_str": MUST["list"],
-    "sequence_type": MUST["list"],
-    "string_type": MUST["string"],
+    "bool_type": WRONG_KIND["bool"],
+    "dict_type": WRONG_KIND["section"],
+    "int_type": WRONG_KIND["int"],
+    "list_type": WRONG_KIND["list"],
+    "mapping_type": WRONG_KIND["section"],
+    "model_type": WRONG_KIND["section"],
+    "sequence_str": WRONG_KIND["list"],
+    "sequence_type": WRONG_KIND["list"],
+    "string_type": WRONG_KIND["string"],
     "extra_forbidden": ("is not a setting", ""),
     "missing": ("is required", "add it"),
     "string_too_short": ("can't be empty", "write a value, or remove it"),
@@ -219,12 +219,12 @@ def _problem(detail: ErrorDetails) -> Problem:
     message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
     if kind == "extra_forbidden":
-        fix = nearest(str(place[-1]), _known_at(place[:-1]))
+        fix = suggestion(str(place[-1]), _known_at(place[:-1]))
     elif kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
     elif kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        found = near(str(value), allowed)
+        found = closest(str(value), allowed)
         fix = f"write {found}" if found else fix
     return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), value)
 

@@ -4,14 +4,21 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from config.addresses import has_wrong_port
-from config.problems import MUST, PORT, WRITE_SECRET, Problem, missing_secret, nearest
+from config.problems import (
+    INVALID_PORT,
+    WRITE_SECRET,
+    WRONG_KIND,
+    Problem,
+    missing_secret,
+    suggestion,
+)
 from config.releases import RELEASES, Release
 from config.render import BESIDE_DRIVER
 from config.rules import Context, Rule, _there, _unlike, broken
 from config.schema import Kinds, kinds_at
 from config.secrecy import Place, plain_secret
-from config.tree import ANY, Placeholder, Section, Tree, lookup, overlaid, merge, walk
-from config.values import refusal
+from config.tree import ANY, Placeholder, Section, Tree, lookup, merge, overlaid, walk
+from config.values import value_problem
 
 
 def read(
@@ -87,7 +94,7 @@ class _Reader(NamedTuple):
         elif others:
             fix = f"it belongs to release {' and '.join(others)}: remove it"
         else:
-            fix = nearest(key, keys) if keys else "remove it"
+            fix = suggestion(key, keys) if keys else "remove it"
         self.refuse(path, f"is not a key of release {version}", fix)
 
     def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
@@ -103,12 +110,12 @@ class _Reader(NamedTuple):
             case Mapping() if isinstance(value, Mapping):
                 return self.section(path, place, value, kinds)
             case Mapping():
-                self.refuse(path, *MUST["section"])
+                self.refuse(path, *WRONG_KIND["section"])
             case str() if rule := plain_secret(place, value):
                 self.refuse(path, rule, WRITE_SECRET)
             case str() if isinstance(value, float) and path.startswith("log.fields."):
-                self.refuse(path, *MUST["string"], value)  # 1.10 comes as 1.1
-            case str() if against := refusal(place[-1], value, kinds):
+                self.refuse(path, *WRONG_KIND["string"], value)  # 1.10 comes as 1.1
+            case str() if against := value_problem(place[-1], value, kinds):
                 rule, fix = against
                 self.refuse(path, rule, _FIXES.get(path, fix), value)
             case str():
@@ -121,7 +128,7 @@ class _Reader(NamedTuple):
                 )
                 return [item for item in items if item is not None]
             case _:
-                self.refuse(path, *MUST["list"])
+                self.refuse(path, *WRONG_KIND["list"])
         return None
 
     def hole(self, path: str, name: object, kinds: Kinds) -> Tree:
@@ -234,7 +241,7 @@ _RULES = (
         for path in ("http.headers", "notifications.endpoints.*.headers", "health.http.*.headers")
     ),
     *(
-        Rule(path, lambda address, _: has_wrong_port(address), *PORT)
+        Rule(path, lambda address, _: has_wrong_port(address), *INVALID_PORT)
         for path in (
             "health.tcp.*.addr",
             "http.debug.addr",

@@ -25,7 +25,7 @@ class SettingsError(Exception):
 SET_SECRET = "pulumi config set --secret"
 WRITE_SECRET = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
 # What each kind must be, and how to mend it.
-MUST = {
+WRONG_KIND = {
     "section": ("must be a section", "write its keys on the lines below it"),
     "list": ("must be a list", "write each entry after a - on a line below it"),
     "string": ("must be text", "put it in quotes"),
@@ -33,20 +33,20 @@ MUST = {
     "bool": ("must be true or false", "write true or false, without quotes"),
     "duration": ("must be a duration", "write such as 10s, 1m30s or 168h"),
 }
-PORT = ("must have a port from 1 to 65535", "change the port")
+INVALID_PORT = ("must have a port from 1 to 65535", "change the port")
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
+def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the one of `known` that `name` is probably a misspelling of."""
     by_lower_case = {each.lower(): each for each in sorted(known)}
     found = difflib.get_close_matches(name.lower(), by_lower_case, 1)
     return by_lower_case[found[0]] if found else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """What to write in place of `name`, which is none of `known`."""
     known = sorted(known)
-    found = near(name, known)
+    found = closest(name, known)
     return f"write {found}" if found else f"known are {', '.join(known)}"
 
 

@@ -7,7 +7,7 @@ pinned packages.
 
 from collections.abc import Iterator, Mapping, Set
 
-from config.problems import Problem, nearest
+from config.problems import Problem, suggestion
 
 # By namespace and key; a set has the keys of a section, or of each section in a list.
 KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
@@ -70,12 +70,12 @@ KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
 }
 
 
-def unknown(key: str, value: object) -> Iterator[Problem]:
+def unknown_keys(key: str, value: object) -> Iterator[Problem]:
     """Yield a problem for each key in `key` (NAMESPACE:NAME) and its `value` that is not known."""
     namespace, _, name = key.partition(":")
     rule, keys = f"is not a key of the {namespace} provider", KEYS[namespace]
     if name not in keys:
-        yield Problem(key, rule, nearest(name, keys))
+        yield Problem(key, rule, suggestion(name, keys))
         return
     sections = enumerate(value) if isinstance(value, list) else [(None, value)]
     for number, section in sections:
@@ -85,4 +85,4 @@ def unknown(key: str, value: object) -> Iterator[Problem]:
             continue
         path = key if number is None else f"{key}[{number}]"
         for below in sorted(map(str, section.keys() - known)):
-            yield Problem(f"{path}.{below}", rule, nearest(below, known))
+            yield Problem(f"{path}.{below}", rule, suggestion(below, known))

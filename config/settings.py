@@ -24,9 +24,9 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from config import addresses, releases
-from config.problems import near
+from config.problems import closest
 from config.tree import Placeholder
-from config.values import refusal
+from config.values import value_problem
 
 PROJECT = "oss-registry"
 
@@ -61,7 +61,7 @@ PUBLIC = "public"
 def _known_release(version: object) -> object:
     if version not in releases.RELEASES:
         known = [json.dumps(release) for release in releases.RELEASES]
-        found = near(json.dumps(str(version)), known) or "one"
+        found = closest(json.dumps(str(version)), known) or "one"
         raise ValueError(
             f"must be one of {', '.join(known)}, in quotes; write {found}, and for another image "
             "set registry.image beside the release that it follows"
@@ -76,7 +76,7 @@ def _distinct(labels: Sequence[str]) -> Sequence[str]:
 
 
 def _duration(value: object) -> object:
-    if broken := refusal("", value, "duration"):
+    if broken := value_problem("", value, "duration"):
         raise ValueError("; ".join(broken))
     return value
 

@@ -71,7 +71,7 @@ class Stack:
     @property
     def published(self) -> str:
         """The address and port that the engine listens on."""
-        return addresses.joined(self.address, self.settings.registry.port)
+        return addresses.join(self.address, self.settings.registry.port)
 
     @property
     def swarm(self) -> SwarmSettings:
@@ -92,7 +92,7 @@ class Stack:
         address = self.address
         if address in everywhere:
             address = docker_engine.machine(self.engine) or everywhere[address]
-        here = addresses.joined(address, registry.port)
+        here = addresses.join(address, registry.port)
         return (registry.external_url or f"{scheme}://{here}").rstrip("/")
 
     @property

@@ -11,13 +11,13 @@ from config import addresses, certificates, docker_engine, overlay, releases
 from config.messages import CONFIG, line
 from config.plan import CHUNKS_OF_UPLOAD, SMALLEST_CHUNK_SIZE, UPLOADS_OF_CLIENT, chunk_size
 from config.problems import (
-    PORT,
+    INVALID_PORT,
     SET_SECRET,
     WRITE_SECRET,
     Problem,
     missing_secret,
-    nearest,
     overlaps,
+    suggestion,
 )
 from config.releases import password_of
 from config.rules import Context, Rule, broken
@@ -285,7 +285,7 @@ def remarks(stack: Stack) -> Iterator[Problem]:
         fix = "write a name or an IPv4 address, or enable IPv6 for new networks in the engine"
         yield Problem(f"{PROJECT}:cache.address", rule, fix)
     if tls and tls.certificate:
-        day, days = certificates.left(tls.certificate, certificates.now())
+        day, days = certificates.expiry(tls.certificate, certificates.now())
         if days < SOON:
             yield Problem(
                 f"{PROJECT}:tls.certificate", f"expires on {day}, in {days} days", "renew it"
@@ -425,7 +425,7 @@ def logins(text: str, secret: bool) -> Iterator[Problem]:
             rule = "must be the registry's host alone, without scheme and path"
             host = re.sub(r"^\w*://|/.*", "", str(address))
             if addresses.has_wrong_port(host):
-                rule, _ = PORT
+                rule, _ = INVALID_PORT
                 host, _ = addresses.split(host)
             known = re.fullmatch(_REGISTRY_HOST, host)
             yield Problem(f"{key}.address", rule, f"write {host if known else _REGISTRY_EXAMPLE}")
@@ -478,7 +478,7 @@ def reserved_files(stack: Stack) -> Iterator[Problem]:
 
 # The checks of files that `registry.config` names. Files at other paths must be certificates.
 _FILE_CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
-    "auth.token.jwks": certificates.broken_key_set,
+    "auth.token.jwks": certificates.key_set_problem,
     "redis.tls.key": lambda _: None,  # PublicText refuses private keys
 }
 
@@ -491,7 +491,7 @@ def file_contents(stack: Stack) -> Iterator[Problem]:
         texts[CERTIFICATES] = ("ca_certificates", registry.ca_certificates)
     for path, file in overlay.named_files(stack.tree):
         key, text = texts.get(file, ("", None))
-        check = _FILE_CHECKS.get(path, certificates.broken_bundle)
+        check = _FILE_CHECKS.get(path, certificates.bundle_problem)
         if text is not None and (broken := check(text)):
             rule, fix = broken
             rule = f"{rule}, as registry.config.{path} needs"
@@ -536,12 +536,12 @@ def certificate(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
         return
     reads = (f"{PROJECT}:registry.exposure", f"{PROJECT}:registry.external_url")
     host = None if any(overlaps(path, refused) for path in reads) else stack.host
-    found = [*certificates.broken(pem, host, certificates.now())]
+    found = [*certificates.problems(pem, host, certificates.now())]
     yield from (Problem(f"{PROJECT}:tls.certificate", *each) for each in found)
     if key is None:
         fix = f"{SET_SECRET} {PROJECT}:{TLS_KEY} < its file"
         yield Problem(f"{PROJECT}:{TLS_KEY}", "is required with tls.certificate", fix)
-    elif not isinstance(key, Sealed) and (broken := certificates.broken_key(key, pem)):
+    elif not isinstance(key, Sealed) and (broken := certificates.key_problem(key, pem)):
         yield Problem(f"{PROJECT}:{TLS_KEY}", *broken)
 
 
@@ -565,7 +565,7 @@ def unused(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
         if overlaps(f"{PROJECT}:{_section_with(name)}", refused):
             continue
         if name not in used:
-            fix = nearest(name, used)
+            fix = suggestion(name, used)
             yield Problem(key, "is a secret that nothing uses", f"{fix}, or name it in from_secret")
         elif not value:
             yield Problem(key, "is empty", f"{SET_SECRET} {key}")

@@ -23,7 +23,7 @@ class Unreadable(Exception):
     """There is no such stack file; the message has the line, if it is known."""
 
 
-def file_of(stack: str) -> str:
+def file_name(stack: str) -> str:
     """The name of a stack's file. Raises Unreadable if Pulumi takes no such name for a stack."""
     if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,100}", stack):
         raise Unreadable(

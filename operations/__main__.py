@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         if command != "comment":
             stack_file.path(stack)
         if command in ON_ENGINE:
-            credentials.use(os.environ)
+            credentials.set_client_variables(os.environ)
             import_module("operations.engine").use(stack)
         # Alone, as some need packages that others can do without.
         return int(import_module(f"operations.{command}").main(stack, *words))

@@ -27,7 +27,7 @@ def use(stack: str) -> None:
     except SettingsError:
         return
     try:
-        docker_engine.use(config, os.environ)
+        docker_engine.set_variables(config, os.environ)
     except docker_engine.EngineError as error:
         raise Blocked(str(error)) from None
 
@@ -145,5 +145,5 @@ def _explained(
 ) -> subprocess.CalledProcessError | Blocked:
     """`failure`, or what it means if the engine does not answer or refuses the docker command."""
     text = failure.stderr or failure.stdout or ""
-    sentence = docker_engine.explained(text, docker_engine.named(variables), variables)
+    sentence = docker_engine.error_hint(text, docker_engine.recorded_engine(variables), variables)
     return Blocked(sentence) if sentence else failure

@@ -20,7 +20,7 @@ STACKS = Path(__file__).parent.parent / "stacks"
 def path(stack: str) -> Path:
     """The path of that stack's file. Raises SettingsError if it can't be a stack's name."""
     try:
-        return STACKS / stack_yaml.file_of(stack)
+        return STACKS / stack_yaml.file_name(stack)
     except stack_yaml.Unreadable as error:
         raise SettingsError(str(error)) from None
 

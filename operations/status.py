@@ -183,7 +183,7 @@ def _certificate(running: Running) -> Answer:
         seen = registry_api.server_certificate(running.stack, server.geturl())
     except OSError as error:
         return FAIL, f"{server.netloc} shows none: {error}"
-    day, left = certificates.left(seen, certificates.now())
+    day, left = certificates.expiry(seen, certificates.now())
     state = FAIL if left < 0 else WARN if left < SOON else OK
     return state, f"the certificate is good until {day}, for {left} days"
 

@@ -118,7 +118,7 @@ def _images_of(config: Mapping[str, object]) -> list[str]:
 def _config_of(stack: str) -> Mapping[str, object]:
     """The configuration in the stack's file. Errors in it are reported later, by `up`."""
     try:
-        file = PROJECT / "stacks" / stack_yaml.file_of(stack)
+        file = PROJECT / "stacks" / stack_yaml.file_name(stack)
     except stack_yaml.Unreadable as error:
         raise Unavailable(str(error)) from None
     if not file.exists():

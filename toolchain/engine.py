@@ -30,10 +30,10 @@ def ready() -> str:
     if version := _version():
         return version
     error = _ask().stderr if shutil.which("docker") else "there is no docker command"
-    if refused := docker_engine.refused(error, meant, os.environ):
+    if refused := docker_engine.api_version_hint(error, meant, os.environ):
         raise Unavailable(refused)
     if meant.host != docker_engine.LOCAL:
-        raise Unavailable(docker_engine.unreachable(error, meant))
+        raise Unavailable(docker_engine.unreachable_hint(error, meant))
     advice = "Install and start a Docker engine (https://docs.docker.com/engine/install)."
     debian.have("dockerd", ["docker.io"], advice)
     debian.have("docker", ["docker-cli"], advice)  # a package of its own from Debian 13 on

@@ -21,7 +21,7 @@ def exports(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[st
     else:
         if found.setting.startswith(docker_engine.CURRENT):
             variables = found.variables({})
-            values |= {name: variables.get(name) for name in docker_engine.PLUGIN}
+            values |= {name: variables.get(name) for name in docker_engine.PLUGIN_VARIABLES}
     return (f"export {name}={shlex.quote(value)}" for name, value in values.items() if value)
 
 

@@ -14,7 +14,7 @@ from tests.integration.deployment import Deployment, command, image_id
 from tests.integration.guarded import Guarded
 
 # For the tests that run Pulumi without `make`.
-docker_engine.use({}, os.environ)
+docker_engine.set_variables({}, os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

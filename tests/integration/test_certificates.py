@@ -51,7 +51,7 @@ def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_cha
 
     # Of a kind, and for a version of TLS, that the image's own wget does not know.
     key = ec.generate_private_key(ec.SECP384R1())
-    third = certificates.signed(key, ["127.0.0.1"], certificates.now())
+    third = certificates.self_signed_certificate(key, ["127.0.0.1"], certificates.now())
     only_the_newest = {"http": {"tls": {"minimumtls": "tls1.3"}}}
     guarded.configure(tls={"certificate": third}, registry={"config": only_the_newest})
     kept = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
@@ -96,7 +96,7 @@ def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_ser
         for each in exported["deployment"]["resources"]
         if each["urn"].endswith("::self-signed-since")
     ]
-    earlier = (certificates.now() - certificates.RENEWED - timedelta(days=1)).isoformat()
+    earlier = (certificates.now() - certificates.RENEWAL_INTERVAL - timedelta(days=1)).isoformat()
     for values in (since["inputs"]["input"], since["outputs"]["input"], since["outputs"]["output"]):
         values["plaintext"] = json.dumps(earlier)
     file = guarded.folder / "state.json"

@@ -108,11 +108,11 @@ def test_a_key_that_is_not_whole_is_one_sentence_without_its_value(
 
 def test_our_clients_read_the_key_that_the_provider_reads() -> None:
     environment = {**PAIR, "ALICLOUD_ACCESS_KEY": "other", "ALICLOUD_SECRET_KEY": "others"}
-    credentials.use(environment)
+    credentials.set_client_variables(environment)
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_ID"] == "other"
     assert environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] == "others"
     mixed = {**PAIR, "ALICLOUD_ACCESS_KEY": "other"}
-    credentials.use(mixed)
+    credentials.set_client_variables(mixed)
     assert credentials.problem({}, mixed)
 
 
@@ -123,7 +123,7 @@ def test_a_preview_reports_it_before_pulumi_runs(
     for half in (credentials.ID, credentials.SECRET):
         for name in half.variables:
             monkeypatch.delenv(name, raising=False)
-    for name in credentials.ELSEWHERE:
+    for name in credentials.OTHER_SOURCES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALICLOUD_ACCESS_KEY", "id")
     config = {"alicloud:region": "cn-hangzhou", "storage": {"kind": "oss", "bucket": "images"}}

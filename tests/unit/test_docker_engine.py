@@ -36,7 +36,12 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     _context(tmp_path, "default", LOCAL)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_API_VERSION", docker_engine.NAMED_BY):
+    for name in (
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+        "DOCKER_API_VERSION",
+        docker_engine.ENGINE_RECORD,
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -80,14 +85,14 @@ def test_the_stack_file_wins_over_variables_and_these_over_the_current_context(
     variables = found.variables({**os.environ, **environment})
     assert variables["DOCKER_HOST"] == host
     assert "DOCKER_CONTEXT" not in variables
-    assert docker_engine.named(variables) == Engine(host, setting)
+    assert docker_engine.recorded_engine(variables) == Engine(host, setting)
 
 
 def test_the_current_context_counts_for_the_plugin_too(docker: Path) -> None:
     _context(docker, "edge", EDGE)
     (docker / "current").write_text("edge")
     environment = {**os.environ}
-    docker_engine.use({}, environment)
+    docker_engine.set_variables({}, environment)
     assert environment["DOCKER_HOST"] == EDGE
     assert docker_engine.engine({}, environment).setting == "the current Docker context edge"
 

@@ -401,17 +401,17 @@ def test_a_certificate_or_a_key_that_is_damaged_anywhere_is_no_traceback() -> No
     for place in range(len(der)):
         bad = bytes((*der[:place], der[place] ^ 0x55, *der[place + 1 :]))
         pem = "\n".join((first, base64.b64encode(bad).decode(), last))
-        list(certificates.broken(pem, "registry.example.com", NOW))
-        certificates.broken_key(GOOD[1], pem)
+        list(certificates.problems(pem, "registry.example.com", NOW))
+        certificates.key_problem(GOOD[1], pem)
     for place in range(30, len(GOOD[1]) - 30):
         damaged = f"{GOOD[1][:place]}{'A' if GOOD[1][place] != 'A' else 'B'}{GOOD[1][place + 1 :]}"
-        certificates.broken_key(damaged, GOOD[0])
+        certificates.key_problem(damaged, GOOD[0])
 
 
 def test_weak_keys_and_unknown_curves_are_refused() -> None:
     def broken(key: Any) -> list[str]:  # noqa: ANN401
-        made = certificates.signed(key, ["registry.example.com"], NOW)
-        return [rule for rule, _ in certificates.broken(made, "registry.example.com", NOW)]
+        made = certificates.self_signed_certificate(key, ["registry.example.com"], NOW)
+        return [rule for rule, _ in certificates.problems(made, "registry.example.com", NOW)]
 
     assert broken(ec.generate_private_key(ec.SECP384R1())) == []
     (weak,) = broken(rsa.generate_private_key(65537, 1024))

@@ -366,8 +366,10 @@ def test_a_self_signed_certificate_comes_with_the_command_that_trusts_it(guarded
     files, exports = _files(guarded), guarded.exports
     certificate = exports["certificate"]
     assert files["/etc/oss-registry/tls.crt"] == certificate
-    assert list(certificates.broken(certificate, "registry.example.com", certificates.now())) == []
-    assert certificates.broken_key(files["/etc/oss-registry/tls.key"], certificate) is None
+    assert (
+        list(certificates.problems(certificate, "registry.example.com", certificates.now())) == []
+    )
+    assert certificates.key_problem(files["/etc/oss-registry/tls.key"], certificate) is None
     assert "'/etc/docker/certs.d/registry.example.com/ca.crt'" in exports["trust"]
     assert certificate in exports["trust"]
 
@@ -384,9 +386,11 @@ def test_another_host_takes_another_certificate_and_a_password_of_ones_own_anoth
 
 def test_a_self_signed_certificate_is_due_well_before_it_ends() -> None:
     first = datetime(2026, 1, 1, tzinfo=UTC)
-    days = [certificates.period(first.isoformat(), first + timedelta(days)) for days in range(700)]
+    days = [
+        certificates.renewals_due(first.isoformat(), first + timedelta(days)) for days in range(700)
+    ]
     assert days == sorted(days)
-    assert days.index(1) < (certificates.VALID - timedelta(30)).days
+    assert days.index(1) < (certificates.LIFETIME - timedelta(30)).days
 
 
 @pytest.mark.parametrize("name", ["redis", "registry"])
