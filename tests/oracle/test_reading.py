@@ -29,7 +29,9 @@ def image_file(release: Release) -> str:
 
 
 def filled(text: Text, secrets: Mapping[str, str] = trees.SECRETS) -> str:
-    return "".join(quote(secrets.get(p.label, p.label)) if isinstance(p, Placeholder) else p for p in text)
+    return "".join(
+        quote(secrets.get(p.label, p.label)) if isinstance(p, Placeholder) else p for p in text
+    )
 
 
 def delivered(oracle: Oracle, release: Release, tree: Section) -> tuple[Any, Any]:

@@ -576,7 +576,11 @@ def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
     user, found = read(NEW, {"notifications": {"endpoints": [endpoint]}}, {"known"})
     assert not found
     variable = to_environment(user, NEW.schema)["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
-    assert variable == ('[{"headers":{"Authorization":[', Placeholder("known"), ']},"name":"hook"}]')
+    assert variable == (
+        '[{"headers":{"Authorization":[',
+        Placeholder("known"),
+        ']},"name":"hook"}]',
+    )
 
 
 @pytest.mark.parametrize("realm", ["2026", "0123", "y", "Team: A"])

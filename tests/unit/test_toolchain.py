@@ -1,4 +1,4 @@
-"""What the toolchain finds, fetches, builds, or reports as missing."""
+"""Tests of the toolchain: which programs and images it finds, downloads, builds or misses."""
 
 import hashlib
 import http.server
@@ -28,7 +28,7 @@ from toolchain.progress import Unavailable, Untrusted
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "DIRECTORY", tmp_path / "cache")
     for module in (debian, golang, images, pulumi_cli):
         monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
@@ -37,21 +37,22 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is first on PATH. Only the system's own programs follow."""
+    """Create a folder that is first on PATH, before the system's programs."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return folder
 
 
-def _program(folder: Path, name: str, script: str) -> Path:
+def _fake_program(folder: Path, name: str, script: str) -> Path:
     program = folder / name
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return program
 
 
-GO = """
+# A stand-in for `go`, which lists one package and writes a program for `go build -o=FILE`.
+FAKE_GO = """
 out=
 for argument in "$@"; do
     case "$argument" in -o=*) out=${argument#-o=} ;; esac
@@ -63,15 +64,15 @@ esac
 """
 
 
-def _finished(part: Part) -> str:
-    """Build and install `part`, as a run of the toolchain does."""
+def _install(part: Part) -> str:
+    """Build and install `part` as the toolchain does, and return its line of the summary."""
     (text,) = toolchain._ready([part])
     return text
 
 
 @dataclass
 class Vendor:
-    """A vendor's site: an archive of the CLI, and the text of its list of checksums."""
+    """A vendor's site: an archive of the CLI, and its list of checksums; None answers 404."""
 
     archive: bytes
     checksums: str | None
@@ -126,15 +127,15 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
 
 
 @pytest.fixture
-def closed_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A vendor that takes connections and never answers."""
+def blocked_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Accept connections to the vendor's site without ever answering them."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as silent:
         monkeypatch.setattr(pulumi_cli, "VENDOR", f"http://127.0.0.1:{silent.server_port}")
         monkeypatch.setattr(pulumi_cli, "ANSWER_SECONDS", 0.05)
         yield
 
 
-def test_each_pinned_version_is_the_same_in_all_places() -> None:
+def test_each_pinned_version_is_the_same_everywhere() -> None:
     assert pulumi_cli.DOCKER_PLUGIN.version == version("pulumi-docker")
     built = {image.reference for image in images.IMAGES}
     assert {release.image for release in RELEASES.values()} <= built
@@ -152,37 +153,37 @@ def test_each_pinned_version_is_the_same_in_all_places() -> None:
         required = (program.sources / "go.mod").read_text()
         assert module.format(program.version) in required
         assert program.stamp.endswith(f"=v{program.version}")
-    # The Makefile installs uv with this file as its constraint.
+    # The Makefile installs uv with requirements-dev.txt as its constraint.
     assert re.search(r"^uv==", (toolchain.PROJECT / "requirements-dev.txt").read_text(), re.M)
     assert PROGRAMS.keys() == RELEASES.keys()
-    for version_asked, oracle in PROGRAMS.items():
-        required = (oracle.sources / oracle.module / "go.mod").read_text()
-        assert re.search(rf"/distribution(/v3)? v{re.escape(version_asked)}[+\n]", required)
+    for release, reader in PROGRAMS.items():
+        required = (reader.sources / reader.module / "go.mod").read_text()
+        assert re.search(rf"/distribution(/v3)? v{re.escape(release)}[+\n]", required)
 
 
-def test_pulumi_on_path_replaces_our_link(path: Path, tmp_path: Path) -> None:
-    theirs = _program(path, "pulumi", "true")
+def test_a_pulumi_on_path_is_used_and_our_link_is_removed(path: Path, tmp_path: Path) -> None:
+    installed = _fake_program(path, "pulumi", "true")
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     os.environ["PATH"] += f":{link}"
-    assert _finished(pulumi_cli.cli(link)) == f"pulumi ({theirs})"
+    assert _install(pulumi_cli.cli(link)) == f"pulumi ({installed})"
     assert not link.is_symlink()
 
 
 @pytest.mark.usefixtures("path", "vendor")
-def test_a_cli_with_the_published_checksum_is_used(tmp_path: Path) -> None:
+def test_a_downloaded_cli_with_the_published_checksum_is_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
-    assert "http://127.0.0.1" in _finished(pulumi_cli.cli(link))
+    assert "http://127.0.0.1" in _install(pulumi_cli.cli(link))
     assert sorted(program.name for program in link.iterdir()) == [
         "pulumi",
         "pulumi-language-python",
     ]
 
 
-def test_a_cli_with_another_checksum_is_refused_and_not_built_instead(
+def test_a_downloaded_cli_with_another_checksum_is_an_error_and_no_build_follows(
     path: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     vendor.archive += b"changed"
     with pytest.raises(
         Untrusted, match=r"has the SHA-256 [0-9a-f]{64}, but .*-checksums\.txt lists"
@@ -192,26 +193,26 @@ def test_a_cli_with_another_checksum_is_refused_and_not_built_instead(
     assert not pulumi_cli._vendors_cli().path.exists()
 
 
-def test_a_cli_without_a_published_checksum_is_not_fetched(
+def test_a_cli_without_a_published_checksum_is_not_downloaded(
     path: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     vendor.checksums = f"{'0' * 64}  pulumi-v0.0.0-plan9-x64.tar.gz\n"
     with pytest.raises(Untrusted, match=r"lists no SHA-256 for pulumi-v.*\.tar\.gz"):
         pulumi_cli.cli(tmp_path / "link")
     assert vendor.requests == [f"pulumi-{pulumi_cli.CLI.version}-checksums.txt"]
 
 
-def test_a_cli_is_built_if_the_list_of_checksums_cannot_be_fetched(
+def test_the_cli_is_built_if_the_list_of_checksums_cannot_be_downloaded(
     path: Path, vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     vendor.checksums = None
-    assert "built from mirrors" in _finished(pulumi_cli.cli(tmp_path / "link"))
+    assert "built from mirrors" in _install(pulumi_cli.cli(tmp_path / "link"))
     assert "checksums.txt could not be fetched (HTTP Error 404" in capsys.readouterr().err
 
 
-def test_a_cli_that_was_fetched_once_is_not_fetched_for_the_next_checkout(
+def test_two_checkouts_share_one_download_of_the_cli(
     path: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
     for checkout in ("one", "two"):
@@ -221,18 +222,16 @@ def test_a_cli_that_was_fetched_once_is_not_fetched_for_the_next_checkout(
 
 
 @pytest.mark.usefixtures("vendor")
-def test_the_docker_plugin_is_fetched_from_a_vendor_that_answers(
-    path: Path, tmp_path: Path
-) -> None:
+def test_the_docker_plugin_is_downloaded_if_its_vendor_answers(path: Path, tmp_path: Path) -> None:
     arguments = tmp_path / "arguments"
-    _program(path, "pulumi", f'echo "$@" > {arguments}')
+    _fake_program(path, "pulumi", f'echo "$@" > {arguments}')
     part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
-    assert "its vendor" in _finished(part)
+    assert "its vendor" in _install(part)
     expected = f"plugin install resource docker {version('pulumi-docker')}\n"
     assert arguments.read_text() == expected
 
 
-def test_our_own_link_is_not_taken_for_a_cli_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_link_does_not_count_as_a_cli_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi_cli, "cli", lambda link: Part(lambda: str(link)))
     (part,) = toolchain._pulumi([])
     assert part.finish() == str(toolchain.PROJECT / ".state" / "bin")
@@ -246,40 +245,40 @@ def test_our_own_link_is_not_taken_for_a_cli_on_path(monkeypatch: pytest.MonkeyP
         ({"oss-registry:storage": {"kind": "oss"}}, ["docker", "alicloud"]),
     ],
 )
-def test_only_a_stack_with_a_bucket_needs_the_alicloud_plugin(
+def test_only_a_stack_with_oss_storage_needs_the_alicloud_plugin(
     config: dict[str, object], plugins: list[str]
 ) -> None:
-    asked = toolchain._plugins_of(config)
-    assert [plugin.binary.rpartition("-")[2] for plugin in asked] == plugins
+    plugins_of_stack = toolchain._plugins_of(config)
+    assert [plugin.binary.rpartition("-")[2] for plugin in plugins_of_stack] == plugins
     assert pulumi_cli.ALICLOUD_PLUGIN.version == version("pulumi-alicloud")
 
 
-@pytest.mark.usefixtures("closed_network")
-def test_on_a_closed_network_the_cli_is_built_with_a_language_host_beside_it(
+@pytest.mark.usefixtures("blocked_network")
+def test_without_network_access_the_cli_is_built_with_a_language_host_beside_it(
     path: Path, tmp_path: Path
 ) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     link = tmp_path / "link"
-    assert "built from mirrors" in _finished(pulumi_cli.cli(link))
+    assert "built from mirrors" in _install(pulumi_cli.cli(link))
     assert (link / "pulumi").read_text() == "built\n"
     assert os.access(link / "pulumi-language-python", os.X_OK)
 
 
-@pytest.mark.usefixtures("closed_network")
+@pytest.mark.usefixtures("blocked_network")
 def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     for checkout in ("one", "two"):
         home = tmp_path / f"home-{checkout}"
-        _finished(pulumi_cli.cli(tmp_path / checkout))
+        _install(pulumi_cli.cli(tmp_path / checkout))
         part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, home)
-        assert "built from mirrors" in _finished(part)
+        assert "built from mirrors" in _install(part)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
-        # A second build would fail.
-        _program(path, "go", "exit 1")
+        # From here on a build fails, so the second checkout must reuse the first one's.
+        _fake_program(path, "go", "exit 1")
 
 
-def test_other_compiler_flags_rebuild_the_cli_and_the_registry_images(
+def test_changed_compiler_flags_rebuild_the_cli_and_the_registry_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def entries() -> set[Path]:
@@ -291,11 +290,13 @@ def test_other_compiler_flags_rebuild_the_cli_and_the_registry_images(
     assert not before & entries()
 
 
-@pytest.mark.usefixtures("closed_network")
-def test_a_missing_go_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("blocked_network")
+def test_a_missing_go_is_reported_with_a_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unavailable, match=r"^pulumi [\d.]+ is built from Go modules.*Install Go"):
-        _finished(pulumi_cli.cli(tmp_path / "link"))
+        _install(pulumi_cli.cli(tmp_path / "link"))
 
 
 def _go_programs(*names: str) -> list[GoProgram]:
@@ -303,15 +304,15 @@ def _go_programs(*names: str) -> list[GoProgram]:
     return [GoProgram(binary=name, sources=sources, version="1", minutes=2) for name in names]
 
 
-def test_each_build_shows_its_number_and_the_time_that_is_left(
+def test_each_build_prints_its_number_and_the_remaining_time(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _program(path, "go", GO)
-    present, first, second = _go_programs("present", "first", "second")
-    present.build()
+    _fake_program(path, "go", FAKE_GO)
+    built_before, first, second = _go_programs("built-before", "first", "second")
+    built_before.build()
     capsys.readouterr()
     with Builds() as builds:
-        for program in (present, first, second, first):
+        for program in (built_before, first, second, first):
             builds.add(program)
         builds.run()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.endswith("…")]
@@ -323,20 +324,18 @@ def test_each_build_shows_its_number_and_the_time_that_is_left(
     assert first.path.read_text() == second.path.read_text() == "built\n"
 
 
-def test_a_single_build_shows_its_time_alone(
+def test_a_single_build_prints_only_its_own_time(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _program(path, "go", GO)
+    _fake_program(path, "go", FAKE_GO)
     (program,) = _go_programs("only")
     program.build()
     first = capsys.readouterr().err.splitlines()[0]
     assert first == "toolchain: building only 1 from Go modules (about 2 min) …"
 
 
-def test_only_packages_are_compiled_and_not_the_progress_lines_of_go(
-    path: Path, tmp_path: Path
-) -> None:
-    _program(path, "go", f'echo "$@" >> {tmp_path}/calls\n{GO}')
+def test_progress_lines_of_go_list_are_not_compiled_as_packages(path: Path, tmp_path: Path) -> None:
+    _fake_program(path, "go", f'echo "$@" >> {tmp_path}/calls\n{FAKE_GO}')
     (program,) = _go_programs("only")
     program.build()
     list_, compile_, link = (tmp_path / "calls").read_text().splitlines()
@@ -346,14 +345,14 @@ def test_only_packages_are_compiled_and_not_the_progress_lines_of_go(
     assert " -o=" in link
 
 
-def test_a_failed_download_of_modules_is_reported(path: Path) -> None:
-    _program(path, "go", "echo no such module >&2; exit 1")
+def test_a_failed_module_download_is_reported(path: Path) -> None:
+    _fake_program(path, "go", "echo no such module >&2; exit 1")
     (program,) = _go_programs("only")
     with pytest.raises(Unavailable, match=r"^only 1 could not be built .*: no such module"):
         program.build()
 
 
-def test_a_new_estimate_does_not_build_a_program_again() -> None:
+def test_a_changed_time_estimate_does_not_rebuild_a_program() -> None:
     one, two = (
         GoProgram(binary="a", sources=golang.RECIPES / "crane", version="1", minutes=minutes)
         for minutes in (1, 2)
@@ -364,31 +363,31 @@ def test_a_new_estimate_does_not_build_a_program_again() -> None:
 @pytest.mark.parametrize(
     ("minutes", "text"), [(0.5, "about 30 s"), (1.4, "about 84 s"), (1.6, "about 2 min")]
 )
-def test_estimates_are_rounded(minutes: float, text: str) -> None:
+def test_time_estimates_are_rounded(minutes: float, text: str) -> None:
     assert progress.about(minutes) == text
 
 
-def test_an_entry_is_made_once_and_again_when_its_sources_change(tmp_path: Path) -> None:
-    sources, made = tmp_path / "sources", []
+def test_a_cache_entry_is_created_once_and_again_after_its_sources_change(tmp_path: Path) -> None:
+    sources, created = tmp_path / "sources", []
     sources.mkdir()
     for text in ("one", "one", "two"):
         (sources / "main.go").write_text(text)
-        Entry("part", "recipe", sources).kept(lambda folder: made.append(folder.name))
-    assert len(made) == 2
+        Entry("part", "recipe", sources).kept(lambda folder: created.append(folder.name))
+    assert len(created) == 2
 
 
-def test_a_failed_entry_is_made_again() -> None:
-    def dies(folder: Path) -> None:
+def test_a_cache_entry_that_failed_is_created_again() -> None:
+    def fail_halfway(folder: Path) -> None:
         (folder / "half").touch()
         raise Unavailable("no")
 
     entry = Entry("part", "recipe")
     with pytest.raises(Unavailable):
-        entry.kept(dies)
+        entry.kept(fail_halfway)
     assert list(entry.kept(lambda _: None).iterdir()) == []
 
 
-def test_a_failed_command_is_reported_with_its_last_line(tmp_path: Path) -> None:
+def test_a_failed_command_is_reported_with_its_last_line_of_output(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as failure:
         progress.run(
             ["sh", "-c", "echo first; echo last; echo; exit 3"],
@@ -404,12 +403,12 @@ def test_a_long_step_prints_reminders_and_its_duration(
     monkeypatch.setattr(progress, "REMINDER", 0.01)
     reminded, say = threading.Event(), progress.say
 
-    def listen(text: str) -> None:
+    def record(text: str) -> None:
         say(text)
         if "still" in text:
             reminded.set()
 
-    monkeypatch.setattr(progress, "say", listen)
+    monkeypatch.setattr(progress, "say", record)
     with progress.step("building"):
         assert reminded.wait(10)
     lines = capsys.readouterr().err.splitlines()
@@ -420,7 +419,7 @@ def test_a_long_step_prints_reminders_and_its_duration(
 
 @pytest.fixture
 def image(monkeypatch: pytest.MonkeyPatch) -> images.Image:
-    """An image with a recipe, which is the only one."""
+    """Replace the list of known images with one image that has a recipe."""
     program = GoProgram(
         binary="demo", sources=golang.RECIPES / "registry-3.1", version="9.9.9", minutes=1
     )
@@ -431,11 +430,14 @@ def image(monkeypatch: pytest.MonkeyPatch) -> images.Image:
     return image
 
 
-def _docker(folder: Path, pull: str, **info: object) -> Path:
-    """A `docker` without images. `pull` is a script. Returns the list of its commands."""
+def _fake_docker(folder: Path, pull: str, **info: object) -> Path:
+    """Create a `docker` whose engine has no images; `pull` is the script of `docker pull`.
+
+    Returns a file with the first two words of each command, one command a line.
+    """
     commands = folder / "commands"
     text = json.dumps({"RegistryConfig": {"Mirrors": []}, **info})
-    _program(
+    _fake_program(
         folder,
         "docker",
         f"""
@@ -452,7 +454,7 @@ def _docker(folder: Path, pull: str, **info: object) -> Path:
 
 @pytest.fixture
 def open_port() -> Iterator[int]:
-    """A port that takes connections, and never answers on them."""
+    """Return a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -463,7 +465,7 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_slow_registry_is_waited_for_with_progress_lines(
+def test_a_slow_pull_prints_progress_lines(
     path: Path,
     tmp_path: Path,
     image: images.Image,
@@ -473,21 +475,21 @@ def test_a_slow_registry_is_waited_for_with_progress_lines(
 ) -> None:
     reminded, say = tmp_path / "reminded", progress.say
 
-    def listen(text: str) -> None:
+    def record(text: str) -> None:
         say(text)
         if "still running" in text:
             reminded.touch()
 
-    monkeypatch.setattr(progress, "say", listen)
+    monkeypatch.setattr(progress, "say", record)
     monkeypatch.setattr(progress, "REMINDER", 0.01)
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     # The pull prints nothing and ends after the first reminder.
-    _docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
+    _fake_docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
     assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
     assert "pulling demo:9.9.9: still running after" in capsys.readouterr().err
 
 
-def test_an_unreachable_registry_is_not_pulled_from(
+def test_an_unreachable_docker_hub_is_reported_once_and_no_pull_is_tried(
     path: Path,
     image: images.Image,
     closed_port: int,
@@ -496,18 +498,18 @@ def test_an_unreachable_registry_is_not_pulled_from(
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: True)
-    commands = _docker(path, "exit 0")
+    commands = _fake_docker(path, "exit 0")
     for _ in range(2):
         assert images.image(image.reference, login=False).program == image.program
     assert "pull" not in commands.read_text()
     assert commands.read_text().count("info") == 1
     printed = capsys.readouterr().err
     assert "cannot be reached" in printed
-    for remedy in ("registry-mirrors", "registry.image", "cache.image"):
-        assert remedy in printed
+    for fix in ("registry-mirrors", "registry.image", "cache.image"):
+        assert fix in printed
 
 
-def test_an_engine_with_a_mirror_or_a_proxy_pulls_although_docker_hub_is_unreachable(
+def test_an_engine_with_a_mirror_or_a_proxy_pulls_even_if_docker_hub_is_unreachable(
     path: Path,
     image: images.Image,
     open_port: int,
@@ -518,7 +520,7 @@ def test_an_engine_with_a_mirror_or_a_proxy_pulls_although_docker_hub_is_unreach
     mirror = {"RegistryConfig": {"Mirrors": [f"http://127.0.0.1:{open_port}/"]}}
     for info in (mirror, {"HttpsProxy": "http://proxy.example:3128"}):
         images._hub_answers.cache_clear()
-        _docker(path, "exit 0", **info)
+        _fake_docker(path, "exit 0", **info)
         assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
 
 
@@ -531,38 +533,36 @@ def test_an_image_is_built_after_a_failed_pull(
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: True)
-    _docker(path, "echo toomanyrequests >&2; exit 1")
+    _fake_docker(path, "echo toomanyrequests >&2; exit 1")
     assert images.image(image.reference, login=False).program == image.program
     printed = capsys.readouterr().err
     assert "demo:9.9.9 could not be pulled: toomanyrequests" in printed
     assert "registry-mirrors" in printed
 
 
-def test_an_image_that_can_neither_be_pulled_nor_built_is_reported(
+def test_an_image_that_can_neither_be_pulled_nor_built_is_reported_with_a_fix(
     path: Path, image: images.Image, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: False)
-    _docker(path, "exit 1")
+    _fake_docker(path, "exit 1")
     with pytest.raises(Unavailable, match=r"^demo:9\.9\.9 could not be pulled.*docker load"):
         images.image(image.reference, login=False)
 
 
-def test_an_address_counts_as_reachable_only_in_time() -> None:
-    over = threading.Event()
+def test_an_address_that_answers_too_late_counts_as_unreachable() -> None:
+    test_is_over = threading.Event()
     assert network.succeeds(lambda: None, 60)
-    assert not network.succeeds(over.wait, 0.01)
-    over.set()
+    assert not network.succeeds(test_is_over.wait, 0.01)
+    test_is_over.set()
 
 
-def test_an_image_is_built_again_when_its_recipe_has_changed(
-    path: Path, image: images.Image
-) -> None:
-    _program(path, "docker", f"echo {images._entry(image).path.name}")
+def test_an_image_is_built_again_after_its_recipe_changed(path: Path, image: images.Image) -> None:
+    _fake_program(path, "docker", f"echo {images._entry(image).path.name}")
     assert images._present(image) == "built from mirrors"
-    _program(path, "docker", "echo image-demo-9.9.9-another")
+    _fake_program(path, "docker", "echo image-demo-9.9.9-another")
     assert images._present(image) is None
-    _program(path, "docker", "echo")
+    _fake_program(path, "docker", "echo")
     assert images._present(image) == "pulled"
 
 
@@ -577,34 +577,36 @@ USERS_IMAGE = "registry.example/team/registry:3.1.2"
         ("exit 1", True, "to be pulled with docker:registryAuth"),
     ],
 )
-def test_a_users_image_never_ends_the_run(path: Path, pull: str, login: bool, origin: str) -> None:
-    commands = _docker(path, pull)
+def test_an_image_of_the_user_that_cannot_be_pulled_does_not_stop_the_run(
+    path: Path, pull: str, login: bool, origin: str
+) -> None:
+    commands = _fake_docker(path, pull)
     part = images.image(USERS_IMAGE, login=login)
     assert (part.program, part.finish()) == (None, f"{USERS_IMAGE} ({origin})")
     assert ("pull " not in commands.read_text()) == login
 
 
-def test_a_users_image_in_the_engine_is_not_pulled(path: Path) -> None:
-    _program(path, "docker", '[ "$1" = image ] && echo sha256:1')
+def test_an_image_of_the_user_that_the_engine_has_is_not_pulled(path: Path) -> None:
+    _fake_program(path, "docker", '[ "$1" = image ] && echo sha256:1')
     part = images.image(USERS_IMAGE, login=False)
     assert part.finish() == f"{USERS_IMAGE} (in the Docker engine)"
 
 
-def test_a_failed_pull_of_a_users_image_names_the_remedies(
+def test_a_failed_pull_of_an_image_of_the_user_is_reported_with_fixes(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _docker(path, "echo denied >&2; exit 1")
+    _fake_docker(path, "echo denied >&2; exit 1")
     images.image(USERS_IMAGE, login=False)
     printed = capsys.readouterr().err
     assert f"{USERS_IMAGE} could not be pulled: denied" in printed
-    for remedy in ("docker load", "registry-mirrors", "registry.image", "cache.image"):
-        assert remedy in printed
+    for fix in ("docker load", "registry-mirrors", "registry.image", "cache.image"):
+        assert fix in printed
 
 
-def test_a_silent_engine_that_was_named_is_not_replaced_by_another(
+def test_no_other_engine_is_started_if_the_one_in_docker_host_does_not_answer(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _program(path, "docker", "exit 1")
+    _fake_program(path, "docker", "exit 1")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(
         Unavailable, match=r"^The Docker engine at tcp://127\.0\.0\.1:1 does not answer"
@@ -612,7 +614,9 @@ def test_a_silent_engine_that_was_named_is_not_replaced_by_another(
         engine.ready()
 
 
-def test_without_root_a_missing_engine_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_a_missing_engine_is_reported_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -620,11 +624,11 @@ def test_without_root_a_missing_engine_is_one_sentence(monkeypatch: pytest.Monke
         engine.ready()
 
 
-def test_a_stopped_engine_is_the_users_to_start_without_root(
+def test_without_root_a_stopped_engine_is_reported_with_the_command_that_starts_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _program(path, "docker", "exit 1")
-    _program(path, "dockerd", "exit 1")
+    _fake_program(path, "docker", "exit 1")
+    _fake_program(path, "dockerd", "exit 1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Unavailable, match="systemctl start docker"):
@@ -640,10 +644,10 @@ def test_a_stopped_engine_is_the_users_to_start_without_root(
         (["-H", "unix:///var/run/docker.sock", "-H", "tcp://127.0.0.1:2375"], False),
     ],
 )
-def test_an_engine_with_other_addresses_is_not_waited_for(
+def test_an_engine_that_listens_elsewhere_is_recognized(
     path: Path, options: list[str], elsewhere: bool
 ) -> None:
-    dockerd = _program(path, "dockerd", "echo ready; read line")
+    dockerd = _fake_program(path, "dockerd", "echo ready; read line")
     with subprocess.Popen(
         [dockerd, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as running:
@@ -654,7 +658,7 @@ def test_an_engine_with_other_addresses_is_not_waited_for(
         running.terminate()
 
 
-def test_engine_stop_ends_no_process_that_only_has_the_engines_old_number(
+def test_engine_stop_does_not_kill_another_process_that_reuses_the_engines_pid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
@@ -665,29 +669,29 @@ def test_engine_stop_ends_no_process_that_only_has_the_engines_old_number(
         other.terminate()
 
 
-def test_engine_stop_waits_for_the_engine_and_not_only_for_its_pid_file(
+def test_engine_stop_waits_until_the_engine_has_exited_even_if_its_pid_file_is_deleted(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = tmp_path / "gone"
+    exited = tmp_path / "exited"
     monkeypatch.setattr(engine, "PID_FILE", tmp_path / "pid")
     script = f"""
-        trap 'rm {engine.PID_FILE}; sleep 0.1; touch {gone}; exit' TERM
+        trap 'rm {engine.PID_FILE}; sleep 0.1; touch {exited}; exit' TERM
         echo $$ > {tmp_path}/new && mv {tmp_path}/new {engine.PID_FILE}
         echo ready
         while :; do sleep 0.02; done
     """
-    dockerd = _program(path, "dockerd", script)
+    dockerd = _fake_program(path, "dockerd", script)
     with subprocess.Popen([dockerd], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         reaper = threading.Thread(target=running.wait)
         reaper.start()
         engine.stop()
-        assert gone.exists()
+        assert exited.exists()
         reaper.join()
 
 
-def test_a_missing_stack_file_is_reported_with_the_existing_ones(
+def test_a_missing_stack_file_is_reported_with_the_names_of_existing_stacks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert toolchain.main(["up", "nowhere"]) == 1
@@ -698,7 +702,7 @@ def test_a_missing_stack_file_is_reported_with_the_existing_ones(
 
 @pytest.fixture
 def stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path for the file of the stack mine."""
+    """Return the path of the stack file of `mine`, which the test writes."""
     monkeypatch.setattr(toolchain, "PROJECT", tmp_path)
     file = tmp_path / "stacks" / "Pulumi.mine.yaml"
     file.parent.mkdir()
@@ -723,7 +727,7 @@ DEFAULT_IMAGES = [f"registry:{DEFAULT_RELEASE}", "redis:7.0.15"]
         ("{", DEFAULT_IMAGES),
     ],
 )
-def test_a_stack_needs_the_images_that_its_file_names_or_implies(
+def test_the_images_of_a_stack_are_those_that_its_file_names_or_implies(
     stack_file: Path, sections: str, expected: list[str]
 ) -> None:
     stack_file.write_text(f"config: {sections}")
@@ -737,7 +741,7 @@ def test_a_stack_needs_the_images_that_its_file_names_or_implies(
         ("test-all", ["_have_skopeo", "_have_compose", "_have_sshd"]),
     ],
 )
-def test_the_quick_tests_need_fewer_images_and_programs(
+def test_make_test_prepares_fewer_images_and_programs_than_make_test_all(
     command: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -758,13 +762,13 @@ def test_the_quick_tests_need_fewer_images_and_programs(
     assert calls == installed
 
 
-def test_a_key_without_a_namespace_is_the_projects_own(stack_file: Path) -> None:
+def test_a_key_without_a_namespace_belongs_to_the_project(stack_file: Path) -> None:
     stack_file.write_text("config: {storage: {kind: oss}}")
     assert len(toolchain._plugins_of(toolchain._config_of("mine"))) == 2
 
 
-def test_a_stack_on_another_machine_needs_no_engine_here(stack_file: Path, path: Path) -> None:
+def test_a_stack_on_another_machine_needs_no_local_engine(stack_file: Path, path: Path) -> None:
     stack_file.write_text("config: {'docker:host': ssh://ops@example}")
-    _program(path, "docker", "exit 1")
+    _fake_program(path, "docker", "exit 1")
     (part,) = toolchain._engine_of(toolchain._config_of("mine"))
     assert "Docker engine at ssh://ops@example" in part.finish()
