@@ -10,7 +10,7 @@ from config.tree import Placeholder, Section
 from tests.oracle import trees
 from tests.oracle.oracle import Oracle, Refused
 from tests.oracle.test_reading import agrees, delivered, image_file
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
 TYPED = ("http.secret", "redis.password")
@@ -60,7 +60,7 @@ def test_tls_and_users_reach_the_registry_by_either_delivery(
     registry = {"release": release.version, "exposure": "tls", "external_url": url}
     for tls in kinds:
         auth = {"realm": "Team: A", "users": {"alice": {}}}
-        tree = loaded(registry=registry, auth=auth, tls=tls).tree
+        tree = load_stack(registry=registry, auth=auth, tls=tls).tree
         for read_back in delivered(oracle, release, tree):
             assert agrees(tree, read_back, release.schema.keys)
             assert read_back["http"]["tls"]["minimumtls"] == "tls1.2"

@@ -1,4 +1,4 @@
-"""Stack files made of their sections, and what is said about them."""
+"""Helpers that load a stack from the sections of a stack file, and list the problems with it."""
 
 import json
 from collections.abc import Mapping
@@ -11,28 +11,35 @@ from config.problems import SettingsError
 from config.stack import Stack
 
 
-def loaded(
+def load_stack(
     secrets: Mapping[str, str] | None = None,
     region: str | None = None,
     variables: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
     **sections: object,
 ) -> Stack:
-    """The stack of the sections, with whole keys and texts in `config`."""
-    config = {**(config or {})}
-    config |= {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
-    config |= {f"oss-registry:{name}": value for name, value in (secrets or {}).items()}
-    config |= {"alicloud:region": region} if region is not None else {}
-    return load("dev", config, {f"oss-registry:{name}" for name in secrets or {}}, variables)
+    """Load the stack `dev` from the settings below `oss-registry:` in `sections`.
+
+    `secrets` are encrypted settings below `oss-registry:`, by name. `config` has settings as
+    Pulumi hands them over: each with its namespace, and its value as text. `variables` are those
+    of the environment.
+    """
+    texts = {**(config or {})}
+    texts |= {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
+    texts |= {f"oss-registry:{name}": value for name, value in (secrets or {}).items()}
+    if region is not None:
+        texts["alicloud:region"] = region
+    return load("dev", texts, {f"oss-registry:{name}" for name in secrets or {}}, variables)
 
 
 def problems(**given: Any) -> list[str]:  # noqa: ANN401
-    """What is said about it, a line each."""
+    """Return the problems that `load_stack` reports with these arguments, one a line."""
     with pytest.raises(SettingsError) as failure:
-        loaded(**given)
+        load_stack(**given)
     return [line.removeprefix("  - ") for line in str(failure.value).splitlines()[1:]]
 
 
-def refused(key: str, word: str, **given: Any) -> None:  # noqa: ANN401
+def assert_refused(key: str, word: str, **given: Any) -> None:  # noqa: ANN401
+    """Check that `load_stack` reports a problem with `key` whose line contains `word`."""
     lines = problems(**given)
     assert any(line.startswith(f"{key}: ") and word in line for line in lines), lines

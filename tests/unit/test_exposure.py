@@ -15,7 +15,7 @@ from config import certificates
 from config.load import warnings
 from config.releases import RELEASES
 from config.stack_rules import Sealed
-from tests.unit.stack_files import loaded, problems, refused
+from tests.unit.stack_files import assert_refused, load_stack, problems
 
 URL = "https://registry.example.com"
 HASH = "$2y$10$" + "a" * 53
@@ -67,7 +67,7 @@ GOOD = _pair("registry.example.com")
 def test_what_strangers_reach_needs_an_address_a_guard_and_tls(
     exposure: str, key: str, word: str
 ) -> None:
-    refused(f"oss-registry:{key}", word, registry={"exposure": exposure})
+    assert_refused(f"oss-registry:{key}", word, registry={"exposure": exposure})
 
 
 PROD = {"docker:host": "ssh://ops@prod.example.com:2222"}
@@ -92,7 +92,9 @@ PROD = {"docker:host": "ssh://ops@prod.example.com:2222"}
 def test_an_open_registry_is_at_the_machine_of_its_engine(
     config: dict[str, str], variables: dict[str, str], registry: dict[str, str], endpoint: str
 ) -> None:
-    stack = loaded(config=config, variables=variables, registry={"exposure": "open", **registry})
+    stack = load_stack(
+        config=config, variables=variables, registry={"exposure": "open", **registry}
+    )
     assert stack.endpoint == endpoint
     assert stack.login_server == re.sub("^https?://(127.0.0.1:|)", _named, endpoint)
     assert not stack.only_on_engine
@@ -103,25 +105,29 @@ def _named(scheme: re.Match[str]) -> str:
 
 
 def test_a_self_signed_certificate_is_for_the_machine_of_the_engine() -> None:
-    stack = loaded(config=PROD, registry={"exposure": "open"}, tls=SELF_SIGNED)
+    stack = load_stack(config=PROD, registry={"exposure": "open"}, tls=SELF_SIGNED)
     assert "prod.example.com" in stack.hosts
 
 
 def test_a_registry_on_loopback_is_not_looked_for_on_this_machine_if_its_engine_is_elsewhere() -> (
     None
 ):
-    assert loaded(config=PROD).only_on_engine
-    assert loaded(config=PROD, registry={"exposure": "open", "bind": "127.0.0.2"}).only_on_engine
-    assert not loaded(config={"docker:host": "unix:///x"}).only_on_engine
+    assert load_stack(config=PROD).only_on_engine
+    assert load_stack(
+        config=PROD, registry={"exposure": "open", "bind": "127.0.0.2"}
+    ).only_on_engine
+    assert not load_stack(config={"docker:host": "unix:///x"}).only_on_engine
     proxy = {"exposure": "proxy", "external_url": URL}
-    assert not loaded(config=PROD, registry=proxy, auth=USERS).only_on_engine
+    assert not load_stack(config=PROD, registry=proxy, auth=USERS).only_on_engine
 
 
 def test_an_open_registry_in_a_docker_context_needs_an_address() -> None:
     edge, word = {"docker:context": "edge"}, "docker:context, which names no machine"
-    refused("oss-registry:registry.external_url", word, config=edge, registry={"exposure": "open"})
-    loaded(config=edge, registry={"exposure": "open", "external_url": URL})
-    loaded(config=edge)
+    assert_refused(
+        "oss-registry:registry.external_url", word, config=edge, registry={"exposure": "open"}
+    )
+    load_stack(config=edge, registry={"exposure": "open", "external_url": URL})
+    load_stack(config=edge)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_an_open_registry_in_a_docker_context_needs_an_address() -> None:
 @pytest.mark.parametrize("exposure", ["tls", "proxy"])
 def test_an_auth_section_that_lets_everyone_in_is_no_guard(exposure: str, auth: object) -> None:
     registry = {"exposure": exposure, "external_url": URL, "config": {"auth": auth}}
-    refused("oss-registry:auth", "anyone may push", registry=registry, tls=SELF_SIGNED)
+    assert_refused("oss-registry:auth", "anyone may push", registry=registry, tls=SELF_SIGNED)
 
 
 def test_users_can_not_be_taken_away_again_below_config() -> None:
@@ -142,14 +148,14 @@ def test_users_can_not_be_taken_away_again_below_config() -> None:
 def test_token_auth_below_config_is_a_guard_too() -> None:
     token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
     config = {"auth": {"token": token}}
-    loaded(registry={"exposure": "proxy", "external_url": URL, "config": config})
+    load_stack(registry={"exposure": "proxy", "external_url": URL, "config": config})
 
 
 def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random() -> None:
     config = {
         "auth": {"token": {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i"}}
     }
-    refused(
+    assert_refused(
         "oss-registry:registry.config.auth", "one type", registry={"config": config}, auth=USERS
     )
 
@@ -160,7 +166,7 @@ def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random(
 )
 def test_an_address_that_no_client_can_use_is_refused(url: str) -> None:
     registry = {"exposure": "proxy", "external_url": url}
-    refused("oss-registry:registry.external_url", "https://", registry=registry, auth=USERS)
+    assert_refused("oss-registry:registry.external_url", "https://", registry=registry, auth=USERS)
 
 
 def test_one_mistake_in_a_guard_is_one_problem() -> None:
@@ -169,11 +175,11 @@ def test_one_mistake_in_a_guard_is_one_problem() -> None:
 
 
 def test_an_external_url_is_for_those_who_come_from_outside() -> None:
-    refused("oss-registry:registry.external_url", "loopback", registry={"external_url": URL})
+    assert_refused("oss-registry:registry.external_url", "loopback", registry={"external_url": URL})
 
 
 def test_swarm_can_not_be_loopback_because_its_ports_listen_on_every_address() -> None:
-    refused("oss-registry:registry.exposure", "every address", registry={"runtime": "swarm"})
+    assert_refused("oss-registry:registry.exposure", "every address", registry={"runtime": "swarm"})
 
 
 @pytest.mark.parametrize(
@@ -202,35 +208,35 @@ def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
 ) -> None:
     reached = registry.get("exposure") in ("tls", "proxy")
     more: dict[str, Any] = {"auth": USERS, "tls": SELF_SIGNED} if reached else {}
-    stack = loaded(registry=registry, **more)
+    stack = load_stack(registry=registry, **more)
     assert (stack.address, stack.login_server) == (address, login_server)
 
 
 def test_a_login_server_at_an_ipv6_address_is_warned_of() -> None:
-    stack = loaded(registry={"exposure": "open", "bind": "2001:db8::1"})
+    stack = load_stack(registry={"exposure": "open", "bind": "2001:db8::1"})
     assert stack.login_server == "[2001:db8::1]:5000"
     assert any("Docker 20.10 does not accept" in line for line in warnings(stack))
 
 
 def test_warnings_write_an_ipv6_address_in_brackets() -> None:
     for exposure in ({"exposure": "open"}, {"exposure": "proxy", "external_url": URL}):
-        stack = loaded(registry={**exposure, "bind": "::"}, auth=USERS)
+        stack = load_stack(registry={**exposure, "bind": "::"}, auth=USERS)
         (warning,) = warnings(stack)
         assert "[::]:5000" in warning
 
 
 def test_a_certificate_of_the_stacks_own_is_for_each_address_that_clients_use() -> None:
-    near = loaded(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
+    near = load_stack(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
     assert set(near.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
     far = {"exposure": "tls", "external_url": URL}
-    assert loaded(registry=far, auth=USERS, tls=SELF_SIGNED).hosts == ["registry.example.com"]
+    assert load_stack(registry=far, auth=USERS, tls=SELF_SIGNED).hosts == ["registry.example.com"]
 
 
 def test_the_registry_names_itself_as_its_clients_do() -> None:
     registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
-    stack = loaded(registry=registry, auth=USERS)
+    stack = load_stack(registry=registry, auth=USERS)
     assert stack.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"
-    refused(
+    assert_refused(
         "oss-registry:registry.config.http.host",
         "registry.external_url",
         registry={**registry, "config": {"http": {"host": "https://other.example.com"}}},
@@ -264,13 +270,13 @@ def test_the_registry_names_itself_as_its_clients_do() -> None:
 def test_what_is_open_by_the_users_word_is_said_at_each_run(
     sections: dict[str, Any], word: str
 ) -> None:
-    (warning,) = warnings(loaded(**sections))
+    (warning,) = warnings(load_stack(**sections))
     assert word in warning
 
 
 def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
     for release in RELEASES:
-        stack = loaded(**_tls(*GOOD, port=443, release=release))
+        stack = load_stack(**_tls(*GOOD, port=443, release=release))
         assert list(warnings(stack)) == []
 
 
@@ -279,7 +285,7 @@ def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_certificate_and_its_key_are_files_of_the_registry(release: str) -> None:
-    shown = loaded(**_tls(*GOOD, release=release)).redacted
+    shown = load_stack(**_tls(*GOOD, release=release)).redacted
     assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == GOOD[0]
     assert shown[shown["REGISTRY_HTTP_TLS_KEY"]] == "[secret: tls-key]"
     assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
@@ -297,7 +303,7 @@ def test_a_certificate_and_its_key_are_files_of_the_registry(release: str) -> No
     ],
 )
 def test_a_certificate_that_clients_would_refuse_is_refused_at_preview(pem: str, word: str) -> None:
-    refused("oss-registry:tls.certificate", word, **_tls(pem, GOOD[1]))
+    assert_refused("oss-registry:tls.certificate", word, **_tls(pem, GOOD[1]))
 
 
 @pytest.mark.parametrize(
@@ -307,17 +313,17 @@ def test_a_certificate_that_clients_would_refuse_is_refused_at_preview(pem: str,
 def test_a_certificate_may_name_the_registry_among_others_or_by_a_wildcard(
     names: tuple[str, ...],
 ) -> None:
-    loaded(**_tls(*_pair(*names)))
+    load_stack(**_tls(*_pair(*names)))
 
 
 def test_a_certificate_may_name_an_address() -> None:
-    loaded(**_tls(*_pair("10.0.0.7"), external_url="https://10.0.0.7:5000"))
+    load_stack(**_tls(*_pair("10.0.0.7"), external_url="https://10.0.0.7:5000"))
 
 
 def test_a_common_name_alone_no_longer_counts() -> None:
     pem = AUTHORITY.issue_cert("ignored.example.com", common_name="registry.example.com")
     text = pem.cert_chain_pems[0].bytes().decode()
-    refused(
+    assert_refused(
         "oss-registry:tls.certificate",
         "no name",
         **_tls(text, pem.private_key_pem.bytes().decode()),
@@ -326,10 +332,12 @@ def test_a_common_name_alone_no_longer_counts() -> None:
 
 def test_a_certificate_that_ends_soon_is_a_warning_that_says_when() -> None:
     pem, key = _pair("registry.example.com", days=12.5)
-    (warning,) = warnings(loaded(**_tls(pem, key, port=443)))
+    (warning,) = warnings(load_stack(**_tls(pem, key, port=443)))
     day = (NOW + datetime.timedelta(days=12.5)).strftime("%Y-%m-%d")
     assert f"expires on {day}, in 12 days" in warning
-    assert list(warnings(loaded(**_tls(*_pair("registry.example.com", days=31), port=443)))) == []
+    assert (
+        list(warnings(load_stack(**_tls(*_pair("registry.example.com", days=31), port=443)))) == []
+    )
 
 
 def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
@@ -371,28 +379,28 @@ def test_the_traditional_forms_of_a_key_are_taken_as_the_registry_takes_them() -
         serialization.NoEncryption(),
     ).decode()
     parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
-    loaded(**_tls(GOOD[0], old))
-    loaded(**_tls(GOOD[0], parameters + old))
+    load_stack(**_tls(GOOD[0], old))
+    load_stack(**_tls(GOOD[0], parameters + old))
 
 
 def test_a_key_that_stays_encrypted_in_the_file_is_not_looked_into() -> None:
-    loaded(**_tls(GOOD[0], Sealed("v1:abc")))
+    load_stack(**_tls(GOOD[0], Sealed("v1:abc")))
 
 
 def test_a_key_without_a_certificate_is_a_secret_that_nothing_uses() -> None:
     for tls in ({}, {"tls": SELF_SIGNED}):
-        refused("oss-registry:tls-key", "nothing uses", secrets={"tls-key": GOOD[1]}, **tls)
+        assert_refused("oss-registry:tls-key", "nothing uses", secrets={"tls-key": GOOD[1]}, **tls)
 
 
 def test_a_private_key_in_the_certificates_or_in_a_file_is_refused() -> None:
-    refused("oss-registry:tls.certificate", "nothing else", **_tls("".join(GOOD), GOOD[1]))
-    refused(
+    assert_refused("oss-registry:tls.certificate", "nothing else", **_tls("".join(GOOD), GOOD[1]))
+    assert_refused(
         "oss-registry:registry.files./k.pem", "private key", registry={"files": {"/k.pem": GOOD[1]}}
     )
 
 
 def test_behind_a_proxy_the_certificate_may_have_any_name() -> None:
-    loaded(**_tls(*_pair("inner.example.com"), exposure="proxy"))
+    load_stack(**_tls(*_pair("inner.example.com"), exposure="proxy"))
 
 
 def test_a_certificate_or_a_key_that_is_damaged_anywhere_is_no_traceback() -> None:
@@ -422,7 +430,7 @@ def test_weak_keys_and_unknown_curves_are_refused() -> None:
 
 @pytest.mark.parametrize("version", ["tls1.0", "tls1.1"])
 def test_old_versions_of_tls_are_refused(version: str) -> None:
-    refused(
+    assert_refused(
         "oss-registry:registry.config.http.tls.minimumtls",
         "tls1.2",
         **_tls(*GOOD, release="2.8.3", config={"http": {"tls": {"minimumtls": version}}}),
@@ -430,20 +438,22 @@ def test_old_versions_of_tls_are_refused(version: str) -> None:
 
 
 def test_only_tls_13_is_the_users_to_choose() -> None:
-    stack = loaded(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
+    stack = load_stack(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
     assert stack.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
 
 
 def test_a_section_that_the_registry_does_not_heed_without_a_certificate_is_refused() -> None:
     config = {"http": {"tls": {"clientcas": ["/ca.pem"]}}}
-    refused("oss-registry:registry.config.http.tls", "not heeded", registry={"config": config})
+    assert_refused(
+        "oss-registry:registry.config.http.tls", "not heeded", registry={"config": config}
+    )
 
 
 # Let's Encrypt.
 
 
 def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -> None:
-    stack = loaded(
+    stack = load_stack(
         registry={"exposure": "tls", "external_url": URL, "port": 443}, auth=USERS, tls=ACME
     )
     shown = stack.redacted
@@ -471,7 +481,7 @@ def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -
 def test_lets_encrypt_needs_the_authority_to_come_in(
     registry: dict[str, Any], key: str, word: str
 ) -> None:
-    refused(f"oss-registry:{key}", word, registry=registry, auth=USERS, tls=ACME)
+    assert_refused(f"oss-registry:{key}", word, registry=registry, auth=USERS, tls=ACME)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +489,7 @@ def test_lets_encrypt_needs_the_authority_to_come_in(
 )
 def test_a_host_that_lets_encrypt_gives_nothing_for_is_refused(host: str) -> None:
     tls = {"letsencrypt": {"hosts": [host]}}
-    refused("oss-registry:tls.letsencrypt.hosts[0]", "whole name", tls=tls)
+    assert_refused("oss-registry:tls.letsencrypt.hosts[0]", "whole name", tls=tls)
 
 
 # Users.
@@ -487,7 +497,7 @@ def test_a_host_that_lets_encrypt_gives_nothing_for_is_refused(host: str) -> Non
 
 def test_users_are_lines_of_a_file_without_what_is_in_them() -> None:
     users = {"users": {"bob": {"hash": HASH}, "alice": {}}, "realm": "Team: A"}
-    shown = loaded(auth=users).redacted
+    shown = load_stack(auth=users).redacted
     assert shown["REGISTRY_AUTH"] == "htpasswd"
     assert shown["REGISTRY_AUTH_HTPASSWD_REALM"] == '"Team: A"'
     lines = "alice:[secret: hash of alice]\nbob:[secret: hash of bob]\n"
@@ -515,7 +525,7 @@ def test_a_password_that_would_be_cut_or_could_not_be_sent_is_refused_unseen(
 
 def test_a_user_has_a_hash_or_a_password() -> None:
     users = {"users": {"alice": {"hash": HASH}}}
-    refused(
+    assert_refused(
         "oss-registry:auth.users.alice.hash",
         "keep one",
         auth=users,
@@ -526,12 +536,12 @@ def test_a_user_has_a_hash_or_a_password() -> None:
 @pytest.mark.parametrize("cost", ["03", "15", "31"])
 def test_a_hash_that_takes_seconds_or_nothing_to_compute_is_refused(cost: str) -> None:
     users = {"users": {"bob": {"hash": HASH.replace("$10$", f"${cost}$")}}}
-    refused("oss-registry:auth.users.bob.hash", "cost 4 to 14", auth=users)
+    assert_refused("oss-registry:auth.users.bob.hash", "cost 4 to 14", auth=users)
 
 
 def test_users_without_any_user_are_refused() -> None:
-    refused("oss-registry:auth.users", "empty", auth={"users": {}})
-    refused("oss-registry:auth.users", "required", auth={"realm": "x"})
+    assert_refused("oss-registry:auth.users", "empty", auth={"users": {}})
+    assert_refused("oss-registry:auth.users", "required", auth={"realm": "x"})
 
 
 @pytest.mark.parametrize("name", ["#alice", "al\x1bice"])
@@ -543,7 +553,7 @@ def test_a_name_that_would_be_a_comment_or_another_line_is_refused(name: str) ->
 
 
 def test_files_for_the_registrys_own_configuration_travel_into_the_container() -> None:
-    shown = loaded(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).redacted
+    shown = load_stack(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).redacted
     assert shown["/etc/token/issuer.pem"] == GOOD[0]
 
 
@@ -564,27 +574,27 @@ def test_files_for_the_registrys_own_configuration_travel_into_the_container() -
     ],
 )
 def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) -> None:
-    refused(f"oss-registry:registry.files.{path}", word, registry={"files": {path: "x"}})
+    assert_refused(f"oss-registry:registry.files.{path}", word, registry={"files": {path: "x"}})
 
 
 def test_a_file_that_is_named_and_not_there_is_a_warning_as_an_image_may_have_it() -> None:
     token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
     config = {"auth": {"token": token}}
-    (warning,) = warnings(loaded(registry={"config": config}))
+    (warning,) = warnings(load_stack(registry={"config": config}))
     assert "auth.token.rootcertbundle: names /i.pem, which is not in the official" in warning
     for registry in (
         {"files": {"/i.pem": GOOD[0]}},
         {"image": "registry.example.com/registry:3", "release": "3.1.2"},
     ):
-        assert list(warnings(loaded(registry={"config": config, **registry}))) == []
+        assert list(warnings(load_stack(registry={"config": config, **registry}))) == []
 
 
 def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None:
     config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
-    (warning,) = warnings(loaded(registry={"config": config}))
+    (warning,) = warnings(load_stack(registry={"config": config}))
     assert "makes up a user" in warning
     files = {"/users": f"bob:{HASH}"}
-    assert list(warnings(loaded(registry={"config": config, "files": files}))) == []
+    assert list(warnings(load_stack(registry={"config": config, "files": files}))) == []
 
 
 TOKEN = {"realm": f"{URL}/token", "service": "s", "issuer": "i"}
@@ -632,7 +642,7 @@ def test_a_file_with_which_the_registry_does_not_start_is_refused(
 )
 def test_a_file_that_the_registry_can_read_is_taken(keys: dict[str, str], text: str) -> None:
     config = {"auth": {"token": {**TOKEN, **keys}}}
-    stack = loaded(registry={"config": config, "files": {"/f": text}})
+    stack = load_stack(registry={"config": config, "files": {"/f": text}})
     assert stack.redacted["/f"] == text
 
 
@@ -640,7 +650,9 @@ def test_an_authority_that_can_not_be_read_is_refused_where_redis_needs_it() -> 
     config = {"redis": {"tls": {"rootcas": ["/etc/ssl/certs/oss-registry.pem"]}}}
     registry = {"ca_certificates": NO_PEM, "config": config}
     cache = {"address": "r.example.com:6379"}
-    refused("oss-registry:registry.ca_certificates", "not PEM", registry=registry, cache=cache)
+    assert_refused(
+        "oss-registry:registry.ca_certificates", "not PEM", registry=registry, cache=cache
+    )
 
 
 def test_a_file_in_place_of_its_path_is_refused_and_not_repeated() -> None:
@@ -654,7 +666,7 @@ def test_a_file_of_users_is_not_shown() -> None:
     config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
     for hashed in (HASH, "$apr1$hunter2", "{SHA}hunter2"):
         files = {"/users": f"# ours\nbob:{hashed}\n"}
-        stack = loaded(registry={"config": config, "files": files})
+        stack = load_stack(registry={"config": config, "files": files})
         assert hashed not in stack.redacted["/users"]
 
 
@@ -664,7 +676,7 @@ def test_a_file_of_users_is_not_shown() -> None:
 def test_a_driver_that_logs_signed_requests_is_refused() -> None:
     storage = {"kind": "oss", "bucket": "images-of-ours"}
     config = {"storage": {"s3": {"loglevel": "debugwithsigning"}}}
-    refused(
+    assert_refused(
         "oss-registry:registry.config.storage.s3.loglevel",
         "signatures",
         storage=storage,
@@ -674,7 +686,7 @@ def test_a_driver_that_logs_signed_requests_is_refused() -> None:
 
 
 def test_a_path_prefix_is_warned_of_as_docker_clients_do_not_use_it() -> None:
-    (warning,) = warnings(loaded(registry={"config": {"http": {"prefix": "/registry/"}}}))
+    (warning,) = warnings(load_stack(registry={"config": {"http": {"prefix": "/registry/"}}}))
     assert warning.startswith("oss-registry:registry.config.http.prefix: ")
     assert "where Docker clients do not look" in warning
-    assert not warnings(loaded(registry={"config": {"http": {"prefix": "/"}}}))
+    assert not warnings(load_stack(registry={"config": {"http": {"prefix": "/"}}}))

@@ -12,7 +12,7 @@ import pytest
 from config.problems import SettingsError
 from config.stack import READ_ONLY_LABEL
 from operations import Blocked, collector, engine, gc, stack_file, swarm
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ config:
 def test_a_stack_file_with_next_to_nothing_becomes_read_only_too(stacks: Path, config: str) -> None:
     content = _read_only(stacks, f"config: {{oss-registry:cache: {{}}, {config}}}")
     registry = content["config"]["oss-registry:registry"]
-    stack = loaded(registry=registry)
+    stack = load_stack(registry=registry)
     assert stack.read_only
     # Whole, as the registry takes it.
     assert stack.redacted["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
@@ -164,7 +164,7 @@ def _task(state: str, desired: str = "Running") -> Mapping[str, str]:
 
 
 def _sweep() -> collector.Collector:
-    return collector.collector(loaded(registry={"runtime": "swarm", "exposure": "open"}), {})
+    return collector.collector(load_stack(registry={"runtime": "swarm", "exposure": "open"}), {})
 
 
 def test_a_sweep_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(

@@ -6,7 +6,7 @@ import pytest
 
 from operations import Blocked, gc
 from operations.gc_errors import Progress, Storage, explanation
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 DIGEST = f"sha256:{'ab' * 32}"
 REVISIONS = "docker/registry/v2/repositories/team/app/_manifests/revisions/sha256"
@@ -148,7 +148,7 @@ class _Runs:
 
 
 def test_gc_ends_with_the_path_of_an_empty_link() -> None:
-    stack = loaded()
+    stack = load_stack()
     with pytest.raises(Blocked) as blocked:
         gc._swept(stack, _Runs(), gc._storage(stack, _Runs()))
     path = "docker/registry/v2/repositories/team/app/_manifests/tags/a b/current/link"

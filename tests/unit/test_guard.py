@@ -12,7 +12,7 @@ from operations.oss import Key
 from operations.recover import Recovered
 from operations.review import Change
 from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 STATE: Mapping[str, Any] = {
     "inputs": {"bucket": "images", "lifecycleRules": [{"prefix": "team/registry/"}]},
@@ -28,7 +28,7 @@ IN_USE = {"access_key": "2026-11"}
 
 
 def _lost(*changes: Change) -> list[str]:
-    return [loss.name for loss in losses(loaded(), changes, IN_USE)]
+    return [loss.name for loss in losses(load_stack(), changes, IN_USE)]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_a_bucket_with_images_is_a_loss_and_an_empty_one_none(
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = _bucket_has("x/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
-    (loss,) = losses(loaded(), [_change(action, BUCKET, "bucket")], IN_USE)
+    (loss,) = losses(load_stack(), [_change(action, BUCKET, "bucket")], IN_USE)
     assert loss.name == "images"
     assert "would be deleted, and the images in it, such as team/app." in loss.alarm
     *where, _ = asked[0]
@@ -126,7 +126,7 @@ def test_what_recovery_did_is_not_called_nothing() -> None:
 
 
 def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN401
-    return loaded(region=region, storage={"kind": "oss", "bucket": "images", **storage})
+    return load_stack(region=region, storage={"kind": "oss", "bucket": "images", **storage})
 
 
 def _before(stack: Stack) -> Mapping[str, Any]:
@@ -169,7 +169,10 @@ ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}
             id="another region's endpoint",
         ),
         pytest.param(
-            _in_oss(**ADOPTED), loaded(), "Set storage.kind back", id="an adopted bucket is left"
+            _in_oss(**ADOPTED),
+            load_stack(),
+            "Set storage.kind back",
+            id="an adopted bucket is left",
         ),
     ],
 )

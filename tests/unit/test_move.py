@@ -11,14 +11,14 @@ from operations import Blocked, move, stack_file
 from operations.recover import Recovered
 from operations.review import Change, Review
 from operations.state import CONTAINER, NETWORK, SERVICE, STASH, VOLUME
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 OPEN = {"exposure": "open"}
 OSS: Mapping[str, Any] = {"region": "cn-hangzhou", "storage": {"kind": "oss", "bucket": "images"}}
 
 
 def _stack(runtime: str, registry: Mapping[str, Any] | None = None, **sections: Any) -> Stack:  # noqa: ANN401
-    return loaded(registry={**OPEN, "runtime": runtime, **(registry or {})}, **sections)
+    return load_stack(registry={**OPEN, "runtime": runtime, **(registry or {})}, **sections)
 
 
 def _outputs(stack: Stack) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from operations import engine
 from operations.swarm import obstacle, remove_unused
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 CONTAINER = {"type": "docker:index/container:Container", "urn": "a"}
 SERVICE = {"type": "docker:index/service:Service", "urn": "b"}
@@ -62,7 +62,7 @@ def test_an_engine_that_takes_no_orders_for_a_swarm(
     docker: Docker, info: Mapping[str, object], sentence: str
 ) -> None:
     docker({"info": json.dumps(info)})
-    stack = loaded(registry={"runtime": "swarm", "exposure": "open"})
+    stack = load_stack(registry={"runtime": "swarm", "exposure": "open"})
     assert sentence in str(obstacle(stack, (), {}))
 
 
@@ -81,7 +81,7 @@ def test_a_port_of_its_own_takes_a_machine_for_each_replica(
 
     def hindered(replicas: int) -> str | None:
         registry = {"runtime": "swarm", "exposure": "open", "swarm": swarm, "replicas": replicas}
-        return obstacle(loaded(registry=registry, **OSS), (), {})
+        return obstacle(load_stack(registry=registry, **OSS), (), {})
 
     assert hindered(most) is None
     assert f"or set registry.replicas: {most}" in str(hindered(most + 1))
@@ -90,18 +90,18 @@ def test_a_port_of_its_own_takes_a_machine_for_each_replica(
 def test_any_machine_passes_on_to_any_number_of_replicas(docker: Docker) -> None:
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     registry = {"runtime": "swarm", "exposure": "open", "replicas": 5}
-    assert obstacle(loaded(registry=registry, **OSS), (), {}) is None
+    assert obstacle(load_stack(registry=registry, **OSS), (), {}) is None
 
 
 def test_a_volume_must_not_be_left_behind(docker: Docker) -> None:
     registry: dict[str, Any] = {"runtime": "swarm", "exposure": "open"}
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
-    assert obstacle(loaded(registry=registry), (), {}) is None
+    assert obstacle(load_stack(registry=registry), (), {}) is None
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active", "Ready Active")})
-    said = str(obstacle(loaded(registry=registry), (), {}))
+    said = str(obstacle(load_stack(registry=registry), (), {}))
     assert "such as [node.hostname==machine0]" in said
     registry["swarm"] = {"constraints": ["node.hostname==machine0"]}
-    assert obstacle(loaded(registry=registry), (), {}) is None
+    assert obstacle(load_stack(registry=registry), (), {}) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_runs_otherwise_has_to_be_moved(
     docker: Docker, runtime: str, there: list[Mapping[str, str]], hindered: bool
 ) -> None:
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
-    stack = loaded(registry={"runtime": runtime, "exposure": "open"})
+    stack = load_stack(registry={"runtime": runtime, "exposure": "open"})
     said = obstacle(stack, there, {})
     assert (said is not None) == hindered
     assert said is None or f"make move STACK=dev RUNTIME={runtime}" in said

@@ -8,7 +8,7 @@ import pytest
 
 from operations import Blocked, orphans, ram, status
 from operations.state import ACCESS_KEY, STACK
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 USER = "oss-registry-dev"
 NOW = datetime.now(UTC)
@@ -100,7 +100,7 @@ def test_a_ram_that_can_t_be_asked_keeps_nothing_from_being_done(
 
 
 def test_status_warns_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = loaded(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
+    stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     key = {**_state("b")["resources"][0], "created": NOW.isoformat()}
     outputs = {"type": STACK, "outputs": {"access_key": "0"}}
     running = status.Running(stack, {}, [outputs, key], {})

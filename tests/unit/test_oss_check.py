@@ -10,7 +10,7 @@ from config.stack import Stack
 from operations import NotChecked, engine, oss
 from operations.oss import Key, OssError
 from operations.oss_errors import Times
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 PUBLIC, INTERNAL = "oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com"
 Answers = Mapping[str, OssError | None]
@@ -19,7 +19,7 @@ Asked = Callable[..., str | None]
 
 def _stack(**storage: Any) -> Stack:  # noqa: ANN401
     bucket = {"kind": "oss", "bucket": "images", **storage}
-    return loaded(region="cn-hangzhou", storage=bucket)
+    return load_stack(region="cn-hangzhou", storage=bucket)
 
 
 def _answer(code: str, message: str = "", times: Times | None = None) -> OssError:

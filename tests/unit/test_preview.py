@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from operations import preview, stack_file
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """The flags with which Pulumi is asked for plans, which are empty."""
     flags: list[tuple[str, ...]] = []
-    stack = loaded()
+    stack = load_stack()
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
     outputs = {"environment": stack.redacted}
     step: Mapping[str, Any] = {"op": "same", "urn": urn, "oldState": {"outputs": outputs}}

@@ -11,7 +11,7 @@ import trustme
 
 from config.stack import CERTIFICATES, Stack
 from operations import Blocked, NotChecked, engine, redis
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 CA = trustme.CA().cert_pem.bytes().decode()
 DIGEST = f"sha256:{'a' * 64}"
@@ -67,7 +67,7 @@ def _own(
     config: Mapping[str, Any] | None = None, *, password: bool = False, **cache: object
 ) -> Stack:
     """A stack with a redis of the user's own."""
-    return loaded(
+    return load_stack(
         secrets={"redis-password": "x"} if password else {},
         cache={"address": "redis.example.com:6380", **cache},
         registry={"config": config or {}, "ca_certificates": CA},
@@ -166,13 +166,13 @@ def test_a_redis_of_the_registrys_configuration_alone_forgets_too(server: _Redis
         "storage": {"cache": {"blobdescriptor": "redis"}},
     }
     server.keys = [*ENTRIES]
-    redis.forget(loaded(cache={"enabled": False}, registry={"config": config}), {})
+    redis.forget(load_stack(cache={"enabled": False}, registry={"config": config}), {})
     assert not server.keys
     assert server.run[0][-4:] == ("-h", "redis.lan", "-p", "6379")
 
 
 def test_without_a_redis_there_is_nothing_to_forget(server: _Redis) -> None:
-    redis.forget(loaded(cache={"enabled": False}), {})
+    redis.forget(load_stack(cache={"enabled": False}), {})
     assert not server.run
 
 

@@ -12,7 +12,7 @@ import trustme
 
 from config.stack import Stack
 from operations import NotChecked, registry_api
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 AUTHORITY = trustme.CA().cert_pem.bytes().decode()
 MUTUAL = {"http": {"tls": {"clientcas": ["/etc/clients.pem"]}}}
@@ -20,7 +20,7 @@ MUTUAL = {"http": {"tls": {"clientcas": ["/etc/clients.pem"]}}}
 
 def _stack(config: dict[str, Any] | None = None, **sections: Any) -> Stack:  # noqa: ANN401
     registry = {"config": config or {}, "files": {"/etc/clients.pem": AUTHORITY}}
-    return loaded(registry=registry, **sections)
+    return load_stack(registry=registry, **sections)
 
 
 def _secure(clientauth: str | None = None) -> Stack:

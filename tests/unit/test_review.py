@@ -7,7 +7,7 @@ import pytest
 
 from operations.review import LIMIT, Review, failed, markdown, review, text
 from operations.state import SERVICE
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 CONTAINER = "docker:index/container:Container"
 KEY = "alicloud:ram/accessKey:AccessKey"
@@ -29,11 +29,11 @@ def _stack(**outputs: Any) -> Mapping[str, Any]:  # noqa: ANN401
 
 
 def _reviewed(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: ANN401
-    return review(loaded(**sections), {"steps": steps})
+    return review(load_stack(**sections), {"steps": steps})
 
 
 def _unchanged(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    return _stack(environment=loaded(**sections).redacted)
+    return _stack(environment=load_stack(**sections).redacted)
 
 
 def _replaced(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[str, Any]]:
@@ -73,14 +73,14 @@ def test_groups_and_what_stays_the_same_are_no_changes() -> None:
 
 
 def test_a_variable_is_a_line_before_and_a_line_after() -> None:
-    before = loaded().redacted
+    before = load_stack().redacted
     found = _reviewed(_stack(environment=before), registry={"log_level": "error"})
     assert found.lines == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
     assert "```diff\n-REGISTRY_LOG_LEVEL=warn\n+REGISTRY_LOG_LEVEL=error\n```" in markdown(found)
 
 
 def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
-    before = loaded(registry={"delivery": "file"}).redacted
+    before = load_stack(registry={"delivery": "file"}).redacted
     sections = {"registry": {"delivery": "file", "log_level": "error"}}
     found = _reviewed(_stack(environment=before), **sections)
     head, *lines = found.lines
@@ -92,7 +92,7 @@ def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
 
 
 def test_secrets_are_their_names() -> None:
-    before = loaded(cache={"enabled": False}).redacted
+    before = load_stack(cache={"enabled": False}).redacted
     found = _reviewed(_stack(environment=before), secrets={"redis-password": "hunter2"})
     assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.lines
     assert "hunter2" not in markdown(found) + text(found)
@@ -136,7 +136,7 @@ def test_a_first_deployment_takes_nothing_from_anyone() -> None:
 
 
 def test_key_labels_are_said_before_and_after_with_the_one_in_use() -> None:
-    environment = loaded(**CLOUD).redacted
+    environment = load_stack(**CLOUD).redacted
     unchanged = _stack(environment=environment, access_key="b")
     assert _reviewed(unchanged, **CLOUD).keys == "a, b (in use)"
     created = _step("create", KEY, "access-key-b")
@@ -169,7 +169,7 @@ def test_errors_and_warnings_are_said_once_and_a_failing_plan_is_no_empty_one() 
         {"severity": "warning", "message": "warning: <b>"},
         {"severity": "info", "message": "hello"},
     ]
-    found = review(loaded(), {"steps": [_unchanged()], "diagnostics": said})
+    found = review(load_stack(), {"steps": [_unchanged()], "diagnostics": said})
     assert not found.empty
     assert found.summary == "**it would fail**"
     assert (found.errors, found.warnings) == (["no"], ["<b>"])

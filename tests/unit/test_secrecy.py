@@ -15,7 +15,7 @@ from config.tree import ANY, Placeholder
 from operations.render import main
 from operations.review import markdown, review, text
 from operations.stack_file import handed_over
-from tests.unit.stack_files import loaded, problems, refused
+from tests.unit.stack_files import assert_refused, load_stack, problems
 
 HOW = "pulumi config set --secret oss-registry:NAME, and write {from_secret: NAME} here"
 
@@ -75,7 +75,7 @@ def test_a_variable_in_plain_text_is_refused_unless_everyone_may_read_it(
     ],
 )
 def test_a_variable_that_everyone_may_read_is_plain(name: str, value: str) -> None:
-    stack = loaded(registry={"environment": {name: value}})
+    stack = load_stack(registry={"environment": {name: value}})
     assert stack.environment[name] == (value,)
     assert stack.redacted[name] == value
 
@@ -159,7 +159,7 @@ def test_what_clients_get_and_what_only_describes_a_request_is_public() -> None:
         "log": {"fields": {"environment": "prod"}},
     }
     image = {"image": "registry.example.com/ours:1", "release": "3.1.2"}
-    stack = loaded(registry={**image, "config": config})
+    stack = load_stack(registry={**image, "config": config})
     assert "https://cdn.example.com" in stack.redacted["REGISTRY_MIDDLEWARE"]
 
 
@@ -189,7 +189,7 @@ def test_text_below_a_key_of_the_users_choice_is_a_secret_by_default(release: st
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
 def test_a_proxy_with_a_password_comes_from_a_secret(delivery: str) -> None:
-    stack = loaded(
+    stack = load_stack(
         secrets={"proxy": "http://svc:hunter2@proxy.lan:3128"},
         registry={"delivery": delivery, "environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}},
     )
@@ -201,14 +201,16 @@ def test_a_proxy_with_a_password_comes_from_a_secret(delivery: str) -> None:
 def test_an_option_of_middleware_comes_from_a_secret() -> None:
     cdn = {"name": "alicdn", "options": {"privatekey": {"from_secret": "cdn"}}}
     registry = {"image": "ours:1", "release": "2.8.3", "config": {"middleware": {"storage": [cdn]}}}
-    stack = loaded(secrets={"cdn": "hunter2"}, registry=registry)
+    stack = load_stack(secrets={"cdn": "hunter2"}, registry=registry)
     assert '"privatekey":[secret: cdn]' in stack.redacted["REGISTRY_MIDDLEWARE"]
 
 
 def test_a_variable_names_a_secret_that_exists() -> None:
     key = "oss-registry:registry.environment.HTTPS_PROXY"
     absent = {"HTTPS_PROXY": {"from_secret": "proxy"}}
-    refused(key, "pulumi config set --secret oss-registry:proxy", registry={"environment": absent})
+    assert_refused(
+        key, "pulumi config set --secret oss-registry:proxy", registry={"environment": absent}
+    )
     value = {"HTTPS_PROXY": {"from_secret": "http://a:hunter2@proxy"}}
     (line,) = problems(registry={"environment": value})
     assert "hunter2" not in line
@@ -216,7 +218,7 @@ def test_a_variable_names_a_secret_that_exists() -> None:
 
 def test_a_secret_that_only_a_variable_names_is_in_use() -> None:
     variables = {"DD_API_KEY": {"from_secret": "datadog"}}
-    stack = loaded(secrets={"datadog": "x"}, registry={"environment": variables})
+    stack = load_stack(secrets={"datadog": "x"}, registry={"environment": variables})
     assert stack.redacted["DD_API_KEY"] == "[secret: datadog]"
 
 
@@ -227,7 +229,7 @@ def test_a_variable_on_swarm_takes_no_secret_as_the_engine_shows_it() -> None:
         "environment": {"HTTPS_PROXY": {"from_secret": "proxy"}},
     }
     key = "oss-registry:registry.environment.HTTPS_PROXY"
-    refused(key, "on swarm", secrets={"proxy": "x"}, registry=registry)
+    assert_refused(key, "on swarm", secrets={"proxy": "x"}, registry=registry)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +396,7 @@ def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored(
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
     outputs = {"environment": {name: before}}
     plan = {"steps": [{"op": "same", "urn": urn, "oldState": {"outputs": outputs}}]}
-    found = review(loaded(), plan)
+    found = review(load_stack(), plan)
     assert f"{name if name.startswith('/') else f'-{name}={HIDDEN}'}" in "\n".join(found.lines)
     assert "hunter2" not in markdown(found) + text(found)
 
@@ -407,7 +409,7 @@ def test_a_preview_names_a_variable_that_changes_and_not_its_value() -> None:
         "newState": {"inputs": {"envs": ["DD_API_KEY=[secret]"]}},
         "detailedDiff": {"envs[0]": {"kind": "update"}},
     }
-    (change,) = review(loaded(), {"steps": [step]}).changes
+    (change,) = review(load_stack(), {"steps": [step]}).changes
     assert change.what == ["envs"]
 
 
@@ -417,7 +419,7 @@ def test_what_the_program_itself_writes_is_shown_in_full(release: str, delivery:
     bucket = {"kind": "oss", "bucket": "demo-registry", "adopt": True}
     for storage in ({}, bucket):
         registry = {"release": release, "delivery": delivery}
-        stack = loaded(region="cn-hangzhou", registry=registry, storage=storage)
+        stack = load_stack(region="cn-hangzhou", registry=registry, storage=storage)
         assert HIDDEN not in stack.redacted.values()
         assert all(masked(name, text) == text for name, text in stack.redacted.items())
 

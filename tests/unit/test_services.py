@@ -13,7 +13,7 @@ from components.runtime import ERROR_HINTS, duration, pullable
 from config.load import load, warnings
 from config.problems import SettingsError
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, trigger
-from tests.unit.stack_files import loaded, problems, refused
+from tests.unit.stack_files import assert_refused, load_stack, problems
 
 SERVICE = "docker:index/service:Service"
 SECRET = "docker:index/secret:Secret"
@@ -71,7 +71,7 @@ BUCKET: Mapping[str, Any] = {"storage": OSS, "region": "cn-hangzhou"}
 def test_what_a_swarm_can_not_do_is_refused(
     key: str, word: str, sections: Mapping[str, Any]
 ) -> None:
-    refused(f"oss-registry:{key}", word, **sections)
+    assert_refused(f"oss-registry:{key}", word, **sections)
 
 
 SECRET_BYTES, CONFIG_BYTES = 500 * 1024, 1000 * 1024  # bytes that Docker refuses
@@ -108,7 +108,7 @@ def test_a_public_file_may_be_larger_than_a_secret() -> None:
         {"ca_certificates": _bundle(600_000)},
         {"files": {ISSUER: "x" * (CONFIG_BYTES - 1)}},
     ):
-        loaded(registry={**SWARM, **registry})
+        load_stack(registry={**SWARM, **registry})
 
 
 def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
@@ -117,7 +117,7 @@ def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
     def lines(size: int) -> list[str]:
         given: Any = {"secrets": {"note": "x" * size}, "registry": {**SWARM, "config": config}}
         try:
-            loaded(**given)
+            load_stack(**given)
         except SettingsError as error:
             return str(error).splitlines()[1:]
         return []
@@ -133,7 +133,7 @@ def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
 @pytest.mark.parametrize("runtime", [{}, SWARM])
 def test_a_file_without_content_is_refused(runtime: dict[str, Any]) -> None:
     registry = {**runtime, "files": {ISSUER: ""}}
-    refused(f"oss-registry:registry.files.{ISSUER}", "can't be empty", registry=registry)
+    assert_refused(f"oss-registry:registry.files.{ISSUER}", "can't be empty", registry=registry)
 
 
 def test_the_value_of_a_secret_counts_in_a_variable_too() -> None:
@@ -146,7 +146,7 @@ def test_the_value_of_a_secret_counts_in_a_variable_too() -> None:
 
 
 def test_one_word_is_enough_to_outgrow_a_machine() -> None:
-    stack = loaded(registry={**SWARM, "replicas": 3}, **BUCKET)
+    stack = load_stack(registry={**SWARM, "replicas": 3}, **BUCKET)
     assert stack.delivery == "file"
     assert stack.address == "0.0.0.0"
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
@@ -173,23 +173,23 @@ def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int
 
 
 def test_replicas_that_each_remember_for_themselves_are_warned_of() -> None:
-    stack = loaded(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
+    stack = load_stack(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
     assert any("registry.replicas" in line and "redis" in line for line in warnings(stack))
-    stack = loaded(registry={**SWARM, "replicas": 2}, **BUCKET)
+    stack = load_stack(registry={**SWARM, "replicas": 2}, **BUCKET)
     assert not any("registry.replicas" in line for line in warnings(stack))
 
 
 def test_a_volume_that_a_replica_could_move_away_from_is_warned_of() -> None:
-    loose = loaded(registry=SWARM)
+    loose = load_stack(registry=SWARM)
     assert any("oss-registry-dev-data" in line for line in warnings(loose))
-    bound = loaded(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
+    bound = load_stack(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
     assert not any("oss-registry-dev-data" in line for line in warnings(bound))
 
 
 def test_a_proxys_registry_on_a_swarm_is_reached_past_the_proxy() -> None:
     url = "https://registry.example.com"
     registry = {"runtime": "swarm", "exposure": "proxy", "external_url": url}
-    stack = loaded(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
+    stack = load_stack(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
     assert any("past the proxy" in line for line in warnings(stack))
 
 

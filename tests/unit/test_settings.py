@@ -20,7 +20,7 @@ from config.settings import StackSettings
 from config.tree import Placeholder, lookup
 from operations import schema, stack_file
 from operations.stack_file import STACKS
-from tests.unit.stack_files import loaded, problems, refused
+from tests.unit.stack_files import assert_refused, load_stack, problems
 
 
 def _properties(model: Any) -> list[str]:  # noqa: ANN401
@@ -144,10 +144,12 @@ def test_a_release_without_rules_is_refused_with_those_that_have_some(release: o
 
 
 def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
-    refused("oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"})
-    stack = loaded(registry={"image": "my/reg:4", "release": "3.1.2"})
+    assert_refused(
+        "oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"}
+    )
+    stack = load_stack(registry={"image": "my/reg:4", "release": "3.1.2"})
     assert stack.image == "my/reg:4"
-    assert loaded().image == "registry:3.1.2"
+    assert load_stack().image == "registry:3.1.2"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
 @pytest.mark.parametrize("section", ["registry", "cache"])
 def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
     sections = {section: {"image": image}}
-    refused(f"oss-registry:{section}.image", "docker pull", **sections)
+    assert_refused(f"oss-registry:{section}.image", "docker pull", **sections)
     assert "hunter2" not in "".join(problems(**sections))
 
 
@@ -178,12 +180,12 @@ def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
     ],
 )
 def test_an_image_may_name_a_host_a_path_a_tag_and_a_digest(image: str) -> None:
-    assert loaded(cache={"image": image}).settings.cache.image == image
+    assert load_stack(cache={"image": image}).settings.cache.image == image
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
 def test_a_port_that_is_none_is_refused(port: object) -> None:
-    refused("oss-registry:registry.port", "must be", registry={"port": port})
+    assert_refused("oss-registry:registry.port", "must be", registry={"port": port})
 
 
 @pytest.mark.parametrize(
@@ -202,13 +204,13 @@ def test_a_port_that_is_none_is_refused(port: object) -> None:
     ],
 )
 def test_a_port_is_published_on_one_loopback_address(bind: object, word: str) -> None:
-    refused("oss-registry:registry.bind", word, registry={"bind": bind})
+    assert_refused("oss-registry:registry.bind", word, registry={"bind": bind})
 
 
 def test_an_address_is_said_as_the_engine_says_it() -> None:
-    assert loaded(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
-    assert loaded(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
-    assert loaded().address == "127.0.0.1"
+    assert load_stack(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
+    assert load_stack(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
+    assert load_stack().address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_an_address_is_said_as_the_engine_says_it() -> None:
 def test_a_limit_that_the_registry_can_not_live_with_is_refused(
     limits: dict[str, Any], key: str
 ) -> None:
-    refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
+    assert_refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
 
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -233,7 +235,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
 def test_certificates_lie_beside_the_images_own_and_are_shown(delivery: str) -> None:
-    stack = loaded(registry={"delivery": delivery, "ca_certificates": PEM})
+    stack = load_stack(registry={"delivery": delivery, "ca_certificates": PEM})
     assert stack.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
     assert stack.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
     assert ("REGISTRY_HTTP_ADDR" in stack.environment) is (delivery == "env")
@@ -271,7 +273,7 @@ def test_a_section_that_is_no_map_is_refused_without_a_traceback(section: str, t
 def test_an_unknown_key_is_refused_with_the_nearest_one(
     sections: dict[str, Any], key: str, nearest: str
 ) -> None:
-    refused(f"oss-registry:{key}", nearest, **sections)
+    assert_refused(f"oss-registry:{key}", nearest, **sections)
 
 
 TLS: Mapping[str, Any] = {"exposure": "tls", "external_url": "https://registry.example.com"}
@@ -417,8 +419,8 @@ def test_a_config_without_a_bottom_is_refused(depth: int) -> None:
 
 def test_a_variable_that_linux_would_not_take_is_refused() -> None:
     config = {"log": {"fields": {"long": "x" * 2**17}}}
-    refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
-    assert loaded(registry={"config": config, "delivery": "file"}).files
+    assert_refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
+    assert load_stack(registry={"config": config, "delivery": "file"}).files
 
 
 def test_what_may_hold_a_secret_is_not_repeated() -> None:
@@ -470,12 +472,14 @@ def test_a_secret_that_is_not_one_is_refused(name: str) -> None:
 
 
 def test_a_secret_that_nothing_uses_is_refused() -> None:
-    refused("oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"})
-    refused("oss-registry:password-bob", "nothing uses", secrets={"password-bob": "x"})
+    assert_refused(
+        "oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"}
+    )
+    assert_refused("oss-registry:password-bob", "nothing uses", secrets={"password-bob": "x"})
 
 
 def test_an_empty_secret_is_refused() -> None:
-    refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
+    assert_refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
 
 
 def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> None:
@@ -484,7 +488,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
         "url": "https://h/",
         "headers": {"Authorization": [{"from_secret": "hook"}]},
     }
-    stack = loaded(
+    stack = load_stack(
         secrets={"hook": "Bearer hunter2"},
         registry={"config": {"notifications": {"endpoints": [endpoint]}}},
     )
@@ -495,7 +499,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
 
 
 def test_a_secret_that_is_not_there_is_refused_where_it_is_named() -> None:
-    refused(
+    assert_refused(
         "oss-registry:registry.config.http.secret",
         "pulumi config set --secret oss-registry:mine",
         registry={"config": {"http": {"secret": {"from_secret": "mine"}}}},
@@ -506,7 +510,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
     endpoint = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
     config = {"notifications": {"endpoints": [endpoint]}}
     for level, warned in (("info", True), ("warn", False)):
-        stack = loaded(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
+        stack = load_stack(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
         assert any("config.log.level" in warning for warning in warnings(stack)) is warned
 
 
@@ -515,7 +519,7 @@ def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
 
 @pytest.mark.parametrize("name", ["REGISTRY_REDIS_PASSWORD_FILE", "REGISTRY_HTTP_ADDR"])
 def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) -> None:
-    refused(
+    assert_refused(
         f"oss-registry:registry.environment.{name}",
         "registry.config",
         registry={"environment": {name: "/run/secrets/x"}},
@@ -523,7 +527,7 @@ def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) 
 
 
 def test_more_variables_reach_the_process_and_override_ours() -> None:
-    stack = loaded(
+    stack = load_stack(
         registry={"environment": {"HTTP_PROXY": "http://p:1", "OTEL_TRACES_EXPORTER": "x"}}
     )
     assert stack.environment["HTTP_PROXY"] == ("http://p:1",)
@@ -538,7 +542,7 @@ FORCE = {"protect": False, "force_destroy": True}
 
 def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: Any) -> None:  # noqa: ANN401
     storage = OSS | given.pop("storage", {})
-    refused(key, word, storage=storage, region=region, **given)
+    assert_refused(key, word, storage=storage, region=region, **given)
 
 
 @pytest.mark.parametrize(
@@ -564,14 +568,14 @@ def test_a_region_in_any_other_form_is_refused_with_the_right_one(region: str, r
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
 def test_a_regions_id_is_taken(region: str) -> None:
-    assert loaded(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
+    assert load_stack(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
 
 
 def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> None:
     _oss("alicloud:region", "is required", region=None)
     for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
-        assert loaded(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
-    assert loaded(storage={"kind": "filesystem"}).region == ""
+        assert load_stack(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
+    assert load_stack(storage={"kind": "filesystem"}).region == ""
 
 
 @pytest.mark.parametrize(
@@ -585,7 +589,7 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
 ) -> None:
     storage = {**OSS, "adopt": True}  # also by Signature V1
     registry = {"release": release, "limits": limits}
-    stack = loaded(registry=registry, storage=storage, region="cn-hangzhou")
+    stack = load_stack(registry=registry, storage=storage, region="cn-hangzhou")
     assert lookup(stack.tree, f"storage.{driver}.chunksize") == size
 
 
@@ -622,11 +626,11 @@ def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
 ) -> None:
     config = {"storage": {"s3": {"chunksize": chunk}}} if chunk else {}
     registry = {"limits": {"memory": memory} if memory else {}, "config": config}
-    loaded(registry=registry, storage=OSS, region="cn-hangzhou")
+    load_stack(registry=registry, storage=OSS, region="cn-hangzhou")
 
 
 def test_memory_is_not_held_against_chunks_where_images_are_in_a_volume() -> None:
-    loaded(registry={"limits": {"memory": "32MiB"}})
+    load_stack(registry={"limits": {"memory": "32MiB"}})
 
 
 def test_keys_of_providers_are_left_to_them() -> None:
@@ -677,11 +681,13 @@ def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
 def test_a_bucket_that_oss_takes_is_taken(bucket: str) -> None:
-    assert loaded(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
+    assert load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
 
 
 def test_a_bucket_is_required() -> None:
-    refused("oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing")
+    assert_refused(
+        "oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -735,7 +741,7 @@ def test_what_oss_or_ram_would_refuse_is_refused(
 
 @pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
 def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
-    assert loaded(storage=OSS | {"prefix": prefix}, region="cn-beijing").oss.prefix == prefix
+    assert load_stack(storage=OSS | {"prefix": prefix}, region="cn-beijing").oss.prefix == prefix
 
 
 @pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
@@ -751,20 +757,20 @@ def test_only_the_setting_prefix_decides_where_in_a_bucket_the_images_are(
 
 
 def test_a_volume_that_is_there_is_the_one_that_holds_the_images() -> None:
-    assert loaded(storage={"volume": "registry_data"}).volume == "registry_data"
-    assert loaded().volume == "oss-registry-dev-data"
-    refused("oss-registry:storage.volume", "a volume's name", storage={"volume": "./images"})
+    assert load_stack(storage={"volume": "registry_data"}).volume == "registry_data"
+    assert load_stack().volume == "oss-registry-dev-data"
+    assert_refused("oss-registry:storage.volume", "a volume's name", storage={"volume": "./images"})
 
 
 def test_settings_of_a_bucket_are_refused_without_one() -> None:
-    refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
+    assert_refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
 
 
 def test_signature_v1_on_a_new_bucket_must_be_said() -> None:
     key = "oss-registry:storage.signature_v1"
     _oss(key, "withdrawing", registry={"release": "2.8.3"})
     for said in ({"signature_v1": True}, {"adopt": True}):
-        stack = loaded(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
+        stack = load_stack(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
         assert stack.redacted["REGISTRY_STORAGE"] == "oss"
 
 
@@ -778,7 +784,7 @@ def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
 
 def test_clients_are_sent_to_a_cname_by_a_release_that_can() -> None:
     cname = {"cname": "https://demo-registry.images.example.com/"}
-    shown = loaded(storage=OSS | cname, region="cn-beijing").redacted
+    shown = load_stack(storage=OSS | cname, region="cn-beijing").redacted
     assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
     assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
     for release in ("2.8.3", "3.0.0"):
@@ -791,7 +797,7 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     some = {"adopt": True, "versioning": {"noncurrent_days": 30}}
     _oss("oss-registry:storage.versioning", "stays as it is", storage=some)
     _oss("oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE)
-    stack = loaded(
+    stack = load_stack(
         storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"
     )
     (warning,) = warnings(stack)
@@ -803,7 +809,7 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
         ("oss-cn-beijing-internal.aliyuncs.com", 0),
         ("oss-cn-hangzhou.aliyuncs.com", 1),
     ):
-        found = warnings(loaded(storage=OSS | {"endpoint": host}, region="cn-beijing"))
+        found = warnings(load_stack(storage=OSS | {"endpoint": host}, region="cn-beijing"))
         assert len([w for w in found if "storage.endpoint: names another region" in w]) == count
 
 
@@ -848,11 +854,11 @@ def test_internal_with_redirects_is_refused_naming_both(release: str) -> None:
 
 @pytest.mark.parametrize(("written", "read"), [("64MiB", 2**26), ("1 GiB", 2**30), (2**27, 2**27)])
 def test_memory_is_written_with_its_unit(written: str | int, read: int) -> None:
-    assert loaded(cache={"max_memory": written}).settings.cache.max_memory == read
+    assert load_stack(cache={"max_memory": written}).settings.cache.max_memory == read
 
 
 def test_too_little_memory_for_redis_is_refused() -> None:
-    refused("oss-registry:cache.max_memory", "at least 1MiB", cache={"max_memory": "1KiB"})
+    assert_refused("oss-registry:cache.max_memory", "at least 1MiB", cache={"max_memory": "1KiB"})
 
 
 @pytest.mark.parametrize(
@@ -860,29 +866,31 @@ def test_too_little_memory_for_redis_is_refused() -> None:
     [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s"), ("-5m", "0s or more")],
 )
 def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
-    refused("oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}})
+    assert_refused(
+        "oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}}
+    )
 
 
 def test_the_pool_and_the_database_reach_the_registry() -> None:
     pool = {"max_idle": 3, "max_active": 7, "idle_timeout": "1m"}
-    shown = loaded(cache={"db": 4, "pool": pool}).redacted
+    shown = load_stack(cache={"db": 4, "pool": pool}).redacted
     names = ("DB", "MAXIDLECONNS", "POOLSIZE", "CONNMAXIDLETIME")
     assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
 
 
 def test_a_redis_of_the_users_own_has_a_password_only_if_one_is_brought() -> None:
     own = {"address": "redis.example.com:6379", "db": 3}
-    stack = loaded(cache=own)
+    stack = load_stack(cache=own)
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
     assert stack.redacted["REGISTRY_REDIS_DB"] == "3"
     assert "REGISTRY_REDIS_PASSWORD" not in stack.redacted
-    stack = loaded(cache=own, secrets={"redis-password": "x"})
+    stack = load_stack(cache=own, secrets={"redis-password": "x"})
     assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
 def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
-    stack = loaded(cache={"enabled": False, "max_memory": "64MiB"})
+    stack = load_stack(cache={"enabled": False, "max_memory": "64MiB"})
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
     assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
@@ -893,7 +901,7 @@ def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
     ["localhost:6379", "127.0.0.1:6379", "[::1]:6379", "0.0.0.0:6379", "[::ffff:127.0.0.1]:6379"],
 )
 def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
-    refused("oss-registry:cache.address", "its own container", cache={"address": address})
+    assert_refused("oss-registry:cache.address", "its own container", cache={"address": address})
 
 
 @pytest.mark.parametrize(
@@ -905,7 +913,7 @@ def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None
     ],
 )
 def test_an_address_of_redis_is_host_and_port(address: str) -> None:
-    refused("oss-registry:cache.address", "host:port", cache={"address": address})
+    assert_refused("oss-registry:cache.address", "host:port", cache={"address": address})
 
 
 @pytest.mark.parametrize(
@@ -919,7 +927,7 @@ def test_an_address_of_redis_is_host_and_port(address: str) -> None:
 def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
     release: str, variable: str, value: str
 ) -> None:
-    stack = loaded(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
+    stack = load_stack(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
     assert stack.redacted[variable] == value
     (warning,) = warnings(stack)
     assert warning.startswith("oss-registry:cache.address: names the IPv6 address [2001:db8::9]")
@@ -945,9 +953,11 @@ def test_a_port_that_does_not_exist_is_refused_wherever_it_is_written(
 
 def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
     own = {"address": "r.example.com:6379"}
-    refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
-    refused("oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"})
-    refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
+    assert_refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
+    assert_refused(
+        "oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"}
+    )
+    assert_refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
 
 
 @pytest.mark.parametrize(
@@ -957,25 +967,27 @@ def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
     redis: dict[str, Any], key: str
 ) -> None:
     registry = {"config": {"redis": redis}}
-    refused(f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry)
-    loaded(registry=registry, cache={"address": "r.example.com:6379"})
+    assert_refused(
+        f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry
+    )
+    load_stack(registry=registry, cache={"address": "r.example.com:6379"})
 
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
     def warned(address: str) -> list[str]:
         health = {"tcp": [{"addr": address, "interval": "10s"}]}
-        return [*warnings(loaded(registry={"release": release, "config": {"health": health}}))]
+        return [*warnings(load_stack(registry={"release": release, "config": {"health": health}}))]
 
     (warning,) = warned("oss-registry-dev-redis:6379")
     assert "registry.config.health.tcp[0].addr" in warning
     assert "503" in warning
     assert warned("db.example.com:6379") == []
-    assert not [n for n in loaded(registry={"release": release}).redacted if "CHECKERS" in n]
+    assert not [n for n in load_stack(registry={"release": release}).redacted if "CHECKERS" in n]
 
 
 def test_redis_as_cache_without_a_redis_is_refused() -> None:
-    refused(
+    assert_refused(
         "oss-registry:registry.config.storage.cache.blobdescriptor",
         "cache.enabled",
         cache={"enabled": False},
@@ -988,36 +1000,42 @@ def test_redis_as_cache_without_a_redis_is_refused() -> None:
 
 @pytest.mark.parametrize("hashed", ["$apr1$abc", "{SHA}abc", "secret", "$2y$05$short"])
 def test_a_hash_that_never_lets_anyone_in_is_refused(hashed: str) -> None:
-    refused("oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}})
+    assert_refused(
+        "oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}}
+    )
 
 
 @pytest.mark.parametrize("name", ["a:b", "a b", ""])
 def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
-    refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
+    assert_refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
 
 
 @pytest.mark.parametrize("name", ["hash", "users", "realm", "auth", "[key]", "0", "a.hash"])
 def test_a_user_may_have_any_word_of_a_stack_file_as_a_name(name: str) -> None:
     (line,) = problems(auth={"users": {name: {"hsh": "x"}}})
     assert line == f"oss-registry:auth.users.{name}.hsh: is not a setting; write hash"
-    assert loaded(auth={"users": {name: {}}}).settings.auth
+    assert load_stack(auth={"users": {name: {}}}).settings.auth
 
 
 def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
     key = "oss-registry:tls.letsencrypt"
     some = {"hosts": ["reg.example.com"]}
-    refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
-    refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
-    refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
+    assert_refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
+    assert_refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
+    assert_refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
     for url in ("http://acme.example.com", "https://acme:0/dir", "https://acme:65536"):
         acme = {**some, "directory_url": url}
-        refused(f"{key}.directory_url", "must be an https address", tls={"letsencrypt": acme})
-    refused("oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True})
-    refused("oss-registry:tls", "exactly one", tls={})
+        assert_refused(
+            f"{key}.directory_url", "must be an https address", tls={"letsencrypt": acme}
+        )
+    assert_refused(
+        "oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True}
+    )
+    assert_refused("oss-registry:tls", "exactly one", tls={})
 
 
 def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -> None:
-    refused(
+    assert_refused(
         "oss-registry:maintenance.delete_untagged",
         "multi-architecture",
         registry={"release": "2.8.3"},
@@ -1026,9 +1044,9 @@ def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -
 
 
 def test_a_registry_that_takes_no_pushes_says_so_to_the_engine() -> None:
-    assert not loaded().labels
+    assert not load_stack().labels
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
-    assert loaded(registry={"config": config}).labels == {"oss-registry.read-only": "true"}
+    assert load_stack(registry={"config": config}).labels == {"oss-registry.read-only": "true"}
 
 
 # The two deliveries.
@@ -1045,7 +1063,7 @@ def test_a_registry_that_takes_no_pushes_says_so_to_the_engine() -> None:
 def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
     release: str, path: str
 ) -> None:
-    stack = loaded(registry={"release": release, "delivery": "file"})
+    stack = load_stack(registry={"release": release, "delivery": "file"})
     assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
     (text,) = stack.files.values()
     content = json.loads("".join('"x"' if isinstance(p, Placeholder) else p for p in text))
@@ -1061,7 +1079,7 @@ def test_the_order_of_the_stack_file_changes_nothing() -> None:
     turned = {"http": {"net": "tcp", "host": "https://h"}, "log": {"fields": {"a": "2", "b": "1"}}}
     for delivery in ("env", "file"):
         one, two = (
-            loaded(registry={"delivery": delivery, "config": c, "environment": e})
+            load_stack(registry={"delivery": delivery, "config": c, "environment": e})
             for c, e in ((config, {"TZ": "1", "GOGC": "2"}), (turned, {"GOGC": "2", "TZ": "1"}))
         )
         assert json.dumps(one.redacted) == json.dumps(two.redacted)

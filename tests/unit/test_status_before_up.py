@@ -3,7 +3,7 @@
 from config.stack import Stack
 from operations import status
 from operations.status import FAIL, Running
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 
 def _running(stack: Stack, **outputs: str) -> Running:
@@ -13,7 +13,7 @@ def _running(stack: Stack, **outputs: str) -> Running:
 
 
 def test_a_bucket_that_up_has_not_made_yet_is_one_sentence() -> None:
-    stack = loaded(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
+    stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     running = _running(stack, endpoint="http://127.0.0.1:5000", release="3.1.2", volume="data")
     state, text = status._storage(running)
     assert state == FAIL

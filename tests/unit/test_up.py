@@ -11,11 +11,11 @@ from config.stack import Stack
 from operations import Blocked, NotChecked, engine, orphans, oss, recover, registry_api, up
 from operations.review import Change, Review
 from operations.state import ACCESS_KEY
-from tests.unit.stack_files import loaded
+from tests.unit.stack_files import load_stack
 
 ADDRESS = "http://127.0.0.1:5000"
-ON_VOLUME = loaded()
-IN_OSS = loaded(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
+ON_VOLUME = load_stack()
+IN_OSS = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
 
 
 class Clock:
