@@ -1,15 +1,17 @@
-"""Hosts, ports and IP addresses as text."""
+"""Read and write hosts, ports and IP addresses as text."""
 
 import ipaddress
 import re
 
+# Patterns for other expressions: a port from 1 to 65535; a host name, an IPv4 address, or an IPv6
+# address in brackets.
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 HOST = r"([a-zA-Z0-9_.-]+|\[[0-9a-fA-F:.]+\])"
-_NUMBER_OF_PORT = re.compile(r"(?:\w[\w+.-]*://)?[^/?#\s]*:(\d+)(?:[/?#].*)?", re.ASCII)
+_NUMERIC_PORT = re.compile(r"(?:\w[\w+.-]*://)?[^/?#\s]*:(\d+)(?:[/?#].*)?", re.ASCII)
 
 
 def split(address: str) -> tuple[str, str]:
-    """Return the host, an IPv6 address without its brackets, and the port of `host:port`."""
+    """Split `host:port` into host and port. An IPv6 address is returned without its brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), port
 
@@ -20,13 +22,13 @@ def join(host: str, port: int) -> str:
 
 
 def has_wrong_port(address: str) -> bool:
-    """Whether a URL or `host:port` names a port by a number that is not between 1 and 65535."""
-    found = _NUMBER_OF_PORT.fullmatch(address)
+    """Return whether the port in a URL or `host:port` is a number outside of 1 to 65535."""
+    found = _NUMERIC_PORT.fullmatch(address)
     return found is not None and not re.fullmatch(PORT, found[1])
 
 
 def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that `host` is, or None if it is a name."""
+    """Parse `host` as an IP address. Return None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -34,7 +36,7 @@ def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def is_own_host(host: str) -> bool:
-    """Whether a program that connects to `host` reaches its own machine or container."""
+    """Return whether `host` leads a program back to the machine or container that it runs in."""
     address = ip_address(host)
     if address is None:
         return host.lower().rstrip(".") == "localhost"

@@ -1,4 +1,4 @@
-"""Problems of a stack file: where, which rule, and how to fix it."""
+"""Problems of a stack file: the place, the rule that is broken, and the fix."""
 
 import difflib
 import re
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """What is wrong at `path` and how to fix it.
+    """A broken rule at `path`, with the fix.
 
-    `shown` is the value. `checks.line` repeats it only if everyone may read what is at `path`.
+    `shown` is the refused value. `messages.line` repeats it only if the value at `path` is public.
     """
 
     path: str
@@ -19,12 +19,12 @@ class Problem(NamedTuple):
 
 
 class SettingsError(Exception):
-    """A stack file is invalid; the text lists all problems, one a line."""
+    """A stack file is invalid. The text lists all problems, one on each line."""
 
 
 SET_SECRET = "pulumi config set --secret"
 WRITE_SECRET = f"{SET_SECRET} oss-registry:NAME, and write {{from_secret: NAME}} here"
-# What each kind must be, and how to mend it.
+# For each kind of value, the rule that a value of another kind breaks, and the fix.
 WRONG_KIND = {
     "section": ("must be a section", "write its keys on the lines below it"),
     "list": ("must be a list", "write each entry after a - on a line below it"),
@@ -37,31 +37,32 @@ INVALID_PORT = ("must have a port from 1 to 65535", "change the port")
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of `known` that `name` is probably a misspelling of."""
+    """Return the entry of `known` that `name` probably misspells, or None."""
     by_lower_case = {each.lower(): each for each in sorted(known)}
-    found = difflib.get_close_matches(name.lower(), by_lower_case, 1)
-    return by_lower_case[found[0]] if found else None
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, 1)
+    return by_lower_case[matches[0]] if matches else None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What to write in place of `name`, which is none of `known`."""
+    """Return the fix for `name`, which is not in `known`: the closest entry, or all entries."""
     known = sorted(known)
     found = closest(name, known)
     return f"write {found}" if found else f"known are {', '.join(known)}"
 
 
 def missing_secret(name: object) -> tuple[str, str]:
-    """The rule that `{from_secret: name}` breaks in a stack without such a secret, and the fix."""
-    # Text of another shape may be the secret itself.
-    shown = name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name) else "NAME"
+    """Return the rule and the fix for `{from_secret: name}` if the stack has no such secret."""
+    # A value of any other form may be the secret itself, so the fix does not repeat it.
+    is_name = isinstance(name, str) and re.fullmatch(r"[\w.-]{1,40}", name)
+    shown = name if is_name else "NAME"
     return "names a secret that is not there", f"{SET_SECRET} oss-registry:{shown}"
 
 
 def overlaps(path: str, others: Iterable[str]) -> bool:
-    """Whether one of `others` is `path`, is inside of it, or has it inside."""
+    """Return whether `path` equals, contains, or is inside of one of the paths `others`."""
     return any(within(path, other) or within(other, path) for other in others)
 
 
 def within(path: str, section: str) -> bool:
-    """Whether `path` is `section` or inside of it."""
+    """Return whether `path` is `section` or a path below it."""
     return path == section or path.startswith((f"{section}.", f"{section}["))

@@ -1,15 +1,16 @@
-"""The keys that a stack file may have for the providers of Docker and Alibaba Cloud.
+"""The keys that the Docker and Alibaba Cloud providers accept in a stack file.
 
-Pulumi ignores a key that a provider does not know, so a typo would go unnoticed: with docker:hots
-the stack would be created on this machine. tests/unit/test_providers.py compares the table with the
-pinned packages.
+Pulumi ignores a key that a provider does not know, so it does not report a typo. With docker:hots,
+for example, it would create the stack on this machine. tests/unit/test_providers.py compares the
+table with the pinned packages.
 """
 
 from collections.abc import Iterator, Mapping, Set
 
 from config.problems import Problem, suggestion
 
-# By namespace and key; a set has the keys of a section, or of each section in a list.
+# The accepted keys by namespace. A set lists the keys of a section, or of each section in a list.
+# None means that the value is not checked.
 KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
     "alicloud": {
         "accessKey": None,
@@ -30,7 +31,7 @@ KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
         "configurationSource": None,
         "credentialsUri": None,
         "ecsRoleName": None,
-        "endpoints": None,  # one for each of 160 services
+        "endpoints": None,  # a section with a key for each of 160 services
         "fc": None,
         "features": {"ecsInstance"},
         "logEndpoint": None,
@@ -71,18 +72,21 @@ KEYS: Mapping[str, Mapping[str, Set[str] | None]] = {
 
 
 def unknown_keys(key: str, value: object) -> Iterator[Problem]:
-    """Yield a problem for each key in `key` (NAMESPACE:NAME) and its `value` that is not known."""
+    """Yield a problem if `key` (NAMESPACE:NAME), or a key inside of its `value`, is unknown."""
     namespace, _, name = key.partition(":")
     rule, keys = f"is not a key of the {namespace} provider", KEYS[namespace]
     if name not in keys:
         yield Problem(key, rule, suggestion(name, keys))
         return
-    sections = enumerate(value) if isinstance(value, list) else [(None, value)]
-    for number, section in sections:
-        known = keys[name]
-        # A value that is encrypted as a whole is a section with the one key secure.
-        if known is None or not isinstance(section, Mapping) or section.keys() == {"secure"}:
+    known = keys[name]
+    if known is None:
+        return
+    sections = {key: value}
+    if isinstance(value, list):
+        sections = {f"{key}[{number}]": item for number, item in enumerate(value)}
+    for path, section in sections.items():
+        # A section that is encrypted as a whole has the single key `secure`.
+        if not isinstance(section, Mapping) or section.keys() == {"secure"}:
             continue
-        path = key if number is None else f"{key}[{number}]"
         for below in sorted(map(str, section.keys() - known)):
             yield Problem(f"{path}.{below}", rule, suggestion(below, known))
