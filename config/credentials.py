@@ -1,8 +1,8 @@
-"""The access key by which Pulumi's alicloud provider and our own clients make calls.
+"""The access key that the alicloud provider and this program's own clients use for their calls.
 
-The provider (4.0.0) reads the first of several variables for each half of a key, see
-alicloud/provider.go of the Terraform provider 1.285.0. The vendor's Python clients read the
-ALIBABA_CLOUD_* ones only.
+The provider (pulumi-alicloud 4.0.0) looks for each part of a key in several variables and uses the
+first one that is set. See alicloud/provider.go of the Terraform provider 1.285.0. The vendor's
+Python clients read only the ALIBABA_CLOUD_* variables.
 """
 
 import re
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """A part of an access key: its setting, and its variables, the first of which wins."""
+    """A part of an access key: its setting and its variables, in the order of precedence."""
 
     setting: str
     variables: tuple[str, ...]
 
     @property
     def vendor_variable(self) -> str:
-        """The variable that the vendor's other clients read, too."""
+        """The variable that the vendor's own clients also read."""
         return self.variables[1]
 
 
@@ -34,7 +34,8 @@ TOKEN = Part(
     "alicloud:securityToken",
     ("ALICLOUD_SECURITY_TOKEN", "ALIBABA_CLOUD_SECURITY_TOKEN", "ALIBABACLOUD_SECURITY_TOKEN"),
 )
-# Where the provider finds a key without these: a profile, a machine's role, a service, OIDC.
+# Settings and variables for other sources of a key: a profile, the role of an ECS instance, a
+# credentials URI, and OIDC.
 OTHER_SOURCES = frozenset(
     {
         *("alicloud:profile", "ALICLOUD_PROFILE", "ALIBABA_CLOUD_PROFILE"),
@@ -43,7 +44,7 @@ OTHER_SOURCES = frozenset(
         "alicloud:assumeRoleWithOidc",
     }
 )
-_READ = frozenset((*ID.variables, *SECRET.variables))
+_KEY_VARIABLES = frozenset((*ID.variables, *SECRET.variables))
 _LIKE_A_KEY = re.compile(r"(ALI(BABA)?_?CLOUD|ALIYUN)_\w*(KEY|SECRET)\w*")
 NO_KEY = (
     f"the deployer's access key is missing or incomplete: set {ID.vendor_variable} and "
@@ -52,56 +53,73 @@ NO_KEY = (
 
 
 def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
-    """Why the provider would find no whole access key, as a sentence without any value."""
-    for half in (ID, SECRET, TOKEN):
-        name = _found(half, config, environment)
-        value = environment.get(name or "", "")
-        if name and value != value.strip():
+    """Return why the provider would not find a complete access key, or None if it would.
+
+    The text names settings and variables, without their values.
+    """
+    for part in (ID, SECRET, TOKEN):
+        source = _source(part, config, environment)
+        value = environment.get(source, "") if source else ""
+        if value != value.strip():
             end = "line feed" if value.endswith("\n") else "blank"
-            return f"{name} begins or ends with a {end}. Set it without the {end}."
-    access_key, secret = (_found(half, config, environment) for half in (ID, SECRET))
-    if access_key and secret:
-        return _mixed(access_key, secret, environment)
+            return f"{source} begins or ends with a {end}. Set it without the {end}."
+    id_source = _source(ID, config, environment)
+    secret_source = _source(SECRET, config, environment)
+    if id_source and secret_source:
+        return _mixed_keys(id_source, secret_source, environment)
     if any(config.get(name) or environment.get(name) for name in OTHER_SOURCES):
         return None
-    missing = SECRET if access_key else ID
-    if access_key or secret:
-        begun = f"{access_key or secret} is set without the other half of the access key"
+    missing = SECRET if id_source else ID
+    to_set = missing.vendor_variable
+    if id_source or secret_source:
+        cause = f"{id_source or secret_source} is set without the other half of the access key"
     else:
-        begun = "No access key of the deployer is set"
-    alike = sorted(name for name in environment.keys() - _READ if _LIKE_A_KEY.fullmatch(name))
-    ignored = f" Not read: {', '.join(alike)}." if alike else ""
-    names = f"{', '.join(missing.variables[:-1])} or {missing.variables[-1]}"
-    also = "" if access_key or secret else f", and {SECRET.vendor_variable}"
-    return f"{begun}.{ignored} Set {missing.vendor_variable}{also} (read is the first of {names})."
-
-
-def _mixed(access_key: str, secret: str, environment: Mapping[str, str]) -> str | None:
-    """Why the provider would make a key of the halves of two keys, if it would."""
-    if access_key not in ID.variables or secret not in SECRET.variables:
-        return None
-    own, other = ID.variables.index(access_key), SECRET.variables.index(secret)
-    first, hidden = (
-        (access_key, ID.variables[other]) if own < other else (secret, SECRET.variables[own])
+        cause = "No access key of the deployer is set"
+        to_set = f"{to_set}, and {SECRET.vendor_variable}"
+    similar = sorted(
+        name for name in environment.keys() - _KEY_VARIABLES if _LIKE_A_KEY.fullmatch(name)
     )
-    if own == other or not environment.get(hidden) or environment[hidden] == environment[first]:
+    ignored = f" Not read: {', '.join(similar)}." if similar else ""
+    names = f"{', '.join(missing.variables[:-1])} or {missing.variables[-1]}"
+    return f"{cause}.{ignored} Set {to_set} (read is the first of {names})."
+
+
+def _mixed_keys(id_source: str, secret_source: str, environment: Mapping[str, str]) -> str | None:
+    """Return why the provider would combine the id of one key with the secret of another, or None.
+
+    This happens if a variable with a higher precedence is set for one half only.
+    """
+    if id_source not in ID.variables or secret_source not in SECRET.variables:
+        return None
+    id_rank = ID.variables.index(id_source)
+    secret_rank = SECRET.variables.index(secret_source)
+    if id_rank == secret_rank:
+        return None
+    if id_rank < secret_rank:
+        used, shadowed = id_source, ID.variables[secret_rank]
+    else:
+        used, shadowed = secret_source, SECRET.variables[id_rank]
+    if not environment.get(shadowed) or environment[shadowed] == environment[used]:
         return None
     return (
-        f"{first} is read in place of {hidden}, the other half of whose key is set. Unset {first}."
+        f"{used} is read in place of {shadowed}, the other half of whose key is set. Unset {used}."
     )
 
 
 def set_client_variables(environment: MutableMapping[str, str]) -> None:
-    """Have the vendor's Python clients read the access key that the provider reads, if any."""
+    """Copy the access key that the provider reads to the variables that the vendor's clients read.
+
+    An incomplete key is not copied.
+    """
     if problem({}, environment):
         return
-    for half in (ID, SECRET, TOKEN):
-        if name := _found(half, {}, environment):
-            environment[half.vendor_variable] = environment[name]
+    for part in (ID, SECRET, TOKEN):
+        if source := _source(part, {}, environment):
+            environment[part.vendor_variable] = environment[source]
 
 
-def _found(half: Part, config: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
-    """The setting or variable that the provider reads `half` from."""
-    if config.get(half.setting):
-        return half.setting
-    return next((name for name in half.variables if environment.get(name)), None)
+def _source(part: Part, config: Mapping[str, str], environment: Mapping[str, str]) -> str | None:
+    """Return the setting or variable from which the provider reads `part`."""
+    if config.get(part.setting):
+        return part.setting
+    return next((name for name in part.variables if environment.get(name)), None)
