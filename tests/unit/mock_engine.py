@@ -1,7 +1,8 @@
-"""A program run without an engine: the SDK's mock monitor, with the gaps that hide mistakes closed.
+"""A mock of Pulumi's engine that runs the program and records the resources that it registers.
 
-It sees exports, component outputs and resource options, makes outputs secret where an option says
-so, and refuses duplicate URNs. The names that the SDK keeps to itself are used only here.
+The SDK's own mock monitor hides some mistakes, so this one adds to it: it records stack outputs,
+component outputs and resource options, marks the outputs in `additional_secret_outputs` as secret,
+and refuses duplicate URNs. Only this module uses private names of the SDK.
 """
 
 import asyncio
@@ -23,20 +24,20 @@ PROJECT = Path(__file__).parent.parent.parent
 Config = Mapping[str, Any]
 
 
-class _OnThisThread(ThreadPoolExecutor):
-    """Runs each call at once where it is made: threads with event loops of their own flake."""
+class _SynchronousExecutor(ThreadPoolExecutor):
+    """Runs each call in the thread of its caller: event loops in other threads are flaky."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # the future carries it
+        except BaseException as error:  # the future raises it for whoever awaits the result
             future.set_exception(error)
         return future
 
 
 class Provider(mocks.Mocks):
-    """Gives each resource its inputs back, and the outputs that our program reads."""
+    """Returns each resource's inputs as its outputs, with the computed outputs that we read."""
 
     COMPUTED: Mapping[str, Mapping[str, str]] = {
         "docker:index/remoteImage:RemoteImage": {"imageId": "sha256:0123", "repoDigest": ""}
@@ -53,7 +54,7 @@ class Provider(mocks.Mocks):
 
 
 class Engine(mocks.MockMonitor):
-    """Records what a program registers: each request by URN, and the outputs of what has some."""
+    """Records by URN each resource's request, and the outputs of the stack and of components."""
 
     def __init__(self, provider: Provider | None = None) -> None:
         super().__init__(provider or Provider())
@@ -68,8 +69,8 @@ class Engine(mocks.MockMonitor):
         for name in set(request.additionalSecretOutputs):
             value = json_format.MessageToDict(response.object.fields[name])
             if not is_secret(value):
-                boxed = {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
-                response.object[name] = boxed
+                wrapped = {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
+                response.object[name] = wrapped
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
@@ -78,41 +79,42 @@ class Engine(mocks.MockMonitor):
 
     @property
     def exports(self) -> Mapping[str, Any]:
-        """The stack's outputs; a secret one is a box, see `is_secret`."""
+        """The stack's outputs. A secret one is wrapped, see `is_secret` and `plain`."""
         return next(value for urn, value in self.outputs.items() if "pulumi:Stack::" in urn)
 
     def inputs(self, kind: str, name: str) -> Any:
-        """What the resource of type `kind` called `name` was given; secrets are in boxes."""
+        """Return the inputs of the resource `name` of type `kind`. Secrets are wrapped."""
         return rpc.deserialize_properties(self.request(kind, name).object, keep_unknowns=True)
 
     def request(self, kind: str, name: str) -> resource_pb2.RegisterResourceRequest:
-        """How the resource was registered, options included."""
+        """Return the request that registered the resource `name` of type `kind`."""
         return next(r for r in self.requests.values() if (r.type, r.name) == (kind, name))
 
 
-def trigger(request: resource_pb2.RegisterResourceRequest) -> object:
-    """What replaces the resource when it is another one."""
+def replacement_trigger(request: resource_pb2.RegisterResourceRequest) -> object:
+    """Return the value whose change makes Pulumi replace the resource."""
     return plain(json_format.MessageToDict(request.replacement_trigger))
 
 
 def is_secret(value: object) -> bool:
+    """Whether `value` is wrapped as a secret."""
     return rpc.is_rpc_secret(value)
 
 
 def plain(value: Any) -> Any:
-    """`value` without its secret box, as the provider gets it."""
+    """Return `value` as the provider gets it, without the wrapper that marks a secret."""
     return rpc.unwrap_rpc_secret(value)
 
 
 def stack_file(name: str) -> Config:
-    """The configuration in `stacks/Pulumi.<name>.yaml`."""
+    """Return the section `config` of `stacks/Pulumi.<name>.yaml`."""
     config: Config = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{name}.yaml").read_text())[
         "config"
     ]
     return config
 
 
-def _program() -> None:
+def _run_program() -> None:
     runpy.run_path(str(PROJECT / "__main__.py"))
 
 
@@ -122,29 +124,32 @@ def run(
     engine: Engine | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Engine:
-    """Run the real `__main__.py` as Pulumi would with this stack file. Raises what it raises."""
+    """Run the real `__main__.py` with this stack file, as Pulumi would, and raise its errors.
+
+    `secrets` are encrypted settings, by key. Returns the engine, which recorded the resources.
+    """
     engine = engine or Engine()
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in config.items()}
     secrets = secrets or {}
     texts |= secrets
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(_OnThisThread())
+    loop.set_default_executor(_SynchronousExecutor())
     asyncio.set_event_loop(loop)
     before = settings.SETTINGS
     environment = pytest.MonkeyPatch()
-    # As the language host hands the configuration over.
+    # The language host hands the configuration over in these variables.
     environment.setenv("PULUMI_CONFIG", json.dumps(texts))
     environment.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps([*secrets]))
-    # Where in the program a resource is made is a sixth of a run, and nothing that is asked.
+    # No test reads stack traces, and collecting them takes a sixth of a run.
     environment.setattr(resource, "_get_stack_trace", source_pb2.StackTrace)
     try:
         mocks.set_mocks(
             engine.mocks, project="oss-registry", stack=stack, preview=False, monitor=engine
         )
-        settings.set_root_resource(None)  # type: ignore[arg-type]  # how the SDK forgets the last one
+        settings.set_root_resource(None)  # type: ignore[arg-type]  # as the SDK resets it
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
-        loop.run_until_complete(pulumi.runtime.run_in_stack(_program))
+        loop.run_until_complete(pulumi.runtime.run_in_stack(_run_program))
         return engine
     finally:
         environment.undo()

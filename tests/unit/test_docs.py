@@ -1,4 +1,4 @@
-"""What the pages say about the tests is true."""
+"""Tests that the pages describe the code as it is, and name tests that exist."""
 
 import ast
 import re
@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent.parent
-CLAIMS = re.findall(
+SECURITY_CLAIMS = re.findall(
     r"`(test_\w+\.py)`((?:: |, )?(?:\*[^*|]+\*(?:, )?)*)",
     (PROJECT / "docs/security.md").read_text(),
 )
 
 
-@pytest.mark.parametrize(("file", "phrases"), CLAIMS)
-def test_each_claim_about_security_is_shown_by_a_test_of_that_name(file: str, phrases: str) -> None:
+@pytest.mark.parametrize(("file", "phrases"), SECURITY_CLAIMS)
+def test_each_claim_on_the_security_page_has_a_test_of_that_name(file: str, phrases: str) -> None:
     (found,) = PROJECT.glob(f"tests/*/{file}")
     for phrase in re.findall(r"\*([^*]+)\*", phrases):
         name = re.sub(r"\W+", "_", phrase.lower()).strip("_")
         assert re.search(rf"def test_(\w+_)?{name}", found.read_text()), phrase
 
 
-def test_the_claims_are_there() -> None:
-    assert len(CLAIMS) > 12
+def test_the_security_page_names_more_than_12_tests() -> None:
+    assert len(SECURITY_CLAIMS) > 12
 
 
 PARTS = [
@@ -54,7 +54,7 @@ def _imports(name: str) -> Iterator[str]:
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table below `heading`, a list for each row but the first two."""
+    """Return the cells of the table below `heading`, one list a row, without its header."""
     section = (PROJECT / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
@@ -69,11 +69,11 @@ def test_each_promise_has_a_row_that_names_its_tests() -> None:
     assert [promise for promise, _, _ in PROMISES] == promised
 
 
-@pytest.mark.parametrize(("promise", "quick", "every"), PROMISES)
-def test_the_tests_of_a_promise_exist_and_its_quick_tests_are_part_of_make_test(
-    promise: str, quick: str, every: str
+@pytest.mark.parametrize(("promise", "quick", "thorough"), PROMISES)
+def test_the_tests_that_a_promise_names_exist_and_make_test_runs_the_quick_ones(
+    promise: str, quick: str, thorough: str
 ) -> None:
-    for name in re.findall(r"`(\w+\.py)`", every):
+    for name in re.findall(r"`(\w+\.py)`", thorough):
         assert [*PROJECT.glob(f"tests/*/{name}")], name
     named = re.findall(r"`((?:test_\w+|leftovers)(?:\.py)?)`", quick)
     assert named or quick == "test-all only", promise
@@ -82,7 +82,7 @@ def test_the_tests_of_a_promise_exist_and_its_quick_tests_are_part_of_make_test(
 
 
 def _is_quick(file: Path, name: str) -> bool:
-    """Whether `make test` runs the test `name`, or the module of that name, from `file`."""
+    """Whether `make test` runs the test `name`, or the module `name`, from `file`."""
     text = file.read_text()
     if file.parent.name == "integration" and "mark.quick" not in text:
         return name == file.name == "leftovers.py"

@@ -1,4 +1,4 @@
-"""What `make` gives to Pulumi: the local stack's own login, and for others the user's."""
+"""Tests of the Makefile: the variables and arguments that it passes on."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-USERS = {"PULUMI_HOME": "/home/me/.pulumi", "PULUMI_BACKEND_URL": "s3://mine"}
+USER_LOGIN = {"PULUMI_HOME": "/home/me/.pulumi", "PULUMI_BACKEND_URL": "s3://mine"}
 
 
-def _made(*words: str, env: Mapping[str, str] | None = None) -> str:
-    """What make prints for a user with these variables."""
+def _run_make(*words: str, env: Mapping[str, str] | None = None) -> str:
+    """Return what make prints when it runs with these arguments and environment variables."""
     return subprocess.run(
         ["make", "--silent", "--directory", PROJECT, *words],
         env={"PATH": os.defpath, **(env or {})},
@@ -24,32 +24,32 @@ def _made(*words: str, env: Mapping[str, str] | None = None) -> str:
     ).stdout
 
 
-def _env(stack: str, env: Mapping[str, str] = USERS) -> Mapping[str, str]:
-    """The variables that `make env` sets, for a user who is logged in elsewhere."""
-    words = shlex.split(_made("env", f"STACK={stack}", env=env))
+def _make_env(stack: str, env: Mapping[str, str] = USER_LOGIN) -> Mapping[str, str]:
+    """Return what `make env` sets for `stack`, if it runs with the environment variables `env`."""
+    words = shlex.split(_run_make("env", f"STACK={stack}", env=env))
     assert set(words[::2]) == {"export"}
     return dict(word.split("=", 1) for word in words[1::2])
 
 
-def test_the_local_stack_keeps_to_this_checkout_and_leaves_the_users_login_alone() -> None:
-    local = _env("local")
+def test_the_local_stack_has_its_own_pulumi_login_in_this_checkout() -> None:
+    local = _make_env("local")
     assert local["PULUMI_HOME"] == f"{PROJECT}/.state/pulumi"
     assert local["PULUMI_BACKEND_URL"] == f"file://{PROJECT}/.state"
     assert local["PULUMI_CONFIG_PASSPHRASE"] == "local"
 
 
 def test_any_other_stack_uses_the_users_login_and_passphrase() -> None:
-    other = _env("mine")
-    assert {name: other[name] for name in USERS} == USERS
+    other = _make_env("mine")
+    assert {name: other[name] for name in USER_LOGIN} == USER_LOGIN
     assert "PULUMI_CONFIG_PASSPHRASE" not in other
 
 
 @pytest.mark.parametrize(
     "value", ["pa$xword`id`", "$(id) ${HOME} $$", "it's", 'a "b"', "a b\tc", "a\nb", "\\", "#!*?~"]
 )
-def test_values_reach_the_shell_as_they_are(value: str) -> None:
-    users = {**USERS, "PULUMI_HOME": value, "PATH": f"/opt/{value}:{os.defpath}"}
-    printed = _made("env", "STACK=mine", env=users)
+def test_make_env_quotes_values_so_that_the_shell_reads_them_unchanged(value: str) -> None:
+    env = {**USER_LOGIN, "PULUMI_HOME": value, "PATH": f"/opt/{value}:{os.defpath}"}
+    printed = _run_make("env", "STACK=mine", env=env)
     script = f'{printed}\nprintf "%s\\0" "$PULUMI_HOME" "$PATH"'
     seen = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     home, path, _ = seen.split("\0")
@@ -58,13 +58,13 @@ def test_values_reach_the_shell_as_they_are(value: str) -> None:
 
 
 @pytest.mark.parametrize("stack", ["mine", "local"])
-def test_a_passphrase_of_the_user_is_not_printed(stack: str) -> None:
+def test_make_env_does_not_print_the_users_passphrase(stack: str) -> None:
     secret = {"PULUMI_CONFIG_PASSPHRASE": "hunter2"}
-    assert "hunter2" not in _made("env", f"STACK={stack}", env=secret)
-    assert "hunter2" not in _made("env", f"STACK={stack}", "PULUMI_CONFIG_PASSPHRASE=hunter2")
+    assert "hunter2" not in _run_make("env", f"STACK={stack}", env=secret)
+    assert "hunter2" not in _run_make("env", f"STACK={stack}", "PULUMI_CONFIG_PASSPHRASE=hunter2")
 
 
-def test_the_current_docker_context_is_printed_for_the_plugin(tmp_path: Path) -> None:
+def test_make_env_sets_docker_host_from_the_current_docker_context(tmp_path: Path) -> None:
     context = {
         "Name": "edge",
         "Endpoints": {"docker": {"Host": "ssh://edge"}},
@@ -75,12 +75,12 @@ def test_the_current_docker_context_is_printed_for_the_plugin(tmp_path: Path) ->
     docker.write_text(f"#!/bin/sh\necho '{json.dumps(context)}'\n")
     docker.chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.defpath}"}
-    assert _env("mine", path)["DOCKER_HOST"] == "ssh://edge"
-    assert "DOCKER_HOST" not in _env("mine", {**path, "DOCKER_HOST": "ssh://other"})
+    assert _make_env("mine", path)["DOCKER_HOST"] == "ssh://edge"
+    assert "DOCKER_HOST" not in _make_env("mine", {**path, "DOCKER_HOST": "ssh://other"})
 
 
 @pytest.mark.parametrize(
-    ("value", "means"),
+    ("value", "is_on"),
     [
         *((value, True) for value in ("1", "y", "Y", "yes", "YES", "yEs", "true", "True", "TRUE")),
         *(
@@ -89,25 +89,27 @@ def test_the_current_docker_context_is_printed_for_the_plugin(tmp_path: Path) ->
         ),
     ],
 )
-def test_only_1_y_yes_and_true_switch_something_on(value: str, means: bool) -> None:
+def test_a_switch_is_on_for_1_y_yes_and_true_in_any_case_and_off_otherwise(
+    value: str, is_on: bool
+) -> None:
     stack, ready = "STACK=mine", "--old-file=ready"
     for target in ("up", "down", "move", "rotate"):
-        words = _made("--dry-run", ready, target, stack, "RUNTIME=swarm", f"YES={value}")
-        assert ("--yes" in words) == means
-    assert ("--dry-run" in _made("--dry-run", ready, "gc", stack, f"DRY_RUN={value}")) == means
-    bench = _made("--dry-run", f"--old-file={PROJECT}/.venv/dev", "bench", f"FULL={value}")
-    assert ("FULL= python" in bench) == (not means)
+        words = _run_make("--dry-run", ready, target, stack, "RUNTIME=swarm", f"YES={value}")
+        assert ("--yes" in words) == is_on
+    assert ("--dry-run" in _run_make("--dry-run", ready, "gc", stack, f"DRY_RUN={value}")) == is_on
+    bench = _run_make("--dry-run", f"--old-file={PROJECT}/.venv/dev", "bench", f"FULL={value}")
+    assert ("FULL= python" in bench) == (not is_on)
 
 
 @pytest.mark.parametrize("value", ["0", "no"])
-def test_the_local_stack_asks_if_that_is_wanted(value: str) -> None:
+def test_yes_0_makes_the_local_stack_ask_before_a_change(value: str) -> None:
     words = ("--dry-run", "--old-file=ready", "up", "STACK=local")
-    assert "--yes" in _made(*words)
-    assert "--yes" not in _made(*words, f"YES={value}")
+    assert "--yes" in _run_make(*words)
+    assert "--yes" not in _run_make(*words, f"YES={value}")
 
 
 @pytest.mark.parametrize("name", ["", "it's", "a;id", "$$(id)"])
-def test_make_passes_a_stack_s_name_on_as_it_is(name: str) -> None:
+def test_a_stack_name_reaches_the_command_unchanged(name: str) -> None:
     done = subprocess.run(
         ["make", "--silent", "--directory", PROJECT, "status", f"STACK={name}"],
         env={"PATH": os.defpath},
@@ -118,12 +120,12 @@ def test_make_passes_a_stack_s_name_on_as_it_is(name: str) -> None:
     assert f"{name.replace('$$', '$')!r} is not a stack's name" in done.stderr
 
 
-def test_what_is_on_path_wins_over_what_the_toolchain_links() -> None:
-    first, *_, last = _env("local")["PATH"].split(os.pathsep)
+def test_programs_on_path_take_precedence_over_those_that_the_toolchain_links() -> None:
+    first, *_, last = _make_env("local")["PATH"].split(os.pathsep)
     assert (first, last) == (f"{PROJECT}/.venv/bin", f"{PROJECT}/.state/bin")
 
 
-def test_ci_looks_at_each_stack_file_but_those_of_a_checkout() -> None:
-    printed = _made("stacks")
+def test_make_stacks_lists_each_stack_file_except_local_and_trial() -> None:
+    printed = _run_make("stacks")
     files = {file.name.split(".")[1] for file in (PROJECT / "stacks").glob("Pulumi.*.yaml")}
     assert set(json.loads(printed)) == files - {"local", "trial"}

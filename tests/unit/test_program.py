@@ -11,7 +11,7 @@ import pytest
 from components.error_hints import explanation
 from components.runtime import ERROR_HINTS
 from config import certificates
-from tests.unit.mock_engine import Engine, is_secret, plain, run, stack_file, trigger
+from tests.unit.mock_engine import Engine, is_secret, plain, replacement_trigger, run, stack_file
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/remoteImage:RemoteImage"
@@ -378,7 +378,7 @@ def test_another_host_takes_another_certificate_and_a_password_of_ones_own_anoth
     guarded: Engine,
 ) -> None:
     triggers = {
-        name: trigger(guarded.request(STASH, name))
+        name: replacement_trigger(guarded.request(STASH, name))
         for name in ("self-signed", "salt-alice", "salt-ci")
     }
     assert triggers == {"self-signed": "registry.example.com 0", "salt-alice": "10", "salt-ci": "5"}

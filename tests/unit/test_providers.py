@@ -1,4 +1,4 @@
-"""The keys of the providers that a stack file may have: those of the pinned packages."""
+"""Tests of the keys that a stack file may have for Pulumi's providers, such as docker:host."""
 
 import inspect
 import json
@@ -17,20 +17,20 @@ PACKAGES = {"alicloud": pulumi_alicloud, "docker": pulumi_docker}
 
 
 def _parameters(function: object) -> set[str]:
-    """The names of a function's parameters as Pulumi's configuration writes them."""
+    """Return the names of a function's parameters in the camel case of Pulumi's configuration."""
     names = inspect.signature(function).parameters.keys()  # type: ignore[arg-type]
-    ours = names - {"__self__", "resource_name", "opts", "__props__"}
-    return {re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in ours}
+    settings = names - {"__self__", "resource_name", "opts", "__props__"}
+    return {re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in settings}
 
 
 def _arguments(package: ModuleType, key: str) -> set[str]:
-    """The arguments of the section `key`, or of one entry of the list that it is."""
+    """Return the arguments of the section `key`, or of an entry if `key` is a list."""
     name = key[0].upper() + key[1:]
     return _parameters(getattr(package, f"Provider{name}Args").__init__)
 
 
 @pytest.mark.parametrize("namespace", KEYS)
-def test_the_keys_are_those_of_the_pinned_package(namespace: str) -> None:
+def test_the_table_of_keys_matches_the_pinned_provider_packages(namespace: str) -> None:
     package, keys = PACKAGES[namespace], KEYS[namespace]
     assert keys.keys() == _parameters(package.Provider._internal_init)
     for key, below in keys.items():
@@ -38,7 +38,7 @@ def test_the_keys_are_those_of_the_pinned_package(namespace: str) -> None:
             assert below == _arguments(package, key), key
 
 
-def _lines(config: dict[str, object], secret: set[str] | None = None) -> list[str]:
+def _problems(config: dict[str, object], secret: set[str] | None = None) -> list[str]:
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
     with pytest.raises(SettingsError) as failure:
         load("dev", texts, secret or set())
@@ -64,25 +64,25 @@ def _lines(config: dict[str, object], secret: set[str] | None = None) -> list[st
         ("alicloud:assumeRole", {"roleARN": "x"}, "alicloud:assumeRole.roleARN", "write roleArn"),
     ],
 )
-def test_a_key_that_a_provider_does_not_know_is_refused_with_the_nearest_one(
+def test_a_key_unknown_to_a_provider_is_reported_with_the_nearest_known_key(
     key: str, value: object, path: str, fix: str
 ) -> None:
-    (line,) = _lines({key: value})
+    (line,) = _problems({key: value})
     provider = key.partition(":")[0]
     assert line.startswith(f"{path}: is not a key of the {provider} provider; {fix}")
 
 
-def test_a_misspelled_region_is_one_problem() -> None:
+def test_a_misspelled_region_is_reported_once() -> None:
     storage = {"kind": "oss", "bucket": "demo-registry"}
-    (line,) = _lines({"oss-registry:storage": storage, "alicloud:regoin": "cn-hangzhou"})
+    (line,) = _problems({"oss-registry:storage": storage, "alicloud:regoin": "cn-hangzhou"})
     assert line.startswith("alicloud:regoin: ")
 
 
-def test_the_value_of_an_unknown_key_is_not_repeated() -> None:
-    assert "hunter2" not in "".join(_lines({"alicloud:secretkey": "hunter2"}))
+def test_a_problem_with_an_unknown_key_does_not_show_its_value() -> None:
+    assert "hunter2" not in "".join(_problems({"alicloud:secretkey": "hunter2"}))
 
 
-def test_what_the_providers_and_pulumi_know_is_taken() -> None:
+def test_keys_that_the_providers_or_pulumi_know_are_accepted() -> None:
     config: dict[str, object] = {
         "docker:host": "ssh://ops@h",
         "docker:sshOpts": ["-i", "key"],

@@ -12,7 +12,7 @@ from components.error_hints import explanation
 from components.runtime import ERROR_HINTS, duration, pullable
 from config.load import load, warnings
 from config.problems import SettingsError
-from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, trigger
+from tests.unit.mock_engine import Engine, Provider, is_secret, plain, replacement_trigger, run
 from tests.unit.stack_files import assert_refused, load_stack, problems
 
 SERVICE = "docker:index/service:Service"
@@ -308,7 +308,7 @@ def test_secrets_get_other_names_when_any_of_them_holds_something_else() -> None
         assert not is_secret(name)
         drawn = plain(engine.inputs(STASH, "registry-files")["input"])
         assert name == f"oss-registry-dev-registry-{plain(drawn)}-0"
-        return trigger(engine.request(STASH, "registry-files"))
+        return replacement_trigger(engine.request(STASH, "registry-files"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("components.runtime.secrets.token_hex", lambda n=32: "ab" * n)

@@ -1,4 +1,4 @@
-"""Tests of the toolchain: which programs and images it finds, downloads, builds or misses."""
+"""Tests of the toolchain: what it finds, downloads, builds or reports as missing."""
 
 import hashlib
 import http.server
