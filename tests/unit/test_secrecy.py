@@ -1,4 +1,4 @@
-"""What everyone may read of a stack file: text of the user's choice is a secret by default."""
+"""Tests of which values of a stack file are public. Freely chosen text is secret by default."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,18 +17,18 @@ from operations.review import markdown, review, text
 from operations.stack_file import handed_over
 from tests.unit.stack_files import assert_refused, load_stack, problems
 
-HOW = "pulumi config set --secret oss-registry:NAME, and write {from_secret: NAME} here"
+FIX = "pulumi config set --secret oss-registry:NAME, and write {from_secret: NAME} here"
 
 
-def _config(path: str, value: object) -> dict[str, Any]:
-    """`registry.config` with `value` at `path`; a part `[]` is a list of one entry."""
+def _config_with(path: str, value: object) -> dict[str, Any]:
+    """Return `registry.config` with `value` at `path`; a part `[]` is a list of one entry."""
     for part in reversed(path.split(".")):
         value = [value] if part == "[]" else {part: value}
     assert isinstance(value, dict)
     return value
 
 
-# What must come from a secret.
+# Values that must come from a secret.
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,11 @@ def _config(path: str, value: object) -> dict[str, Any]:
         ("NO_PROXY", "http://svc:hunter2@proxy.lan"),
     ],
 )
-def test_a_variable_in_plain_text_is_refused_unless_everyone_may_read_it(
-    name: str, value: str
-) -> None:
+def test_a_variable_that_may_hold_a_secret_is_refused_in_plain_text(name: str, value: str) -> None:
     (line,) = problems(registry={"environment": {name: value}})
     assert line.startswith(f"oss-registry:registry.environment.{name}: ")
     assert "in plain text" in line
-    assert line.endswith(HOW)
+    assert line.endswith(FIX)
     assert "hunter2" not in line
 
 
@@ -74,13 +72,15 @@ def test_a_variable_in_plain_text_is_refused_unless_everyone_may_read_it(
         ("DD_API_KEY", ""),
     ],
 )
-def test_a_variable_that_everyone_may_read_is_plain(name: str, value: str) -> None:
+def test_a_variable_that_holds_no_secret_is_accepted_and_shown_in_plain_text(
+    name: str, value: str
+) -> None:
     stack = load_stack(registry={"environment": {name: value}})
     assert stack.environment[name] == (value,)
     assert stack.redacted[name] == value
 
 
-REFUSED = (
+PLAIN_SECRETS = (
     ("notifications.endpoints.[].headers.X-Api-Key.[]", "hunter2"),
     ("notifications.endpoints.[].headers.X-Hook-Sig.[]", "hunter2"),
     ("notifications.endpoints.[].headers.Cookie.[]", "hunter2"),
@@ -99,16 +99,14 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize(("path", "value"), REFUSED)
-def test_a_secret_of_the_registrys_configuration_in_plain_text_is_refused(
-    path: str, value: object
-) -> None:
-    lines = problems(registry={"config": _config(path, value)})
-    shown = path.replace(".[]", "[0]")
-    found = [line for line in lines if line.startswith(f"oss-registry:registry.config.{shown}: ")]
+@pytest.mark.parametrize(("path", "value"), PLAIN_SECRETS)
+def test_a_secret_in_registry_config_is_refused_in_plain_text(path: str, value: object) -> None:
+    lines = problems(registry={"config": _config_with(path, value)})
+    setting = path.replace(".[]", "[0]")
+    found = [line for line in lines if line.startswith(f"oss-registry:registry.config.{setting}: ")]
     assert len(found) == 1, lines
     assert "in plain text" in found[0]
-    assert found[0].endswith(HOW)
+    assert found[0].endswith(FIX)
     assert not [line for line in lines if "hunter2" in line or "72736872" in line]
 
 
@@ -124,7 +122,7 @@ def test_a_secret_of_the_registrys_configuration_in_plain_text_is_refused(
         ("redirect", {"baseurl": "https://cdn.example.com/?sign=hunter2"}),
     ],
 )
-def test_an_option_of_middleware_in_plain_text_is_refused(
+def test_a_middleware_option_that_may_hold_a_secret_is_refused_in_plain_text(
     release: str, name: str, option: dict[str, Any]
 ) -> None:
     middleware = {"storage": [{"name": name, "options": option}]}
@@ -142,7 +140,7 @@ def test_an_option_of_middleware_in_plain_text_is_refused(
     assert "hunter2" not in lines[0]
 
 
-def test_what_clients_get_and_what_only_describes_a_request_is_public() -> None:
+def test_addresses_headers_and_log_fields_without_secrets_are_accepted_in_plain_text() -> None:
     cdn = {"name": "alicdn", "options": {"baseurl": "https://cdn.example.com", "duration": "20m"}}
     config = {
         "http": {"headers": {"X-Token-Policy": ["none"], "Set-Cookie": ["a=b"]}},
@@ -163,32 +161,34 @@ def test_what_clients_get_and_what_only_describes_a_request_is_public() -> None:
     assert "https://cdn.example.com" in stack.redacted["REGISTRY_MIDDLEWARE"]
 
 
-def _free(kinds: Kinds, place: Place = ("config",), *, free: bool = False) -> Iterator[Place]:
-    """The places of `kinds` where a user chooses both the key and the text."""
+def _free_text(kinds: Kinds, place: Place = ("config",), *, free: bool = False) -> Iterator[Place]:
+    """Yield the places of the schema `kinds` where a user chooses both the key and the text."""
     if isinstance(kinds, Mapping):
         for key, below in kinds.items():
             name = "x-unknown" if key == ANY else key
-            yield from _free(below, (*place, name), free=free or key == ANY)
+            yield from _free_text(below, (*place, name), free=free or key == ANY)
     elif not isinstance(kinds, str):
-        yield from _free(kinds[0], (*place, ANY), free=free)
+        yield from _free_text(kinds[0], (*place, ANY), free=free)
     elif free and kinds in ("string", "any"):
         yield place
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_text_below_a_key_of_the_users_choice_is_a_secret_by_default(release: str) -> None:
+def test_text_below_a_key_that_the_user_chooses_is_a_secret_by_default(release: str) -> None:
     public = (("config", "http", "headers"), ("config", "log", "fields"))
-    places = [place for place in _free(RELEASES[release].schema.keys) if place[:3] not in public]
-    named = [place for place in places if place[-1] != "name" or place[1] != "middleware"]
-    assert len(named) >= 3
-    assert all(plain_secret(place, "hunter2") for place in named)
+    places = [
+        place for place in _free_text(RELEASES[release].schema.keys) if place[:3] not in public
+    ]
+    chosen = [place for place in places if place[-1] != "name" or place[1] != "middleware"]
+    assert len(chosen) >= 3
+    assert all(plain_secret(place, "hunter2") for place in chosen)
 
 
-# What comes from a secret.
+# Values from a secret.
 
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
-def test_a_proxy_with_a_password_comes_from_a_secret(delivery: str) -> None:
+def test_a_proxy_with_a_password_can_come_from_a_secret(delivery: str) -> None:
     stack = load_stack(
         secrets={"proxy": "http://svc:hunter2@proxy.lan:3128"},
         registry={"delivery": delivery, "environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}},
@@ -198,31 +198,31 @@ def test_a_proxy_with_a_password_comes_from_a_secret(delivery: str) -> None:
     assert "hunter2" not in repr(stack)
 
 
-def test_an_option_of_middleware_comes_from_a_secret() -> None:
+def test_a_middleware_option_can_come_from_a_secret() -> None:
     cdn = {"name": "alicdn", "options": {"privatekey": {"from_secret": "cdn"}}}
     registry = {"image": "ours:1", "release": "2.8.3", "config": {"middleware": {"storage": [cdn]}}}
     stack = load_stack(secrets={"cdn": "hunter2"}, registry=registry)
     assert '"privatekey":[secret: cdn]' in stack.redacted["REGISTRY_MIDDLEWARE"]
 
 
-def test_a_variable_names_a_secret_that_exists() -> None:
+def test_a_variable_that_names_a_missing_secret_is_refused_with_the_command_that_sets_it() -> None:
     key = "oss-registry:registry.environment.HTTPS_PROXY"
-    absent = {"HTTPS_PROXY": {"from_secret": "proxy"}}
+    missing = {"HTTPS_PROXY": {"from_secret": "proxy"}}
     assert_refused(
-        key, "pulumi config set --secret oss-registry:proxy", registry={"environment": absent}
+        key, "pulumi config set --secret oss-registry:proxy", registry={"environment": missing}
     )
     value = {"HTTPS_PROXY": {"from_secret": "http://a:hunter2@proxy"}}
     (line,) = problems(registry={"environment": value})
     assert "hunter2" not in line
 
 
-def test_a_secret_that_only_a_variable_names_is_in_use() -> None:
+def test_a_secret_that_only_a_variable_names_counts_as_used() -> None:
     variables = {"DD_API_KEY": {"from_secret": "datadog"}}
     stack = load_stack(secrets={"datadog": "x"}, registry={"environment": variables})
     assert stack.redacted["DD_API_KEY"] == "[secret: datadog]"
 
 
-def test_a_variable_on_swarm_takes_no_secret_as_the_engine_shows_it() -> None:
+def test_a_secret_variable_is_refused_on_swarm_where_the_engine_shows_variables() -> None:
     registry = {
         "runtime": "swarm",
         "exposure": "open",
@@ -246,14 +246,16 @@ def test_a_variable_on_swarm_takes_no_secret_as_the_engine_shows_it() -> None:
         ("TZ", {"from_secret": "a", "default": "hunter2"}, "{from_secret: NAME}"),
     ],
 )
-def test_a_variable_is_text_or_a_secret(name: str, value: object, word: str) -> None:
+def test_a_variable_that_is_neither_text_nor_a_secret_is_refused(
+    name: str, value: object, word: str
+) -> None:
     (line,) = problems(registry={"environment": {name: value}})
     assert line.startswith(f"oss-registry:registry.environment.{name}: must be text")
     assert word in line
     assert not [each for each in ("hunter2", "1234567", "72736872") if each in line]
 
 
-# What messages repeat.
+# Values in messages.
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_a_variable_is_text_or_a_secret(name: str, value: object, word: str) -> 
         {"tls": {"letsencrypt": {"hosts": ["a.b"], "directory_url": "https://b/c?key=hunter2"}}},
     ],
 )
-def test_a_message_does_not_repeat_what_may_be_a_secret(sections: dict[str, Any]) -> None:
+def test_a_message_does_not_show_a_value_that_may_be_a_secret(sections: dict[str, Any]) -> None:
     lines = "\n".join(problems(**sections))
     assert "hunter2" not in lines
     assert "72736872" not in lines
@@ -310,11 +312,11 @@ def test_a_message_does_not_repeat_what_may_be_a_secret(sections: dict[str, Any]
         ({"cache": {"pool": {"idle_timeout": "30d"}}}, 'not "30d"'),
     ],
 )
-def test_a_message_repeats_what_everyone_may_read(sections: dict[str, Any], shown: str) -> None:
+def test_a_message_shows_a_value_that_is_public(sections: dict[str, Any], shown: str) -> None:
     assert [line for line in problems(**sections) if shown in line]
 
 
-# Keys of providers.
+# Settings of Pulumi's providers.
 
 LOGINS = "docker:registryAuth"
 
@@ -323,20 +325,23 @@ def _login(password: object, **more: object) -> dict[str, Any]:
     return {"address": "images.example.com", "username": "u", "password": password, **more}
 
 
-SEALED = {"secure": "v1:AAAB"}
+ENCRYPTED = {"secure": "v1:AAAB"}
 
 
 @pytest.mark.parametrize(
     ("logins", "paths"),
     [
-        ([_login(SEALED), _login("hunter2")], ["[1].password"]),
-        ([_login("hunter2"), _login(SEALED)], ["[0].password"]),
-        ([_login("hunter2"), _login(SEALED), _login(72736872)], ["[0].password", "[2].password"]),
-        ([_login(SEALED, configFileContent="hunter2")], ["[0].configFileContent"]),
+        ([_login(ENCRYPTED), _login("hunter2")], ["[1].password"]),
+        ([_login("hunter2"), _login(ENCRYPTED)], ["[0].password"]),
+        (
+            [_login("hunter2"), _login(ENCRYPTED), _login(72736872)],
+            ["[0].password", "[2].password"],
+        ),
+        ([_login(ENCRYPTED, configFileContent="hunter2")], ["[0].configFileContent"]),
         ([_login("hunter2"), _login("hunter2")], ["[0].password", "[1].password"]),
     ],
 )
-def test_each_plain_password_for_pulling_images_is_refused_by_its_index(
+def test_each_plain_pull_password_is_refused_with_its_index(
     logins: list[dict[str, Any]], paths: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as failure:
@@ -348,29 +353,29 @@ def test_each_plain_password_for_pulling_images_is_refused_by_its_index(
     assert "72736872" not in str(failure.value)
 
 
-def test_passwords_for_pulling_images_may_all_be_secrets() -> None:
-    both = {**_login(SEALED), "address": SEALED}
-    assert load("dev", *handed_over({LOGINS: [_login(SEALED), both]})).name == "dev"
-    assert load("dev", *handed_over({LOGINS: SEALED})).name == "dev"
-    # As Pulumi hands them over, decrypted.
+def test_pull_passwords_may_all_be_secrets() -> None:
+    both = {**_login(ENCRYPTED), "address": ENCRYPTED}
+    assert load("dev", *handed_over({LOGINS: [_login(ENCRYPTED), both]})).name == "dev"
+    assert load("dev", *handed_over({LOGINS: ENCRYPTED})).name == "dev"
+    # Pulumi hands them over decrypted.
     assert load("dev", {LOGINS: json.dumps([_login("x"), _login("y")])}, {LOGINS}).name == "dev"
 
 
-def test_an_address_for_pulling_images_is_not_repeated_with_its_password() -> None:
+def test_a_message_about_a_pull_address_does_not_show_its_password() -> None:
     logins = [{"address": "https://u:hunter2@images.example.com/team"}]
     with pytest.raises(SettingsError) as failure:
         load("dev", {LOGINS: json.dumps(logins)}, set())
     assert "hunter2" not in str(failure.value)
 
 
-def test_a_key_for_the_docker_engine_in_plain_text_is_refused() -> None:
+def test_a_private_key_for_the_docker_engine_is_refused_in_plain_text() -> None:
     with pytest.raises(SettingsError) as failure:
         load("dev", {"docker:keyMaterial": "hunter2"}, set())
     assert "docker:keyMaterial: is a secret in plain text" in str(failure.value)
     assert "hunter2" not in str(failure.value)
 
 
-# What is printed.
+# Printed values.
 
 HOOKS = '[{"name":"a","headers":{"X-Key":["hunter2"]}},{"headers":{"B":[[secret: b]]}}]'
 FILE = '{\n "notifications": {"endpoints": [{"url": "https://hunter2@h/"}]},\n "x": [secret: y]\n}'
@@ -390,7 +395,7 @@ FILE = '{\n "notifications": {"endpoints": [{"url": "https://hunter2@h/"}]},\n "
         ("/etc/docker/registry/config.yml", FILE),
     ],
 )
-def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored(
+def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored_in_plain_text(
     name: str, before: str
 ) -> None:
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
@@ -401,7 +406,7 @@ def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored(
     assert "hunter2" not in markdown(found) + text(found)
 
 
-def test_a_preview_names_a_variable_that_changes_and_not_its_value() -> None:
+def test_a_preview_of_a_changed_secret_variable_does_not_show_its_value() -> None:
     step = {
         "op": "update",
         "urn": "urn:pulumi:dev::oss-registry::docker:index/container:Container::registry",
@@ -415,7 +420,9 @@ def test_a_preview_names_a_variable_that_changes_and_not_its_value() -> None:
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
 @pytest.mark.parametrize("release", RELEASES)
-def test_what_the_program_itself_writes_is_shown_in_full(release: str, delivery: str) -> None:
+def test_variables_and_files_that_the_program_generates_are_shown_in_full(
+    release: str, delivery: str
+) -> None:
     bucket = {"kind": "oss", "bucket": "demo-registry", "adopt": True}
     for storage in ({}, bucket):
         registry = {"release": release, "delivery": delivery}
@@ -424,7 +431,7 @@ def test_what_the_program_itself_writes_is_shown_in_full(release: str, delivery:
         assert all(masked(name, text) == text for name, text in stack.redacted.items())
 
 
-def test_render_shows_the_name_of_a_variables_secret(
+def test_render_prints_the_placeholder_of_a_secret_variable(
     tmp_path: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""What each release gets, and what a user's own `config:` may not say to it."""
+"""Tests of the configuration planned for each release, with the user's configuration over it."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ OLD, MIDDLE, NEW = RELEASES.values()
 each_release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
 
-def _tree(
+def _planned(
     release: Release,
     user: Section | None = None,
     *,
@@ -52,24 +52,26 @@ def _tree(
 
 
 def _variables(release: Release, tree: Section | None = None) -> dict[str, str]:
-    tree = switch_off_defaults(release.image_defaults, _tree(release) if tree is None else tree)
+    tree = switch_off_defaults(release.image_defaults, _planned(release) if tree is None else tree)
     return {name: redact(text) for name, text in to_environment(tree, release.schema).items()}
 
 
-def _found(release: Release, config: dict[str, Any], **facts: Any) -> dict[str, Problem]:  # noqa: ANN401
-    """The problems with a `config:`, by path."""
-    user, found = read(release, config, {"known"})
-    planned = _tree(release, **facts)
-    return {problem.path: problem for problem in found + problems(release, planned, user)}
+def _problems_of(release: Release, config: dict[str, Any], **facts: Any) -> dict[str, Problem]:  # noqa: ANN401
+    """Return the problems with the user's `config`, by path."""
+    user, unreadable = read(release, config, {"known"})
+    planned = _planned(release, **facts)
+    return {problem.path: problem for problem in unreadable + problems(release, planned, user)}
 
 
-def test_redis_goes_by_the_keys_of_the_release() -> None:
-    def redis(release: Release) -> dict[str, str]:
+def test_the_keys_of_the_redis_section_are_those_of_the_release() -> None:
+    def redis_variables(release: Release) -> dict[str, str]:
         start = "REGISTRY_REDIS_"
-        found = _variables(release).items()
-        return {name.removeprefix(start): text for name, text in found if name.startswith(start)}
+        variables = _variables(release).items()
+        return {
+            name.removeprefix(start): text for name, text in variables if name.startswith(start)
+        }
 
-    assert redis(OLD) == {
+    assert redis_variables(OLD) == {
         "ADDR": "redis:6379",
         "PASSWORD": "[secret: redis-password]",
         "DB": "2",
@@ -80,7 +82,7 @@ def test_redis_goes_by_the_keys_of_the_release() -> None:
         "READTIMEOUT": "500ms",
         "WRITETIMEOUT": "500ms",
     }
-    assert redis(NEW) == {
+    assert redis_variables(NEW) == {
         "ADDRS": '["redis:6379"]',
         "PASSWORD": "[secret: redis-password]",
         "DB": "2",
@@ -91,11 +93,13 @@ def test_redis_goes_by_the_keys_of_the_release() -> None:
         "READTIMEOUT": "500ms",
         "WRITETIMEOUT": "500ms",
     }
-    assert redis(MIDDLE) == {f"OPTIONS_{name}": text for name, text in redis(NEW).items()}
+    assert redis_variables(MIDDLE) == {
+        f"OPTIONS_{name}": text for name, text in redis_variables(NEW).items()
+    }
 
 
-def test_a_bucket_is_reached_by_the_driver_that_the_release_has() -> None:
-    old, new = (_variables(release, _tree(release, storage=BUCKET)) for release in (OLD, NEW))
+def test_release_2_uses_the_oss_driver_and_release_3_the_s3_driver() -> None:
+    old, new = (_variables(release, _planned(release, storage=BUCKET)) for release in (OLD, NEW))
     assert old["REGISTRY_STORAGE"] == "oss"
     assert old["REGISTRY_STORAGE_OSS_REGION"] == "oss-cn-beijing"
     assert old["REGISTRY_STORAGE_OSS_ENDPOINT"] == "demo.oss-cn-beijing-internal.aliyuncs.com"
@@ -113,35 +117,35 @@ def test_a_bucket_is_reached_by_the_driver_that_the_release_has() -> None:
 
 
 @each_release
-def test_naming_the_driver_does_not_lose_cache_and_delete(release: Release) -> None:
+def test_cache_and_delete_stay_configured_beside_the_storage_driver(release: Release) -> None:
     for storage in (VOLUME, BUCKET):
-        variables = _variables(release, _tree(release, storage=storage))
+        variables = _variables(release, _planned(release, storage=storage))
         assert variables["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "redis"
         assert variables["REGISTRY_STORAGE_DELETE_ENABLED"] == "true"
 
 
 @each_release
-def test_without_redis_descriptors_are_cached_in_the_registry_itself(release: Release) -> None:
-    variables = _variables(release, _tree(release, cache=None))
+def test_without_redis_the_registry_caches_descriptors_in_memory(release: Release) -> None:
+    variables = _variables(release, _planned(release, cache=None))
     assert variables["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
     assert not any("REDIS" in name for name in variables)
 
 
 @each_release
-def test_upload_purging_is_given_whole_because_the_registry_panics_at_a_part(
+def test_upload_purging_is_one_complete_variable_because_the_registry_panics_if_a_key_is_missing(
     release: Release,
 ) -> None:
-    tree = _tree(release, {"storage": {"maintenance": {"uploadpurging": {"age": "111h"}}}})
+    tree = _planned(release, {"storage": {"maintenance": {"uploadpurging": {"age": "111h"}}}})
     assert _variables(release, tree)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"] == (
         '{"enabled":true,"age":"111h","interval":"24h","dryrun":false}'
     )
 
 
 @pytest.mark.parametrize(("release", "purges"), [(OLD, True), (MIDDLE, False), (NEW, True)])
-def test_upload_purging_is_off_where_it_would_end_the_process(
+def test_upload_purging_on_oss_is_off_for_the_release_that_it_would_crash(
     release: Release, purges: bool
 ) -> None:
-    tree = _tree(release, storage=BUCKET)
+    tree = _planned(release, storage=BUCKET)
     purging = json.loads(_variables(release, tree)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"])
     assert purging["enabled"] is purges
 
@@ -151,9 +155,9 @@ def test_the_debug_server_of_the_3_x_image_is_off() -> None:
     assert "REGISTRY_HTTP_DEBUG_ADDR" not in _variables(OLD)
 
 
-def test_what_a_user_takes_away_is_switched_off_where_the_image_sets_it() -> None:
+def test_a_section_that_the_user_removes_is_switched_off_if_the_image_sets_it() -> None:
     user: Section = {"health": None, "http": {"headers": None}}
-    variables = _variables(OLD, _tree(OLD, user))
+    variables = _variables(OLD, _planned(OLD, user))
     assert variables["REGISTRY_HEALTH_STORAGEDRIVER_ENABLED"] == ""
     assert variables["REGISTRY_HTTP_HEADERS"] == "{}"
 
@@ -161,7 +165,7 @@ def test_what_a_user_takes_away_is_switched_off_where_the_image_sets_it() -> Non
 @pytest.mark.parametrize(
     "image", [image for image in IMAGES if image.program], ids=lambda i: i.name
 )
-def test_what_we_lay_over_the_image_is_what_the_image_has(image: Any) -> None:  # noqa: ANN401
+def test_the_image_defaults_in_the_release_table_are_those_of_the_image(image: Any) -> None:  # noqa: ANN401
     file = yaml.safe_load((image.program.sources / "config.yml").read_text())
     release = RELEASES[image.program.version]
     assert {key: file[key] for key in file if key not in ("version", "storage")} == (
@@ -172,8 +176,10 @@ def test_what_we_lay_over_the_image_is_what_the_image_has(image: Any) -> None:  
 
 @each_release
 @pytest.mark.parametrize(("level", "disabled"), [("warn", "true"), ("info", "false")])
-def test_requests_are_logged_from_info_on(release: Release, level: str, disabled: str) -> None:
-    variables = _variables(release, _tree(release, log_level=level))
+def test_requests_are_logged_at_level_info_but_not_at_warn(
+    release: Release, level: str, disabled: str
+) -> None:
+    variables = _variables(release, _planned(release, log_level=level))
     assert variables["REGISTRY_LOG_ACCESSLOG_DISABLED"] == disabled
 
 
@@ -181,28 +187,28 @@ def test_the_default_release_is_the_newest() -> None:
     assert list(RELEASES)[-1] == DEFAULT_RELEASE
 
 
-def test_trees_merge_section_by_section_and_null_takes_away() -> None:
+def test_trees_merge_section_by_section_and_null_removes_a_key() -> None:
     below: Section = {"http": {"addr": ":1", "net": "tcp"}, "log": {"hooks": [1, 2]}, "proxy": {}}
     above: Section = {"http": {"addr": ":2", "net": None}, "log": {"hooks": [3]}, "proxy": None}
     assert merge(below, above) == {"http": {"addr": ":2"}, "log": {"hooks": [3]}}
-    assert merge({}, {"health": {"file": {"gone": None}}}) == {"health": {"file": {}}}
+    assert merge({}, {"health": {"file": {"removed": None}}}) == {"health": {"file": {}}}
 
 
 @pytest.mark.parametrize(
-    ("text", "read_as"), [("30s", 30), ("1m30s", 90), ("1.5h", 5400), ("-2ms", -0.002), ("0", 0)]
+    ("text", "expected"), [("30s", 30), ("1m30s", 90), ("1.5h", 5400), ("-2ms", -0.002), ("0", 0)]
 )
-def test_durations_are_read_as_go_reads_them(text: str, read_as: float) -> None:
-    assert seconds(text) == read_as
+def test_durations_are_parsed_as_go_parses_them(text: str, expected: float) -> None:
+    assert seconds(text) == expected
 
 
-def test_the_drain_is_what_the_tree_says() -> None:
-    assert drain_seconds(_tree(NEW)) == 30
-    assert drain_seconds(_tree(NEW, {"http": {"draintimeout": "1m0.5s"}})) == 61
-    assert drain_seconds(_tree(NEW, {"http": {"draintimeout": None}})) == 0
+def test_drain_seconds_come_from_the_draintimeout_of_the_tree() -> None:
+    assert drain_seconds(_planned(NEW)) == 30
+    assert drain_seconds(_planned(NEW, {"http": {"draintimeout": "1m0.5s"}})) == 61
+    assert drain_seconds(_planned(NEW, {"http": {"draintimeout": None}})) == 0
 
 
-# What can't work: each with the path that is named and a word of the rule or the fix.
-REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
+# Each case: settings, release, configuration, path of the problem, part of its rule or fix.
+INVALID: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
     ({}, NEW, {"htpp": {}}, "htpp", "write http"),
     ({}, NEW, {"HTTP": {}}, "HTTP", "write http"),
     ({}, NEW, {"http": {"hedaers": {}}}, "http.hedaers", "write headers"),
@@ -232,7 +238,7 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
     ({}, NEW, {"redis": {"poolsize": -1}}, "redis.poolsize", "0 to 65535"),
     ({}, NEW, {"reporting": {}}, "reporting", "belongs to release 2.8.3"),
     ({}, OLD, {"tags": {"maxtags": 5}}, "tags", "belongs to release 3.1.2"),
-    # What other parts of the stack are made to match.
+    # Keys that other parts of the stack depend on.
     ({}, NEW, {"http": {"addr": ":80"}}, "http.addr", "registry.port"),
     ({}, NEW, {"http": None}, "http", "registry.port"),
     ({}, NEW, {"redis": {"addrs": ["other:1"]}}, "redis.addrs", "cache.address"),
@@ -404,7 +410,7 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
         for acl in ("public-read", "public-read-write", "authenticated-read")
     ),
     ({"storage": BUCKET}, OLD, {"storage": {"oss": {"acl": "public-read"}}}, "storage.oss.acl", ""),
-    # Upload purging by halves.
+    # Incomplete upload purging.
     (
         {},
         NEW,
@@ -458,11 +464,11 @@ REFUSED: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "release", "config", "path", "word"), REFUSED)
-def test_what_can_not_work_is_refused_by_its_key(
+@pytest.mark.parametrize(("facts", "release", "config", "path", "word"), INVALID)
+def test_a_configuration_that_cannot_work_is_refused_at_its_key(
     facts: dict[str, Any], release: Release, config: dict[str, Any], path: str, word: str
 ) -> None:
-    problem = _found(release, config, **facts)[path]
+    problem = _problems_of(release, config, **facts)[path]
     assert word in f"{problem.rule}; {problem.fix}"
 
 
@@ -480,13 +486,13 @@ DURATIONS = (
     ("value", "word"),
     [(10, "write 10s"), ("10", "10s"), ("30d", "10s"), ("1h 5m", "10s"), (True, "")],
 )
-def test_a_duration_needs_its_unit_whichever_key_it_stands_at(
+def test_a_duration_without_a_unit_is_refused_at_every_key(
     path: str, value: object, word: str
 ) -> None:
     config: Any = value
     for key in reversed(path.split(".")):
         config = {key: config}
-    assert word in _found(NEW, config)[path].fix
+    assert word in _problems_of(NEW, config)[path].fix
 
 
 @pytest.mark.parametrize("release", [OLD, NEW], ids=lambda release: release.version)
@@ -500,46 +506,48 @@ def test_a_duration_needs_its_unit_whichever_key_it_stands_at(
         ({"notifications": {"endpoints": [{"backoff": "-5m"}]}}, "notifications.endpoints[0].back"),
     ],
 )
-def test_a_duration_below_zero_is_refused(
+def test_a_negative_duration_is_refused(
     release: Release, config: dict[str, Any], path: str
 ) -> None:
-    (problem,) = _found(release, config).values()
+    (problem,) = _problems_of(release, config).values()
     assert problem.path.startswith(path)
     assert problem.rule == "must be 0s or more"
 
 
-def test_one_redis_and_several_sentinels_are_no_cluster() -> None:
+def test_a_single_redis_and_several_sentinels_do_not_count_as_a_redis_cluster() -> None:
     sentinels = {"addrs": ["a:26379", "b:26379"], "mastername": "cache"}
     for redis in ({"addrs": ["a:6379"]}, sentinels):
-        assert not _found(NEW, {"redis": redis}, cache=None)
+        assert not _problems_of(NEW, {"redis": redis}, cache=None)
 
 
-def test_a_duration_that_the_registry_can_not_count_is_refused() -> None:
-    found = _found(NEW, {"http": {"draintimeout": "9999999h"}})
+def test_a_duration_that_overflows_the_registrys_nanoseconds_is_refused() -> None:
+    found = _problems_of(NEW, {"http": {"draintimeout": "9999999h"}})
     assert "less than 292 years" in found["http.draintimeout"].rule
 
 
-def test_redis_takes_a_negative_duration_that_means_no_limit() -> None:
+def test_negative_redis_durations_that_mean_no_limit_are_accepted_from_release_3_on() -> None:
     redis = {"readtimeout": "-2ns", "connmaxidletime": "-1ns", "minretrybackoff": "-1ns"}
     for release in (MIDDLE, NEW):
-        assert not _found(release, {"redis": redis})
-    assert _found(OLD, {"redis": {"readtimeout": "-1ns"}})
+        assert not _problems_of(release, {"redis": redis})
+    assert _problems_of(OLD, {"redis": {"readtimeout": "-1ns"}})
 
 
-def test_a_storage_class_may_be_in_lower_case_as_the_driver_takes_it() -> None:
+def test_a_storage_class_may_be_in_lower_case() -> None:
     config = {"storage": {"s3": {"storageclass": "standard_ia", "objectacl": "private"}}}
-    assert not _found(NEW, config, storage=BUCKET)
+    assert not _problems_of(NEW, config, storage=BUCKET)
 
 
 @pytest.mark.parametrize("value", ["10ms", "168h", "1m30s", "0.5h"])
-def test_a_duration_with_a_unit_is_taken(value: str) -> None:
-    assert not _found(NEW, {"redis": {"dialtimeout": value}, "http": {"draintimeout": value}})
+def test_a_duration_with_a_unit_is_accepted(value: str) -> None:
+    assert not _problems_of(NEW, {"redis": {"dialtimeout": value}, "http": {"draintimeout": value}})
 
 
 @pytest.mark.parametrize("value", ["0s", "-1s"])
 @pytest.mark.parametrize("key", ["age", "interval"])
-def test_purging_at_no_interval_is_refused(key: str, value: str) -> None:
-    found = _found(NEW, {"storage": {"maintenance": {"uploadpurging": {key: value}}}})
+def test_upload_purging_without_a_positive_age_and_interval_is_refused(
+    key: str, value: str
+) -> None:
+    found = _problems_of(NEW, {"storage": {"maintenance": {"uploadpurging": {key: value}}}})
     assert "more than 0s" in found[f"storage.maintenance.uploadpurging.{key}"].rule
 
 
@@ -558,23 +566,23 @@ PLAIN_SECRETS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("config", PLAIN_SECRETS)
-def test_a_secret_in_plain_text_is_refused_and_not_repeated(config: dict[str, Any]) -> None:
-    (problem,) = _found(NEW, config).values()
+def test_a_secret_in_plain_text_is_refused_without_showing_it(config: dict[str, Any]) -> None:
+    (problem,) = _problems_of(NEW, config).values()
     assert "plain text" in problem.rule
     assert "from_secret" in problem.fix
     assert problem.shown is None
 
 
-def test_a_header_about_secrets_is_no_secret() -> None:
-    assert not _found(
+def test_a_header_that_clients_get_is_no_secret() -> None:
+    assert not _problems_of(
         NEW, {"http": {"headers": {"Access-Control-Allow-Headers": ["Authorization"]}}}
     )
 
 
-def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
+def test_from_secret_becomes_a_placeholder_in_the_variable() -> None:
     endpoint = {"headers": {"Authorization": [{"from_secret": "known"}]}, "name": "hook"}
-    user, found = read(NEW, {"notifications": {"endpoints": [endpoint]}}, {"known"})
-    assert not found
+    user, unreadable = read(NEW, {"notifications": {"endpoints": [endpoint]}}, {"known"})
+    assert not unreadable
     variable = to_environment(user, NEW.schema)["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
     assert variable == (
         '[{"headers":{"Authorization":[',
@@ -584,14 +592,14 @@ def test_a_secret_of_the_user_is_put_where_its_name_stands() -> None:
 
 
 @pytest.mark.parametrize("realm", ["2026", "0123", "y", "Team: A"])
-def test_a_realm_arrives_as_text(realm: str) -> None:
-    user, found = read(NEW, {"auth": {"htpasswd": {"realm": realm, "path": "/p"}}}, set())
-    assert not found
+def test_a_realm_that_looks_like_another_type_stays_text(realm: str) -> None:
+    user, unreadable = read(NEW, {"auth": {"htpasswd": {"realm": realm, "path": "/p"}}}, set())
+    assert not unreadable
     variable = _variables(NEW, user)["REGISTRY_AUTH_HTPASSWD_REALM"]
     assert yaml.safe_load(variable) == realm
 
 
-# YAML's 0123 arrives as 83, 1e3 as 1000, 1.10 as 1.1, 0x10 as 16.
+# Pulumi reads 0123 as 83, 1e3 as 1000, 1.10 as 1.1 and 0x10 as 16.
 @pytest.mark.parametrize("value", [83, 1000, 0, -1, 1.1, True, False])
 @pytest.mark.parametrize(
     ("path", "config"),
@@ -602,30 +610,30 @@ def test_a_realm_arrives_as_text(realm: str) -> None:
         ("auth.htpasswd.realm", lambda value: {"auth": {"htpasswd": {"realm": value}}}),
     ],
 )
-def test_a_value_that_is_no_text_is_refused_if_text_is_expected(
+def test_a_number_or_boolean_is_refused_if_text_is_expected(
     path: str, config: Callable[[object], dict[str, Any]], value: object
 ) -> None:
     _, (problem,) = read(NEW, config(value), set())
     assert (problem.path, problem.rule, problem.fix) == (path, "must be text", "put it in quotes")
 
 
-def test_a_field_of_the_log_takes_no_number_with_decimals() -> None:
-    (problem,) = _found(NEW, {"log": {"fields": {"version": 1.1, "shard": 5}}}).values()
+def test_a_decimal_number_in_log_fields_is_refused() -> None:
+    (problem,) = _problems_of(NEW, {"log": {"fields": {"version": 1.1, "shard": 5}}}).values()
     assert (problem.path, problem.fix) == ("log.fields.version", "put it in quotes")
 
 
-def test_a_whole_config_yml_may_say_its_version() -> None:
+def test_the_version_of_a_complete_config_yml_is_accepted() -> None:
     assert read(NEW, {"version": 0.1}, set()) == ({}, [])
     assert read(NEW, {"version": "0.1"}, set()) == ({}, [])
 
 
-def test_a_custom_image_may_have_middleware_of_its_own() -> None:
+def test_a_custom_image_may_have_its_own_middleware() -> None:
     custom = NEW._replace(middleware=None)
-    assert not _found(custom, {"middleware": {"registry": [{"name": "ours"}]}})
+    assert not _problems_of(custom, {"middleware": {"registry": [{"name": "ours"}]}})
 
 
 def _headers(release: Release, given: Section) -> Any:  # noqa: ANN401
-    tree = _tree(release, {"http": {"headers": given}})
+    tree = _planned(release, {"http": {"headers": given}})
     return json.loads(_variables(release, tree)["REGISTRY_HTTP_HEADERS"])
 
 
@@ -633,14 +641,12 @@ def _headers(release: Release, given: Section) -> Any:  # noqa: ANN401
 @pytest.mark.parametrize(
     "name", ["x-content-type-options", "X-CONTENT-TYPE-OPTIONS", "X-Content-Type-Options"]
 )
-def test_a_header_of_the_user_takes_the_place_of_ours_in_any_case(
-    release: Release, name: str
-) -> None:
+def test_a_header_of_the_user_replaces_ours_in_any_case(release: Release, name: str) -> None:
     assert _headers(release, {name: ["mine"]}) == {name: ["mine"]}
     assert _headers(release, {name: None}) == {}
     both = _headers(release, {"X-Frame-Options": ["deny"]})
     assert both == {"X-Content-Type-Options": ["nosniff"], "X-Frame-Options": ["deny"]}
-    assert not _found(release, {"http": {"headers": {name: ["mine"]}}})
+    assert not _problems_of(release, {"http": {"headers": {name: ["mine"]}}})
 
 
 @pytest.mark.parametrize(
@@ -657,48 +663,50 @@ def test_a_header_of_the_user_takes_the_place_of_ours_in_any_case(
         ),
     ],
 )
-def test_a_header_that_is_named_twice_is_refused(config: dict[str, Any], path: str) -> None:
-    assert "twice" in _found(NEW, config)[path].rule
+def test_a_header_that_is_set_twice_in_different_case_is_refused(
+    config: dict[str, Any], path: str
+) -> None:
+    assert "twice" in _problems_of(NEW, config)[path].rule
 
 
 @pytest.mark.parametrize("name", ["redirect", "cloudfront", "rewrite", "alicdn"])
-def test_middleware_for_redirects_that_are_disabled_is_warned_of(name: str) -> None:
+def test_redirecting_middleware_is_a_warning_if_redirects_are_disabled(name: str) -> None:
     release = NEW._replace(middleware=None)
 
-    def warned(disable: bool, **more: object) -> list[str]:
+    def warned_paths(disable: bool, **more: object) -> list[str]:
         entry = {"name": name, "options": {"baseurl": "https://cdn.example.com"}, **more}
         user: Any = {
             "middleware": {"storage": [entry]},
             "storage": {"redirect": {"disable": disable}},
         }
-        found = warnings(release, _tree(release, user, storage=BUCKET))
+        found = warnings(release, _planned(release, user, storage=BUCKET))
         return [problem.path for problem in found if "never used" in problem.rule]
 
-    assert warned(disable=True) == ["middleware.storage[0]"]
-    assert warned(disable=False) == []
-    assert warned(disable=True, disabled=True) == []
+    assert warned_paths(disable=True) == ["middleware.storage[0]"]
+    assert warned_paths(disable=False) == []
+    assert warned_paths(disable=True, disabled=True) == []
 
 
-def test_other_middleware_is_not_warned_of() -> None:
+def test_other_middleware_is_no_warning() -> None:
     user: Section = {
         "middleware": {"storage": [{"name": "ours"}], "registry": [{"name": "redirect"}]}
     }
-    assert not warnings(NEW, _tree(NEW, user, storage=BUCKET))
+    assert not warnings(NEW, _planned(NEW, user, storage=BUCKET))
 
 
-def test_what_is_logged_in_plain_is_warned_of_only_where_it_is_logged() -> None:
+def test_a_hook_with_a_secret_is_a_warning_only_if_the_log_level_logs_it() -> None:
     endpoints: list[Section] = [
         {"headers": {"X-Hook-Sig": [Placeholder("known")]}},
         {"url": Placeholder("known")},
         {"url": "https://hook.example.com", "headers": {"Accept": ["*/*"]}},
     ]
     for level, expected in (("info", 2), ("warn", 0)):
-        tree = _tree(NEW, {"notifications": {"endpoints": endpoints}}, log_level=level)
+        tree = _planned(NEW, {"notifications": {"endpoints": endpoints}}, log_level=level)
         assert len(warnings(NEW, tree)) == expected
 
 
-def test_the_order_of_a_users_keys_changes_nothing() -> None:
+def test_the_order_of_the_users_keys_does_not_change_the_variables() -> None:
     one = {"log": {"fields": {"b": 1, "a": 2}}, "http": {"net": "tcp", "host": "https://h"}}
     two = {"http": {"host": "https://h", "net": "tcp"}, "log": {"fields": {"a": 2, "b": 1}}}
-    trees = [_tree(NEW, read(NEW, config, set())[0]) for config in (one, two)]
+    trees = [_planned(NEW, read(NEW, config, set())[0]) for config in (one, two)]
     assert json.dumps(_variables(NEW, trees[0])) == json.dumps(_variables(NEW, trees[1]))

@@ -1,4 +1,4 @@
-"""The override rule and the whole file: from a configuration tree to what the registry reads."""
+"""Tests of how a configuration tree becomes REGISTRY_* variables, or one config.yml."""
 
 import json
 import re
@@ -16,7 +16,7 @@ OLD, MIDDLE, NEW = (RELEASES[version].schema for version in ("2.8.3", "3.0.0", "
 each_schema = pytest.mark.parametrize("schema", [OLD, MIDDLE, NEW], ids=RELEASES)
 
 
-def test_a_leaf_becomes_a_variable_named_by_its_path() -> None:
+def test_a_value_becomes_a_variable_named_after_its_path() -> None:
     tree = {"http": {"addr": ":5000"}, "log": {"level": "warn"}}
     assert to_environment(tree, NEW) == {
         "REGISTRY_HTTP_ADDR": (":5000",),
@@ -24,7 +24,7 @@ def test_a_leaf_becomes_a_variable_named_by_its_path() -> None:
     }
 
 
-def test_a_driver_is_named_before_its_parameters() -> None:
+def test_the_variable_that_names_a_driver_comes_before_those_of_its_parameters() -> None:
     tree: Section = {
         "storage": {"delete": {"enabled": True}, "filesystem": {"rootdirectory": "/somewhere"}},
         "auth": {"htpasswd": {"realm": "Team", "path": "/users"}},
@@ -39,7 +39,7 @@ def test_a_driver_is_named_before_its_parameters() -> None:
     ]
 
 
-def test_variables_are_sorted_whatever_the_order_of_the_file() -> None:
+def test_variables_are_sorted_by_name() -> None:
     names = list(to_environment({"redis": {"db": 0, "addrs": ["a"]}, "http": {"net": "tcp"}}, NEW))
     assert names == sorted(names)
 
@@ -57,7 +57,7 @@ def test_variables_are_sorted_whatever_the_order_of_the_file() -> None:
         (NEW, {"redis": {"addrs": ["a:1"]}}, "REGISTRY_REDIS_ADDRS"),
     ],
 )
-def test_names_follow_the_fields_of_the_release_where_they_differ_from_the_keys(
+def test_variables_are_named_after_the_releases_go_fields_if_those_differ_from_the_keys(
     schema: Schema, tree: Section, name: str
 ) -> None:
     (variable,) = to_environment(tree, schema)
@@ -65,7 +65,7 @@ def test_names_follow_the_fields_of_the_release_where_they_differ_from_the_keys(
 
 
 @each_schema
-def test_lists_are_given_whole_and_never_by_index(schema: Schema) -> None:
+def test_a_list_is_one_variable_instead_of_one_for_each_index(schema: Schema) -> None:
     tree: Section = {
         "http": {"tls": {"clientcas": ["/ca"], "letsencrypt": {"hosts": ["reg.example.com"]}}},
         "notifications": {
@@ -85,7 +85,7 @@ def test_lists_are_given_whole_and_never_by_index(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("key", ["X-Frame-Options", "with_underscore", "Upper", "plain"])
-def test_a_map_with_free_keys_is_given_whole(key: str) -> None:
+def test_a_map_whose_keys_the_user_chooses_is_one_variable(key: str) -> None:
     variables = to_environment({"http": {"headers": {key: ["deny"]}}}, NEW)
     assert variables == {
         "REGISTRY_HTTP_HEADERS": (json.dumps({key: ["deny"]}, separators=(",", ":")),)
@@ -93,14 +93,16 @@ def test_a_map_with_free_keys_is_given_whole(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["with_underscore", "Upper"])
-def test_a_section_with_a_key_that_no_name_can_spell_is_given_whole(key: str) -> None:
+def test_a_section_with_a_key_that_no_variable_name_can_spell_is_one_variable(key: str) -> None:
     tree: Section = {"storage": {"s3": {key: 1}}}
     assert to_environment(tree, NEW)["REGISTRY_STORAGE_S3"] == (f'{{"{key}":1}}',)
 
 
 @each_schema
 @pytest.mark.parametrize("key", ["uploadpurging", "readonly"])
-def test_a_section_that_panics_by_key_is_one_variable(schema: Schema, key: str) -> None:
+def test_a_section_is_one_variable_if_the_registry_panics_at_variables_for_its_keys(
+    schema: Schema, key: str
+) -> None:
     tree: Section = {"storage": {"maintenance": {key: {"enabled": False}}}}
     assert to_environment(tree, schema) == {
         f"REGISTRY_STORAGE_MAINTENANCE_{key.upper()}": ('{"enabled":false}',)
@@ -108,14 +110,14 @@ def test_a_section_that_panics_by_key_is_one_variable(schema: Schema, key: str) 
 
 
 @pytest.mark.parametrize("schema", [MIDDLE, NEW], ids=["3.0.0", "3.1.2"])
-def test_a_section_behind_a_pointer_is_one_variable(schema: Schema) -> None:
+def test_a_section_behind_a_go_pointer_is_one_variable(schema: Schema) -> None:
     tree: Section = {"proxy": {"exec": {"command": "/get", "lifetime": "1h"}}}
     assert to_environment(tree, schema) == {
         "REGISTRY_PROXY_EXEC": ('{"command":"/get","lifetime":"1h"}',)
     }
 
 
-def test_what_is_switched_off_is_an_empty_variable_and_left_out_of_maps_and_files() -> None:
+def test_a_switched_off_key_is_an_empty_variable_and_is_left_out_of_maps_and_files() -> None:
     tree: Section = {"http": {"debug": {"addr": None}}, "log": {"fields": {"a": 1, "b": None}}}
     assert to_environment(tree, NEW) == {
         "REGISTRY_HTTP_DEBUG_ADDR": ("",),
@@ -129,7 +131,7 @@ def test_what_is_switched_off_is_an_empty_variable_and_left_out_of_maps_and_file
     }
 
 
-def test_a_secret_is_a_hole_in_the_text_of_a_variable_and_of_a_file() -> None:
+def test_a_secret_is_a_placeholder_in_the_text_of_a_variable_and_of_a_file() -> None:
     tree: Section = {
         "redis": {"password": SECRET},
         "notifications": {"endpoints": [{"token": SECRET}]},
@@ -143,7 +145,7 @@ def test_a_secret_is_a_hole_in_the_text_of_a_variable_and_of_a_file() -> None:
     assert '"password": [secret: password]' in redact(to_file(tree))
 
 
-def test_what_is_only_unknown_is_not_called_a_secret() -> None:
+def test_a_placeholder_that_is_no_secret_is_shown_by_its_label_alone() -> None:
     assert redact(("a", Placeholder("access key id 1", secret=False))) == "a[access key id 1]"
 
 
@@ -171,7 +173,7 @@ SECRETS = (">Kq7&w2}z", "&%x1", "*tok", "%tok", "{tok", "k: v", "#tok", "!tok", 
 
 
 @pytest.mark.parametrize("text", WORDS + NUMBERS + SYNTAX + SECRETS + ("9" * 23,))
-def test_a_string_that_yaml_reads_as_something_else_is_quoted(text: str) -> None:
+def test_a_string_that_yaml_would_not_read_back_as_itself_is_quoted(text: str) -> None:
     ((value,),) = to_environment({"http": {"prefix": text}}, NEW).values()
     assert value == quote(text)
     assert yaml.safe_load(str(value)) == text
@@ -180,7 +182,7 @@ def test_a_string_that_yaml_reads_as_something_else_is_quoted(text: str) -> None
 @pytest.mark.parametrize(
     "text", ["warn", ":5000", "/var/lib", "30s", "1m30s", "http://h:1/p", "a-b.c"]
 )
-def test_a_plain_string_stays_as_a_person_would_write_it(text: str) -> None:
+def test_a_string_that_yaml_reads_back_as_itself_is_not_quoted(text: str) -> None:
     assert to_environment({"http": {"host": text}}, NEW) == {"REGISTRY_HTTP_HOST": (text,)}
     assert yaml.safe_load(text) == text
 
@@ -189,13 +191,13 @@ def test_a_plain_string_stays_as_a_person_would_write_it(text: str) -> None:
     "text",
     ["pw😀", "\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff", "\t\n\x00"],
 )
-def test_quoted_text_has_no_raw_character_that_a_reader_refuses(text: str) -> None:
+def test_quoted_text_has_no_raw_character_that_a_yaml_reader_refuses(text: str) -> None:
     assert json.loads(quote(text)) == text
     assert not set(quote(text)) & set("\x7f\x85\x9f\u2028\u2029\ufeff\ufffe\uffff\t\n\x00")
-    assert "😀" not in text or "😀" in quote(text)  # surrogate escapes are refused by yaml.v2
+    assert "😀" not in text or "😀" in quote(text)  # yaml.v2 refuses surrogate escapes
 
 
 @pytest.mark.parametrize("number", [5000, -1, 0.5, True])
-def test_numbers_and_booleans_are_bare(number: float | bool) -> None:
+def test_numbers_and_booleans_are_not_quoted(number: float | bool) -> None:
     ((value,),) = to_environment({"x": number}, Schema({ANY: "any"})).values()
     assert yaml.safe_load(str(value)) == number
