@@ -18,7 +18,7 @@ from bench import (
     transfers,
 )
 from config import docker_engine
-from tests.integration.deployment import command
+from tests.integration.deployment import run_checked
 
 PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)
 LONGER = (transfers.more, latency.main, knobs.main, swarm.main, soak.main)
@@ -28,11 +28,11 @@ def machine() -> None:
     """What it is measured on."""
 
     def first(*words: str) -> str:
-        return command(*words).splitlines()[0]
+        return run_checked(*words).splitlines()[0]
 
     def origin(image: str) -> str:
         form = '{{index .Config.Labels "built-from"}}'
-        built = command("docker", "image", "inspect", "--format", form, image).strip()
+        built = run_checked("docker", "image", "inspect", "--format", form, image).strip()
         return f"{image} ({'built from ' + built if built else 'official'})"
 
     models = [
@@ -48,7 +48,7 @@ def machine() -> None:
         ("date", time.strftime("%Y-%m-%d")),
         ("machine", f"{os.cpu_count()} × {models[0] if models else '?'}, {memory:.0f} GiB"),
         ("system", f"{system}, Linux {kernel}"),
-        ("Docker", command("docker", "version", "--format", "{{.Server.Version}}").strip()),
+        ("Docker", run_checked("docker", "version", "--format", "{{.Server.Version}}").strip()),
         ("Pulumi", first("pulumi", "version")),
         ("Python", platform.python_version()),
         ("images", ", ".join(map(origin, images))),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.integration.clients import skopeo
-from tests.integration.deployment import command
+from tests.integration.deployment import run_checked
 from toolchain.golang import RECIPES, GoProgram
 
 CRANE = GoProgram(
@@ -19,7 +19,7 @@ CRANE = GoProgram(
 
 def push(layout: Path, name: str, env: Mapping[str, str]) -> None:
     """Push the image in `layout` as `name`, SERVER/REPOSITORY:TAG."""
-    command(_crane(), "push", "--insecure", layout, name, env=env)
+    run_checked(_crane(), "push", "--insecure", layout, name, env=env)
 
 
 def pull(name: str, layout: Path, env: Mapping[str, str]) -> None:

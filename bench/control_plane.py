@@ -20,7 +20,7 @@ import yaml
 from bench import page
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, command, eventually, free_port
+from tests.integration.deployment import Deployment, free_port, run_checked, wait_until
 
 OURS, FLAT, COMPOSE = "__main__.py", "bench/flat.py", "compose"
 FULL = bool(os.environ.get("FULL"))
@@ -81,7 +81,7 @@ class Compose:
     def up(self) -> None:
         """Until all are healthy, as `--wait` has it, which the older program lacks."""
         self._compose("up", "--detach")
-        eventually(self._healthy)
+        wait_until(self._healthy)
 
     def down(self) -> None:
         self._compose("down", "--volumes")
@@ -89,11 +89,11 @@ class Compose:
     def _healthy(self) -> bool:
         form = "{{.State.Health.Status}}"
         parts = self._compose("ps", "--quiet").split()
-        found = command("docker", "container", "inspect", "--format", form, *parts)
+        found = run_checked("docker", "container", "inspect", "--format", form, *parts)
         return set(found.split()) == {"healthy"}
 
     def _compose(self, *words: str) -> str:
-        return command(*self.words, "--file", self._file, *words)
+        return run_checked(*self.words, "--file", self._file, *words)
 
 
 def _change(deployment: Deployment, level: str) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
-from tests.integration.deployment import command, eventually, free_port
+from tests.integration.deployment import free_port, run_checked, wait_until
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -52,20 +52,20 @@ class Registry:
 
     def restart(self) -> None:
         """What is kept in memory is gone."""
-        command("docker", "restart", "--time", "5", *self.containers.values())
-        eventually(self._answers)
+        run_checked("docker", "restart", "--time", "5", *self.containers.values())
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         try:
             return Api(f"http://{self.server}").call("GET", "/v2/", [200]).status == 200
-        except Refusal:
+        except RequestError:
             return False
 
     @contextmanager
     def used(self) -> Iterator[Usage]:
         """What the registry uses meanwhile; complete at the end."""
         name = self.containers["registry"]
-        found = command("docker", "container", "inspect", "--format", "{{.State.Pid}}", name)
+        found = run_checked("docker", "container", "inspect", "--format", "{{.State.Pid}}", name)
         process = Path("/proc", found.strip())
         usage, over = Usage(), threading.Event()
 
@@ -120,15 +120,15 @@ class Hall:
         """By hand, with the tutorial's settings and `storage`, variables without their prefix."""
         name, port, password = _name(), free_port(), "pa55-word"
         bucket = self.aliyun.add_bucket(name, REGION).name
-        command("docker", "network", "create", name)
-        self._exits.callback(command, "docker", "network", "rm", name)
+        run_checked("docker", "network", "create", name)
+        self._exits.callback(run_checked, "docker", "network", "rm", name)
         parts = {part: f"{name}-{part}" for part in ("redis", "registry")}
         run = ("docker", "run", "--detach", "--network", name, "--name")
         redis = ["--network-alias", "redis"]
         # It would save all to its disk when it ends: a cold registry needs one that forgets.
         redis += ["--tmpfs", "/data", "--workdir", "/data", "redis:7.0.15"]
-        self._exits.callback(command, "docker", "rm", "--force", "--volumes", parts["redis"])
-        command(*run, parts["redis"], *redis, "redis-server", "--requirepass", password)
+        self._exits.callback(run_checked, "docker", "rm", "--force", "--volumes", parts["redis"])
+        run_checked(*run, parts["redis"], *redis, "redis-server", "--requirepass", password)
         variables = {
             "REGISTRY_STORAGE": "oss",
             "REGISTRY_STORAGE_OSS_ACCESSKEYID": self.aliyun.key_id,
@@ -150,8 +150,8 @@ class Hall:
         words = [word for item in variables.items() for word in ("--env", "=".join(item))]
         words += ["--volume", f"{self.aliyun.ca}:/double.pem:ro"]
         words += ["--publish", f"127.0.0.1:{port}:5000"]
-        self._exits.callback(command, "docker", "rm", "--force", "--volumes", parts["registry"])
-        command(*run, parts["registry"], *words, "registry:2.8.3")
+        self._exits.callback(run_checked, "docker", "rm", "--force", "--volumes", parts["registry"])
+        run_checked(*run, parts["registry"], *words, "registry:2.8.3")
         return self._up(Registry(f"127.0.0.1:{port}", parts, self.aliyun, bucket))
 
     def ours(
@@ -165,11 +165,11 @@ class Hall:
         stack = CloudDeployment(folder, self.aliyun, like="staging")
         # What that stack file sets beside the bucket.
         for key in ("limits", "log_level"):
-            stack.forget("registry", key)
-        stack.forget("cache", "max_memory")
+            stack.remove_setting("registry", key)
+        stack.remove_setting("cache", "max_memory")
         stack.configure(**settings)
         if release:
-            stack.as_release(release)
+            stack.use_release(release)
         if config:
             stack.configure(registry={"config": config})
         self._exits.callback(stack.remove)
@@ -186,15 +186,17 @@ class Hall:
         remove = ("docker", "rm", "--force", "--volumes", name)
 
         def make() -> None:
-            command(*remove)
+            run_checked(*remove)
             publish = ("--publish", f"127.0.0.1:{port}:5000")
             quiet = ("--env", "OTEL_TRACES_EXPORTER=none")
-            command("docker", "run", "--detach", "--name", name, *publish, *quiet, "registry:3.1.2")
+            run_checked(
+                "docker", "run", "--detach", "--name", name, *publish, *quiet, "registry:3.1.2"
+            )
 
-        self._exits.callback(command, *remove)
+        self._exits.callback(run_checked, *remove)
         make()
         return self._up(Registry(f"127.0.0.1:{port}", {"registry": name}, self.aliyun, remake=make))
 
     def _up(self, registry: Registry) -> Registry:
-        eventually(registry._answers)
+        wait_until(registry._answers)
         return registry

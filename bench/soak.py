@@ -18,16 +18,16 @@ from pathlib import Path
 from bench import page
 from bench.registries import resident
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.busy import Busy
+from tests.integration.busy import BusyClient
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import eventually
+from tests.integration.deployment import wait_until
 
 SIZES = (20_000, 20_000, 200_000, 1_000_000)  # bytes of each client's layers
 REST = 1.0  # seconds of each client, between two things that it does
 PAUSE = 30.0  # seconds between one mishap and the next
 TROUBLE = 5.0  # seconds for which OSS fails
 # Of the registry, when OSS fails: an error of its own, or "try again".
-EXCUSED = (500, 503)
+TOLERATED = (500, 503)
 REPLACED = 1 / 3  # of the time is over: from then on one process is looked at
 
 
@@ -36,7 +36,7 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
 
     def restart_redis() -> None:
         stack.docker("restart", "--time", "1", f"{stack.prefix}-redis")
-        eventually(lambda: stack.healthy("redis"))
+        wait_until(lambda: stack.is_healthy("redis"))
 
     def fail(**how: object) -> Callable[[], object]:
         def during() -> None:
@@ -82,12 +82,12 @@ def main(minutes: float = 30) -> None:
         stack.up()
         endpoint = stack.outputs()["endpoint"]
         busy = [
-            Busy(
+            BusyClient(
                 endpoint,
                 random.Random(number),
                 repositories=(f"team{number}/app", f"team{number}/base"),
                 size=size,
-                excused=EXCUSED,
+                tolerated=TOLERATED,
                 pause=REST,
             )
             for number, size in enumerate(SIZES)
@@ -104,7 +104,7 @@ def main(minutes: float = 30) -> None:
         alone = begun + minutes * 60 * REPLACED
         with ExitStack() as work:
             for each in busy:
-                work.enter_context(each.at_work())
+                work.enter_context(each.working())
             for kind in itertools.cycle(counted):
                 if time.monotonic() >= begun + minutes * 60:
                     break
@@ -119,19 +119,19 @@ def main(minutes: float = 30) -> None:
                 print(f"{(time.monotonic() - begun) / 60:.1f} min: {kind}", flush=True)
                 time.sleep(PAUSE)
         for each in busy:
-            each.check()
+            each.check_images()
         lived = [size for at, size in memory if at > alone]
         third = len(lived) // 3
         first, last = (statistics.median(part) for part in (lived[:third], lived[-third:]))
         pushes, pulls = (
             sum(len(getattr(each, what)) for each in busy) for what in ("pushes", "pulls")
         )
-        excuses = sum(len(each.excuses) + len(each.refused) for each in busy)
+        tolerated = sum(len(each.tolerated_errors) + len(each.connection_errors) for each in busy)
         rows = [
             ("minutes", f"{minutes:.0f}"),
             ("pushes that succeeded", pushes),
             ("pulls, each digest checked", pulls),
-            ("calls that were refused or broke off, and said so", excuses),
+            ("calls that were refused or broke off, and said so", tolerated),
             *counted.items(),
             ("memory, last third of one process / first third", f"{last / first:.2f}"),
             ("memory, at most, MiB", f"{max(lived) / 2**20:.0f}"),

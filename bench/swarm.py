@@ -19,7 +19,7 @@ from bench.control_plane import timed
 from bench.registries import cpu
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
-from tests.integration.swarm import MISSING, Swarm, SwarmDeployment
+from tests.integration.swarm import SWARM_UNAVAILABLE, Swarm, SwarmDeployment
 
 LAYER = 8 * 2**20
 LAYERS = 4
@@ -59,8 +59,8 @@ def _cpu(swarm: Swarm, stack: SwarmDeployment) -> float:
 
 
 def main() -> None:
-    if MISSING:
-        print(MISSING)
+    if SWARM_UNAVAILABLE:
+        print(SWARM_UNAVAILABLE)
         return
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
@@ -71,7 +71,7 @@ def main() -> None:
         exits.callback(aliyun.close)
         (folder / "project").mkdir()
         stack = SwarmDeployment(folder / "project", aliyun, swarm)
-        exits.callback(stack.give_up)
+        exits.callback(stack.allow_destroy)
         first = timed(stack.up)
         stack.configure(registry={"log_level": "error"})
         change = timed(stack.up)

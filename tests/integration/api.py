@@ -1,4 +1,4 @@
-"""The registry's HTTP API, call by call, where a client would hide which of them fails."""
+"""A client of the registry's HTTP API that shows which request failed."""
 
 import base64
 import hashlib
@@ -16,10 +16,10 @@ LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
-class Refusal(AssertionError):
-    """The registry did not do what was asked; says which call, and its answer.
+class RequestError(AssertionError):
+    """A request failed. The message has the request and the registry's response.
 
-    `status` is 0 where the connection broke, `codes` are the registry's own.
+    `status` is 0 if the connection broke. `codes` are the error codes of the registry.
     """
 
     def __init__(self, text: str, status: int = 0, codes: Sequence[str] = ()) -> None:
@@ -27,17 +27,17 @@ class Refusal(AssertionError):
         self.status, self.codes = status, codes
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
 class Api:
-    """The API at `endpoint`. Each method raises Refusal where the registry refuses.
+    """The API of the registry at `endpoint`. Each method raises RequestError if a request fails.
 
-    `login` is a user and a password; `authority` is PEM text, and nothing else is trusted. With
-    `chunked`, bodies are sent without their length (Transfer-Encoding: chunked).
+    `login` is a user name and a password. `authority` is the only trusted certificate authority, as
+    PEM text. With `chunked`, bodies are sent without their length (Transfer-Encoding: chunked).
     """
 
     def __init__(
@@ -50,12 +50,16 @@ class Api:
     ) -> None:
         self._chunked = chunked
         self._host = urlsplit(endpoint).netloc
-        basic = base64.b64encode(":".join(login).encode()).decode() if login else ""
-        self.headers = {"Authorization": f"Basic {basic}"} if login else {}
-        secure = urlsplit(endpoint).scheme == "https"
-        self._tls = ssl.create_default_context(cadata=authority or None) if secure else None
+        self.headers: dict[str, str] = {}
+        if login:
+            basic = base64.b64encode(":".join(login).encode()).decode()
+            self.headers["Authorization"] = f"Basic {basic}"
+        self._tls: ssl.SSLContext | None = None
+        if urlsplit(endpoint).scheme == "https":
+            self._tls = ssl.create_default_context(cadata=authority or None)
 
     def connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is not open yet."""
         if self._tls is None:
             return http.client.HTTPConnection(self._host, timeout=60)
         return http.client.HTTPSConnection(self._host, timeout=60, context=self._tls)
@@ -63,53 +67,58 @@ class Api:
     def call(
         self,
         method: str,
-        address: str,
+        url: str,
         expected: Sequence[int],
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        # Also where another address of the same registry is named.
-        path = re.sub(r"^\w+://[^/]+", "", address)
+    ) -> Response:
+        """Send a request and return the response, whose status must be in `expected`.
+
+        The request goes to this endpoint, also if `url` has another host.
+        """
+        path = re.sub(r"^\w+://[^/]+", "", url)
         connection = self.connection()
         try:
-            # http.client knows no length of an iterator, and sends each item as one chunk.
+            # http.client sends an iterator without a length, and each item as one chunk.
             sent = iter(_halves(body)) if self._chunked and body else body
             connection.request(method, path, sent, {**self.headers, **(headers or {})})
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            answer = Answer(response.status, found, response.read())
+            received = connection.getresponse()
+            found = {name.lower(): value for name, value in received.getheaders()}
+            response = Response(received.status, found, received.read())
         except (OSError, http.client.HTTPException) as error:
-            raise Refusal(f"{method} {path}: {error!r}") from error
+            raise RequestError(f"{method} {path}: {error!r}") from error
         finally:
             connection.close()
-        if answer.status not in expected:
-            text = answer.body.decode(errors="replace")
+        if response.status not in expected:
+            text = response.body.decode(errors="replace")
             codes = re.findall(r'"code":"(\w+)"', text)
-            raise Refusal(f"{method} {path}: {answer.status} {text[:200]}", answer.status, codes)
-        return answer
+            raise RequestError(
+                f"{method} {path}: {response.status} {text[:200]}", response.status, codes
+            )
+        return response
 
-    def begin(self, repository: str) -> str:
-        """The address of a new upload."""
-        answer = self.call("POST", f"/v2/{repository}/blobs/uploads/", [202])
-        return answer.headers["location"]
+    def start_upload(self, repository: str) -> str:
+        """Start an upload and return its URL."""
+        response = self.call("POST", f"/v2/{repository}/blobs/uploads/", [202])
+        return response.headers["location"]
 
     def push_blob(self, repository: str, chunks: Sequence[bytes]) -> str:
-        """Upload a blob, each of `chunks` by a call of its own; gives its digest."""
-        address, sent = self.begin(repository), 0
+        """Upload a blob, with one request for each of `chunks`, and return its digest."""
+        url, sent = self.start_upload(repository), 0
         *first, last = chunks
         for chunk in first:
             span = f"{sent}-{sent + len(chunk) - 1}"
             headers = {"Content-Type": "application/octet-stream", "Content-Range": span}
-            answer = self.call("PATCH", address, [202], chunk, headers)
-            address, sent = answer.headers["location"], sent + len(chunk)
+            response = self.call("PATCH", url, [202], chunk, headers)
+            url, sent = response.headers["location"], sent + len(chunk)
         digest = digest_of(b"".join(chunks))
-        address += ("&" if "?" in address else "?") + urlencode({"digest": digest})
+        url += ("&" if "?" in url else "?") + urlencode({"digest": digest})
         headers = {"Content-Type": "application/octet-stream"}
-        self.call("PUT", address, [201], last, headers)
+        self.call("PUT", url, [201], last, headers)
         return digest
 
     def push_manifest(self, repository: str, layers: Mapping[str, int], tag: str = "1") -> str:
-        """Tag an image of `layers` (sizes by digest); gives its digest."""
+        """Push the manifest of an image with `layers` (sizes by digest), and return its digest."""
         config = json.dumps({"architecture": "amd64", "os": "linux", "x": secrets.token_hex(8)})
         config_digest = self.push_blob(repository, [config.encode()])
         manifest = {
@@ -125,24 +134,33 @@ class Api:
                 for digest, size in layers.items()
             ],
         }
-        return self.put(repository, tag, json.dumps(manifest).encode(), MANIFEST)
+        return self.put_manifest(repository, tag, json.dumps(manifest).encode(), MANIFEST)
 
-    def put(self, repository: str, tag: str, body: bytes, kind: str) -> str:
-        """Tag the manifest `body`, where all that it names is there; gives its digest."""
+    def put_manifest(self, repository: str, tag: str, body: bytes, kind: str) -> str:
+        """Upload the manifest `body`, whose blobs must exist, and return its digest.
+
+        `kind` is the media type. With an empty `tag`, the manifest stays untagged.
+        """
         digest = digest_of(body)
-        address = f"/v2/{repository}/manifests/{tag or digest}"
-        self.call("PUT", address, [201], body, {"Content-Type": kind})
+        path = f"/v2/{repository}/manifests/{tag or digest}"
+        self.call("PUT", path, [201], body, {"Content-Type": kind})
         return digest
 
     def push(self, repository: str, content: bytes, chunks: int = 1, tag: str = "1") -> str:
-        """Push an image of one layer in so many chunks; gives its digest. It may be without tag."""
+        """Push an image with one layer, uploaded in `chunks` parts, and return its digest.
+
+        With an empty `tag`, the image stays untagged.
+        """
         size = -(-len(content) // chunks)
         pieces = [content[at : at + size] for at in range(0, len(content), size)]
         layers = {self.push_blob(repository, pieces): len(content)}
         return self.push_manifest(repository, layers, tag)
 
     def push_index(self, repository: str, contents: Mapping[str, bytes], tag: str = "1") -> str:
-        """Push an image for several architectures, each with one layer; gives its digest."""
+        """Push an image for several architectures and return its digest.
+
+        `contents` has the only layer of each architecture.
+        """
         children = []
         for architecture, content in contents.items():
             digest = self.push(repository, content, tag="")
@@ -151,24 +169,28 @@ class Api:
             entry = {"mediaType": MANIFEST, "size": len(child), "digest": digest}
             children.append({**entry, "platform": platform})
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}
-        return self.put(repository, tag, json.dumps(index).encode(), INDEX)
+        return self.put_manifest(repository, tag, json.dumps(index).encode(), INDEX)
 
     def manifest(self, repository: str, reference: str) -> bytes:
+        """Return the manifest with a tag or digest."""
         headers = {"Accept": f"{MANIFEST}, {INDEX}"}
         return self.call(
             "GET", f"/v2/{repository}/manifests/{reference}", [200], headers=headers
         ).body
 
     def mount(self, repository: str, digest: str, origin: str) -> None:
-        """Have the blob of another repository in this one."""
+        """Mount a blob of the repository `origin` in another repository."""
         query = urlencode({"mount": digest, "from": origin})
         self.call("POST", f"/v2/{repository}/blobs/uploads/?{query}", [201])
 
     def pull(self, repository: str, reference: str = "1") -> None:
-        """Pull an image, of each architecture, each of its digests checked."""
+        """Pull an image for each of its architectures.
+
+        Raises ValueError if the content does not match a digest.
+        """
         body = self.manifest(repository, reference)
         if ":" in reference and digest_of(body) != reference:
-            raise ValueError(f"{reference} came wrong: {len(body)} bytes")
+            raise ValueError(f"the content of {reference} is wrong: {len(body)} bytes")
         manifest = json.loads(body)
         for child in manifest.get("manifests", ()):
             self.pull(repository, child["digest"])
@@ -177,19 +199,21 @@ class Api:
         for blob in (manifest["config"], *manifest["layers"]):
             content = self.call("GET", f"/v2/{repository}/blobs/{blob['digest']}", [200]).body
             if digest_of(content) != blob["digest"]:
-                raise ValueError(f"{blob['digest']} came wrong: {len(content)} bytes")
+                raise ValueError(f"the content of {blob['digest']} is wrong: {len(content)} bytes")
 
     def delete(self, repository: str, digest: str) -> None:
+        """Delete the manifest with `digest`."""
         self.call("DELETE", f"/v2/{repository}/manifests/{digest}", [202])
 
-    def cancel(self, repository: str, content: bytes) -> None:
-        """Begin an upload, and call it off."""
+    def cancel_upload(self, repository: str, content: bytes) -> None:
+        """Start an upload with `content` and cancel it."""
         headers = {"Content-Type": "application/octet-stream"}
-        answer = self.call("PATCH", self.begin(repository), [202], content, headers)
-        self.call("DELETE", answer.headers["location"], [204])
+        response = self.call("PATCH", self.start_upload(repository), [202], content, headers)
+        self.call("DELETE", response.headers["location"], [204])
 
 
 def digest_of(content: bytes) -> str:
+    """Return the digest of `content` in the form `sha256:…`."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 

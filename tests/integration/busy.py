@@ -1,4 +1,4 @@
-"""A client that pushes, pulls, deletes and re-tags all the time, and knows what must be there."""
+"""A client that pushes, pulls, deletes and tags images all the time, and checks the results."""
 
 import json
 import random
@@ -9,51 +9,57 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.integration.api import Api, Refusal, digest_of
+from tests.integration.api import Api, RequestError, digest_of
 
 REPOSITORIES = ("team/app", "team/base", "tools")
 TAGS = ("1", "2", "latest")
 
 
-class Busy(Api):
-    """It asks for a blob before it sends it, as clients do, so it meets what is wrongly known.
+class BusyClient(Api):
+    """A client of `repositories`, which no other client uses, with layers of `size` bytes.
 
-    Of what broke off nobody knows whether it was done, until it is asked for. It has `repositories`
-    to itself, and layers of `size` bytes; an answer whose status is in `excused` is no failure.
-    It rests for `pause` seconds between two things that it does.
+    Before it uploads a blob, it asks whether the blob exists, as other clients do. So it notices if
+    a cache reports a blob that does not exist. If a request breaks off, the client does not know
+    whether the registry has done it, and asks later.
+
+    A response with a status in `tolerated` is not a failure. The client waits for `pause` seconds
+    between two operations.
     """
 
     def __init__(
         self,
         endpoint: str,
-        moments: random.Random,
+        seeded_random: random.Random,
         login: tuple[str, str] | None = None,
         authority: str = "",
         repositories: Sequence[str] = REPOSITORIES,
         size: int = 20_000,
-        excused: Collection[int] = (),
+        tolerated: Collection[int] = (),
         pause: float = 0.2,
     ) -> None:
         super().__init__(endpoint, login, authority)
-        self._random, self._repositories = moments, repositories
-        self._excused, self._pause = excused, pause
-        # Few, so that one is pushed again after it was deleted with all that had it.
+        self._random, self._repositories = seeded_random, repositories
+        self._tolerated, self._pause = tolerated, pause
+        # Only a few, so that some are pushed again after all images with them were deleted.
         self._contents = [secrets.token_bytes(size) for _ in range(12)]
         self._bodies: dict[str, bytes] = {}
-        self._tags: dict[tuple[str, str], str | None] = {}  # None: nobody knows
-        self._pushed: dict[tuple[str, str], bool] = {}  # whether it was deleted, by repository
-        self.pushes: list[float] = []  # when one succeeded
+        self._tags: dict[tuple[str, str], str | None] = {}  # None if the digest is not known
+        # Whether an image was deleted, by repository and digest.
+        self._pushed: dict[tuple[str, str], bool] = {}
+        # Times of events: successful operations, …
+        self.pushes: list[float] = []
         self.pulls: list[float] = []
-        self.refused: list[float] = []  # when there was no connection
-        self.read_only: list[float] = []  # when a push or a deletion was answered by 405
-        self.excuses: list[float] = []  # when an answer was excused
+        # … failed connections, pushes and deletions with status 405, and tolerated errors.
+        self.connection_errors: list[float] = []
+        self.read_only: list[float] = []
+        self.tolerated_errors: list[float] = []
         self.failures: list[str] = []
 
-    def put(self, repository: str, tag: str, body: bytes, kind: str) -> str:
+    def put_manifest(self, repository: str, tag: str, body: bytes, kind: str) -> str:
         try:
-            digest = super().put(repository, tag, body, kind)
-        except Refusal as refusal:
-            if _may_be_done(refusal):
+            digest = super().put_manifest(repository, tag, body, kind)
+        except RequestError as error:
+            if _may_have_succeeded(error):
                 self._bodies[digest_of(body)] = body
             raise
         self._bodies[digest] = body
@@ -64,47 +70,50 @@ class Busy(Api):
 
     def push_blob(self, repository: str, chunks: Sequence[bytes]) -> str:
         digest = digest_of(b"".join(chunks))
-        there = self.call("HEAD", f"/v2/{repository}/blobs/{digest}", [200, 404]).status == 200
-        return digest if there else super().push_blob(repository, chunks)
+        response = self.call("HEAD", f"/v2/{repository}/blobs/{digest}", [200, 404])
+        return digest if response.status == 200 else super().push_blob(repository, chunks)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """It does one thing after the other within, and each thing that went wrong is an error."""
-        over = threading.Event()
+    def working(self) -> Iterator[None]:
+        """Run operations one after the other during the block.
+
+        Raises AssertionError at the end of the block if an operation failed.
+        """
+        stop = threading.Event()
 
         def work() -> None:
-            while not over.wait(self._pause):
+            while not stop.wait(self._pause):
                 self._do(self._random.choice((self._push, self._push, self._retag, self._delete)))
                 self._do(self._pull)
 
-        working = threading.Thread(target=work)
-        working.start()
+        worker = threading.Thread(target=work)
+        worker.start()
         try:
             yield
         finally:
-            over.set()
-            working.join()
+            stop.set()
+            worker.join()
         assert not self.failures, "\n".join(self.failures[:9])
 
-    def _do(self, act: Callable[[], None]) -> None:
+    def _do(self, operation: Callable[[], None]) -> None:
         try:
-            act()
-        except Refusal as refusal:
-            if refusal.status == 0:
-                self.refused.append(time.monotonic())
-            elif refusal.status == 405:
+            operation()
+        except RequestError as error:
+            if error.status == 0:
+                self.connection_errors.append(time.monotonic())
+            elif error.status == 405:
                 self.read_only.append(time.monotonic())
-            elif refusal.status in self._excused:
-                self.excuses.append(time.monotonic())
+            elif error.status in self._tolerated:
+                self.tolerated_errors.append(time.monotonic())
             else:
-                self.failures.append(str(refusal))
-        except ValueError as wrong:
-            self.failures.append(str(wrong))
+                self.failures.append(str(error))
+        except ValueError as error:
+            self.failures.append(str(error))
 
     def _push(self) -> None:
         repository, tag = self._random.choice(self._repositories), self._random.choice(TAGS)
         one, other = self._random.sample(self._contents, 2)
-        with self._unknown(repository, tag):
+        with self._tag_unknown_after_failure(repository, tag):
             if self._random.random() < 0.3:
                 self.push_index(repository, {"amd64": one, "arm64": other}, tag)
             else:
@@ -112,54 +121,54 @@ class Busy(Api):
         self.pushes.append(time.monotonic())
 
     def _retag(self) -> None:
-        """Another tag for what has one."""
-        if there := self._tagged():
-            (repository, _), digest = self._random.choice(there)
+        """Give another tag to a tagged image."""
+        if tagged := self._tagged():
+            (repository, _), digest = self._random.choice(tagged)
             tag, body = self._random.choice(TAGS), self._bodies[digest]
-            with self._unknown(repository, tag):
-                self.put(repository, tag, body, str(json.loads(body)["mediaType"]))
+            with self._tag_unknown_after_failure(repository, tag):
+                self.put_manifest(repository, tag, body, str(json.loads(body)["mediaType"]))
 
     def _delete(self) -> None:
-        there = self._tagged()
-        if len(there) < 3:
+        """Delete an image, if at least three are tagged."""
+        tagged = self._tagged()
+        if len(tagged) < 3:
             return
-        (repository, _), digest = self._random.choice(there)
-        bearing = [
-            tag for tag, found in self._tags.items() if (tag[0], found) == (repository, digest)
-        ]
+        (repository, _), digest = self._random.choice(tagged)
+        tags = [tag for tag, found in self._tags.items() if (tag[0], found) == (repository, digest)]
         try:
             self.delete(repository, digest)
-        except Refusal as refusal:
-            if refusal.status == 404 and self._excused:
-                # Of what redis forgot since the registry looked it up, 3.1.2 says so by mistake.
+        except RequestError as error:
+            if error.status == 404 and self._tolerated:
+                # Release 3.1.2 wrongly returns 404 if redis drops an entry while the registry uses
+                # it. The image must still exist.
                 self.manifest(repository, digest)
-                self.excuses.append(time.monotonic())
+                self.tolerated_errors.append(time.monotonic())
                 return
-            if _may_be_done(refusal):  # by half, too
+            if _may_have_succeeded(error):  # also in part
                 del self._pushed[repository, digest]
-                for tag in bearing:
+                for tag in tags:
                     del self._tags[tag]
             raise
         self._pushed[repository, digest] = True
-        for tag in bearing:
+        for tag in tags:
             del self._tags[tag]
 
     @contextmanager
-    def _unknown(self, repository: str, tag: str) -> Iterator[None]:
-        """Where this breaks off, nobody knows what the tag is."""
+    def _tag_unknown_after_failure(self, repository: str, tag: str) -> Iterator[None]:
+        """Mark the digest of a tag as unknown if a request in the block breaks off."""
         try:
             yield
-        except Refusal as refusal:
-            if _may_be_done(refusal):
+        except RequestError as error:
+            if _may_have_succeeded(error):
                 self._tags[repository, tag] = None
             raise
 
-    def _ask(self, repository: str, tag: str) -> None:
-        """What the tag is, that nobody knows: from now on it stays."""
+    def _look_up(self, repository: str, tag: str) -> None:
+        """Ask the registry for the digest of a tag that is not known."""
         try:
             digest = digest_of(self.manifest(repository, tag))
-        except Refusal as refusal:
-            if refusal.status != 404:
+        except RequestError as error:
+            if error.status != 404:
                 raise
             del self._tags[repository, tag]
         else:
@@ -169,9 +178,9 @@ class Busy(Api):
     def _pull(self) -> None:
         for (repository, tag), digest in [*self._tags.items()]:
             if digest is None:
-                self._ask(repository, tag)
-        if there := self._tagged():
-            (repository, tag), digest = self._random.choice(there)
+                self._look_up(repository, tag)
+        if tagged := self._tagged():
+            (repository, tag), digest = self._random.choice(tagged)
             self.pull(repository, tag)
             self.pull(repository, digest)
             self.pulls.append(time.monotonic())
@@ -179,8 +188,8 @@ class Busy(Api):
     def _tagged(self) -> list[tuple[tuple[str, str], str]]:
         return [(at, digest) for at, digest in self._tags.items() if digest]
 
-    def check(self) -> None:
-        """All that was pushed and not deleted is there, and what was deleted is not."""
+    def check_images(self) -> None:
+        """Assert that all images exist except the deleted ones, and that those do not exist."""
         for (repository, tag), digest in self._tagged():
             assert self.manifest(repository, tag) == self._bodies[digest]
         for (repository, digest), deleted in self._pushed.items():
@@ -189,15 +198,15 @@ class Busy(Api):
             else:
                 self.pull(repository, digest)
 
-    def needed(self) -> set[str]:
-        """The blobs of all that may be there."""
-        gone = {digest for (_, digest), deleted in self._pushed.items() if deleted}
-        kept = {digest for (_, digest), deleted in self._pushed.items() if not deleted}
-        return self._blobs(self._bodies.keys() - (gone - kept))
+    def needed_blobs(self) -> set[str]:
+        """Return the blobs of all images that may exist."""
+        deleted = {digest for (_, digest), is_deleted in self._pushed.items() if is_deleted}
+        kept = {digest for (_, digest), is_deleted in self._pushed.items() if not is_deleted}
+        return self._blobs(self._bodies.keys() - (deleted - kept))
 
-    def deleted(self) -> set[str]:
-        """The blobs of what was deleted, and of nothing that may be there."""
-        return self._blobs(self._bodies) - self.needed()
+    def unneeded_blobs(self) -> set[str]:
+        """Return the blobs of deleted images that no other image uses."""
+        return self._blobs(self._bodies) - self.needed_blobs()
 
     def _blobs(self, manifests: Collection[str]) -> set[str]:
         blobs = set(manifests)
@@ -205,11 +214,15 @@ class Busy(Api):
             content: Mapping[str, Any] = json.loads(self._bodies[digest])
             named = (*content.get("layers", ()), *content.get("manifests", ()))
             blobs |= {entry["digest"] for entry in named}
-            blobs |= {content["config"]["digest"]} if "config" in content else set()
+            if "config" in content:
+                blobs.add(content["config"]["digest"])
         return blobs
 
 
-def _may_be_done(refusal: Refusal) -> bool:
-    """Whether it broke off after it was sent, or the registry says that it did not get on."""
-    broken = refusal.status == 0 and not isinstance(refusal.__cause__, ConnectionRefusedError)
-    return broken or refusal.status >= 500
+def _may_have_succeeded(error: RequestError) -> bool:
+    """Return whether the registry may have done what a failed request asked for.
+
+    That is so if the connection broke after the request was sent, or after a server error.
+    """
+    broken = error.status == 0 and not isinstance(error.__cause__, ConnectionRefusedError)
+    return broken or error.status >= 500

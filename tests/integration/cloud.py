@@ -1,4 +1,4 @@
-"""A stack whose images are in OSS: the double's, which its processes reach as a proxy."""
+"""A deployment whose images are in the emulator's OSS, which its processes reach as a proxy."""
 
 import json
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from tests.integration.deployment import PROJECT, Deployment, free_port, run
 REGION = "cn-hangzhou"
 
 
-def stack(name: str) -> dict[str, Any]:
-    """The sections of a stack file of ours, by their names."""
+def _stack_file_sections(name: str) -> dict[str, Any]:
+    """Return the sections of `stacks/Pulumi.NAME.yaml` by name."""
     content = yaml.safe_load((PROJECT / f"stacks/Pulumi.{name}.yaml").read_text())["config"]
     return {
         key.partition(":")[2]: value for key, value in content.items() if key.startswith("oss-")
@@ -22,9 +22,9 @@ def stack(name: str) -> dict[str, Any]:
 
 
 class CloudDeployment(Deployment):
-    """A stack like that of the stack file `like`, but for its names, the proxy and its CA.
+    """A stack with the settings of the stack file `like`, except names, proxy, login and TLS.
 
-    `bucket` is its own, unless another is named in `storage`.
+    `bucket` is the name of the stack's own bucket. Settings of `storage` may name another one.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class CloudDeployment(Deployment):
         self.aliyun = aliyun
         self.environment.update(aliyun.environment)
         self.bucket = f"images-{self.stack}"
-        sections = stack(like)
-        # Here clients are on this machine: who else gets in is the matter of the marker `secure`.
+        sections = _stack_file_sections(like)
+        # Clients run on this machine. Tests with the marker `secure` are about access by others.
         for section in ("auth", "tls"):
             sections.pop(section, None)
         for setting in ("exposure", "external_url"):
@@ -49,11 +49,14 @@ class CloudDeployment(Deployment):
         self.configure(
             registry={"port": free_port(), **aliyun.registry}, storage={"bucket": self.bucket}
         )
-        self.write({"alicloud:region": REGION})
+        self.write_config({"alicloud:region": REGION})
         self.configure(**settings)
 
-    def as_release(self, release: str) -> "CloudDeployment":
-        """Of another release; the account may still use Signature V1 where that needs it."""
+    def use_release(self, release: str) -> "CloudDeployment":
+        """Set the release in the stack file, and return this deployment.
+
+        Release 2 needs Signature V1, so new buckets of the emulated account accept it.
+        """
         self.configure(registry={"release": release})
         if release.startswith("2."):
             self.aliyun.oss.new_take_v1 = True
@@ -61,14 +64,14 @@ class CloudDeployment(Deployment):
         return self
 
     def key_in_use(self) -> str:
-        """The id of the access key that the registry was given."""
+        """Return the id of the access key that the registry uses."""
         envs = self.inspect("registry", ".Config.Env")
         names = ("ACCESSKEY=", "ACCESSKEYID=")
         (found,) = [e.partition("=")[2] for e in envs if any(name in e for name in names)]
         return str(json.loads(found))
 
     def remove(self) -> None:
-        """Remove what the stack made, from the emulated cloud too."""
+        """Remove the stack's objects from the engine and from the emulated cloud."""
         super().remove()
         self.aliyun.faults.clear()
         buckets, ram = self.aliyun.oss.buckets, self.aliyun.ram
@@ -76,10 +79,10 @@ class CloudDeployment(Deployment):
             for name in [name for name in found if self.stack in name]:
                 del found[name]
 
-    def give_up(self) -> None:
-        """Let all of it go: the bucket is the double's, and may go with what is in it."""
+    def allow_destroy(self) -> None:
+        """Empty all buckets and unprotect all resources, so that `pulumi destroy` succeeds."""
         self.aliyun.faults.clear()
         for bucket in self.aliyun.oss.buckets.values():
             bucket.objects.clear()
             bucket.uploads.clear()
-        run(*self.command("state", "unprotect", "--all", "--yes"), env=self.environment)
+        run(*self.pulumi_command("state", "unprotect", "--all", "--yes"), env=self.environment)

@@ -10,15 +10,15 @@ from config import docker_engine
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, command, image_id
-from tests.integration.guarded import Guarded
+from tests.integration.deployment import Deployment, image_id, run_checked
+from tests.integration.secured import SecuredDeployment
 
-# For the tests that run Pulumi without `make`.
+# `make` selects the engine. Some tests run Pulumi without `make`.
 docker_engine.set_variables({}, os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run long modules first: each one occupies one worker."""
+    """Run long modules first, because each module occupies one worker."""
 
     def rank(item: pytest.Item) -> int:
         if item.path.parent.name == "oracle" or item.get_closest_marker("swarm"):
@@ -29,14 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _tools() -> None:
+def _check_tools() -> None:
     missing = [tool for tool in ("pulumi", "docker", "skopeo") if not shutil.which(tool)]
     assert not missing, f"{', '.join(missing)} not on PATH: run `make test`, which has them"
 
 
 @pytest.fixture(scope="module")
 def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
-    """A cloud of the module's own."""
+    """Provide an emulated cloud for one module."""
     double = Aliyun(tmp_path_factory.mktemp("aliyun"))
     yield double
     double.close()
@@ -44,79 +44,79 @@ def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
 
 @pytest.fixture(scope="module")
 def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    """One whose images are in a bucket, and that is up: a module's tests leave it as it was."""
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.running():
-        yield made
+    """Deploy a stack with a bucket for one module. Each test must leave it as it was."""
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.fixture
-def in_cloud(aliyun: Aliyun, tmp_path: Path) -> Iterator[CloudDeployment]:
-    """A stack whose images are in a bucket; it is not up, and may be left in any state."""
-    made = CloudDeployment(tmp_path, aliyun)
+def new_cloud_stack(aliyun: Aliyun, tmp_path: Path) -> Iterator[CloudDeployment]:
+    """Provide a stack with a bucket that is not deployed. A test may leave it in any state."""
+    deployment = CloudDeployment(tmp_path, aliyun)
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
 @pytest.fixture
-def undeployed(tmp_path: Path) -> Iterator[Deployment]:
-    """A stack that is not up, and may be left in any state."""
-    made = Deployment(tmp_path)
+def new_stack(tmp_path: Path) -> Iterator[Deployment]:
+    """Provide a stack with a volume that is not deployed. A test may leave it in any state."""
+    deployment = Deployment(tmp_path)
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
 @pytest.fixture
-def moments() -> random.Random:
-    """What is left to chance in a test, and can be had again by what it prints."""
+def seeded_random() -> random.Random:
+    """Provide a random generator and print its seed, with which a failure can be repeated."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     return random.Random(seed)
 
 
-# `make test` has release 3.1.2 on OSS.
+# Quick tests cover release 3.1.2 on OSS.
 @pytest.fixture(params=[("2.8.3", "oss"), ("3.1.2", "filesystem")], ids="-".join)
-def in_each_place(
+def stack_on_each_storage(
     request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path: Path
 ) -> Iterator[Deployment]:
-    """A stack that is up: each release once, and each kind of storage once."""
+    """Deploy a stack once for each kind of storage, and with each major release."""
     release, kind = request.param
-    made: Deployment
+    deployment: Deployment
     if kind == "oss":
-        made = CloudDeployment(tmp_path, aliyun).as_release(release)
+        deployment = CloudDeployment(tmp_path, aliyun).use_release(release)
     else:
-        made = Deployment(tmp_path, registry={"release": release})
-    with made.running():
-        yield made
+        deployment = Deployment(tmp_path, registry={"release": release})
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    """One with TLS and users that is not up, and may be left in any state."""
+def secured(tmp_path: Path) -> Iterator[SecuredDeployment]:
+    """Provide a stack with TLS and users that is not deployed. A test may leave it in any state."""
     folder = tmp_path / "project"
     folder.mkdir()
-    made = Guarded(folder)
+    deployment = SecuredDeployment(folder)
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image of five layers, one of them of 20 MB, that nobody has elsewhere."""
+    """Create an archive of a unique image with five layers, one of them of 20 MB."""
     sizes = (20_000_000, 300_000, 10_000, 10, 0)
     return random_image(tmp_path_factory.mktemp("image") / "image", sizes)
 
 
 @pytest.fixture
 def image(archive: Path) -> Iterator[str]:
-    """The reference of that image, in the engine for one test."""
-    reference = command("docker", "load", "--input", archive).split()[-1]
-    identity = image_id(reference)
+    """Load the image of `archive` into the engine for one test, and return its reference."""
+    reference = run_checked("docker", "load", "--input", archive).split()[-1]
+    loaded = image_id(reference)
     yield reference
-    command("docker", "image", "rm", "--force", identity)
+    run_checked("docker", "image", "rm", "--force", loaded)

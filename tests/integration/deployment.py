@@ -1,4 +1,4 @@
-"""A stack of the real program on the real engine, with names, a port and a state of its own."""
+"""A deployment of the real program on the real engine, with its own names, port and state."""
 
 import functools
 import json
@@ -20,47 +20,53 @@ from tests.integration.leftovers import processes_of, unique_name
 
 PROJECT = Path(__file__).parent.parent.parent
 PASSPHRASE = "only for tests"
-# What a project is made of, each a link into this checkout.
-SHARED = (
+# The parts of a project. Each one is a link into this checkout.
+LINKS = (
     *("Pulumi.yaml", "components", "config", ".venv"),
     *("Makefile", "operations", "toolchain", "requirements.txt", "requirements-dev.txt"),
 )
 
-VARIABLE = "OSS_REGISTRY_TEST_STACK"  # by which the processes of a stack's commands are found
-# How what a stack made is removed from its engine, in this order.
-REMOVALS: Mapping[str, Sequence[str]] = {
+STACK_VARIABLE = "OSS_REGISTRY_TEST_STACK"  # identifies the processes of a stack's commands
+# The kinds of Docker objects of a stack, in the order of their removal, with the flags of `rm`.
+REMOVAL_FLAGS: Mapping[str, Sequence[str]] = {
     "container": ("--force", "--volumes"),
     "network": (),
     "volume": (),
 }
 
 
-def command(
+def run_checked(
     *words: str | Path,
     env: Mapping[str, str] | None = None,
     timeout: int = 900,
-    given: str | None = None,
+    stdin: str | None = None,
 ) -> str:
-    """What the command printed, both streams. Raises AssertionError with that when it fails."""
-    done = run(*words, env=env, timeout=timeout, given=given)
-    assert done.returncode == 0, f"{' '.join(map(str, words))}:\n{done.stdout}"
-    return done.stdout
+    """Run a command and return its output, stdout and stderr together.
+
+    Raises AssertionError with the output if the command fails.
+    """
+    result = run(*words, env=env, timeout=timeout, stdin=stdin)
+    assert result.returncode == 0, f"{' '.join(map(str, words))}:\n{result.stdout}"
+    return result.stdout
 
 
 def run(
     *words: str | Path,
     env: Mapping[str, str] | None = None,
     timeout: int = 900,
-    given: str | None = None,
-    apart: bool = False,
+    stdin: str | None = None,
+    separate_stderr: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """The command, done; it reads what is `given`. Its errors are in what it printed, or apart."""
+    """Run a command with `env` added to the environment, for at most `timeout` seconds.
+
+    The result's stdout includes stderr, unless `separate_stderr` is true.
+    """
     return subprocess.run(
         words,
         env={**os.environ, **(env or {})},
-        input=given or "",
+        input=stdin or "",
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+        stderr=subprocess.PIPE if separate_stderr else subprocess.STDOUT,
         text=True,
         timeout=timeout,
         check=False,
@@ -68,13 +74,14 @@ def run(
 
 
 def image_id(reference: str) -> str:
-    return command("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
+    return run_checked("docker", "image", "inspect", "--format", "{{.Id}}", reference).strip()
 
 
-def _own_ports() -> Iterator[int]:
-    """Each port once that is this worker's: another's may be given away, and not be in use yet.
+def _ports_of_this_worker() -> Iterator[int]:
+    """Yield each port of this worker once, in random order.
 
-    They are below those that the kernel gives to outgoing connections, which would take them.
+    Workers do not share ports: a port that another worker has assigned may not be in use yet. All
+    ports are below the range that the kernel uses for outgoing connections.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -82,49 +89,52 @@ def _own_ports() -> Iterator[int]:
     yield from random.sample(ports, len(ports))
 
 
-_OWN_PORTS = _own_ports()
+_PORTS = _ports_of_this_worker()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing has, and that no other test is given."""
-    for port in _OWN_PORTS:
+    """Return a port of 127.0.0.1 that is not in use and that no other test gets."""
+    for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("each port of this worker was given away")
+    raise AssertionError("this worker has no free port left")
 
 
-def processes(what: str) -> Mapping[int, str]:
-    """Return the text of the file `what` in /proc of each process, by process id.
+def proc_files(name: str) -> Mapping[int, str]:
+    """Return the text of the file `name` in the /proc folder of each process, by process id.
 
     Tests call this every few milliseconds. Without pathlib it takes a third of the CPU time.
     """
     found = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            with suppress(OSError), open(f"/proc/{name}/{what}", "rb") as file:  # noqa: PTH123
-                found[int(name)] = file.read().decode(errors="replace")
+    for process in os.listdir("/proc"):  # noqa: PTH208
+        if process.isdigit():
+            with suppress(OSError), open(f"/proc/{process}/{name}", "rb") as file:  # noqa: PTH123
+                found[int(process)] = file.read().decode(errors="replace")
     return found
 
 
-def listens(port: int) -> bool:
-    """Whether something answers on that port of 127.0.0.1."""
+def is_listening(port: int) -> bool:
+    """Return whether a server accepts connections at `port` of 127.0.0.1."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
-def eventually(happens: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until it `happens`. Raises AssertionError when it has not by then."""
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until `condition` returns a true value.
+
+    Raises AssertionError if it has not done so after `seconds`.
+    """
     end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end, f"it did not happen within {seconds} s"
+    while not condition():
+        assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.2)
 
 
 @functools.cache
-def _created_stack() -> tuple[str, Mapping[Path, str]]:
-    """Return the name of a stack without resources, and its files: text by path."""
+def _stack_files() -> tuple[str, Mapping[Path, str]]:
+    """Create a stack without resources once, and return its name and its files (text by path)."""
     name = unique_name("test")
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "Pulumi.yaml")
@@ -133,16 +143,17 @@ def _created_stack() -> tuple[str, Mapping[Path, str]]:
             "PULUMI_BACKEND_URL": f"file://{folder}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         }
-        command("pulumi", "--cwd", folder, "stack", "init", name, env=environment)
+        run_checked("pulumi", "--cwd", folder, "stack", "init", name, env=environment)
         project.unlink()
         files = (file for file in Path(folder).rglob("*") if file.is_file())
         return name, {file.relative_to(folder): file.read_text() for file in files}
 
 
 class Deployment:
-    """One stack in the folder `folder`: a project whose program is `program` of this checkout.
+    """A stack of a project in `folder`, which runs `program` of this checkout.
 
-    It is on the engine at `host`, else on the one that the tests have.
+    The stack uses the Docker engine at `host`, or the engine of the tests by default. Keyword
+    arguments are sections of the stack file.
     """
 
     def __init__(
@@ -159,11 +170,11 @@ class Deployment:
         self.environment = {
             "PULUMI_BACKEND_URL": f"file://{folder}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-            VARIABLE: self.stack,
+            STACK_VARIABLE: self.stack,
             **self._engine,
         }
-        for shared in SHARED:
-            (folder / shared).symlink_to(PROJECT / shared)
+        for link in LINKS:
+            (folder / link).symlink_to(PROJECT / link)
         (folder / "__main__.py").symlink_to(PROJECT / program)
         (folder / "stacks").mkdir()
         self._create()
@@ -171,8 +182,11 @@ class Deployment:
         self.configure(**settings)
 
     def _create(self) -> None:
-        """Create the stack: a copy of one that Pulumi created, as that takes most of a second."""
-        name, files = _created_stack()
+        """Create the stack as a copy of one stack that Pulumi created.
+
+        Pulumi would take most of a second for each stack.
+        """
+        name, files = _stack_files()
         for path, text in files.items():
             file = self.folder / str(path).replace(name, self.stack)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -180,63 +194,69 @@ class Deployment:
 
     @property
     def file(self) -> Path:
-        """The stack file."""
+        """The path of the stack file."""
         return self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
 
     def configure(self, **settings: Mapping[str, Any]) -> None:
-        """Change the stack file by `settings`, section by section."""
+        """Update sections of the stack file: `configure(registry={"port": 5000})`."""
         for section, values in settings.items():
             self.settings.setdefault(section, {}).update(values)
-        self.write({f"oss-registry:{key}": value for key, value in self.settings.items()})
+        self.write_config({f"oss-registry:{key}": value for key, value in self.settings.items()})
 
-    def forget(self, section: str, key: str) -> None:
+    def remove_setting(self, section: str, key: str) -> None:
         """Remove a setting from the stack file."""
         self.settings[section].pop(key, None)
         self.configure()
 
-    def drop(self, section: str) -> None:
+    def remove_section(self, section: str) -> None:
         """Remove a section from the stack file."""
         del self.settings[section]
-        self.write({f"oss-registry:{section}": None})
+        self.write_config({f"oss-registry:{section}": None})
 
-    def write(self, keys: Mapping[str, Any]) -> None:
-        """Set `keys`, in full, in the stack file; None removes one."""
+    def write_config(self, keys: Mapping[str, Any]) -> None:
+        """Set configuration keys in the stack file; a value of None removes its key."""
         file = self.file
         content = yaml.safe_load(file.read_text())
         config = {**content.get("config", {}), **keys}
         content["config"] = {key: value for key, value in config.items() if value is not None}
-        # JSON: what PyYAML leaves without quotes, such as 0899, is a number to Pulumi.
+        # PyYAML writes a text such as 0899 without quotes, and Pulumi reads it as a number. Both
+        # read JSON in the same way.
         file.write_text(json.dumps(content, indent=2))
 
-    def secret(self, name: str, value: str, *flags: str) -> None:
-        """Bring a secret along, as a user does; a name with a colon is a whole key."""
+    def set_secret(self, name: str, value: str, *flags: str) -> None:
+        """Set a secret with `pulumi config set`. A name with a colon is a complete key."""
         key = name if ":" in name else f"oss-registry:{name}"
-        words = self.command("config", "set", "--secret", *flags, key)
-        command(*words, env=self.environment, given=value)
+        words = self.pulumi_command("config", "set", "--secret", *flags, key)
+        run_checked(*words, env=self.environment, stdin=value)
 
     def pulumi(self, *words: str) -> str:
-        return command(*self.command(*words), env=self.environment)
+        """Run pulumi, assert that it succeeded, and return its output."""
+        return run_checked(*self.pulumi_command(*words), env=self.environment)
 
-    def refused(self, *words: str) -> str:
-        """What pulumi printed when it failed, as it must."""
-        done = run(*self.command(*words), env=self.environment)
-        assert done.returncode != 0, done.stdout
-        return done.stdout
+    def pulumi_fails(self, *words: str) -> str:
+        """Run pulumi, assert that it failed, and return its output."""
+        result = run(*self.pulumi_command(*words), env=self.environment)
+        assert result.returncode != 0, result.stdout
+        return result.stdout
 
-    def command(self, *words: str) -> list[str | Path]:
-        """The pulumi command of `words` for this stack."""
+    def pulumi_command(self, *words: str) -> list[str | Path]:
+        """Return the command line that runs pulumi with `words` for this stack."""
         stack = ["--stack", self.stack, "--non-interactive", "--color", "never"]
         return ["pulumi", "--cwd", self.folder, *words, *stack]
 
     def up(self) -> str:
+        """Run `pulumi up` and return its output."""
         return self.pulumi("up", "--yes", "--skip-preview")
 
-    def started(
+    def start_pulumi(
         self, *words: str, output: int | IO[str] = subprocess.DEVNULL, own_group: bool = False
     ) -> "subprocess.Popen[bytes]":
-        """Pulumi with `words`, while it runs; in a group of its own with all that it starts."""
+        """Start pulumi with `words`.
+
+        With `own_group`, the process and its children are in a process group of their own.
+        """
         return subprocess.Popen(
-            self.command(*words),
+            self.pulumi_command(*words),
             env={**os.environ, **self.environment},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -244,8 +264,8 @@ class Deployment:
         )
 
     @contextmanager
-    def running(self) -> Iterator[Self]:
-        """Up, and removed afterwards, also where that failed."""
+    def deployed(self) -> Iterator[Self]:
+        """Deploy with `pulumi up`. Remove the stack afterwards, also after a failure."""
         try:
             self.up()
             yield self
@@ -253,31 +273,30 @@ class Deployment:
             self.remove()
 
     @contextmanager
-    def deployed(self) -> Iterator[Self]:
-        """Deploy by `make up`, as users do. Remove the stack afterwards, also after a failure."""
+    def deployed_with_make(self) -> Iterator[Self]:
+        """Deploy with `make up`, as users do. Remove the stack afterwards, also after a failure."""
         try:
-            done = self.make("up")
-            assert done.returncode == 0, done.stdout
+            self.make_succeeds("up")
             yield self
         finally:
             self.remove()
 
-    def watched(self, *words: str) -> tuple[str, set[str]]:
-        """What pulumi with `words` prints, and the command lines of all processes meanwhile."""
+    def watch_pulumi(self, *words: str) -> tuple[str, set[str]]:
+        """Run pulumi; return its output and the command lines of all processes during the run."""
         log = self.folder / "printed.log"
         command_lines: set[str] = set()
-        with log.open("w") as output, self.started(*words, output=output) as running:
+        with log.open("w") as output, self.start_pulumi(*words, output=output) as running:
             while running.poll() is None:
-                command_lines |= set(processes("cmdline").values())
+                command_lines |= set(proc_files("cmdline").values())
                 time.sleep(0.02)
         printed = log.read_text()
-        # Hundreds of lines, of which a report may leave out the middle: what matters comes last.
+        # A test report may cut the middle out of hundreds of lines. Errors are repeated at the end.
         errors = [line for line in printed.splitlines() if "error" in line.lower()]
         assert running.returncode == 0, "\n".join((printed, *errors))
         return printed, command_lines
 
-    def stashed(self) -> Mapping[str, str]:
-        """What was drawn for the stack, by the names of its stashes."""
+    def generated_values(self) -> Mapping[str, str]:
+        """Return the values that the program generated and persisted in the state, by name."""
         exported = json.loads(self.pulumi("stack", "export", "--show-secrets"))
         return {
             resource["urn"].rpartition("::")[2]: json.loads(
@@ -291,19 +310,42 @@ class Deployment:
         self,
         *targets: str,
         env: Mapping[str, str] | None = None,
-        consent: str = "1",
-        apart: bool = False,
+        yes: str = "1",
+        separate_stderr: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run make as a user does, who has said yes beforehand."""
-        words = [f"STACK={self.stack}", f"YES={consent}"]
-        environment = env or self.environment
-        return run("make", "-C", self.folder, *targets, *words, env=environment, apart=apart)
+        """Run make for this stack. `yes` is the value of YES, which confirms all changes."""
+        command = ["make", "-C", str(self.folder), *targets, f"STACK={self.stack}", f"YES={yes}"]
+        return run(*command, env=env or self.environment, separate_stderr=separate_stderr)
+
+    def make_succeeds(
+        self,
+        *targets: str,
+        env: Mapping[str, str] | None = None,
+        yes: str = "1",
+        separate_stderr: bool = False,
+    ) -> str:
+        """Run make as `make` does, assert that it succeeded, and return its output."""
+        result = self.make(*targets, env=env, yes=yes, separate_stderr=separate_stderr)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def make_fails(
+        self,
+        *targets: str,
+        env: Mapping[str, str] | None = None,
+        yes: str = "1",
+        separate_stderr: bool = False,
+    ) -> str:
+        """Run make as `make` does, assert that it failed, and return its output."""
+        result = self.make(*targets, env=env, yes=yes, separate_stderr=separate_stderr)
+        assert result.returncode != 0, result.stdout
+        return result.stdout
 
     @contextmanager
-    def making(
+    def start_make(
         self, *words: str, output: int = subprocess.DEVNULL
     ) -> Iterator["subprocess.Popen[str]"]:
-        """Make with `words`, while it runs, in a group of its own with all that it starts."""
+        """Start make in a process group of its own, and wait for it at the end of the block."""
         with subprocess.Popen(
             ["make", "-C", self.folder, *words, f"STACK={self.stack}", "YES=1"],
             env={**os.environ, **self.environment},
@@ -311,30 +353,33 @@ class Deployment:
             stderr=output if output == subprocess.DEVNULL else subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        ) as made:
-            yield made
+        ) as process:
+            yield process
 
     def docker(self, *words: str | Path) -> str:
-        """What docker printed, on the stack's engine."""
-        return command("docker", *words, env=self._engine)
+        """Run docker on the stack's engine and return its output."""
+        return run_checked("docker", *words, env=self._engine)
 
     def inspect(self, part: str, template: str) -> Any:  # noqa: ANN401
-        """What the engine says of the container `part` (registry or redis)."""
+        """Return the part of `docker inspect` that `template` selects, for the container `part`.
+
+        `part` is `registry` or `redis`.
+        """
         name = f"{self.prefix}-{part}"
         found = self.docker("container", "inspect", "--format", f"{{{{json {template}}}}}", name)
         return json.loads(found)
 
     def log(self, part: str) -> str:
-        """What the container `part` has written."""
+        """Return the log of the container `part`."""
         return self.docker("container", "logs", f"{self.prefix}-{part}")
 
-    def healthy(self, part: str) -> bool:
-        """Whether the container `part` runs and answers, as the engine sees it."""
+    def is_healthy(self, part: str) -> bool:
+        """Return whether the engine reports the container `part` as running and healthy."""
         state = self.inspect(part, ".State")
         return bool(state["Running"]) and state["Health"]["Status"] == "healthy"
 
     def outputs(self) -> Mapping[str, Any]:
-        """The stack's outputs, none of which is a secret."""
+        """Return the stack's outputs. No output is a secret."""
         # `pulumi stack output` shows the same, but takes a third of a second of CPU.
         resources = json.loads(self.state())["checkpoint"]["latest"].get("resources", ())
         found = (each["outputs"] for each in resources if each["type"] == "pulumi:pulumi:Stack")
@@ -342,27 +387,31 @@ class Deployment:
         return outputs
 
     def state(self) -> str:
-        """The state file, secrets as they are on disk."""
+        """Return the text of the state file, in which secrets are encrypted."""
         return (self.folder / f".pulumi/stacks/oss-registry/{self.stack}.json").read_text()
 
     def remove(self) -> None:
-        """Remove what the stack made, whatever state it is in.
+        """Remove the stack's Docker objects in any state of the stack.
 
-        Pulumi would take seconds, and refuses the state that a killed run leaves.
+        Pulumi would take seconds, and it refuses the state that a killed run leaves.
         """
-        self.end_processes()
-        for kind, flags in REMOVALS.items():
-            if found := self.made(kind):
+        self.kill_processes()
+        for kind, flags in REMOVAL_FLAGS.items():
+            if found := self.docker_objects(kind):
                 self.docker(kind, "rm", *flags, *found)
 
-    def end_processes(self) -> None:
-        """End what commands of this stack left running that a test killed, such as plugins."""
-        for process in processes_of(VARIABLE, self.stack):
+    def kill_processes(self) -> None:
+        """Kill the processes that a killed command of this stack has left, such as plugins."""
+        for process in processes_of(STACK_VARIABLE, self.stack):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def made(self, kind: str) -> list[str]:
-        """What the engine has of `kind` (container, network or volume) with the stack's label."""
+    def docker_objects(self, kind: str) -> list[str]:
+        """Return the ids of the objects of `kind` that have the stack's label.
+
+        `kind` is a noun of the docker command, such as `container` or `volume`. A volume's id is
+        its name.
+        """
         every = ["--all"] if kind == "container" else []
         label = f"label=oss-registry.stack={self.stack}"
         return self.docker(kind, "ls", *every, "--quiet", "--filter", label).split()

@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own, which they may stop, in namespaces of its own."""
+"""A Docker engine for a test that stops it or needs another configuration."""
 
 import os
 import shutil
@@ -11,25 +11,26 @@ from pathlib import Path
 
 from config.releases import DEFAULT_RELEASE
 from config.settings import CacheSettings
-from tests.integration.deployment import command, eventually, processes, run
+from tests.integration.deployment import proc_files, run, run_checked, wait_until
 from tests.integration.leftovers import RUN
 
-# Why there can be none here; None where there can.
-MISSING = (
+# The reason why this machine cannot run such an engine, or None.
+ENGINE_UNAVAILABLE = (
     None
     if os.geteuid() == 0 and all(map(shutil.which, ("dockerd", "unshare", "ip")))
-    else "an engine of the tests' own needs root, dockerd, unshare and ip: its tests are left out"
+    else "tests with another Docker engine are skipped: they need root, dockerd, unshare and ip"
 )
 
 
 class Engine:
-    """Its 127.0.0.1 and its mounts are its own. `options` are dockerd's.
+    """A Docker engine with a network namespace and a mount namespace of its own.
 
-    `namespace` is the name of a network namespace to be in; else it makes one.
+    `options` are options of dockerd. `namespace` is the name of an existing network namespace to
+    use in place of a new one.
     """
 
     def __init__(self, *options: str, namespace: str | None = None) -> None:
-        # The path of a socket may have about 100 letters: too few for one below `tmp_path`.
+        # The path of a socket is limited to about 100 letters. Paths below `tmp_path` are longer.
         folder = Path(tempfile.mkdtemp(prefix=f"oss-registry-{RUN}-"))
         self.host = f"unix://{folder}/socket"
         self._folder = folder
@@ -45,12 +46,13 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start the engine and wait until it answers."""
         # The loopback device of a new namespace is down.
         script = 'ip link set lo up && exec dockerd "$@"'
         words = [*self._network, "--mount", "sh", "-c", script, "dockerd", *self._options]
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-        eventually(self._answers)
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         assert self._process
@@ -58,46 +60,47 @@ class Engine:
         return run("docker", "--host", self.host, "version").returncode == 0
 
     def stop(self) -> None:
-        """As a shutdown of the machine does."""
+        """Stop the engine as a shutdown of the machine does."""
         if self._process:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
 
     def kill(self) -> None:
-        """As a machine that loses its power: with all that the engine runs."""
+        """Kill the engine and its containers, as a power failure does."""
         name = self._folder.name
-        for what in ("cmdline", "cgroup"):
-            for process, text in processes(what).items():
+        for file in ("cmdline", "cgroup"):
+            for process, text in proc_files(file).items():
                 if name in text:
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
         if self._process:
             self._process.wait(60)
             self._process = None
-        # As after a boot, when /run is empty.
+        # After a boot, /run is empty.
         (self._folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self._folder / "exec", ignore_errors=True)
 
     def load(self, *references: str) -> None:
-        """Have images of the other engine here, too."""
+        """Copy images from the default engine to this one."""
         archive = self._folder / "images.tar"
-        command("docker", "save", "--output", archive, *references)
-        command("docker", "--host", self.host, "load", "--input", archive)
+        run_checked("docker", "save", "--output", archive, *references)
+        run_checked("docker", "--host", self.host, "load", "--input", archive)
         archive.unlink()
 
     def remove(self) -> None:
+        """Stop the engine and delete its files."""
         self.stop()
         shutil.rmtree(self._folder)
 
 
 @contextmanager
 def engine_with_images(*options: str) -> Iterator[Engine]:
-    """One that has what a stack's defaults ask for."""
-    made = Engine(*options)
+    """Run an engine that has the default images of the registry and of redis."""
+    engine = Engine(*options)
     try:
-        made.start()
-        made.load(f"registry:{DEFAULT_RELEASE}", CacheSettings().image)
-        yield made
+        engine.start()
+        engine.load(f"registry:{DEFAULT_RELEASE}", CacheSettings().image)
+        yield engine
     finally:
-        made.remove()
+        engine.remove()

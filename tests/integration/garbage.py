@@ -1,4 +1,4 @@
-"""What the tests of `make gc` begin, and look for."""
+"""Helpers of the tests of `make gc`."""
 
 import re
 import secrets
@@ -11,15 +11,13 @@ from tests.integration.deployment import Deployment
 BLOBS = "docker/registry/v2/blobs"
 
 
-def collected(deployment: Deployment, *words: str) -> str:
-    """What `make gc` printed."""
-    done = deployment.make("gc", *words)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+def collect_garbage(deployment: Deployment, *words: str) -> str:
+    """Run `make gc` and return its output."""
+    return deployment.make_succeeds("gc", *words)
 
 
-def blobs(deployment: Deployment) -> set[str]:
-    """The digests of all blobs that the storage holds."""
+def stored_blobs(deployment: Deployment) -> set[str]:
+    """Return the digests of all blobs in the registry's storage."""
     if isinstance(deployment, CloudDeployment):
         names = deployment.aliyun.oss.buckets[deployment.bucket].names()
     else:
@@ -29,15 +27,15 @@ def blobs(deployment: Deployment) -> set[str]:
     return {f"{match[1]}:{match[2]}" for match in found if match}
 
 
-def with_garbage(stack: Deployment) -> Api:
-    """The API of a registry with one image, and one that was deleted."""
+def push_garbage(stack: Deployment) -> Api:
+    """Push one image to keep and one that is deleted again, and return the registry's API."""
     api = Api(stack.outputs()["endpoint"])
     api.push("team/kept", secrets.token_bytes(1000))
-    api.delete("team/gone", api.push("team/gone", secrets.token_bytes(200_000)))
+    api.delete("team/deleted", api.push("team/deleted", secrets.token_bytes(200_000)))
     return api
 
 
-def read_until(collecting: "subprocess.Popen[str]", words: str) -> None:
-    """Read what it prints until it says `words`."""
-    assert collecting.stdout
-    assert any(words in line for line in collecting.stdout)
+def read_until(process: "subprocess.Popen[str]", text: str) -> None:
+    """Read the output of a running process until a line includes `text`."""
+    assert process.stdout
+    assert any(text in line for line in process.stdout)

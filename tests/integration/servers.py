@@ -1,4 +1,4 @@
-"""Servers of other projects that a page of ours has a recipe for: Debian's, run by that recipe."""
+"""Servers from Debian packages, run with the configuration that a page of docs/ shows."""
 
 import os
 import re
@@ -13,21 +13,25 @@ from toolchain import debian
 from toolchain.cache import Entry
 
 
-def recipe(page: str, language: str, here: Mapping[str, str]) -> str:
-    """The block of `language` in docs/`page`, with what it names there replaced by what is `here`.
+def docs_example(page: str, language: str, replacements: Mapping[str, str]) -> str:
+    """Return the code block in `language` of docs/`page`, with each key of `replacements` replaced.
 
-    Raises AssertionError where it does not name that.
+    Raises AssertionError if the block does not have a key.
     """
     text = (PROJECT / "docs" / page).read_text()
     (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    for theirs, ours in here.items():
-        assert theirs in found, theirs
-        found = found.replace(theirs, ours)
+    for documented, actual in replacements.items():
+        assert documented in found, documented
+        found = found.replace(documented, actual)
     return str(found)
 
 
-def program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]]:
-    """The one on PATH, else Debian's, unpacked (to install it would start it); and variables."""
+def find_program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]]:
+    """Return the path of a program and the variables that it needs.
+
+    If the program is not on PATH, unpack it from Debian's `packages`. Installing the packages would
+    start the server.
+    """
     if found := shutil.which(name):
         return Path(found), {}
 
@@ -42,13 +46,18 @@ def program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]
 
 
 @contextmanager
-def serving(name: str, packages: Sequence[str], log: Path, *words: str | Path) -> Iterator[None]:
-    """The program `name` with `words`, as long as it takes; what it prints is in `log`."""
-    path, variables = program(name, packages)
+def running_server(
+    name: str, packages: Sequence[str], log: Path, *words: str | Path
+) -> Iterator[None]:
+    """Run the server `name` with arguments `words` until the end of the block.
+
+    The server's output is written to `log`.
+    """
+    path, variables = find_program(name, packages)
     environment = {**os.environ, **variables}
-    with log.open("w") as printed:
+    with log.open("w") as output:
         server = subprocess.Popen(
-            [path, *words], env=environment, stdout=printed, stderr=subprocess.STDOUT
+            [path, *words], env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             yield

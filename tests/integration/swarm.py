@@ -1,8 +1,10 @@
-"""Three machines, all managers of one swarm: network namespaces, each with an engine of its own.
+"""A swarm of three machines, all of them managers.
 
-A bridge is the network between them; this machine is on it, too, with the images' registry and
-whatever else the tests put there. The kernel may have no IPVS, so what is published is so on each
-machine alone, and names lead to the replicas' own addresses.
+The machines are network namespaces, each with a Docker engine of its own. A bridge connects them
+with each other and with this machine, which runs a registry for the images of the services.
+
+The kernel may have no IPVS. So services publish their ports on their own machines (mode `host`),
+and their names resolve to the addresses of the replicas (mode `dnsrr`).
 """
 
 import random
@@ -21,44 +23,44 @@ from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import command, eventually, free_port, run
-from tests.integration.engine import MISSING as NO_ENGINE
-from tests.integration.engine import Engine
+from tests.integration.deployment import free_port, run, run_checked, wait_until
+from tests.integration.engine import ENGINE_UNAVAILABLE, Engine
 from tests.integration.leftovers import RUN
 
-# Why there can be none here; None where there can.
-MISSING = (
+# The reason why this machine cannot run such a swarm, or None.
+SWARM_UNAVAILABLE = (
     None
-    if NO_ENGINE is None and all(map(shutil.which, ("nsenter", "iptables")))
-    else "a swarm of three machines needs root, dockerd, ip, nsenter and iptables: left out"
+    if ENGINE_UNAVAILABLE is None and all(map(shutil.which, ("nsenter", "iptables")))
+    else "tests on a swarm are skipped: they need root, dockerd, unshare, ip, nsenter and iptables"
 )
 PULLER, PASSWORD = "puller", "only for tests"
 
 
 class Node:
-    """One machine."""
+    """A machine of the swarm."""
 
     def __init__(self, number: int, name: str, network: str) -> None:
         self.name = f"{name}-{number}"
         self.address = f"{network}.{number + 1}"
         self._outside, inside = f"{name}-{number}", f"{name}-{number}in"
-        command("ip", "netns", "add", self.name)
+        run_checked("ip", "netns", "add", self.name)
         pair = ("type", "veth", "peer", "name", inside)
-        command("ip", "link", "add", self._outside, *pair)
-        command("ip", "link", "set", inside, "netns", self.name)
-        command("ip", "link", "set", self._outside, "master", name, "up")
-        here = ("nsenter", f"--net=/run/netns/{self.name}", "ip")
-        command(*here, "address", "add", f"{self.address}/24", "dev", inside)
-        command(*here, "link", "set", inside, "up")
-        command(*here, "route", "add", "default", "via", f"{network}.1")
+        run_checked("ip", "link", "add", self._outside, *pair)
+        run_checked("ip", "link", "set", inside, "netns", self.name)
+        run_checked("ip", "link", "set", self._outside, "master", name, "up")
+        inside_ip = ("nsenter", f"--net=/run/netns/{self.name}", "ip")
+        run_checked(*inside_ip, "address", "add", f"{self.address}/24", "dev", inside)
+        run_checked(*inside_ip, "link", "set", inside, "up")
+        run_checked(*inside_ip, "route", "add", "default", "via", f"{network}.1")
         insecure = f"--insecure-registry={network}.0/24"
         self.engine = Engine(insecure, namespace=self.name)
 
     def docker(self, *words: str) -> str:
-        return command("docker", "--host", self.engine.host, *words)
+        """Run docker on this machine's engine and return its output."""
+        return run_checked("docker", "--host", self.engine.host, *words)
 
     def join(self, first: "Node | None") -> None:
-        """Make a swarm, or become a manager of the first one's."""
+        """Join the swarm of the machine `first` as a manager, or create one if it is None."""
         address = f"--advertise-addr={self.address}"
         if first is None:
             self.docker("swarm", "init", address)
@@ -66,18 +68,24 @@ class Node:
             token = first.docker("swarm", "join-token", "--quiet", "manager").strip()
             self.docker("swarm", "join", address, "--token", token, f"{first.address}:2377")
 
-    def containers(self, stack: str, part: str = "", *more: str) -> list[str]:
-        """The ids of the stack's containers that run here, of one part or all."""
-        filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}", *more)
+    def containers(self, stack: str, part: str = "", *filters: str) -> list[str]:
+        """Return the ids of the stack's running containers on this machine.
+
+        `part` selects the registry or redis. `filters` are more filters of `docker ps`.
+        """
+        filters = (f"label={STACK_LABEL}={stack}", f"name={PROJECT}-{stack}-{part}", *filters)
         return self.docker("ps", "--quiet", *(f"--filter={one}" for one in filters)).split()
 
-    def cut_off(self) -> None:
-        command("ip", "link", "set", self._outside, "down")
+    def disconnect(self) -> None:
+        """Cut the machine off from the network."""
+        run_checked("ip", "link", "set", self._outside, "down")
 
     def connect(self) -> None:
-        command("ip", "link", "set", self._outside, "up")
+        """Connect the machine to the network again."""
+        run_checked("ip", "link", "set", self._outside, "up")
 
     def remove(self) -> None:
+        """Kill the engine and delete the network namespace."""
         self.engine.kill()
         self.engine.remove()
         run("ip", "link", "delete", self._outside)
@@ -85,22 +93,25 @@ class Node:
 
 
 class Swarm:
-    """The machines, and a registry that gives them their images to who logs in."""
+    """The machines, and a registry with a login from which they pull the images of services.
+
+    `images` is the address of that registry (host:port).
+    """
 
     def __init__(self, folder: Path) -> None:
-        name = f"or-{RUN}{secrets.token_hex(1)}"  # of an interface: it may have 15 letters
-        network = f"198.18.{random.randrange(1, 255)}"  # for tests (RFC 2544): no engine's own
+        name = f"or-{RUN}{secrets.token_hex(1)}"  # a network interface: at most 15 letters
+        network = f"198.18.{random.randrange(1, 255)}"  # reserved for tests by RFC 2544
         self.address = f"{network}.1"
         self.nodes: list[Node] = []
         self.images = f"{self.address}:{free_port()}"
         with ExitStack() as undo:
-            command("ip", "link", "add", name, "type", "bridge")
+            run_checked("ip", "link", "add", name, "type", "bridge")
             undo.callback(run, "ip", "link", "delete", name)
-            command("ip", "address", "add", f"{self.address}/24", "dev", name)
-            command("ip", "link", "set", name, "up")
-            for way in ("-i", "-o"):
-                rule = ("FORWARD", way, name, "-j", "ACCEPT")
-                command("iptables", "-I", *rule)
+            run_checked("ip", "address", "add", f"{self.address}/24", "dev", name)
+            run_checked("ip", "link", "set", name, "up")
+            for direction in ("-i", "-o"):
+                rule = ("FORWARD", direction, name, "-j", "ACCEPT")
+                run_checked("iptables", "-I", *rule)
                 undo.callback(run, "iptables", "-D", *rule)
             for number in range(1, 4):
                 node = Node(number, name, network)
@@ -108,42 +119,47 @@ class Swarm:
                 node.engine.start()
                 node.join(self.nodes[0] if self.nodes else None)
                 self.nodes.append(node)
-            seed = f"{name}-images"
-            undo.callback(run, "docker", "rm", "--force", "--volumes", seed)
-            self._start_images(seed, folder)
+            container = f"{name}-images"
+            undo.callback(run, "docker", "rm", "--force", "--volumes", container)
+            self._start_image_registry(container, folder)
             self.remove = undo.pop_all().close
 
     @property
     def addresses(self) -> list[str]:
-        """All that clients may come to."""
+        """The addresses at which clients can reach the replicas or a load balancer."""
         return [self.address, *(node.address for node in self.nodes)]
 
-    def _start_images(self, seed: str, folder: Path) -> None:
+    def _start_image_registry(self, container: str, folder: Path) -> None:
         hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(5)).decode()
         (folder / "users").write_text(f"{PULLER}:{hashed}\n")
         auth = {"HTPASSWD_REALM": "images", "HTPASSWD_PATH": "/users"}
         variables = [f"--env=REGISTRY_AUTH_{name}={value}" for name, value in auth.items()]
         published = f"--publish={self.images}:5000"
-        command("docker", "create", f"--name={seed}", published, *variables, "registry:3.1.2")
-        command("docker", "cp", folder / "users", f"{seed}:/users")
-        command("docker", "start", seed)
+        run_checked(
+            "docker", "create", f"--name={container}", published, *variables, "registry:3.1.2"
+        )
+        run_checked("docker", "cp", folder / "users", f"{container}:/users")
+        run_checked("docker", "start", container)
         api = Api(f"http://{self.images}", (PULLER, PASSWORD))
-        eventually(lambda: _answers(api))
+        wait_until(lambda: _answers(api))
 
-    def give(self, image: str, name: str = "") -> str:
-        """Have an image of this machine's engine where the machines get theirs; its name there."""
-        there = f"{self.images}/{name or image}"
+    def push_image(self, image: str, name: str = "") -> str:
+        """Copy an image of the default engine to the images' registry, and return its reference."""
+        reference = f"{self.images}/{name or image}"
         flags = ("--dest-tls-verify=false", f"--dest-creds={PULLER}:{PASSWORD}")
-        skopeo("copy", *flags, f"docker-daemon:{image}", f"docker://{there}")
-        return there
+        skopeo("copy", *flags, f"docker-daemon:{image}", f"docker://{reference}")
+        return reference
 
 
 class SwarmDeployment(CloudDeployment):
-    """A stack of three replicas, each published by its own machine, images in the double's OSS."""
+    """A stack with three replicas, each published by its own machine, and images in OSS.
+
+    `images` has the reference of the registry's image by release.
+    """
 
     def __init__(self, folder: Path, aliyun: Aliyun, swarm: Swarm) -> None:
         super().__init__(folder, aliyun, host=swarm.nodes[0].engine.host)
-        self.images = {release: swarm.give(f"registry:{release}") for release in RELEASES}
+        self.images = {release: swarm.push_image(f"registry:{release}") for release in RELEASES}
         self._manager = swarm.nodes[0]
         self.configure(
             registry={
@@ -153,42 +169,43 @@ class SwarmDeployment(CloudDeployment):
                 "swarm": {"publish_mode": "host", "endpoint_mode": "dnsrr"},
             },
             storage={"protect": False, "force_destroy": True},
-            cache={"image": swarm.give("redis:7.0.15")},
+            cache={"image": swarm.push_image("redis:7.0.15")},
         )
-        self.as_release("3.1.2")
-        self.write({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
-        self.secret("docker:registryAuth[0].password", PASSWORD, "--path")
+        self.use_release("3.1.2")
+        self.write_config({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
+        self.set_secret("docker:registryAuth[0].password", PASSWORD, "--path")
 
     def remove(self) -> None:
-        """Remove what the stack made from all machines, which takes Pulumi."""
-        self.end_processes()
-        self.give_up()
+        """Remove the stack's objects from all machines with `pulumi destroy`."""
+        self.kill_processes()
+        self.allow_destroy()
         self.pulumi("destroy", "--yes")
 
-    def as_release(self, release: str) -> CloudDeployment:
+    def use_release(self, release: str) -> CloudDeployment:
+        """Set the release and its image in the stack file, and return this deployment."""
         self.configure(registry={"image": self.images[release]})
-        return super().as_release(release)
+        return super().use_release(release)
 
-    def machines(self, manager: Node | None = None) -> int:
-        """How many machines are ready, as a manager sees it."""
+    def ready_nodes(self, manager: Node | None = None) -> int:
+        """Return the number of nodes that a manager reports as ready, 0 if it does not answer."""
         words = ("node", "ls", "--format", "{{.Status}}")
         with suppress(AssertionError):
             return (manager or self._manager).docker(*words).split().count("Ready")
         return 0
 
-    def healthy_on(self, nodes: Sequence[Node], part: str) -> int:
-        """How many replicas of `part` are healthy there, as these machines' engines see it."""
+    def healthy_replicas(self, nodes: Sequence[Node], part: str) -> int:
+        """Return the number of replicas of `part` that the engines of `nodes` report as healthy."""
         found = (node.containers(self.stack, part, "health=healthy") for node in nodes)
         return sum(map(len, found))
 
-    def settled(self) -> bool:
-        """Whether no replica of the registry is being replaced."""
+    def is_update_finished(self) -> bool:
+        """Return whether no replica of the registry is being replaced."""
         state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
         words = ("service", "inspect", f"{self.prefix}-registry", "--format", state)
         return self._manager.docker(*words).strip() not in ("updating", "rollback_started")
 
-    def generations(self, part: str) -> int:
-        """Of how many versions of `part` there are secrets."""
+    def secret_versions(self, part: str) -> int:
+        """Return the number of versions of `part` whose secrets exist."""
         words = ("secret", "ls", f"--filter=name={self.prefix}-{part}-", "--format", "{{.Name}}")
         names = self._manager.docker(*words).split()
         return len({name.rsplit("-", 1)[0] for name in names})

@@ -11,9 +11,9 @@ import pytest
 
 from components import access
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import PROJECT, eventually, run
+from tests.integration.deployment import PROJECT, run, wait_until
 
 pytestmark = pytest.mark.oss
 TABLE = PROJECT / "docs" / "least-privilege.md"
@@ -29,7 +29,7 @@ def stack(
     """With a KMS key, so that it needs every action there is."""
     folder = tmp_path_factory.mktemp("project")
     made = CloudDeployment(folder, aliyun, storage={"encryption": {"kms_key_id": KEY}})
-    with made.as_release(request.param).running():
+    with made.use_release(request.param).deployed():
         yield made
 
 
@@ -63,14 +63,14 @@ class _Operations:
     def start(self) -> None:
         name = f"{self.stack.prefix}-registry"
         self.stack.docker("restart", "--time", "1", name)
-        eventually(lambda: self._answers() or self.stack.inspect("registry", ".RestartCount"))
+        wait_until(lambda: self._answers() or self.stack.inspect("registry", ".RestartCount"))
         if not self._answers():
-            raise Refusal("it does not start")
+            raise RequestError("it does not start")
 
     def _answers(self) -> bool:
         try:
             self.api.call("GET", "/v2/", [200])
-        except Refusal:
+        except RequestError:
             return False
         return True
 
@@ -80,11 +80,11 @@ class _Operations:
     def push_in_chunks(self) -> None:
         self.api.push(f"r{secrets.token_hex(4)}", secrets.token_bytes(12 * MEBIBYTE), chunks=2)
 
-    def cancel(self) -> None:
+    def cancel_upload(self) -> None:
         repository = f"r{secrets.token_hex(4)}"
-        self.api.cancel(repository, secrets.token_bytes(MEBIBYTE))
+        self.api.cancel_upload(repository, secrets.token_bytes(MEBIBYTE))
         if [u for u in self.bucket.uploads.values() if f"/{repository}/" in u.key]:
-            raise Refusal("the upload is still open")
+            raise RequestError("the upload is still open")
 
     def mount(self) -> None:
         self.api.mount(f"r{secrets.token_hex(4)}", self.blob, self.there)
@@ -100,7 +100,7 @@ class _Operations:
         registry = f"{self.stack.prefix}-registry"
         done = run("docker", "exec", registry, "registry", "garbage-collect", self.config)
         if done.returncode or [n for n in self.bucket.names() if self.swept[7:] in n]:
-            raise Refusal(done.stdout)
+            raise RequestError(done.stdout)
 
     @property
     def by_name(self) -> Mapping[str, Callable[[], None]]:
@@ -108,7 +108,7 @@ class _Operations:
         return {
             "push": self.push,
             "chunked push": self.push_in_chunks,
-            "cancelled push": self.cancel,
+            "cancelled push": self.cancel_upload,
             "mount": self.mount,
             "pull": self.pull,
             "delete": self.delete,
@@ -120,7 +120,7 @@ class _Operations:
         def outcome(operation: Callable[[], None]) -> str:
             try:
                 operation()
-            except Refusal:
+            except RequestError:
                 return "fails"
             return "works"
 

@@ -13,32 +13,34 @@ from contextlib import ExitStack
 import pytest
 import trustme
 
-from tests.integration.api import MANIFEST, Api, Refusal
+from tests.integration.api import MANIFEST, Api, RequestError
 from tests.integration.deployment import run
-from tests.integration.guarded import PASSWORD, Guarded
+from tests.integration.secured import PASSWORD, SecuredDeployment
 
 pytestmark = pytest.mark.secure
 
 
 @pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
-def guarded(
+def secured(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
-    made = Guarded(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.running():
+) -> Iterator[SecuredDeployment]:
+    made = SecuredDeployment(
+        tmp_path_factory.mktemp("project"), registry={"release": request.param}
+    )
+    with made.deployed():
         yield made
 
 
 @pytest.fixture(scope="module")
-def alice(guarded: Guarded) -> Api:
-    api = guarded.api()
+def alice(secured: SecuredDeployment) -> Api:
+    api = secured.api()
     api.push("team/app", b"layer" * 1000)
     return api
 
 
 @pytest.fixture(scope="module")
-def nobody(guarded: Guarded) -> Api:
-    return guarded.api("")
+def anonymous(secured: SecuredDeployment) -> Api:
+    return secured.api("")
 
 
 def _address(api: Api) -> tuple[str, int]:
@@ -63,11 +65,11 @@ CALLS = (
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
 def test_nobody_reads_lists_writes_or_deletes_without_a_login(
-    nobody: Api, alice: Api, method: str, path: str
+    anonymous: Api, alice: Api, method: str, path: str
 ) -> None:
-    answer = nobody.call(method, path, [401])
-    assert "basic" in answer.headers["www-authenticate"].lower()
-    assert b"team" not in answer.body.replace(b"team/app", b"")
+    response = anonymous.call(method, path, [401])
+    assert "basic" in response.headers["www-authenticate"].lower()
+    assert b"team" not in response.body.replace(b"team/app", b"")
     alice.pull("team/app")
 
 
@@ -84,30 +86,34 @@ def test_nobody_reads_lists_writes_or_deletes_without_a_login(
         ("alice\n", PASSWORD),
     ],
 )
-def test_a_wrong_name_or_password_gets_nothing(guarded: Guarded, user: str, password: str) -> None:
-    api = guarded.api(user, password)
+def test_a_wrong_name_or_password_gets_nothing(
+    secured: SecuredDeployment, user: str, password: str
+) -> None:
+    api = secured.api(user, password)
     api.call("GET", "/v2/", [401])
-    with pytest.raises(Refusal):
+    with pytest.raises(RequestError):
         api.push("team/app", b"theirs")
 
 
-def test_other_kinds_of_login_get_nothing(nobody: Api) -> None:
+def test_other_kinds_of_login_get_nothing(anonymous: Api) -> None:
     for scheme in ("Bearer x", "Basic", "Basic !!!!", "Basic Og==", "Digest username=alice", ""):
-        nobody.call("GET", "/v2/_catalog", [400, 401], headers={"Authorization": scheme})
+        anonymous.call("GET", "/v2/_catalog", [400, 401], headers={"Authorization": scheme})
 
 
-def test_each_user_gets_in_and_pulls_what_another_pushed(guarded: Guarded, alice: Api) -> None:
-    guarded.api("ci").pull("team/app")
+def test_each_user_gets_in_and_pulls_what_another_pushed(
+    secured: SecuredDeployment, alice: Api
+) -> None:
+    secured.api("ci").pull("team/app")
     assert json.loads(alice.call("GET", "/v2/_catalog", [200]).body)["repositories"]
 
 
-def test_plain_http_is_told_that_it_is_none_and_sees_nothing(nobody: Api) -> None:
-    host, port = _address(nobody)
+def test_plain_http_is_told_that_it_is_none_and_sees_nothing(anonymous: Api) -> None:
+    host, port = _address(anonymous)
     connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request("GET", "/v2/_catalog", headers={"Authorization": "Basic YWxpY2U6eA=="})
-    answer = connection.getresponse()
-    assert answer.status == 400
-    assert answer.read().decode().strip() == "Client sent an HTTP request to an HTTPS server."
+    response = connection.getresponse()
+    assert response.status == 400
+    assert response.read().decode().strip() == "Client sent an HTTP request to an HTTPS server."
 
 
 def _speaks(api: Api, version: ssl.TLSVersion) -> None:
@@ -126,28 +132,32 @@ def _speaks(api: Api, version: ssl.TLSVersion) -> None:
 @pytest.mark.filterwarnings("ignore:.*TLSv1:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_versions_of_tls_that_are_broken_are_not_spoken(
-    nobody: Api, version: ssl.TLSVersion
+    anonymous: Api, version: ssl.TLSVersion
 ) -> None:
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
-        _speaks(nobody, version)
+        _speaks(anonymous, version)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_versions_of_tls_that_hold_are_spoken(nobody: Api, version: ssl.TLSVersion) -> None:
-    _speaks(nobody, version)
+def test_versions_of_tls_that_hold_are_spoken(anonymous: Api, version: ssl.TLSVersion) -> None:
+    _speaks(anonymous, version)
 
 
-def test_who_trusts_another_authority_does_not_hand_over_the_password(guarded: Guarded) -> None:
+def test_who_trusts_another_authority_does_not_hand_over_the_password(
+    secured: SecuredDeployment,
+) -> None:
     foreign = trustme.CA().cert_pem.bytes().decode()
-    api = Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), foreign)
-    with pytest.raises(Refusal, match="CERTIFICATE_VERIFY_FAILED"):
+    api = Api(secured.outputs()["endpoint"], ("alice", PASSWORD), foreign)
+    with pytest.raises(RequestError, match="CERTIFICATE_VERIFY_FAILED"):
         api.call("GET", "/v2/", [200])
 
 
-def test_a_client_certificate_of_their_own_opens_nothing(guarded: Guarded, nobody: Api) -> None:
+def test_a_client_certificate_of_their_own_opens_nothing(
+    secured: SecuredDeployment, anonymous: Api
+) -> None:
     mine = trustme.CA().issue_cert("alice")
-    connection = nobody.connection()
-    context = ssl.create_default_context(cadata=guarded.outputs()["certificate"])
+    connection = anonymous.connection()
+    context = ssl.create_default_context(cadata=secured.outputs()["certificate"])
     mine.configure_cert(context)
     connection = http.client.HTTPSConnection(connection.host, connection.port, context=context)
     connection.request("GET", "/v2/")
@@ -158,30 +168,30 @@ def test_a_client_certificate_of_their_own_opens_nothing(guarded: Guarded, nobod
 # Redis.
 
 
-def test_redis_answers_nobody_without_its_password(guarded: Guarded) -> None:
-    said = _asked(guarded.prefix, f"{guarded.prefix}-redis", "KEYS *", "AUTH wrong")
+def test_redis_answers_nobody_without_its_password(secured: SecuredDeployment) -> None:
+    said = _asked(secured.prefix, f"{secured.prefix}-redis", "KEYS *", "AUTH wrong")
     assert "NOAUTH" in said
     assert "WRONGPASS" in said
 
 
-def test_redis_is_not_reached_from_another_network(guarded: Guarded) -> None:
-    networks = guarded.inspect("redis", ".NetworkSettings.Networks")
+def test_redis_is_not_reached_from_another_network(secured: SecuredDeployment) -> None:
+    networks = secured.inspect("redis", ".NetworkSettings.Networks")
     (address,) = [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
-    assert guarded.inspect("redis", ".HostConfig.PortBindings") in ({}, None)
-    assert "NOAUTH" in _asked(guarded.prefix, address, "PING")  # from its own it is
-    other = f"{guarded.prefix}-other"
-    guarded.docker("network", "create", "--label", f"oss-registry.stack={guarded.stack}", other)
+    assert secured.inspect("redis", ".HostConfig.PortBindings") in ({}, None)
+    assert "NOAUTH" in _asked(secured.prefix, address, "PING")  # from its own it is
+    other = f"{secured.prefix}-other"
+    secured.docker("network", "create", "--label", f"oss-registry.stack={secured.stack}", other)
     try:
         assert "timed out" in _asked(other, address, "PING")
     finally:
-        guarded.docker("network", "rm", other)
+        secured.docker("network", "rm", other)
 
 
 def _asked(network: str, host: str, *lines: str) -> str:
     """What redis answers to a container of that network, or why there is no answer."""
     netcat = ["--entrypoint", "/bin/busybox", "registry:3.1.2", "nc", "-w", "3", host, "6379"]
     given = "".join(f"{line}\r\n" for line in (*lines, "QUIT"))
-    return run("docker", "run", "--rm", "-i", "--network", network, *netcat, given=given).stdout
+    return run("docker", "run", "--rm", "-i", "--network", network, *netcat, stdin=given).stdout
 
 
 # What names and references may hold.
@@ -206,19 +216,19 @@ def _asked(network: str, host: str, *lines: str) -> str:
 )
 def test_a_name_or_reference_leads_to_nothing_else(alice: Api, path: str) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
-        answer = alice.call(method, path, [*range(200, 500)], b"x")
-        assert b"root:" not in answer.body
+        response = alice.call(method, path, [*range(200, 500)], b"x")
+        assert b"root:" not in response.body
         # A path is made plain, or listed as far as it is one; nothing is written or removed.
-        assert answer.status in (200, 301, 307, 400, 404, 405, 415), (method, answer)
-        assert answer.status != 200 or method == "GET"
+        assert response.status in (200, 301, 307, 400, 404, 405, 415), (method, response)
+        assert response.status != 200 or method == "GET"
     alice.pull("team/app")
 
 
 def test_a_repository_can_not_be_pushed_outside_of_its_place(alice: Api) -> None:
     for name in ("..", "../x", "a/../../b", "UPPER", "a//b", "a/.b", "%2e%2e/x", "_x", "a" * 300):
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(RequestError) as error:
             alice.push(name, b"x")
-        assert refusal.value.status >= 300, refusal.value
+        assert error.value.status >= 300, error.value
     alice.pull("team/app")
 
 
@@ -231,27 +241,29 @@ def test_a_blob_from_a_repository_is_not_mounted_by_who_makes_up_its_digest(alic
 
 
 def test_a_manifest_too_large_to_be_one_is_refused_and_not_kept_in_memory(
-    guarded: Guarded, alice: Api
+    secured: SecuredDeployment, alice: Api
 ) -> None:
     digest = hashlib.sha256(b"").hexdigest()
     oversized = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "x": "y" * 30_000_000})
     headers = {"Content-Type": MANIFEST}
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RequestError) as error:
         alice.call("PUT", "/v2/team/app/manifests/big", [201], oversized.encode(), headers)
     # Some cut the connection while it is still being sent.
-    assert refusal.value.status in (0, 400, 413)
+    assert error.value.status in (0, 400, 413)
     alice.call("GET", "/v2/team/app/manifests/big", [404])
     alice.pull("team/app")
-    assert digest not in guarded.log("registry")
+    assert digest not in secured.log("registry")
 
 
 # Many, and slow.
 
 
-def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(guarded: Guarded, alice: Api) -> None:
-    ci = guarded.api("ci")
+def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(
+    secured: SecuredDeployment, alice: Api
+) -> None:
+    ci = secured.api("ci")
     # One whose hash is dear to compute, and one whose hash is not.
-    bad = [guarded.api(("alice", "ci")[number % 2], f"guess-{number}") for number in range(8)]
+    bad = [secured.api(("alice", "ci")[number % 2], f"guess-{number}") for number in range(8)]
 
     def guess(number: int) -> int:
         return bad[number % 8].call("GET", "/v2/", [401, 429, 503]).status
@@ -263,12 +275,14 @@ def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(guarded: Guarded, alic
             ci.pull("team/app")
         assert set(guesses) == {401}
     alice.pull("team/app")
-    assert guarded.healthy("registry")
+    assert secured.is_healthy("registry")
 
 
-def test_clients_that_send_nothing_or_little_keep_nobody_out(guarded: Guarded, alice: Api) -> None:
+def test_clients_that_send_nothing_or_little_keep_nobody_out(
+    secured: SecuredDeployment, alice: Api
+) -> None:
     address = _address(alice)
-    context = ssl.create_default_context(cadata=guarded.outputs()["certificate"])
+    context = ssl.create_default_context(cadata=secured.outputs()["certificate"])
     with ExitStack() as stack:
         # 200 that only connect; 20 that never end their request; and one that goes on slowly.
         for _ in range(200):
@@ -283,14 +297,14 @@ def test_clients_that_send_nothing_or_little_keep_nobody_out(guarded: Guarded, a
             alice.pull("team/app")
             time.sleep(0.1)
         alice.push("team/slow", b"layer")
-        assert guarded.healthy("registry")
+        assert secured.is_healthy("registry")
     alice.pull("team/slow")
 
 
 def test_an_upload_that_breaks_off_leaves_no_image_and_no_harm(
-    guarded: Guarded, alice: Api
+    secured: SecuredDeployment, alice: Api
 ) -> None:
-    begun = alice.begin("team/broken")
+    begun = alice.start_upload("team/broken")
     path = begun.split(f":{_address(alice)[1]}", 1)[1]
     connection = alice.connection()
     connection.putrequest("PATCH", path)
@@ -308,19 +322,19 @@ def test_an_upload_that_breaks_off_leaves_no_image_and_no_harm(
 
 @pytest.mark.parametrize("part", ["registry", "redis"])
 def test_who_gets_into_a_container_has_no_capability_and_gains_none(
-    guarded: Guarded, part: str
+    secured: SecuredDeployment, part: str
 ) -> None:
-    process = guarded.inspect(part, ".State.Pid")
+    process = secured.inspect(part, ".State.Pid")
     lines = run("cat", f"/proc/{process}/status").stdout.splitlines()
     status = dict(line.split(":", 1) for line in lines)
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[kind], 16) == 0, kind
     assert status["NoNewPrivs"].strip() == "1"
-    assert guarded.inspect(part, ".HostConfig.Privileged") is False
+    assert secured.inspect(part, ".HostConfig.Privileged") is False
 
 
-def test_the_debug_server_is_off(guarded: Guarded) -> None:
+def test_the_debug_server_is_off(secured: SecuredDeployment) -> None:
     for port in (5001, 6060):
         wget = f"wget -q -O - http://127.0.0.1:{port}/debug/vars || echo refused"
-        name = f"{guarded.prefix}-registry"
-        assert guarded.docker("exec", name, "sh", "-c", wget).strip().endswith("refused")
+        name = f"{secured.prefix}-registry"
+        assert secured.docker("exec", name, "sh", "-c", wget).strip().endswith("refused")

@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from tests.integration.api import LAYER, Api
-from tests.integration.balancer import balancer
-from tests.integration.deployment import eventually, free_port, listens
+from tests.integration.balancer import load_balancer
+from tests.integration.deployment import free_port, is_listening, wait_until
 
 pytestmark = pytest.mark.swarm
 HELD = "/v2/held"
@@ -96,8 +96,8 @@ def api(authority: trustme.CA, replicas: list[_Replica], tmp_path: Path) -> Iter
     port = free_port()
     address = f"127.0.0.1:{port}"
     addresses = [one.address for one in replicas]
-    with balancer(tmp_path, tmp_path / "log", authority, address, addresses):
-        eventually(lambda: listens(port))
+    with load_balancer(tmp_path, tmp_path / "log", authority, address, addresses):
+        wait_until(lambda: is_listening(port))
         yield Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
 
 
@@ -111,7 +111,7 @@ def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_bus
     waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
     waiting.start()
     try:
-        eventually(lambda: any(one.holding.is_set() for one in replicas))
+        wait_until(lambda: any(one.holding.is_set() for one in replicas))
         for gone in (one for one in replicas if not one.holding.is_set()):
             gone.close()
         for _ in range(20):

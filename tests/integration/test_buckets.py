@@ -20,52 +20,57 @@ pytestmark = pytest.mark.oss
 
 
 def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    bucket = in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION)
+    bucket = new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION)
     bucket.settings["lifecycle"] = before = b"<LifecycleConfiguration/>"
-    in_cloud.forget("storage", "versioning")
+    new_cloud_stack.remove_setting("storage", "versioning")
     # The tutorial's readers: an old bucket, the old release, the old signature.
-    in_cloud.configure(registry={"release": "2.8.3"}, storage={"adopt": True})
-    in_cloud.up()
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
-    in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
-    said = in_cloud.make("down").stdout
-    assert f"The images are kept in the bucket {in_cloud.bucket}, below registry/." in said
+    new_cloud_stack.configure(registry={"release": "2.8.3"}, storage={"adopt": True})
+    new_cloud_stack.up()
+    Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    new_cloud_stack.pulumi("preview", "--refresh", "--expect-no-changes")
+    said = new_cloud_stack.make("down").stdout
+    assert f"The images are kept in the bucket {new_cloud_stack.bucket}, below registry/." in said
     assert bucket.names()
     assert bucket.settings == {"lifecycle": before}
-    assert not in_cloud.aliyun.ram.users
-    assert not in_cloud.aliyun.ram.policies
+    assert not new_cloud_stack.aliyun.ram.users
+    assert not new_cloud_stack.aliyun.ram.policies
 
 
 def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.forget("storage", "versioning")
-    in_cloud.configure(storage={"adopt": True})
-    said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert in_cloud.bucket in said
-    assert in_cloud.bucket not in in_cloud.aliyun.oss.buckets
+    new_cloud_stack.remove_setting("storage", "versioning")
+    new_cloud_stack.configure(storage={"adopt": True})
+    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert new_cloud_stack.bucket in said
+    assert new_cloud_stack.bucket not in new_cloud_stack.aliyun.oss.buckets
 
 
-def test_a_name_that_another_account_has_is_said_with_what_to_do(in_cloud: CloudDeployment) -> None:
-    in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION, owner="someone else")
-    said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert f"the bucket {in_cloud.bucket} is another account's: choose another" in said
+def test_a_name_that_another_account_has_is_said_with_what_to_do(
+    new_cloud_stack: CloudDeployment,
+) -> None:
+    new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION, owner="someone else")
+    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert f"the bucket {new_cloud_stack.bucket} is another account's: choose another" in said
 
 
 def test_a_bucket_of_ones_own_is_not_taken_over_unless_it_is_said(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    bucket = in_cloud.aliyun.add_bucket(in_cloud.bucket, REGION)
-    said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert f"the bucket {in_cloud.bucket} is there already, and yours: set storage.adopt" in said
+    bucket = new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION)
+    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert (
+        f"the bucket {new_cloud_stack.bucket} is there already, and yours: set storage.adopt"
+        in said
+    )
     assert not bucket.settings
 
 
 def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_path: Path) -> None:
     dev = CloudDeployment(tmp_path, aliyun, like="dev")
-    dev.write({"alicloud:region": "ap-southeast-1"})
+    dev.write_config({"alicloud:region": "ap-southeast-1"})
     dev.configure(storage={"versioning": {"noncurrent_days": 1}})
     try:
         dev.up()
@@ -76,7 +81,9 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_
         assert any(len(versions) > 1 for versions in bucket.objects.values())
         # A push that broke off: the provider empties a bucket of objects, but not of these.
         bucket.uploads["1"] = Upload("1", "registry/x", "")
-        assert "MalformedXML" in dev.refused("destroy", "--yes")  # docs/production.md explains it
+        assert "MalformedXML" in dev.pulumi_fails(
+            "destroy", "--yes"
+        )  # docs/production.md explains it
         bucket.uploads.clear()
         dev.pulumi("destroy", "--yes")
         assert dev.bucket not in aliyun.oss.buckets
@@ -141,60 +148,63 @@ def _elements(document: bytes) -> list[bytes]:
 
 
 def test_what_is_changed_by_hand_is_shown_by_a_refreshed_preview_and_mended_by_up(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.up()
-    bucket = in_cloud.aliyun.oss.buckets[in_cloud.bucket]
-    policy = in_cloud.aliyun.ram.policies[in_cloud.prefix]
+    new_cloud_stack.up()
+    bucket = new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket]
+    policy = new_cloud_stack.aliyun.ram.policies[new_cloud_stack.prefix]
     before, whole = dict(bucket.settings), policy.versions[policy.current]
     _change_all(bucket)
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
-    said = in_cloud.refused("preview", "--refresh", "--expect-no-changes")
+    said = new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
     for changed in (
         *("bucket", "acl", "bucket-policy", "encryption", "https-config"),
         *("public-access-block", "versioning", "ram-policy"),
     ):
         assert re.search(rf" [~+] .*:\w+ {changed} (update|create)", said), changed
-    assert in_cloud.make("up").returncode == 0
+    new_cloud_stack.make_succeeds("up")
     assert bucket.acl == "private"
     assert bucket.settings.keys() == before.keys()
     assert bucket.versioned
     for setting in ("lifecycle", "policy", "encryption", "publicAccessBlock", "httpsConfig"):
         assert _elements(bucket.settings[setting]) == _elements(before[setting])
     assert json.loads(policy.versions[policy.current]) == json.loads(whole)
-    in_cloud.pulumi("preview", "--refresh", "--expect-no-changes")
+    new_cloud_stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
 def test_a_bucket_with_images_is_not_deleted_unless_the_preview_said_so(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.configure(storage={"protect": False})
-    in_cloud.up()
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
-    said = in_cloud.refused("destroy", "--yes")
+    new_cloud_stack.configure(storage={"protect": False})
+    new_cloud_stack.up()
+    Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    said = new_cloud_stack.pulumi_fails("destroy", "--yes")
     assert "The bucket you tried to delete is not empty" in said
-    assert in_cloud.aliyun.oss.buckets[in_cloud.bucket].names()
-    in_cloud.configure(storage={"force_destroy": True})
-    assert "forceDestroy" in in_cloud.pulumi("preview", "--diff")
+    assert new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket].names()
+    new_cloud_stack.configure(storage={"force_destroy": True})
+    assert "forceDestroy" in new_cloud_stack.pulumi("preview", "--diff")
 
 
-def test_a_bucket_that_was_deleted_by_hand_is_made_anew(in_cloud: CloudDeployment) -> None:
-    in_cloud.up()
-    del in_cloud.aliyun.oss.buckets[in_cloud.bucket]
-    in_cloud.refused("preview", "--refresh", "--expect-no-changes")
-    assert in_cloud.make("up").returncode == 0
-    assert in_cloud.aliyun.oss.buckets[in_cloud.bucket].settings.keys() >= {"lifecycle", "policy"}
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+def test_a_bucket_that_was_deleted_by_hand_is_made_anew(new_cloud_stack: CloudDeployment) -> None:
+    new_cloud_stack.up()
+    del new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket]
+    new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
+    new_cloud_stack.make_succeeds("up")
+    assert new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket].settings.keys() >= {
+        "lifecycle",
+        "policy",
+    }
+    Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
 
 
 def test_a_policy_that_was_changed_as_often_as_ram_keeps_versions_still_changes(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.up()
-    policy = in_cloud.aliyun.ram.policies[in_cloud.prefix]
+    new_cloud_stack.up()
+    policy = new_cloud_stack.aliyun.ram.policies[new_cloud_stack.prefix]
     whole = policy.versions[policy.current]
     policy.versions = {f"v{number}": whole for number in range(1, 6)}
-    in_cloud.configure(storage={"prefix": "elsewhere"})
-    in_cloud.up()
+    new_cloud_stack.configure(storage={"prefix": "elsewhere"})
+    new_cloud_stack.up()
     assert len(policy.versions) == 5
     assert "/elsewhere/*" in policy.versions[policy.current]

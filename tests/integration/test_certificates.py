@@ -14,83 +14,85 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from config import certificates
 from tests.aliyun.aliyun import engines_address
-from tests.integration.api import Api, Refusal
-from tests.integration.deployment import command, free_port, run
-from tests.integration.guarded import PASSWORD, Guarded, bring
+from tests.integration.api import Api, RequestError
+from tests.integration.deployment import free_port, run, run_checked
+from tests.integration.secured import PASSWORD, SecuredDeployment, configure_certificate
 
 pytestmark = pytest.mark.secure
 
 
-def _served(guarded: Guarded) -> x509.Certificate:
-    connection = guarded.api("").connection()
+def _served(secured: SecuredDeployment) -> x509.Certificate:
+    connection = secured.api("").connection()
     pem = ssl.get_server_certificate((connection.host, connection.port or 443), timeout=60)
     return x509.load_pem_x509_certificate(pem.encode())
 
 
 def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_changes_nothing(
-    guarded: Guarded,
+    secured: SecuredDeployment,
 ) -> None:
     authority = trustme.CA()
     trusted = authority.cert_pem.bytes().decode()
-    guarded.configure(registry={"release": "2.8.3"})
-    first = bring(guarded, authority)
-    guarded.up()
-    api = Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), trusted)
+    secured.configure(registry={"release": "2.8.3"})
+    first = configure_certificate(secured, authority)
+    secured.up()
+    api = Api(secured.outputs()["endpoint"], ("alice", PASSWORD), trusted)
     api.push("team/app", b"layer")
-    assert _served(guarded) == certificates.chain(first)[0]
-    guarded.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert _served(secured) == certificates.chain(first)[0]
+    secured.pulumi("preview", "--refresh", "--expect-no-changes")
 
-    guarded.configure(registry={"release": "3.1.2"})
-    second = bring(guarded, authority, key_type=trustme.KeyType.ECDSA)
-    shown = guarded.pulumi("preview", "--diff")
+    secured.configure(registry={"release": "3.1.2"})
+    second = configure_certificate(secured, authority, key_type=trustme.KeyType.ECDSA)
+    shown = secured.pulumi("preview", "--diff")
     assert "/etc/oss-registry/tls.crt" in shown
     assert "replace" in shown
-    guarded.up()
-    assert _served(guarded) == certificates.chain(second)[0]
+    secured.up()
+    assert _served(secured) == certificates.chain(second)[0]
     api.pull("team/app")
 
     # Of a kind, and for a version of TLS, that the image's own wget does not know.
     key = ec.generate_private_key(ec.SECP384R1())
     third = certificates.self_signed_certificate(key, ["127.0.0.1"], certificates.now())
     only_the_newest = {"http": {"tls": {"minimumtls": "tls1.3"}}}
-    guarded.configure(tls={"certificate": third}, registry={"config": only_the_newest})
+    secured.configure(tls={"certificate": third}, registry={"config": only_the_newest})
     kept = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
-    guarded.secret("tls-key", key.private_bytes(*kept, serialization.NoEncryption()).decode())
-    guarded.up()
-    Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), third).pull("team/app")
-    assert "handshake" not in guarded.log("registry")
+    secured.set_secret("tls-key", key.private_bytes(*kept, serialization.NoEncryption()).decode())
+    secured.up()
+    Api(secured.outputs()["endpoint"], ("alice", PASSWORD), third).pull("team/app")
+    assert "handshake" not in secured.log("registry")
 
 
 def test_a_certificate_that_clients_refuse_is_known_before_anything_changes(
-    guarded: Guarded,
+    secured: SecuredDeployment,
 ) -> None:
     authority = trustme.CA()
-    bring(guarded, authority, not_after=certificates.now() - timedelta(hours=1))
-    assert "tls.certificate: has expired on" in guarded.refused("preview")
-    bring(guarded, authority)
-    guarded.secret("tls-key", trustme.CA().private_key_pem.bytes().decode())
-    said = guarded.refused("preview")
+    configure_certificate(secured, authority, not_after=certificates.now() - timedelta(hours=1))
+    assert "tls.certificate: has expired on" in secured.pulumi_fails("preview")
+    configure_certificate(secured, authority)
+    secured.set_secret("tls-key", trustme.CA().private_key_pem.bytes().decode())
+    said = secured.pulumi_fails("preview")
     assert "oss-registry:tls-key: is not the key of" in said
     assert "Traceback" not in said
-    assert guarded.made("container") == []
-    bring(guarded, authority, not_after=certificates.now() + timedelta(days=9, hours=1))
-    assert "in 9 days" in guarded.pulumi("preview")
+    assert secured.docker_objects("container") == []
+    configure_certificate(
+        secured, authority, not_after=certificates.now() + timedelta(days=9, hours=1)
+    )
+    assert "in 9 days" in secured.pulumi("preview")
     # The same checks before there is a stack, where the key can't be read.
-    assert guarded.make("render").returncode == 0
+    secured.make_succeeds("render")
 
 
 def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_served(
-    guarded: Guarded,
+    secured: SecuredDeployment,
 ) -> None:
-    guarded.up()
-    first = guarded.outputs()["certificate"]
-    assert _served(guarded) == certificates.chain(first)[0]
-    guarded.api().push("team/app", b"layer")
-    guarded.up()
-    assert guarded.outputs()["certificate"] == first
+    secured.up()
+    first = secured.outputs()["certificate"]
+    assert _served(secured) == certificates.chain(first)[0]
+    secured.api().push("team/app", b"layer")
+    secured.up()
+    assert secured.outputs()["certificate"] == first
 
     # As if it had been made most of a year ago.
-    exported = json.loads(guarded.pulumi("stack", "export", "--show-secrets"))
+    exported = json.loads(secured.pulumi("stack", "export", "--show-secrets"))
     (since,) = [
         each
         for each in exported["deployment"]["resources"]
@@ -99,42 +101,42 @@ def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_ser
     earlier = (certificates.now() - certificates.RENEWAL_INTERVAL - timedelta(days=1)).isoformat()
     for values in (since["inputs"]["input"], since["outputs"]["input"], since["outputs"]["output"]):
         values["plaintext"] = json.dumps(earlier)
-    file = guarded.folder / "state.json"
+    file = secured.folder / "state.json"
     file.write_text(json.dumps(exported))
-    guarded.pulumi("stack", "import", "--file", str(file))
+    secured.pulumi("stack", "import", "--file", str(file))
 
-    guarded.up()
-    second = guarded.outputs()["certificate"]
+    secured.up()
+    second = secured.outputs()["certificate"]
     assert second != first
-    assert _served(guarded) == certificates.chain(second)[0]
-    guarded.api().pull("team/app")
-    guarded.pulumi("preview", "--expect-no-changes")
-    with pytest.raises(Refusal, match="CERTIFICATE_VERIFY_FAILED"):
-        Api(guarded.outputs()["endpoint"], None, first).call("GET", "/v2/", [401])
+    assert _served(secured) == certificates.chain(second)[0]
+    secured.api().pull("team/app")
+    secured.pulumi("preview", "--expect-no-changes")
+    with pytest.raises(RequestError, match="CERTIFICATE_VERIFY_FAILED"):
+        Api(secured.outputs()["endpoint"], None, first).call("GET", "/v2/", [401])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is printed is for root")
 def test_the_printed_commands_make_docker_trust_a_self_signed_certificate(
-    guarded: Guarded, image: str, tmp_path: Path
+    secured: SecuredDeployment, image: str, tmp_path: Path
 ) -> None:
     # Not 127.0.0.1, which Docker trusts without a certificate: the engine's own bridge.
     address = engines_address()
     port = free_port()
     url = f"https://{address}:{port}"
-    guarded.configure(registry={"bind": address, "port": port, "external_url": url})
-    guarded.up()
-    outputs = guarded.outputs()
+    secured.configure(registry={"bind": address, "port": port, "external_url": url})
+    secured.up()
+    outputs = secured.outputs()
     server = outputs["login_server"]
     assert server == f"{address}:{port}"
     login = ["docker", "--config", tmp_path, "login", "-u", "alice", "-p", PASSWORD, server]
     assert "certificate" in run(*login).stdout
     folder = Path("/etc/docker/certs.d", server)
     try:
-        command("sh", "-euc", outputs["trust"])
-        command(*login)
-        guarded.docker("tag", image, f"{server}/team/app:1")
-        guarded.docker("--config", tmp_path, "push", f"{server}/team/app:1")
-        guarded.docker("--config", tmp_path, "pull", f"{server}/team/app:1")
+        run_checked("sh", "-euc", outputs["trust"])
+        run_checked(*login)
+        secured.docker("tag", image, f"{server}/team/app:1")
+        secured.docker("--config", tmp_path, "push", f"{server}/team/app:1")
+        secured.docker("--config", tmp_path, "pull", f"{server}/team/app:1")
     finally:
         (folder / "ca.crt").unlink(missing_ok=True)
         if folder.exists():

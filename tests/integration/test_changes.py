@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.clients import copy_in, copy_out, redis, variables
-from tests.integration.deployment import Deployment, command, free_port, run
+from tests.integration.clients import redis_cli, registry_variables, skopeo_pull, skopeo_push
+from tests.integration.deployment import Deployment, free_port, run, run_checked
 
 pytestmark = pytest.mark.local
 
@@ -19,7 +19,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, archive: Path) -> Itera
     made = Deployment(tmp_path_factory.mktemp("project"))
     try:
         made.up()
-        copy_in(made, archive, "kept")
+        skopeo_push(made, archive, "kept")
         yield made
     finally:
         made.remove()
@@ -30,7 +30,7 @@ def kept(
     deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], Mapping[str, bytes]]:
     """Pulls the image."""
-    return lambda: copy_out(deployment, "kept", tmp_path_factory.mktemp("kept"))
+    return lambda: skopeo_pull(deployment, "kept", tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def before(kept: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
 
 
 def _variable(name: str) -> Callable[[Deployment], object]:
-    return lambda deployment: variables(deployment).get(f"REGISTRY_{name}")
+    return lambda deployment: registry_variables(deployment).get(f"REGISTRY_{name}")
 
 
 def _inspected(template: str) -> Callable[[Deployment], object]:
@@ -55,8 +55,8 @@ def _version(deployment: Deployment) -> object:
 
 def _max_memory_of_redis(deployment: Deployment) -> object:
     name = "REGISTRY_REDIS_PASSWORD"
-    password = json.loads(variables(deployment)[name])
-    return redis(deployment, "config", "get", "maxmemory", password=password).split()[-1]
+    password = json.loads(registry_variables(deployment)[name])
+    return redis_cli(deployment, "config", "get", "maxmemory", password=password).split()[-1]
 
 
 def _redis_runs(deployment: Deployment) -> object:
@@ -65,7 +65,7 @@ def _redis_runs(deployment: Deployment) -> object:
 
 
 def _by_file(deployment: Deployment) -> object:
-    return not [name for name in variables(deployment) if name.startswith("REGISTRY_")]
+    return not [name for name in registry_variables(deployment) if name.startswith("REGISTRY_")]
 
 
 EDITS: Mapping[str, tuple[dict[str, Any], Callable[[Deployment], object], object]] = {
@@ -96,7 +96,7 @@ EDITS: Mapping[str, tuple[dict[str, Any], Callable[[Deployment], object], object
     "no limits": ({"registry": {"limits": {}}}, _inspected(".HostConfig.Memory"), 0),
     "environment": (
         {"registry": {"environment": {"GOGC": "80"}}},
-        lambda deployment: variables(deployment).get("GOGC"),
+        lambda deployment: registry_variables(deployment).get("GOGC"),
         "80",
     ),
     "whole file": ({"registry": {"delivery": "file"}}, _by_file, True),
@@ -138,7 +138,7 @@ def test_the_registry_moves_to_another_port_and_address(
     new = deployment.outputs()["endpoint"]
     assert left != new
     assert run("curl", "--silent", left).returncode == 7  # nobody listens
-    command("curl", "--silent", "--fail", f"{new}/v2/")
+    run_checked("curl", "--silent", "--fail", f"{new}/v2/")
     assert kept() == before
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
@@ -146,14 +146,14 @@ def test_the_registry_moves_to_another_port_and_address(
 def test_a_new_password_of_redis_is_the_only_one(
     deployment: Deployment, kept: Callable[[], Mapping[str, bytes]], before: Mapping[str, bytes]
 ) -> None:
-    old = json.loads(variables(deployment)["REGISTRY_REDIS_PASSWORD"])
-    deployment.secret("redis-password", "brought along")
+    old = json.loads(registry_variables(deployment)["REGISTRY_REDIS_PASSWORD"])
+    deployment.set_secret("redis-password", "brought along")
     deployment.up()
-    assert json.loads(variables(deployment)["REGISTRY_REDIS_PASSWORD"]) == "brought along"
+    assert json.loads(registry_variables(deployment)["REGISTRY_REDIS_PASSWORD"]) == "brought along"
     assert kept() == before
-    database = variables(deployment)["REGISTRY_REDIS_DB"]
-    assert "blobs::" in redis(deployment, "-n", database, "--scan", password="brought along")
-    assert "WRONGPASS" in redis(deployment, "ping", password=old)
+    database = registry_variables(deployment)["REGISTRY_REDIS_DB"]
+    assert "blobs::" in redis_cli(deployment, "-n", database, "--scan", password="brought along")
+    assert "WRONGPASS" in redis_cli(deployment, "ping", password=old)
 
 
 def test_a_redis_of_the_users_own_takes_the_place_of_the_stacks(
@@ -170,17 +170,17 @@ def test_a_redis_of_the_users_own_takes_the_place_of_the_stacks(
     try:
         deployment.docker("container", "cp", configuration, f"{own}:/redis.conf")
         deployment.docker("container", "start", own)
-        deployment.secret("redis-password", "brought along")
+        deployment.set_secret("redis-password", "brought along")
         deployment.configure(cache={"address": f"{own}:6379", "db": 2, "max_memory": None})
-        assert "oss-registry:cache.max_memory" in deployment.refused("preview")
-        deployment.forget("cache", "max_memory")
+        assert "oss-registry:cache.max_memory" in deployment.pulumi_fails("preview")
+        deployment.remove_setting("cache", "max_memory")
         deployment.up()
         assert not _redis_runs(deployment)
         assert kept() == before
         auth = ["--env", "REDISCLI_AUTH=brought along"]
         keys = deployment.docker("exec", *auth, own, "redis-cli", "-n", "2", "--scan")
         assert "blobs::sha256:" in keys
-        deployment.forget("cache", "address")
+        deployment.remove_setting("cache", "address")
         deployment.up()
         assert _redis_runs(deployment)
         assert kept() == before

@@ -51,38 +51,36 @@ def _works(deployment: CloudDeployment) -> None:
 
 
 def test_an_up_that_meets_faults_ends_well_or_reports_them_and_a_later_one_ends_well(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
     with ExitStack() as broken:
         faults = [
-            broken.enter_context(in_cloud.aliyun.failing(call, **how))
+            broken.enter_context(new_cloud_stack.aliyun.failing(call, **how))
             for call, how in FAULTS.items()
         ]
-        up = in_cloud.make("up")
+        up = new_cloud_stack.make("up")
         for _ in FAULTS:
             if up.returncode == 0:
                 break
             assert "error:" in up.stdout
-            up = in_cloud.make("up")
-    assert up.returncode == 0, up.stdout
+            new_cloud_stack.make_succeeds("up")
     assert all(fault.met for fault in faults)
-    assert len(in_cloud.aliyun.ram.users[in_cloud.prefix].keys) == 1
-    _works(in_cloud)
+    assert len(new_cloud_stack.aliyun.ram.users[new_cloud_stack.prefix].keys) == 1
+    _works(new_cloud_stack)
 
 
 @pytest.mark.parametrize("call", BY_HAND)
 def test_what_an_up_cannot_undo_is_reported_with_the_way_to_undo_it(
-    in_cloud: CloudDeployment, call: str
+    new_cloud_stack: CloudDeployment, call: str
 ) -> None:
     sentence, undo = BY_HAND[call]
-    with in_cloud.aliyun.failing(call, cut_answer=True, times=1) as fault:
-        in_cloud.refused("up", "--yes", "--skip-preview")
+    with new_cloud_stack.aliyun.failing(call, cut_answer=True, times=1) as fault:
+        new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert fault.met
-    assert sentence in in_cloud.make("up").stdout
-    undo(in_cloud)
-    again = in_cloud.make("up")
-    assert again.returncode == 0, again.stdout
-    _works(in_cloud)
+    assert sentence in new_cloud_stack.make("up").stdout
+    undo(new_cloud_stack)
+    new_cloud_stack.make_succeeds("up")
+    _works(new_cloud_stack)
 
 
 # The second call of each pair needs the answer to the first one.
@@ -96,7 +94,7 @@ def test_what_an_up_cannot_undo_is_reported_with_the_way_to_undo_it(
     ids="-".join,
 )
 def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_by_a_later_one(
-    in_cloud: CloudDeployment, calls: tuple[str, str]
+    new_cloud_stack: CloudDeployment, calls: tuple[str, str]
 ) -> None:
     groups: list[int] = []
 
@@ -105,15 +103,14 @@ def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_
 
     for call in calls:
         with (
-            in_cloud.aliyun.failing(call, times=1, then=kill) as fault,
-            in_cloud.making("up") as up,
+            new_cloud_stack.aliyun.failing(call, times=1, then=kill) as fault,
+            new_cloud_stack.start_make("up") as up,
         ):
             groups.append(up.pid)
         assert fault.met
         assert up.returncode == -signal.SIGKILL
-    last = in_cloud.make("up")
-    assert last.returncode == 0, last.stdout
+    output = new_cloud_stack.make_succeeds("up")
     if "CreateAccessKey" in calls:
-        assert f" of {in_cloud.prefix}, whose secret was lost" in last.stdout
-        assert len(in_cloud.aliyun.ram.users[in_cloud.prefix].keys) == 1
-    _works(in_cloud)
+        assert f" of {new_cloud_stack.prefix}, whose secret was lost" in output
+        assert len(new_cloud_stack.aliyun.ram.users[new_cloud_stack.prefix].keys) == 1
+    _works(new_cloud_stack)

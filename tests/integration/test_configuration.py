@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.clients import pull_anew, push, redis, variables
-from tests.integration.deployment import Deployment, command
+from tests.integration.clients import docker_push, redis_cli, registry_variables, remove_and_pull
+from tests.integration.deployment import Deployment, run_checked
 
 pytestmark = pytest.mark.local
 # What breaks a shell, a redis.conf, YAML and argv, one way or another.
@@ -28,8 +28,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         tmp_path_factory.mktemp("project"),
         registry={"release": "3.0.0", "delivery": "file", "config": CONFIG},
     )
-    made.secret("redis-password", PASSWORD)
-    made.secret("field", "s3cret-field")
+    made.set_secret("redis-password", PASSWORD)
+    made.set_secret("field", "s3cret-field")
     try:
         made.up()
         yield made
@@ -40,9 +40,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def test_a_whole_file_serves_images_and_leaves_no_variable(
     deployment: Deployment, image: str
 ) -> None:
-    reference, digest = push(deployment, image, "file")
-    assert pull_anew(deployment, reference) == digest
-    assert not [name for name in variables(deployment) if name.startswith("REGISTRY_")]
+    reference, digest = docker_push(deployment, image, "file")
+    assert remove_and_pull(deployment, reference) == digest
+    assert not [name for name in registry_variables(deployment) if name.startswith("REGISTRY_")]
 
 
 def test_the_file_in_the_container_is_the_one_that_the_output_shows(
@@ -50,7 +50,7 @@ def test_the_file_in_the_container_is_the_one_that_the_output_shows(
 ) -> None:
     path = "/etc/distribution/config.yml"
     shown = deployment.outputs()["environment"][path]
-    command("docker", "cp", f"{deployment.prefix}-registry:{path}", tmp_path / "config.yml")
+    run_checked("docker", "cp", f"{deployment.prefix}-registry:{path}", tmp_path / "config.yml")
     inside = (tmp_path / "config.yml").read_text()
     content = yaml.safe_load(inside)
     assert content["redis"]["password"] == PASSWORD
@@ -69,13 +69,13 @@ def test_the_file_in_the_container_is_the_one_that_the_output_shows(
 def test_redis_is_used_with_a_password_that_breaks_everything_else(
     deployment: Deployment, image: str
 ) -> None:
-    push(deployment, image, "password")
-    assert "blobs::sha256:" in redis(deployment, "--scan", password=PASSWORD)
+    docker_push(deployment, image, "password")
+    assert "blobs::sha256:" in redis_cli(deployment, "--scan", password=PASSWORD)
 
 
 def test_what_the_user_configures_is_what_the_registry_does(deployment: Deployment) -> None:
-    answer = command("curl", "--silent", "--head", f"{deployment.outputs()['endpoint']}/v2/")
-    assert "x-frame-options: deny" in answer.lower()
+    response = run_checked("curl", "--silent", "--head", f"{deployment.outputs()['endpoint']}/v2/")
+    assert "x-frame-options: deny" in response.lower()
 
 
 def test_secrets_that_were_brought_are_nowhere_in_plain_text(deployment: Deployment) -> None:
@@ -85,7 +85,7 @@ def test_secrets_that_were_brought_are_nowhere_in_plain_text(deployment: Deploym
         deployment.pulumi("preview", "--diff"),
         deployment.pulumi("stack", "output", "--json"),
         deployment.state(),
-        *(command("docker", "container", "inspect", name) for name in containers),
+        *(run_checked("docker", "container", "inspect", name) for name in containers),
     ]
     for secret in (PASSWORD, json.dumps(PASSWORD)[1:-1], "s3cret-field"):
         assert not any(secret in text for text in printed)
@@ -99,11 +99,11 @@ def test_nothing_is_left_to_do_after_an_up(deployment: Deployment) -> None:
 def test_variables_in_place_of_the_file_serve_the_same_images(
     deployment: Deployment, image: str
 ) -> None:
-    reference, digest = push(deployment, image, "delivery")
+    reference, digest = docker_push(deployment, image, "delivery")
     deployment.configure(registry={"delivery": "env"})
     deployment.up()
-    assert json.loads(variables(deployment)["REGISTRY_REDIS_OPTIONS_PASSWORD"]) == PASSWORD
-    assert pull_anew(deployment, reference) == digest
+    assert json.loads(registry_variables(deployment)["REGISTRY_REDIS_OPTIONS_PASSWORD"]) == PASSWORD
+    assert remove_and_pull(deployment, reference) == digest
 
 
 def test_render_says_what_up_gives(deployment: Deployment) -> None:
@@ -114,7 +114,7 @@ def test_render_says_what_up_gives(deployment: Deployment) -> None:
     deployment.configure(registry={"delivery": "env"})
     deployment.up()
     words = ["--silent", "render", f"STACK={deployment.stack}"]
-    rendered = command("make", "--directory", deployment.folder, *words, env=without)
+    rendered = run_checked("make", "--directory", deployment.folder, *words, env=without)
     shown = deployment.outputs()["environment"]
     assert rendered.splitlines() == [f"{name}={text}" for name, text in shown.items()]
 
@@ -123,13 +123,13 @@ def test_render_says_what_up_gives(deployment: Deployment) -> None:
 
 
 @pytest.fixture
-def undeployed(tmp_path: Path) -> Deployment:
+def new_stack(tmp_path: Path) -> Deployment:
     return Deployment(tmp_path)
 
 
-def test_a_secret_inside_a_section_is_refused_before_it_comes_out(undeployed: Deployment) -> None:
-    undeployed.secret("storage.kind", "hunter2", "--path")
-    printed = undeployed.refused("up", "--yes")
+def test_a_secret_inside_a_section_is_refused_before_it_comes_out(new_stack: Deployment) -> None:
+    new_stack.set_secret("storage.kind", "hunter2", "--path")
+    printed = new_stack.pulumi_fails("up", "--yes")
     assert "oss-registry:storage: holds a secret" in printed
     assert "hunter2" not in printed
     assert "Traceback" not in printed
@@ -143,15 +143,15 @@ def test_a_secret_inside_a_section_is_refused_before_it_comes_out(undeployed: De
     ],
 )
 def test_a_stack_file_that_is_not_yaml_is_one_clear_message(
-    undeployed: Deployment, text: str, word: str
+    new_stack: Deployment, text: str, word: str
 ) -> None:
-    undeployed.file.write_text(text)
-    printed = undeployed.refused("up", "--yes")
+    new_stack.file.write_text(text)
+    printed = new_stack.pulumi_fails("up", "--yes")
     assert word in printed
     assert "Traceback" not in printed
 
 
-def test_a_warning_stands_in_the_preview(undeployed: Deployment) -> None:
+def test_a_warning_stands_in_the_preview(new_stack: Deployment) -> None:
     htpasswd = {"realm": "Team", "path": "/users"}
-    undeployed.configure(registry={"config": {"auth": {"htpasswd": htpasswd}}})
-    assert "oss-registry:registry.config.auth.htpasswd.path" in undeployed.pulumi("preview")
+    new_stack.configure(registry={"config": {"auth": {"htpasswd": htpasswd}}})
+    assert "oss-registry:registry.config.auth.htpasswd.path" in new_stack.pulumi("preview")

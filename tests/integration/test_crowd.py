@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.guarded import Guarded
+from tests.integration.secured import SecuredDeployment
 
 pytestmark = pytest.mark.secure
 SECONDS = 20
@@ -17,14 +17,14 @@ PULLING, PUSHING = 64, 8
 
 
 @pytest.fixture
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    made = Guarded(tmp_path_factory.mktemp("project"))
-    with made.running():
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredDeployment]:
+    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    with made.deployed():
         yield made
 
 
-def test_64_pull_and_8_push_at_once_without_an_error(guarded: Guarded) -> None:
-    api, dear = guarded.api("ci"), guarded.api("alice")
+def test_64_pull_and_8_push_at_once_without_an_error(secured: SecuredDeployment) -> None:
+    api, dear = secured.api("ci"), secured.api("alice")
     images = [f"team/app{number}" for number in range(4)]
     for name in images:
         api.push(name, secrets.token_bytes(200_000))
@@ -58,7 +58,7 @@ def test_64_pull_and_8_push_at_once_without_an_error(guarded: Guarded) -> None:
             each.result()
     assert done["pulled"] >= PULLING
     assert done["pushed"] >= PUSHING
-    assert guarded.healthy("registry")
-    assert guarded.inspect("registry", ".State.OOMKilled") is False
-    assert guarded.inspect("registry", ".RestartCount") == 0
-    assert "panic" not in guarded.log("registry")
+    assert secured.is_healthy("registry")
+    assert secured.inspect("registry", ".State.OOMKilled") is False
+    assert secured.inspect("registry", ".RestartCount") == 0
+    assert "panic" not in secured.log("registry")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.ops
 
 
 def test_where_nothing_drifted_it_is_green_and_changes_nothing(stack: CloudDeployment) -> None:
-    done = stack.make("--silent", "drift", apart=True)
+    done = stack.make("--silent", "drift", separate_stderr=True)
     assert (done.returncode, done.stdout) == (0, f"{stack.stack}: no change\n")
     assert "ok    drift        no change (20" in stack.make("status").stdout
 
@@ -50,21 +50,19 @@ BY_HAND: Mapping[Callable[[CloudDeployment], None], str] = {
 def test_manual_changes_are_named_by_drift_and_undone_by_up(stack: CloudDeployment) -> None:
     for change in BY_HAND:
         change(stack)
-    done = stack.make("--silent", "drift", apart=True)
-    assert done.returncode != 0
+    output = stack.make_fails("--silent", "drift", separate_stderr=True)
     for named in BY_HAND.values():
-        assert named in done.stdout
-    done = stack.make("up")
-    assert done.returncode == 0, done.stdout
+        assert named in output
+    stack.make_succeeds("up")
 
 
 def test_status_reports_what_the_last_drift_check_found(stack: CloudDeployment) -> None:
     # `make up` has undone what the test above changed by hand.
-    assert stack.make("drift").returncode == 0
+    stack.make_succeeds("drift")
     _public(stack)
-    assert stack.make("drift").returncode != 0
+    stack.make_fails("drift")
     assert "fail  drift " in stack.make("status").stdout
-    assert stack.make("up").returncode == 0
+    stack.make_succeeds("up")
 
 
 def test_who_may_only_read_the_state_still_looks(stack: CloudDeployment) -> None:
@@ -77,6 +75,5 @@ def test_who_may_only_read_the_state_still_looks(stack: CloudDeployment) -> None
     )
     pulumi.chmod(0o755)
     path = f"{pulumi.parent}:{os.environ['PATH']}"
-    done = stack.make("drift", f"PATH={path}")
-    assert done.returncode == 0, done.stdout
-    assert "drift: `make status` will not know of it: AccessDenied" in done.stdout
+    output = stack.make_succeeds("drift", f"PATH={path}")
+    assert "drift: `make status` will not know of it: AccessDenied" in output

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.integration.clients import pull_anew, push
-from tests.integration.deployment import PROJECT, Deployment, command, eventually, free_port
-from tests.integration.engine import MISSING, Engine, engine_with_images
+from tests.integration.clients import docker_push, remove_and_pull
+from tests.integration.deployment import PROJECT, Deployment, free_port, run_checked, wait_until
+from tests.integration.engine import ENGINE_UNAVAILABLE, Engine, engine_with_images
 from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
@@ -32,8 +32,8 @@ DEFAULTS = (
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """An engine with defaults of its own."""
-    if MISSING:
-        pytest.skip(MISSING)
+    if ENGINE_UNAVAILABLE:
+        pytest.skip(ENGINE_UNAVAILABLE)
     with engine_with_images(*DEFAULTS) as made:
         yield made
 
@@ -46,15 +46,15 @@ def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_
     deployment.pulumi("up", "--yes", "--expect-no-changes")
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
     image = deployment.docker("load", "--input", archive).split()[-1]
-    reference, digest = push(deployment, image, "kept")
-    before = deployment.made("container")
+    reference, digest = docker_push(deployment, image, "kept")
+    before = deployment.docker_objects("container")
 
     engine.stop()
     engine.start()
 
-    eventually(lambda: deployment.healthy("registry") and deployment.healthy("redis"))
-    assert deployment.made("container") == before
-    assert pull_anew(deployment, reference) == digest
+    wait_until(lambda: deployment.is_healthy("registry") and deployment.is_healthy("redis"))
+    assert deployment.docker_objects("container") == before
+    assert remove_and_pull(deployment, reference) == digest
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
     _see_the_same_engine_by_its_context(deployment, engine)
 
@@ -62,21 +62,20 @@ def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_
 def _see_the_same_engine_by_its_context(deployment: Deployment, engine: Engine) -> None:
     context = unique_name("edge")
     nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
-    command("docker", "context", "create", context, "--docker", f"host={engine.host}")
+    run_checked("docker", "context", "create", context, "--docker", f"host={engine.host}")
     try:
-        deployment.write({"docker:context": context})
+        deployment.write_config({"docker:context": context})
         status = deployment.make("status", env=nowhere)
         # Its registry's port is one of the network namespace that this engine has to itself.
         assert "ok    health       the registry is healthy" in status.stdout, status.stdout
         assert "ok    cache" in status.stdout
         drift = deployment.make("drift", env=nowhere)  # the plugin reads the containers again
         assert drift.returncode == 0, drift.stdout
-        deployment.write({"docker:context": f"{context}-gone"})
-        missing = deployment.make("status", env=nowhere)
-        assert missing.returncode != 0
-        assert f"{context}-gone, which docker:context names, does not exist" in missing.stdout
+        deployment.write_config({"docker:context": f"{context}-gone"})
+        output = deployment.make_fails("status", env=nowhere)
+        assert f"{context}-gone, which docker:context names, does not exist" in output
     finally:
-        command("docker", "context", "rm", context)
+        run_checked("docker", "context", "rm", context)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
     folder = tmp_path / "ssh"
     folder.mkdir()
     for name in ("host", "user"):
-        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
+        run_checked("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
     port = free_port()
     host_key = (folder / "host.pub").read_text()
     (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key}")
@@ -105,7 +104,7 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
     words = [sshd, "-D", "-e", "-f", str(folder / "configuration")]
     with (folder / "log").open("w") as log, subprocess.Popen(words, stderr=log) as server:
         try:
-            eventually(lambda: "Server listening" in (folder / "log").read_text())
+            wait_until(lambda: "Server listening" in (folder / "log").read_text())
             yield {
                 "docker:host": f"ssh://{getpass.getuser()}@127.0.0.1:{port}",
                 "docker:sshOpts": options,
@@ -121,24 +120,22 @@ def test_a_registry_runs_on_an_engine_behind_ssh_without_a_file_of_this_machine(
     folder.mkdir()
     authority = trustme.CA().cert_pem.bytes().decode()
     deployment = Deployment(folder, registry={"delivery": "file", "ca_certificates": authority})
-    deployment.write(ssh)
+    deployment.write_config(ssh)
     nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
     try:
-        made = deployment.make("up", env=nowhere)
-        assert made.returncode == 0, made.stdout
-        assert f"Docker engine at {ssh['docker:host']}" in made.stdout
-        reference, digest = push(deployment, image, "remote")
-        assert pull_anew(deployment, reference) == digest
+        output = deployment.make_succeeds("up", env=nowhere)
+        assert f"Docker engine at {ssh['docker:host']}" in output
+        reference, digest = docker_push(deployment, image, "remote")
+        assert remove_and_pull(deployment, reference) == digest
         for part in ("registry", "redis"):
             assert {mount["Type"] for mount in deployment.inspect(part, ".Mounts")} == {"volume"}
             assert str(PROJECT) not in json.dumps(deployment.inspect(part, "."))
         words = ("preview", "--refresh", "--expect-no-changes")
-        command(*deployment.command(*words), env=nowhere)
+        run_checked(*deployment.pulumi_command(*words), env=nowhere)
 
-        gone = deployment.make("down", env=nowhere)
-        assert gone.returncode == 0, gone.stdout
-        assert f"docker volume rm {deployment.prefix}-data" in gone.stdout
-        assert deployment.made("container") == []
+        output = deployment.make_succeeds("down", env=nowhere)
+        assert f"docker volume rm {deployment.prefix}-data" in output
+        assert deployment.docker_objects("container") == []
     finally:
         deployment.remove()
 
@@ -149,7 +146,7 @@ def test_an_engine_behind_an_unknown_host_key_is_not_taken(
     folder = tmp_path / "project"
     folder.mkdir()
     deployment = Deployment(folder)
-    deployment.write({**ssh, "docker:sshOpts": ssh["docker:sshOpts"][:2]})
-    printed = deployment.refused("up", "--yes", "--skip-preview")
+    deployment.write_config({**ssh, "docker:sshOpts": ssh["docker:sshOpts"][:2]})
+    printed = deployment.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the Docker engine does not answer" in printed
     assert "Host key verification failed" in printed

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, eventually
-from tests.integration.garbage import blobs, collected, read_until, with_garbage
+from tests.integration.deployment import Deployment, wait_until
+from tests.integration.garbage import collect_garbage, push_garbage, read_until, stored_blobs
 
 pytestmark = pytest.mark.ops
 
@@ -26,7 +26,7 @@ def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
     over = threading.Event()
     with (
         stack.aliyun.failing("DeleteMultipleObjects", times=1, then=over.wait),
-        stack.making("gc", output=subprocess.PIPE) as collecting,
+        stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         try:
             yield collecting
@@ -38,7 +38,7 @@ def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
 def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
     stack: CloudDeployment, met: str
 ) -> None:
-    api = with_garbage(stack)
+    api = push_garbage(stack)
     with _collecting(stack) as collecting:
         for moment in (met, "letting pushes in again"):
             read_until(collecting, f"gc: {moment}")
@@ -50,7 +50,7 @@ def test_ctrl_c_lets_pushes_in_again_and_another_one_does_not_keep_it_from_that(
 
 
 def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeployment) -> None:
-    api = with_garbage(stack)
+    api = push_garbage(stack)
     with _collecting(stack) as collecting:
         read_until(collecting, "gc: sweeping")
         os.kill(collecting.pid, signal.SIGTERM)
@@ -60,13 +60,12 @@ def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeploym
 
 
 def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDeployment) -> None:
-    api = with_garbage(stack)
+    api = push_garbage(stack)
     before = stack.aliyun.counted()["DeleteMultipleObjects"]
     with _collecting(stack) as collecting:
         # The push below deletes objects too. Let the collection's deletion be the unanswered one.
-        eventually(lambda: stack.aliyun.counted()["DeleteMultipleObjects"] > before)
-        done = stack.make("up")
-        assert done.returncode == 0, done.stdout
+        wait_until(lambda: stack.aliyun.counted()["DeleteMultipleObjects"] > before)
+        stack.make_succeeds("up")
         api.push("team/other", secrets.token_bytes(1000))
         swept = stack.aliyun.counted()["DeleteMultipleObjects"]
         assert collecting.stdout
@@ -74,7 +73,7 @@ def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDe
         assert stack.aliyun.counted()["DeleteMultipleObjects"] == swept
     assert collecting.returncode != 0
     _is_as_before(stack, api)
-    assert "gc: freed " in collected(stack)
+    assert "gc: freed " in collect_garbage(stack)
 
 
 def _is_as_before(stack: CloudDeployment, api: Api) -> None:
@@ -86,56 +85,53 @@ def _is_as_before(stack: CloudDeployment, api: Api) -> None:
 def test_after_one_that_was_killed_the_status_says_that_pushes_are_refused(
     stack: CloudDeployment,
 ) -> None:
-    api = with_garbage(stack)
+    api = push_garbage(stack)
     with _collecting(stack) as collecting:
         read_until(collecting, "gc: sweeping")
         os.killpg(collecting.pid, signal.SIGKILL)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(RequestError) as error:
         api.push("team/other", secrets.token_bytes(1000))
-    assert refusal.value.status == 405
+    assert error.value.status == 405
     api.pull("team/kept")
-    status = stack.make("status")
-    assert status.returncode != 0
-    assert re.search(rf"fail  pushes  .* refused .*: make up STACK={stack.stack}\n", status.stdout)
-    assert stack.make("up").returncode == 0
+    output = stack.make_fails("status")
+    assert re.search(rf"fail  pushes  .* refused .*: make up STACK={stack.stack}\n", output)
+    stack.make_succeeds("up")
     api.push("team/other", secrets.token_bytes(1000))
-    status = stack.make("status")
-    assert status.returncode == 0, status.stdout
-    assert re.search(r"ok    pushes  .* are taken\n", status.stdout)
+    output = stack.make_succeeds("status")
+    assert re.search(r"ok    pushes  .* are taken\n", output)
 
 
 def test_storage_that_refuses_to_delete_ends_it_with_the_reason_and_the_images_whole(
     stack: CloudDeployment,
 ) -> None:
-    api = with_garbage(stack)
-    before = blobs(stack)
+    api = push_garbage(stack)
+    before = stored_blobs(stack)
     refused = ("DeleteMultipleObjects", "DeleteObject")
     with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
-        done = stack.make("gc")
-    assert done.returncode != 0
-    assert "failed to delete blob" in done.stdout
-    assert "AccessDenied" in done.stdout
-    assert "Traceback" not in done.stdout
-    assert blobs(stack) == before
+        output = stack.make_fails("gc")
+    assert "failed to delete blob" in output
+    assert "AccessDenied" in output
+    assert "Traceback" not in output
+    assert stored_blobs(stack) == before
     api.pull("team/kept")
     api.push("team/other", secrets.token_bytes(1000))
-    assert "gc: freed " in collected(stack)
+    assert "gc: freed " in collect_garbage(stack)
     api.pull("team/kept")
 
 
 def test_a_redis_that_does_not_answer_ends_it_before_anything_is_swept(
-    undeployed: Deployment,
+    new_stack: Deployment,
 ) -> None:
-    undeployed.up()
-    api = with_garbage(undeployed)
-    before = blobs(undeployed)
-    undeployed.docker("container", "pause", f"{undeployed.prefix}-redis")
+    new_stack.up()
+    api = push_garbage(new_stack)
+    before = stored_blobs(new_stack)
+    new_stack.docker("container", "pause", f"{new_stack.prefix}-redis")
     try:
-        done = undeployed.make("gc")
+        done = new_stack.make("gc")
     finally:
-        undeployed.docker("container", "unpause", f"{undeployed.prefix}-redis")
+        new_stack.docker("container", "unpause", f"{new_stack.prefix}-redis")
     assert done.returncode != 0
     assert "does not forget what it knows: nothing" in done.stdout
-    assert blobs(undeployed) == before
-    eventually(lambda: undeployed.healthy("registry"))
+    assert stored_blobs(new_stack) == before
+    wait_until(lambda: new_stack.is_healthy("registry"))
     api.push("team/other", secrets.token_bytes(1000))

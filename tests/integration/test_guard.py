@@ -17,12 +17,12 @@ DEV = {"protect": False, "force_destroy": True}
 
 
 @pytest.fixture
-def stack(in_cloud: CloudDeployment) -> CloudDeployment:
+def stack(new_cloud_stack: CloudDeployment) -> CloudDeployment:
     """One that is up, with an image that may go with its bucket."""
-    in_cloud.configure(storage={**DEV, "access_keys": ["a"]})
-    in_cloud.up()
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
-    return in_cloud
+    new_cloud_stack.configure(storage={**DEV, "access_keys": ["a"]})
+    new_cloud_stack.up()
+    Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+    return new_cloud_stack
 
 
 def _pulls(stack: CloudDeployment) -> None:
@@ -32,8 +32,7 @@ def _pulls(stack: CloudDeployment) -> None:
 def test_an_empty_bucket_may_go_and_what_is_meant_is_done(stack: CloudDeployment) -> None:
     first, second, third = stack.bucket, f"second-{stack.stack}", f"third-{stack.stack}"
     stack.configure(storage={"bucket": second})
-    done = stack.make("up", f"LOSE={first}")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("up", f"LOSE={first}")
     assert first not in stack.aliyun.oss.buckets
     stack.configure(storage={"bucket": third})
     done = stack.make("up")  # nothing was pushed to the second one
@@ -44,10 +43,9 @@ def test_an_empty_bucket_may_go_and_what_is_meant_is_done(stack: CloudDeployment
 
 def test_the_key_in_use_is_not_taken_away_in_one_step(stack: CloudDeployment) -> None:
     stack.configure(storage={"access_keys": ["b"]})
-    done = stack.make("up")
-    assert done.returncode != 0
-    assert "The access key a would be gone, which the registry uses" in done.stdout
-    assert f"`make rotate STACK={stack.stack}`" in done.stdout
+    output = stack.make_fails("up")
+    assert "The access key a would be gone, which the registry uses" in output
+    assert f"`make rotate STACK={stack.stack}`" in output
     assert len(stack.aliyun.ram.users[stack.prefix].keys) == 1
     _pulls(stack)
 
@@ -56,11 +54,10 @@ def test_a_stack_does_not_leave_oss_by_mistake(stack: CloudDeployment) -> None:
     bucket, before = stack.bucket, stack.settings["storage"]
     stack.settings["storage"] = {"kind": "filesystem"}
     stack.configure()
-    done = stack.make("up")
-    assert done.returncode != 0
+    output = stack.make_fails("up")
     for lost in (f"The bucket {bucket}", f"The RAM user {stack.prefix}", "The access key a"):
-        assert f"- {lost}" in done.stdout
-    names = done.stdout.rpartition("LOSE=")[2].split()[0]
+        assert f"- {lost}" in output
+    names = output.rpartition("LOSE=")[2].split()[0]
     assert set(names.split(",")) == {bucket, stack.prefix, "a"}
     stack.settings["storage"] = before
     stack.configure()
@@ -68,15 +65,14 @@ def test_a_stack_does_not_leave_oss_by_mistake(stack: CloudDeployment) -> None:
 
 
 def test_a_protected_bucket_fails_the_plan_before_anything_is_changed(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.up()
-    in_cloud.configure(storage={"bucket": f"other-{in_cloud.stack}"})
-    done = in_cloud.make("up", f"LOSE={in_cloud.bucket}")
-    assert done.returncode != 0
-    assert "protect" in done.stdout
-    assert "stopped, and nothing was changed: the plan fails" in done.stdout
-    assert f"other-{in_cloud.stack}" not in in_cloud.aliyun.oss.buckets
+    new_cloud_stack.up()
+    new_cloud_stack.configure(storage={"bucket": f"other-{new_cloud_stack.stack}"})
+    output = new_cloud_stack.make_fails("up", f"LOSE={new_cloud_stack.bucket}")
+    assert "protect" in output
+    assert "stopped, and nothing was changed: the plan fails" in output
+    assert f"other-{new_cloud_stack.stack}" not in new_cloud_stack.aliyun.oss.buckets
 
 
 def _asked(deployment: Deployment, answer: str) -> tuple[int, str]:
@@ -98,50 +94,48 @@ def _asked(deployment: Deployment, answer: str) -> tuple[int, str]:
     return running.returncode, said
 
 
-def test_up_asks_and_does_only_what_it_was_told(undeployed: Deployment) -> None:
-    code, said = _asked(undeployed, "no")
+def test_up_asks_and_does_only_what_it_was_told(new_stack: Deployment) -> None:
+    code, said = _asked(new_stack, "no")
     assert code != 0
     assert "create   container registry" in said
     assert "+REGISTRY_HTTP_ADDR=:5000" in said
     assert "Do it?" in said
     assert "nothing was changed" in said
-    assert not undeployed.made("container")
-    done = undeployed.make("up", consent="")
-    assert done.returncode != 0
-    assert "there is nobody to ask; YES=1 says yes" in done.stdout
-    assert not undeployed.made("container")
-    code, said = _asked(undeployed, "yes")
+    assert not new_stack.docker_objects("container")
+    output = new_stack.make_fails("up", yes="")
+    assert "there is nobody to ask; YES=1 says yes" in output
+    assert not new_stack.docker_objects("container")
+    code, said = _asked(new_stack, "yes")
     assert code == 0, said
-    assert undeployed.healthy("registry")
+    assert new_stack.is_healthy("registry")
     # Where nothing would change there is nothing to ask.
-    done = undeployed.make("up", consent="")
-    assert done.returncode == 0, done.stdout
-    assert f"{undeployed.stack}: no change\n" in done.stdout
+    output = new_stack.make_succeeds("up", yes="")
+    assert f"{new_stack.stack}: no change\n" in output
 
 
 @pytest.mark.parametrize("elsewhere", [{"volume": "oss-registry-{}-other"}, {"kind": "oss"}])
 def test_a_volume_with_images_is_not_left_unless_it_is_meant(
-    undeployed: Deployment, aliyun: Aliyun, elsewhere: dict[str, str]
+    new_stack: Deployment, aliyun: Aliyun, elsewhere: dict[str, str]
 ) -> None:
-    undeployed.up()
-    api = Api(undeployed.outputs()["endpoint"])
+    new_stack.up()
+    api = Api(new_stack.outputs()["endpoint"])
     api.push("team/app", secrets.token_bytes(1000))
-    before = undeployed.settings.get("storage", {})
-    storage = {key: value.format(undeployed.stack) for key, value in elsewhere.items()}
+    before = new_stack.settings.get("storage", {})
+    storage = {key: value.format(new_stack.stack) for key, value in elsewhere.items()}
     if "kind" in storage:
-        undeployed.environment.update(aliyun.environment)
-        undeployed.write({"alicloud:region": REGION})
-        storage["bucket"] = f"images-{undeployed.stack}"
-    undeployed.configure(storage=storage)
+        new_stack.environment.update(aliyun.environment)
+        new_stack.write_config({"alicloud:region": REGION})
+        storage["bucket"] = f"images-{new_stack.stack}"
+    new_stack.configure(storage=storage)
 
-    done = undeployed.make("up")
+    done = new_stack.make("up")
 
-    volume = f"{undeployed.prefix}-data"
+    volume = f"{new_stack.prefix}-data"
     assert done.returncode != 0
     assert f"The images in the volume {volume} would stay there" in done.stdout
-    assert f"make up STACK={undeployed.stack} LOSE={volume}" in done.stdout
+    assert f"make up STACK={new_stack.stack} LOSE={volume}" in done.stdout
     api.pull("team/app")
-    undeployed.settings["storage"] = dict(before)
-    undeployed.configure()
-    assert undeployed.make("up").returncode == 0
+    new_stack.settings["storage"] = dict(before)
+    new_stack.configure()
+    new_stack.make_succeeds("up")
     api.pull("team/app")

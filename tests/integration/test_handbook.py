@@ -12,10 +12,10 @@ import pytest
 
 from tests.aliyun.aliyun import Aliyun
 from tests.docs.pages import PROJECT, blocks, lines, procedures
-from tests.integration.api import Api, Refusal, digest_of
-from tests.integration.clients import copy_in, copy_out
+from tests.integration.api import Api, RequestError, digest_of
+from tests.integration.clients import skopeo_pull, skopeo_push
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, command, eventually, free_port
+from tests.integration.deployment import Deployment, free_port, run_checked, wait_until
 
 pytestmark = pytest.mark.ops
 
@@ -65,7 +65,7 @@ class Reader:
         if line.startswith("skopeo"):  # to which 127.0.0.1 is a registry like any other
             environment["HOME"] = str(self._home())
         script = f"cd '{self.stack.folder}' && {self._own(line)}"
-        return command("bash", "-c", script, env=environment, timeout=900)
+        return run_checked("bash", "-c", script, env=environment, timeout=900)
 
     def _home(self) -> Path:
         folder = self.stack.folder / "home"
@@ -87,20 +87,20 @@ class Reader:
 
 
 @pytest.fixture
-def on_volume(undeployed: Deployment) -> Reader:
+def on_volume(new_stack: Deployment) -> Reader:
     """With an image in a volume."""
-    return _with_an_image(undeployed)
+    return _with_an_image(new_stack)
 
 
 @pytest.fixture
-def on_bucket(in_cloud: CloudDeployment) -> Reader:
+def on_bucket(new_cloud_stack: CloudDeployment) -> Reader:
     """With an image in a bucket."""
-    in_cloud.configure(storage={"access_keys": ["old"]})
-    return _with_an_image(in_cloud)
+    new_cloud_stack.configure(storage={"access_keys": ["old"]})
+    return _with_an_image(new_cloud_stack)
 
 
 def _with_an_image(stack: Deployment) -> Reader:
-    if not stack.made("container"):
+    if not stack.docker_objects("container"):
         stack.up()
     reader = Reader(stack)
     reader.api.push("team/app", LAYER)
@@ -123,13 +123,18 @@ def test_each_procedure_of_the_page_is_followed_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "in_each_place", [("2.8.3", "filesystem"), ("2.8.3", "oss")], ids="-".join, indirect=True
+    "stack_on_each_storage",
+    [("2.8.3", "filesystem"), ("2.8.3", "oss")],
+    ids="-".join,
+    indirect=True,
 )
-def test_an_upgrade_keeps_the_images_and_so_does_the_way_back(in_each_place: Deployment) -> None:
-    reader = _with_an_image(in_each_place)
+def test_an_upgrade_keeps_the_images_and_so_does_the_way_back(
+    stack_on_each_storage: Deployment,
+) -> None:
+    reader = _with_an_image(stack_on_each_storage)
     for release in ("3.1.2", "2.8.3"):
         printed = reader.follow("Upgrade from 2.8 to 3.1", release=release)
-        assert in_each_place.outputs()["release"] == release, printed
+        assert stack_on_each_storage.outputs()["release"] == release, printed
         reader.api.pull("team/app")
         reader.api.push(f"team/{release}", LAYER + release.encode())
         reader.settled()
@@ -174,7 +179,7 @@ def test_room_is_made_by_cron(on_volume: Reader) -> None:
     ):
         assert theirs in shell
         shell = shell.replace(theirs, ours)
-    command(
+    run_checked(
         "sh",
         "-c",
         shell.replace("STACK=prod", f"STACK={on_volume.stack.stack}"),
@@ -215,8 +220,8 @@ def test_images_go_along_to_another_engine(on_volume: Reader) -> None:
     on_volume.follow("Another engine")
     stack = on_volume.stack
     # An engine that has nothing of the stack.
-    stack.docker("container", "rm", "--force", "--volumes", *stack.made("container"))
-    stack.docker("network", "rm", *stack.made("network"))
+    stack.docker("container", "rm", "--force", "--volumes", *stack.docker_objects("container"))
+    stack.docker("network", "rm", *stack.docker_objects("network"))
     stack.docker("volume", "rm", f"{stack.prefix}-data")
     on_volume.follow("Another engine", 1)
     on_volume.api.pull("team/app")
@@ -239,14 +244,14 @@ def test_a_bucket_that_was_deleted_is_there_again_and_takes_the_same_images(
     on_bucket: Reader, aliyun: Aliyun, archive: Path, tmp_path: Path
 ) -> None:
     # By a client that asks which layers are there already.
-    copy_in(on_bucket.stack, archive, "team/again")
-    copy_out(on_bucket.stack, "team/again", tmp_path / "before")
+    skopeo_push(on_bucket.stack, archive, "team/again")
+    skopeo_pull(on_bucket.stack, "team/again", tmp_path / "before")
     aliyun.oss.buckets.clear()
     on_bucket.follow("The bucket was deleted")
     # The last command restarts the registry.
-    eventually(lambda: on_bucket.stack.healthy("registry"))
-    with pytest.raises(Refusal):
+    wait_until(lambda: on_bucket.stack.is_healthy("registry"))
+    with pytest.raises(RequestError):
         on_bucket.api.pull("team/app")
-    copy_in(on_bucket.stack, archive, "team/again")
-    copy_out(on_bucket.stack, "team/again", tmp_path / "after")
+    skopeo_push(on_bucket.stack, archive, "team/again")
+    skopeo_pull(on_bucket.stack, "team/again", tmp_path / "after")
     on_bucket.settled()

@@ -8,7 +8,7 @@ import pytest
 
 from config.releases import DEFAULT_RELEASE
 from tests.integration.clients import skopeo
-from tests.integration.deployment import Deployment, command, eventually, free_port, run
+from tests.integration.deployment import Deployment, free_port, run, run_checked, wait_until
 from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
@@ -30,14 +30,14 @@ def address(tmp_path: Path) -> Iterator[str]:
     variables = ("REGISTRY_AUTH_HTPASSWD_REALM=seed", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
     environment = [f"--env={variable}" for variable in variables]
     publish = f"--publish=127.0.0.1:{port}:5000"
-    command("docker", "container", "create", f"--name={name}", publish, *environment, OFFICIAL)
+    run_checked("docker", "container", "create", f"--name={name}", publish, *environment, OFFICIAL)
     try:
-        command("docker", "container", "cp", tmp_path / "htpasswd", f"{name}:/htpasswd")
-        command("docker", "container", "start", name)
-        eventually(lambda: run("curl", "--silent", f"http://127.0.0.1:{port}/").returncode == 0)
+        run_checked("docker", "container", "cp", tmp_path / "htpasswd", f"{name}:/htpasswd")
+        run_checked("docker", "container", "start", name)
+        wait_until(lambda: run("curl", "--silent", f"http://127.0.0.1:{port}/").returncode == 0)
         yield f"127.0.0.1:{port}"
     finally:
-        command("docker", "container", "rm", "--force", "--volumes", name)
+        run_checked("docker", "container", "rm", "--force", "--volumes", name)
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def reference(address: str, tmp_path: Path) -> Iterator[str]:
     built = f"{unique_name('oss-registry-test')}:1"
     (tmp_path / "Dockerfile").write_text(DERIVED)
     build = ("docker", "build", "--quiet", "--tag", built, tmp_path)
-    identity = command(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
+    identity = run_checked(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
     try:
         login = ["--dest-tls-verify=false", f"--dest-creds=first:{TOKENS['first']}"]
         there = f"{address}/team/registry:own"
         digest = tmp_path / "digest"
         source = f"docker-daemon:{built}"
         skopeo("copy", f"--digestfile={digest}", *login, source, f"docker://{there}")
-        command("docker", "image", "rm", built)
+        run_checked("docker", "image", "rm", built)
         pulled = f"{there}@{digest.read_text().strip()}"
         yield pulled
         run("docker", "image", "rm", "--force", pulled)  # by an id of its own
@@ -78,17 +78,17 @@ def test_an_image_from_a_registry_with_a_login_is_pulled_and_replaced_by_no_new_
             deployment.pulumi("config", "set", "--path", *secret, path, value)
 
     try:
-        assert "its registry does not give it" in deployment.refused("up", "--yes")
+        assert "its registry does not give it" in deployment.pulumi_fails("up", "--yes")
         log_in("first")
         printed = [deployment.up()]
         assert deployment.inspect("registry", ".Config.Labels")["own"] == "1"
-        before = deployment.made("container")
+        before = deployment.docker_objects("container")
         deployment.pulumi("up", "--yes", "--expect-no-changes")
         deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
         log_in("second")
         printed += [deployment.pulumi("preview", "--diff"), deployment.up(), deployment.state()]
-        assert deployment.made("container") == before
+        assert deployment.docker_objects("container") == before
         printed += [json.dumps(deployment.inspect("registry", "."))]
         assert not [text for text in printed for token in TOKENS.values() if token in text]
     finally:
@@ -98,8 +98,8 @@ def test_an_image_from_a_registry_with_a_login_is_pulled_and_replaced_by_no_new_
 def test_a_login_that_docker_would_not_use_or_that_is_no_secret_is_refused(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     entry = {"address": "https://registry.example/team", "username": "u", "password": "hunter2"}
-    deployment.write({"docker:registryAuth": [entry]})
-    printed = deployment.refused("preview")
+    deployment.write_config({"docker:registryAuth": [entry]})
+    printed = deployment.pulumi_fails("preview")
     assert "docker:registryAuth[0].address: must be the registry's host alone" in printed
     assert "docker:registryAuth[0].password: is a secret in plain text" in printed
     assert "hunter2" not in printed

@@ -15,10 +15,10 @@ import yaml
 from operations.importing.compose import read
 from operations.importing.moving import chosen, moved
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.clients import skopeo
 from tests.integration.cloud import REGION, CloudDeployment
-from tests.integration.deployment import Deployment, command, eventually, free_port, run
+from tests.integration.deployment import Deployment, free_port, run, run_checked, wait_until
 from tests.integration.leftovers import unique_name
 from tests.unit.test_importing import MOVABLE
 
@@ -47,7 +47,7 @@ auth:
 
 @pytest.mark.parametrize("file", READABLE, ids=lambda file: file.parent.name)
 def test_a_compose_file_is_read_as_compose_reads_it(file: Path, tmp_path: Path) -> None:
-    printed = run(*COMPOSE, "--file", file, "config", apart=True)
+    printed = run(*COMPOSE, "--file", file, "config", separate_stderr=True)
     assert not printed.returncode, printed.stderr
     whole = file.with_name("whole.yml")
     whole.write_text(printed.stdout)
@@ -77,7 +77,7 @@ class Old:
     @contextmanager
     def running(self) -> Iterator[None]:
         try:
-            command(*COMPOSE, "--file", self.file, "up", "--detach")
+            run_checked(*COMPOSE, "--file", self.file, "up", "--detach")
             yield
         finally:
             run(*COMPOSE, "--file", self.file, "down", "--volumes")
@@ -94,9 +94,8 @@ def _imported(new: Deployment, file: Path) -> list[str]:
     """Make the stack from `file` with `make import`; gives the lines that it printed."""
     new.pulumi("stack", "rm", "--yes")
     new.file.unlink(missing_ok=True)
-    made = new.make("import", f"COMPOSE={file}")
-    assert not made.returncode, made.stdout
-    lines = made.stdout.splitlines()
+    output = new.make_succeeds("import", f"COMPOSE={file}")
+    lines = output.splitlines()
     return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]  # of folders
 
 
@@ -107,7 +106,7 @@ def _do(new: Deployment, printed: list[str]) -> None:
         if not PLUGIN:
             words = words.replace("docker compose", "docker-compose")
         script = f"cd {shlex.quote(str(new.folder))} && {words}"
-        command("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=900)
+        run_checked("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=900)
 
 
 @contextmanager
@@ -122,7 +121,7 @@ def _removed(new: Deployment) -> Iterator[None]:
 
 def _pushed(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
     api = Api(f"http://127.0.0.1:{port}", login)
-    eventually(lambda: _answers(api))
+    wait_until(lambda: _answers(api))
     api.push("team/app", b"a layer" * 10_000)
     return api, api.manifest("team/app", "1")
 
@@ -130,7 +129,7 @@ def _pushed(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
 def _answers(api: Api) -> bool:
     try:
         api.call("GET", "/v2/", [200])
-    except (OSError, Refusal):
+    except (OSError, RequestError):
         return False
     return True
 
@@ -195,7 +194,7 @@ def _by_hand(folder: Path, port: int) -> Old:
     "composed", [pytest.param(_by_variables, marks=pytest.mark.quick), _by_file, _by_hand]
 )
 def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
-    undeployed: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
+    new_stack: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
 ) -> None:
     folder = _named(tmp_path)
     (folder / "config").mkdir()
@@ -203,30 +202,30 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
     old = composed(folder, port)
-    with old.running(), _removed(undeployed):
+    with old.running(), _removed(new_stack):
         api, manifest = _pushed(port, ("ci", PASSWORD))
 
-        printed = _imported(undeployed, old.file)
-        _do(undeployed, printed)
+        printed = _imported(new_stack, old.file)
+        _do(new_stack, printed)
 
         api.pull("team/app")
         assert api.manifest("team/app", "1") == manifest
         api.push("team/other", b"new")
-        with pytest.raises(Refusal):
+        with pytest.raises(RequestError):
             Api(f"http://127.0.0.1:{port}").pull("team/app")
-        told = undeployed.inspect("registry", ".Config.Env")
+        told = new_stack.inspect("registry", ".Config.Env")
         assert f"REGISTRY_HTTP_SECRET={json.dumps(HTTP_SECRET)}" in told
         assert [each for each in told if "REDIS" in each and json.dumps(REDIS_PASSWORD) in each]
-    clear = "\n".join((*printed, undeployed.file.read_text(), undeployed.state()))
+    clear = "\n".join((*printed, new_stack.file.read_text(), new_stack.state()))
     assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in clear]
 
 
 def test_the_images_of_a_bucket_pull_from_the_new_registry(
-    in_cloud: CloudDeployment, aliyun: Aliyun, tmp_path: Path
+    new_cloud_stack: CloudDeployment, aliyun: Aliyun, tmp_path: Path
 ) -> None:
     folder = _named(tmp_path)
     (folder / "ca.pem").write_text(aliyun.registry["ca_certificates"])
-    aliyun.add_bucket(in_cloud.bucket, REGION)
+    aliyun.add_bucket(new_cloud_stack.bucket, REGION)
     port = free_port()
     registry = {
         "image": "registry:2.8.3",
@@ -238,27 +237,27 @@ def test_the_images_of_a_bucket_pull_from_the_new_registry(
             "REGISTRY_STORAGE_OSS_ACCESSKEYID": aliyun.key_id,
             "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": aliyun.key_secret,
             "REGISTRY_STORAGE_OSS_REGION": f"oss-{REGION}",
-            "REGISTRY_STORAGE_OSS_BUCKET": in_cloud.bucket,
+            "REGISTRY_STORAGE_OSS_BUCKET": new_cloud_stack.bucket,
             "REGISTRY_STORAGE_OSS_SECURE": "true",
         },
     }
     old = Old(folder, {"registry": registry})
     with old.running():
         api, manifest = _pushed(port, None)
-        before = set(aliyun.oss.buckets[in_cloud.bucket].names())
+        before = set(aliyun.oss.buckets[new_cloud_stack.bucket].names())
         assert before
 
-        printed = _imported(in_cloud, old.file)
-        _do(in_cloud, printed)
+        printed = _imported(new_cloud_stack, old.file)
+        _do(new_cloud_stack, printed)
 
         # Its clients are sent to OSS, as they were.
         image, there = f"docker://127.0.0.1:{port}/team/app:1", tmp_path / "pulled"
         skopeo("copy", "--src-tls-verify=false", image, f"dir:{there}", env=aliyun.environment)
         assert (there / "manifest.json").read_bytes() == manifest
         api.push("team/other", b"new")
-        names = set(aliyun.oss.buckets[in_cloud.bucket].names())
+        names = set(aliyun.oss.buckets[new_cloud_stack.bucket].names())
         assert names > before
         assert all(name.startswith("docker/registry/v2/") for name in names)
-        assert in_cloud.key_in_use() != aliyun.key_id
-    clear = "\n".join((*printed, in_cloud.file.read_text(), in_cloud.state()))
+        assert new_cloud_stack.key_in_use() != aliyun.key_id
+    clear = "\n".join((*printed, new_cloud_stack.file.read_text(), new_cloud_stack.state()))
     assert aliyun.key_secret not in clear

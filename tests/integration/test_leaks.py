@@ -17,12 +17,12 @@ import pytest
 import trustme
 
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Api, Refusal
-from tests.integration.clients import variables
+from tests.integration.api import Api, RequestError
+from tests.integration.clients import registry_variables
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import PROJECT, processes, run
-from tests.integration.forms import forms
-from tests.integration.guarded import hashes
+from tests.integration.deployment import PROJECT, proc_files, run
+from tests.integration.encodings import encoded_forms
+from tests.integration.secured import password_hashes
 from toolchain import engine
 
 pytestmark = pytest.mark.secure
@@ -67,11 +67,11 @@ def stack(aliyun: Aliyun, authority: trustme.CA, tmp_path: Path) -> Iterator[Clo
         tls={"certificate": certificate.cert_chain_pems[0].bytes().decode()},
     )
     for name, value in {**BROUGHT, "tls-key": certificate.private_key_pem.bytes().decode()}.items():
-        made.secret(name, value)
+        made.set_secret(name, value)
     login = "docker:registryAuth[0]."
     made.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
     made.pulumi("config", "set", "--path", f"{login}username", "puller")
-    made.secret(f"{login}password", PULLS, "--path")
+    made.set_secret(f"{login}password", PULLS, "--path")
     try:
         yield made
     finally:
@@ -86,7 +86,7 @@ class _Hunt:
         self.texts: dict[str, str] = {}
 
     def run(self, *words: str) -> None:
-        printed, command_lines = self.stack.watched(*words)
+        printed, command_lines = self.stack.watch_pulumi(*words)
         self._keep(f"printed by {words[0]}", printed)
         self._keep(f"command lines during {words[0]}", "\n".join(command_lines))
 
@@ -112,7 +112,7 @@ class _Hunt:
             self._keep(" ".join(each), self.stack.pulumi(*each))
         if engine.LOG.exists():
             self._keep("the engine's log", engine.LOG.read_text(errors="replace"))
-        self._keep("command lines", "\n".join(processes("cmdline").values()))
+        self._keep("command lines", "\n".join(proc_files("cmdline").values()))
         for file in self._written():
             with suppress(OSError):
                 self._keep(f"the file {file}", file.read_text(errors="replace"))
@@ -136,7 +136,7 @@ class _Hunt:
             f"{name} in {where}"
             for where, text in self.texts.items()
             for name, secret in secrets.items()
-            if any(form in text for form in forms(secret))
+            if any(form in text for form in encoded_forms(secret))
         ]
 
 
@@ -148,7 +148,7 @@ def _secrets(stack: CloudDeployment) -> dict[str, str]:
         for resource in exported["deployment"]["resources"]
         if resource["type"] == "alicloud:ram/accessKey:AccessKey"
     }
-    drawn = stack.stashed()
+    drawn = stack.generated_values()
     # Each line of the key is one, and so is what a login sends.
     tls_key = stack.pulumi("config", "get", "oss-registry:tls-key").splitlines()[1:-1]
     logins = {
@@ -162,7 +162,7 @@ def _secrets(stack: CloudDeployment) -> dict[str, str]:
         "puller": PULLS,
         "deployer": stack.aliyun.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
         **{f"line {number} of tls-key": line for number, line in enumerate(tls_key)},
-        **{f"hash of {user}": hashed for user, hashed in hashes(stack).items()},
+        **{f"hash of {user}": hashed for user, hashed in password_hashes(stack).items()},
         **{f"login of {user}": login for user, login in logins.items()},
     }
 
@@ -173,7 +173,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
 ) -> None:
     trusted = authority.cert_pem.bytes().decode()
     login = ("alice", BROUGHT["password-alice"])
-    stack.as_release(release)
+    stack.use_release(release)
     hunt = _Hunt(stack)
 
     def use() -> None:
@@ -181,7 +181,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
         alice = Api(endpoint, login, trusted)
         alice.push("team/app", b"layer" * 1000, chunks=2)
         alice.pull("team/app")
-        with pytest.raises(Refusal):
+        with pytest.raises(RequestError):
             Api(endpoint, ("alice", "wrong"), trusted).pull("team/app")
 
     hunt.up()
@@ -212,7 +212,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
         },
         storage={"access_keys": ["2027-02"], "internal": False},
     )
-    stack.secret("redis-password", "another, of redis")
+    stack.set_secret("redis-password", "another, of redis")
     hunt.up()
     signature = _signature_of_a_layer(Api(stack.outputs()["endpoint"], login, trusted))
     secrets |= {f"{name} later": value for name, value in _secrets(stack).items()}
@@ -220,10 +220,10 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
     hunt.look()
     hunt.run("preview", "--refresh", "--diff", "--expect-no-changes")
     hunt.run("refresh", "--yes", "--diff")
-    own = processes("environ").get(stack.inspect("registry", ".State.Pid"), "")
-    assert not any(form in own for secret in secrets.values() for form in forms(secret))
-    assert variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
-    stack.give_up()
+    own = proc_files("environ").get(stack.inspect("registry", ".State.Pid"), "")
+    assert not any(form in own for secret in secrets.values() for form in encoded_forms(secret))
+    assert registry_variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
+    stack.allow_destroy()
     hunt.run("destroy", "--yes", "--diff")
     hunt.texts["the state"] = stack.state()
 
@@ -237,7 +237,7 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
 def _signature_of_a_layer(api: Api) -> str:
     """What would let others get at a layer, from the address that a client is sent to."""
     digest = api.push_blob("team/app", [b"other layer" * 1000])
-    answer = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
-    signed = parse_qs(urlsplit(answer.headers["location"]).query)
+    response = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
+    signed = parse_qs(urlsplit(response.headers["location"]).query)
     (signature,) = [values[0] for name, values in signed.items() if "signature" in name.lower()]
     return signature

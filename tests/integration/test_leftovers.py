@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import leftovers
-from tests.integration.deployment import command
+from tests.integration.deployment import run_checked
 from tests.integration.leftovers import RUN, VARIABLE, unique_name
 
 pytestmark = [pytest.mark.local, pytest.mark.quick]
@@ -25,20 +25,20 @@ def test_a_process_that_a_test_started_is_found_until_it_ends() -> None:
 @pytest.mark.parametrize("kind", ["volume", "network"])
 def test_a_docker_object_of_a_test_is_found_until_it_is_removed(kind: str) -> None:
     name = unique_name("test")
-    command("docker", kind, "create", name)
+    run_checked("docker", kind, "create", name)
     try:
         assert (kind, name) in leftovers.objects()
     finally:
-        command("docker", kind, "rm", name)
+        run_checked("docker", kind, "rm", name)
     assert (kind, name) not in leftovers.objects()
 
 
 def test_a_volume_without_a_name_that_a_test_forgets_is_found() -> None:
-    name = command("docker", "volume", "create").strip()
+    name = run_checked("docker", "volume", "create").strip()
     try:
         assert ("volume", name) in leftovers.objects()
     finally:
-        command("docker", "volume", "rm", name)
+        run_checked("docker", "volume", "rm", name)
 
 
 def test_a_folder_of_an_engine_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

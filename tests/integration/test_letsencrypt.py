@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from tests.aliyun.aliyun import engines_address
-from tests.integration.deployment import eventually, free_port, listens
-from tests.integration.guarded import Guarded
+from tests.integration.deployment import free_port, is_listening, wait_until
+from tests.integration.secured import SecuredDeployment
 from toolchain.golang import GoProgram
 
 pytestmark = pytest.mark.secure
@@ -52,11 +52,11 @@ class _Relay(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         there = http.client.HTTPSConnection("127.0.0.1", self.pebble, context=self.trusted)
         there.request(self.command, self.path, body, dict(self.headers.items()))
-        answer = there.getresponse()
-        content = answer.read()
+        response = there.getresponse()
+        content = response.read()
         there.close()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
+        self.send_response(response.status)
+        for name, value in response.getheaders():
             self.send_header(name, value)
         if self.path.startswith("/finalize-order/"):
             order = self.path.replace("/finalize-order/", "/my-order/")
@@ -71,7 +71,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
+def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
     """The address of a running Pebble, which finds every name at 127.0.0.1."""
     address = engines_address()
     port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
@@ -83,7 +83,7 @@ def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[
         "managementListenAddress": f"127.0.0.1:{management}",
         "certificate": str(tmp_path / "crt"),
         "privateKey": str(tmp_path / "key"),
-        "tlsPort": guarded.settings["registry"]["port"],
+        "tlsPort": secured.settings["registry"]["port"],
         "keyAlgorithm": "ecdsa",
         "profiles": {"default": {"description": "", "validityPeriod": 7776000}},
     }
@@ -100,7 +100,7 @@ def pebble(guarded: Guarded, authority: trustme.CA, tmp_path: Path) -> Iterator[
             process = subprocess.Popen(started, stdout=log, stderr=subprocess.STDOUT)
             running.callback(process.wait)
             running.callback(process.kill)
-        eventually(lambda: listens(port) and listens(management))
+        wait_until(lambda: is_listening(port) and is_listening(management))
         _Relay.pebble = port
         _Relay.trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
         _root_of(management, _Relay.trusted, tmp_path / "root")
@@ -132,26 +132,26 @@ def _served(port: int, root: Path, name: str = NAME) -> bytes:
 
 
 def test_the_registry_fetches_its_certificate_and_keeps_it(
-    guarded: Guarded, pebble: str, authority: trustme.CA, tmp_path: Path
+    secured: SecuredDeployment, pebble: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    port = guarded.settings["registry"]["port"]
-    guarded.forget("tls", "self_signed")
-    guarded.configure(
+    port = secured.settings["registry"]["port"]
+    secured.remove_setting("tls", "self_signed")
+    secured.configure(
         registry={
             "external_url": f"https://{NAME}",
             "ca_certificates": authority.cert_pem.bytes().decode(),
         },
         tls={"letsencrypt": {"hosts": [NAME], "email": "ops@example.com", "directory_url": pebble}},
     )
-    guarded.up()
+    secured.up()
     first = _served(port, tmp_path / "root")
     assert first
     # It speaks to nobody who comes by another name.
     with pytest.raises(ssl.SSLError):
         _served(port, tmp_path / "root", "other.example.com")
 
-    guarded.configure(registry={"log_level": "error"})
-    guarded.up()
+    secured.configure(registry={"log_level": "error"})
+    secured.up()
     assert _served(port, tmp_path / "root") == first
-    guarded.pulumi("preview", "--refresh", "--expect-no-changes")
-    assert f"docker volume rm {guarded.prefix}-letsencrypt" in guarded.make("down").stdout
+    secured.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert f"docker volume rm {secured.prefix}-letsencrypt" in secured.make("down").stdout

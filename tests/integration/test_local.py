@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from config.releases import DEFAULT_RELEASE, RELEASES
-from tests.integration.clients import pull_anew, push, redis, skopeo, variables
-from tests.integration.deployment import Deployment, command
+from tests.integration.clients import (
+    docker_push,
+    redis_cli,
+    registry_variables,
+    remove_and_pull,
+    skopeo,
+)
+from tests.integration.deployment import Deployment, run_checked
 
 pytestmark = pytest.mark.local
 # The default release is the quick run's, and so is one push to the oldest.
@@ -27,7 +33,7 @@ def each_release(
 ) -> Iterator[Deployment]:
     """A registry that is up, once for each release."""
     made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.running():
+    with made.deployed():
         yield made
 
 
@@ -35,20 +41,20 @@ def each_release(
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A registry of the default release that `make up` created."""
     made = Deployment(tmp_path_factory.mktemp("project"))
-    with made.deployed():
+    with made.deployed_with_make():
         yield made
 
 
 def _generated(deployment: Deployment) -> Mapping[str, str]:
     """The SECRET for http and the PASSWORD of redis, whose variable differs between releases."""
-    found = variables(deployment).items()
+    found = registry_variables(deployment).items()
     kinds = {name.rpartition("_")[2]: text for name, text in found}
     return {kind: json.loads(kinds[kind]) for kind in ("SECRET", "PASSWORD")}
 
 
 def test_the_docker_client_gets_back_what_it_pushed(each_release: Deployment, image: str) -> None:
-    reference, digest = push(each_release, image, "docker")
-    assert pull_anew(each_release, reference) == digest
+    reference, digest = docker_push(each_release, image, "docker")
+    assert remove_and_pull(each_release, reference) == digest
 
 
 @pytest.mark.quick
@@ -67,29 +73,29 @@ def test_skopeo_gets_back_what_it_pushed(
 
 @pytest.mark.quick
 def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
-    reference, digest = push(deployment, image, "both")
+    reference, digest = docker_push(deployment, image, "both")
     inspected = skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest
 
 
 def test_redis_holds_the_descriptors_of_pushed_blobs(each_release: Deployment, image: str) -> None:
-    reference, _ = push(each_release, image, "cached")
+    reference, _ = docker_push(each_release, image, "cached")
     raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
     password = _generated(each_release)["PASSWORD"]
-    keys = redis(each_release, "--scan", password=password)
+    keys = redis_cli(each_release, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 
 
 @pytest.mark.quick
 def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> None:
-    assert redis(deployment, "ping").startswith("NOAUTH")
+    assert redis_cli(deployment, "ping").startswith("NOAUTH")
 
 
 def test_what_the_environment_output_shows_is_what_the_container_has(
     each_release: Deployment,
 ) -> None:
-    running = variables(each_release)
+    running = registry_variables(each_release)
     shown = each_release.outputs()["environment"]
     secret = {name for name, text in shown.items() if text.startswith("[secret: ")}
     assert len(secret) == 2
@@ -99,46 +105,46 @@ def test_what_the_environment_output_shows_is_what_the_container_has(
 
 def test_the_release_that_runs_is_the_one_asked_for(each_release: Deployment) -> None:
     container = f"{each_release.prefix}-registry"
-    version = command("docker", "exec", container, "registry", "--version")
+    version = run_checked("docker", "exec", container, "registry", "--version")
     assert f"v{each_release.outputs()['release']}" in version
 
 
 @pytest.mark.quick
 def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployment) -> None:
-    before = deployment.made("container")
+    before = deployment.docker_objects("container")
     deployment.pulumi("up", "--yes", "--expect-no-changes")
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
-    assert deployment.made("container") == before
+    assert deployment.docker_objects("container") == before
 
 
 @pytest.mark.quick
 def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
     deployment: Deployment, image: str
 ) -> None:
-    reference, digest = push(deployment, image, "changed")
-    assert variables(deployment)["REGISTRY_LOG_LEVEL"] == "warn"
+    reference, digest = docker_push(deployment, image, "changed")
+    assert registry_variables(deployment)["REGISTRY_LOG_LEVEL"] == "warn"
     deployment.configure(registry={"log_level": "info"})
     assert "REGISTRY_LOG_LEVEL" in deployment.pulumi("preview")
     deployment.up()
-    assert variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
-    assert pull_anew(deployment, reference) == digest
+    assert registry_variables(deployment)["REGISTRY_LOG_LEVEL"] == "info"
+    assert remove_and_pull(deployment, reference) == digest
 
 
 @pytest.mark.quick
 def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
-    reference, digest = push(deployment, image, "kept")
+    reference, digest = docker_push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")
-    assert deployment.made("container") == []
-    assert deployment.made("network") == []
+    assert deployment.docker_objects("container") == []
+    assert deployment.docker_objects("network") == []
     deployment.up()
-    assert pull_anew(deployment, reference) == digest
+    assert remove_and_pull(deployment, reference) == digest
 
 
 @pytest.mark.quick
 def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, registry={"port": "5000", "release": "1.0"})
     for command_line in (["preview"], ["up", "--yes"]):
-        printed = deployment.refused(*command_line)
+        printed = deployment.pulumi_fails(*command_line)
         assert "Traceback" not in printed
         assert printed.count("oss-registry:registry.port: ") == 1
         assert printed.count("oss-registry:registry.release: ") == 1

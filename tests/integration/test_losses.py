@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from config.releases import RELEASES
-from tests.integration.clients import copy_in, copy_out, random_image, skopeo
-from tests.integration.deployment import Deployment, command, eventually
+from tests.integration.clients import random_image, skopeo, skopeo_pull, skopeo_push
+from tests.integration.deployment import Deployment, run_checked, wait_until
 
 pytestmark = pytest.mark.local
 
@@ -19,7 +19,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     """A registry by each of the two redis clients that the releases have."""
     made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.running():
+    with made.deployed():
         yield made
 
 
@@ -27,28 +27,28 @@ def test_pushes_and_pulls_go_on_without_redis(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     redis = f"{deployment.prefix}-redis"
-    copy_in(deployment, archive, "with")
-    with_redis = copy_out(deployment, "with", tmp_path / "with")
+    skopeo_push(deployment, archive, "with")
+    with_redis = skopeo_pull(deployment, "with", tmp_path / "with")
     deployment.docker("container", "stop", redis)
     try:
         # skopeo does not try again: one answer with 503 would fail it.
-        assert copy_out(deployment, "with", tmp_path / "without") == with_redis
-        copy_in(deployment, archive, "without")
+        assert skopeo_pull(deployment, "with", tmp_path / "without") == with_redis
+        skopeo_push(deployment, archive, "without")
     finally:
         deployment.docker("container", "start", redis)
-    copy_out(deployment, "without", tmp_path / "again")
+    skopeo_pull(deployment, "without", tmp_path / "again")
 
 
 def test_a_redis_that_hangs_does_not_hang_the_registry(
     deployment: Deployment, archive: Path
 ) -> None:
     redis = f"{deployment.prefix}-redis"
-    copy_in(deployment, archive, "hangs")
+    skopeo_push(deployment, archive, "hangs")
     deployment.docker("container", "pause", redis)
     try:
         manifest = f"{deployment.outputs()['endpoint']}/v2/hangs/manifests/1"
         accept = "Accept: application/vnd.docker.distribution.manifest.v2+json"
-        command("curl", "--silent", "--fail", "--header", accept, manifest)
+        run_checked("curl", "--silent", "--fail", "--header", accept, manifest)
     finally:
         deployment.docker("container", "unpause", redis)
 
@@ -56,28 +56,28 @@ def test_a_redis_that_hangs_does_not_hang_the_registry(
 def test_a_registry_whose_process_is_killed_is_back_by_itself(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    copy_in(deployment, archive, "killed")
-    before = copy_out(deployment, "killed", tmp_path / "before")
+    skopeo_push(deployment, archive, "killed")
+    before = skopeo_pull(deployment, "killed", tmp_path / "before")
     process = deployment.inspect("registry", ".State.Pid")
     # `docker kill` would count as a user's wish that it be down.
     busybox = ["--entrypoint", "busybox", deployment.inspect("registry", ".Config.Image")]
     kill = ["kill", "-9", str(process)]
     deployment.docker("run", "--rm", "--pid", "host", "--network", "none", *busybox, *kill)
-    eventually(
+    wait_until(
         lambda: (
             deployment.inspect("registry", ".State.Pid") not in (0, process)
-            and deployment.healthy("registry")
+            and deployment.is_healthy("registry")
         )
     )
-    assert copy_out(deployment, "killed", tmp_path / "after") == before
+    assert skopeo_pull(deployment, "killed", tmp_path / "after") == before
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
 def test_what_was_swept_and_is_pushed_again_is_pulled(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    copy_in(deployment, archive, "swept")
-    before = copy_out(deployment, "swept", tmp_path / "before")
+    skopeo_push(deployment, archive, "swept")
+    before = skopeo_pull(deployment, "swept", tmp_path / "before")
     skopeo(
         "delete", "--tls-verify=false", f"docker://{deployment.outputs()['login_server']}/swept:1"
     )
@@ -88,83 +88,82 @@ def test_what_was_swept_and_is_pushed_again_is_pulled(
     assert len(blobs) == 6  # five layers and their configuration
     # Redis remembers the blobs that are gone; having no persistence, it forgets them now.
     deployment.docker("container", "restart", redis)
-    eventually(lambda: deployment.healthy("redis"))
-    copy_in(deployment, archive, "swept")
-    assert copy_out(deployment, "swept", tmp_path / "after") == before
+    wait_until(lambda: deployment.is_healthy("redis"))
+    skopeo_push(deployment, archive, "swept")
+    assert skopeo_pull(deployment, "swept", tmp_path / "after") == before
 
 
 def test_a_full_disk_is_an_error_and_harms_no_other_image(
-    undeployed: Deployment, archive: Path, tmp_path: Path
+    new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     tmpfs = ["type=tmpfs", "device=tmpfs", f"o=size={archive.stat().st_size * 3 // 2}"]
     options = [f"--opt={option}" for option in tmpfs]
-    label = f"--label=oss-registry.stack={undeployed.stack}"
-    undeployed.docker("volume", "create", label, *options, f"{undeployed.prefix}-data")
-    undeployed.up()
-    copy_in(undeployed, archive, "first")
-    before = copy_out(undeployed, "first", tmp_path / "before")
+    label = f"--label=oss-registry.stack={new_stack.stack}"
+    new_stack.docker("volume", "create", label, *options, f"{new_stack.prefix}-data")
+    new_stack.up()
+    skopeo_push(new_stack, archive, "first")
+    before = skopeo_pull(new_stack, "first", tmp_path / "before")
     larger = random_image(tmp_path / "larger", [archive.stat().st_size])
     with pytest.raises(AssertionError, match="writing blob"):
-        copy_in(undeployed, larger, "larger")
-    assert "no space left on device" in undeployed.log("registry")
-    assert copy_out(undeployed, "first", tmp_path / "after") == before
-    assert undeployed.healthy("registry")
+        skopeo_push(new_stack, larger, "larger")
+    assert "no space left on device" in new_stack.log("registry")
+    assert skopeo_pull(new_stack, "first", tmp_path / "after") == before
+    assert new_stack.is_healthy("registry")
 
 
 # What only the engine can know is one clear sentence, and the next `up` ends well.
 
 
-def test_a_port_that_is_taken_is_one_sentence(undeployed: Deployment) -> None:
+def test_a_port_that_is_taken_is_one_sentence(new_stack: Deployment) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        undeployed.configure(registry={"port": port})
-        printed = undeployed.refused("up", "--yes", "--skip-preview")
+        new_stack.configure(registry={"port": port})
+        printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
         assert (
             f"127.0.0.1:{port} is taken: stop what listens there, or set registry.port" in printed
         )
-    undeployed.up()
+    new_stack.up()
 
 
-def test_an_image_that_is_not_to_be_had_is_one_sentence(undeployed: Deployment) -> None:
-    undeployed.configure(registry={"release": "3.1.2", "image": "127.0.0.1:1/registry:3"})
-    printed = undeployed.refused("up", "--yes", "--skip-preview")
+def test_an_image_that_is_not_to_be_had_is_one_sentence(new_stack: Deployment) -> None:
+    new_stack.configure(registry={"release": "3.1.2", "image": "127.0.0.1:1/registry:3"})
+    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the image 127.0.0.1:1/registry:3 is not in the engine" in printed
-    undeployed.forget("registry", "image")
-    undeployed.up()
+    new_stack.remove_setting("registry", "image")
+    new_stack.up()
 
 
-def test_an_engine_that_does_not_answer_is_one_sentence(undeployed: Deployment) -> None:
-    undeployed.write({"docker:host": "unix:///nowhere.sock"})
-    printed = undeployed.refused("up", "--yes", "--skip-preview")
+def test_an_engine_that_does_not_answer_is_one_sentence(new_stack: Deployment) -> None:
+    new_stack.write_config({"docker:host": "unix:///nowhere.sock"})
+    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the Docker engine does not answer: start it, or say where it is" in printed
 
 
-def test_a_registry_that_does_not_start_is_one_sentence(undeployed: Deployment) -> None:
+def test_a_registry_that_does_not_start_is_one_sentence(new_stack: Deployment) -> None:
     token = {"realm": "https://auth.example", "service": "s", "issuer": "i"}
     token["rootcertbundle"] = "/nowhere.pem"
-    undeployed.configure(registry={"config": {"auth": {"token": token}}})
-    printed = undeployed.refused("up", "--yes", "--skip-preview")
-    name = f"{undeployed.prefix}-registry"
+    new_stack.configure(registry={"config": {"auth": {"token": token}}})
+    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    name = f"{new_stack.prefix}-registry"
     assert f"{name} was not healthy within 60 s: `docker logs {name}` says why" in printed
-    assert "/nowhere.pem" in undeployed.log("registry")
-    undeployed.configure(registry={"config": {}})
-    undeployed.up()
+    assert "/nowhere.pem" in new_stack.log("registry")
+    new_stack.configure(registry={"config": {}})
+    new_stack.up()
 
 
 def test_a_volume_that_was_removed_is_there_again_and_takes_the_same_images(
-    undeployed: Deployment, archive: Path, tmp_path: Path
+    new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    undeployed.up()
-    copy_in(undeployed, archive, "team/app")
-    copy_out(undeployed, "team/app", tmp_path / "before")  # redis remembers its layers
-    undeployed.docker("container", "rm", "--force", "--volumes", f"{undeployed.prefix}-registry")
-    undeployed.docker("volume", "rm", f"{undeployed.prefix}-data")
+    new_stack.up()
+    skopeo_push(new_stack, archive, "team/app")
+    skopeo_pull(new_stack, "team/app", tmp_path / "before")  # redis remembers its layers
+    new_stack.docker("container", "rm", "--force", "--volumes", f"{new_stack.prefix}-registry")
+    new_stack.docker("volume", "rm", f"{new_stack.prefix}-data")
 
-    made = undeployed.make("up")
-    assert not made.returncode, made.stdout
-    undeployed.docker("restart", f"{undeployed.prefix}-redis")
+    new_stack.make_succeeds("up")
+    new_stack.docker("restart", f"{new_stack.prefix}-redis")
 
-    copy_in(undeployed, archive, "team/app")
-    copy_out(undeployed, "team/app", tmp_path / "after")
+    skopeo_push(new_stack, archive, "team/app")
+    skopeo_pull(new_stack, "team/app", tmp_path / "after")

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Api, Refusal
-from tests.integration.clients import pull_anew, push
+from tests.integration.api import Api, RequestError
+from tests.integration.clients import docker_push, remove_and_pull
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import command
-from tests.integration.garbage import blobs, collected
+from tests.integration.deployment import run_checked
+from tests.integration.garbage import collect_garbage, stored_blobs
 from tests.integration.warm_host import cold_path
 
 pytestmark = [pytest.mark.oss, pytest.mark.quick]
@@ -34,7 +34,7 @@ def _cold_language_hosts() -> Iterator[None]:
 def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
     made.configure(storage={**DEV, "access_keys": ["old"]})
-    with made.deployed():
+    with made.deployed_with_make():
         yield made
 
 
@@ -77,8 +77,8 @@ def test_the_bucket_is_private_encrypted_versioned_and_aborts_unfinished_uploads
 def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_its_own_key_only(
     stack: CloudDeployment, image: str
 ) -> None:
-    reference, digest = push(stack, image, "team/docker")
-    assert pull_anew(stack, reference) == digest
+    reference, digest = docker_push(stack, image, "team/docker")
+    assert remove_and_pull(stack, reference) == digest
     calls = [call for call in stack.aliyun.calls if call.bucket == stack.bucket]
     written = [call for call in calls if call.api in ("PutObject", "CompleteMultipartUpload")]
     assert {call.key_id for call in written} == {stack.key_in_use()}
@@ -94,7 +94,7 @@ def test_uploads_in_parts_mounts_cancelled_uploads_and_deletions_are_allowed_by_
     api.mount(
         "team/mounted", api.push_blob("team/parts", [secrets.token_bytes(1000)]), "team/parts"
     )
-    api.cancel("team/cancelled", secrets.token_bytes(2**20))
+    api.cancel_upload("team/cancelled", secrets.token_bytes(2**20))
     uploads = stack.aliyun.oss.buckets[stack.bucket].uploads.values()
     assert not [upload for upload in uploads if "/team/cancelled/" in upload.key]
     digest = api.push("team/deleted", secrets.token_bytes(1000))
@@ -103,19 +103,18 @@ def test_uploads_in_parts_mounts_cancelled_uploads_and_deletions_are_allowed_by_
 
 
 def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: CloudDeployment) -> None:
-    containers = stack.made("container")
+    containers = stack.docker_objects("container")
     stack.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
-    assert stack.made("container") == containers
+    assert stack.docker_objects("container") == containers
 
 
 def test_status_reports_how_each_part_works_with_the_registrys_own_key(
     stack: CloudDeployment,
 ) -> None:
     begun = len(stack.aliyun.calls)
-    done = stack.make("--silent", "status", apart=True)
-    assert done.returncode == 0, done.stdout
-    rows = [re.split(r" +", line, maxsplit=2) for line in done.stdout.splitlines()]
+    output = stack.make_succeeds("--silent", "status", separate_stderr=True)
+    rows = [re.split(r" +", line, maxsplit=2) for line in output.splitlines()]
     assert {part: text for _, part, text in rows if part != "drift"} == {
         "health": "the registry is healthy",
         "endpoint": f"{stack.outputs()['endpoint']} answers",
@@ -135,15 +134,15 @@ def test_garbage_collection_frees_deleted_images_and_keeps_the_others(
     stack: CloudDeployment, api: Api
 ) -> None:
     api.push("team/kept", secrets.token_bytes(1000))
-    deleted = api.push("team/gone", secrets.token_bytes(200_000))
-    api.delete("team/gone", deleted)
-    before = blobs(stack)
-    assert re.search(r"gc: would free [1-9]", collected(stack, "DRY_RUN=1"))
-    assert blobs(stack) == before
-    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", collected(stack))
-    assert deleted not in blobs(stack)
+    deleted = api.push("team/deleted", secrets.token_bytes(200_000))
+    api.delete("team/deleted", deleted)
+    before = stored_blobs(stack)
+    assert re.search(r"gc: would free [1-9]", collect_garbage(stack, "DRY_RUN=1"))
+    assert stored_blobs(stack) == before
+    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", collect_garbage(stack))
+    assert deleted not in stored_blobs(stack)
     api.pull("team/kept")
-    api.push("team/gone", secrets.token_bytes(1000))
+    api.push("team/deleted", secrets.token_bytes(1000))
 
 
 def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
@@ -151,9 +150,8 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
 ) -> None:
     before = stack.key_in_use()
     begun = len(stack.aliyun.calls)
-    done = stack.make("rotate", "LABEL=new")
-    assert done.returncode == 0, done.stdout
-    printed = [line for line in done.stdout.splitlines() if line.startswith("rotate: ")]
+    output = stack.make_succeeds("rotate", "LABEL=new")
+    printed = [line for line in output.splitlines() if line.startswith("rotate: ")]
     assert printed[:3] == [
         "rotate: step 1 of 2: new beside old, and used …",
         "rotate: looking whether the registry works with it …",
@@ -182,12 +180,12 @@ def test_the_secret_of_the_key_is_in_no_output_log_preview_argument_or_plain_sta
 ) -> None:
     (secret,) = [key.secret for key in stack.aliyun.ram.users[stack.prefix].keys.values()]
     stack.configure(registry={"log_level": "debug"})
-    printed, command_lines = stack.watched("up", "--yes", "--diff", "--show-full-output")
+    printed, command_lines = stack.watch_pulumi("up", "--yes", "--diff", "--show-full-output")
     shown = [printed, *command_lines, stack.state()]
     shown += [stack.pulumi("stack", "output", "--json", "--show-secrets")]
     shown += [stack.pulumi("stack", "export")]
     shown += [stack.log("registry"), stack.log("redis")]
-    shown += [command("docker", "top", f"{stack.prefix}-registry", "-eo", "pid,args")]
+    shown += [run_checked("docker", "top", f"{stack.prefix}-registry", "-eo", "pid,args")]
     assert not [text for text in shown if secret in text]
     # It is searched for in the right form: the registry has it.
     assert any(secret in variable for variable in stack.inspect("registry", ".Config.Env"))
@@ -198,25 +196,22 @@ def test_the_guard_stops_what_would_delete_a_bucket_with_images_unless_it_is_nam
 ) -> None:
     bucket = stack.bucket
     stack.configure(storage={"bucket": f"other-{stack.stack}"})
-    done = stack.make("up")
-    assert done.returncode != 0
-    assert "REPLACE  bucket bucket" in done.stdout
-    assert f"The bucket {bucket} would be deleted, and the images in it, such as" in done.stdout
-    assert "stopped, and nothing was changed" in done.stdout
-    assert f"make up STACK={stack.stack} LOSE={bucket}" in done.stdout
+    output = stack.make_fails("up")
+    assert "REPLACE  bucket bucket" in output
+    assert f"The bucket {bucket} would be deleted, and the images in it, such as" in output
+    assert "stopped, and nothing was changed" in output
+    assert f"make up STACK={stack.stack} LOSE={bucket}" in output
     assert f"other-{stack.stack}" not in stack.aliyun.oss.buckets
     api.pull("team/kept")
 
     stack.configure(storage={"bucket": bucket})
-    done = stack.make("down")
-    assert done.returncode != 0
-    assert f"make down STACK={stack.stack} LOSE={bucket}" in done.stdout
+    output = stack.make_fails("down")
+    assert f"make down STACK={stack.stack} LOSE={bucket}" in output
     api.pull("team/kept")
 
-    done = stack.make("down", f"LOSE={bucket}")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("down", f"LOSE={bucket}")
     assert bucket not in stack.aliyun.oss.buckets
     assert stack.prefix not in stack.aliyun.ram.users
-    assert not stack.made("container")
-    with pytest.raises(Refusal):
+    assert not stack.docker_objects("container")
+    with pytest.raises(RequestError):
         api.pull("team/kept")

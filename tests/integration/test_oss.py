@@ -11,9 +11,9 @@ from config.releases import RELEASES
 from config.stack import STACK_LABEL
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
-from tests.integration.clients import pull_anew, push, random_image
+from tests.integration.clients import docker_push, random_image, remove_and_pull
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import command, eventually, image_id, run
+from tests.integration.deployment import image_id, run, run_checked, wait_until
 
 pytestmark = pytest.mark.oss
 DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
@@ -24,7 +24,7 @@ def prod(
     request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.as_release(request.param).running():
+    with made.use_release(request.param).deployed():
         yield made
 
 
@@ -33,24 +33,24 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of four layers, one of them of 200 MiB, in the engine."""
     sizes = (200 * 2**20, 3_000_000, 10_000, 0)
     archive = random_image(tmp_path_factory.mktemp("image") / "large", sizes)
-    reference = command("docker", "load", "--input", archive).split()[-1]
+    reference = run_checked("docker", "load", "--input", archive).split()[-1]
     archive.unlink()
     identity = image_id(reference)
     yield reference
-    command("docker", "image", "rm", "--force", identity)
+    run_checked("docker", "image", "rm", "--force", identity)
 
 
 def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_same(
     prod: CloudDeployment, large: str
 ) -> None:
-    reference, digest = push(prod, large, "team/large")
+    reference, digest = docker_push(prod, large, "team/large")
     names = prod.aliyun.oss.buckets[prod.bucket].names()
     assert all(name.startswith("registry/docker/registry/v2/") for name in names)
     digests = {name.split("/")[-2] for name in names if name.endswith("/data")}
     assert digest.removeprefix("sha256:") in digests
     assert len(digests) == 6  # four layers, the image's configuration and its manifest
-    assert pull_anew(prod, reference) == digest
-    command("docker", "tag", reference, large)
+    assert remove_and_pull(prod, reference) == digest
+    run_checked("docker", "tag", reference, large)
 
 
 def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudDeployment) -> None:
@@ -75,11 +75,11 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
     api = Api(prod.outputs()["endpoint"])
     digests = [api.push(f"asked/{name}", secrets.token_bytes(1000)) for name in ("a", "b")]
     prod.docker("restart", f"{prod.prefix}-redis")  # it knows nothing then
-    eventually(lambda: prod.healthy("redis"))
+    wait_until(lambda: prod.is_healthy("redis"))
     begun = len(prod.aliyun.calls)
     for _ in range(3):
         prod.docker("restart", f"{prod.prefix}-registry")
-        eventually(lambda: prod.healthy("registry"))
+        wait_until(lambda: prod.is_healthy("registry"))
         for name, digest in zip(("a", "b"), digests, strict=True):
             api.pull(f"asked/{name}", digest)
     asked = Counter(
@@ -94,7 +94,7 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
 
 
 def test_a_protected_bucket_is_not_destroyed(prod: CloudDeployment) -> None:
-    said = prod.refused("destroy", "--yes")
+    said = prod.pulumi_fails("destroy", "--yes")
     assert "protect" in said
     assert prod.bucket in prod.aliyun.oss.buckets
     assert run("docker", "container", "inspect", f"{prod.prefix}-registry").returncode == 0

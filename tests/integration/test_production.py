@@ -14,7 +14,7 @@ import pytest
 from tests.aliyun.aliyun import Aliyun
 from tests.integration.api import Api
 from tests.integration.cloud import REGION, CloudDeployment
-from tests.integration.deployment import PROJECT, command
+from tests.integration.deployment import PROJECT, run_checked
 
 pytestmark = pytest.mark.oss
 PAGE = (PROJECT / "docs" / "production.md").read_text()
@@ -50,12 +50,12 @@ def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def named(in_cloud: CloudDeployment) -> CloudDeployment:
+def named(new_cloud_stack: CloudDeployment) -> CloudDeployment:
     """Its bucket is named as the policies want it."""
-    in_cloud.bucket = f"example-registry-{in_cloud.stack}"
+    new_cloud_stack.bucket = f"example-registry-{new_cloud_stack.stack}"
     forced = {"protect": False, "force_destroy": True}
-    in_cloud.configure(storage={"bucket": in_cloud.bucket, **forced})
-    return in_cloud
+    new_cloud_stack.configure(storage={"bucket": new_cloud_stack.bucket, **forced})
+    return new_cloud_stack
 
 
 def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
@@ -68,7 +68,7 @@ def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
             storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
         )
         # The key in use goes in one step, and the images stay below the old prefix: meant.
-        assert named.make("up", f"LOSE=2026-11,{named.bucket}").returncode == 0
+        named.make_succeeds("up", f"LOSE=2026-11,{named.bucket}")
         named.pulumi("preview", "--refresh", "--expect-no-changes")
         named.pulumi("destroy", "--yes")
     assert named.bucket not in named.aliyun.oss.buckets
@@ -81,10 +81,10 @@ def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
 def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDeployment) -> None:
     with _as_user(named, "previews"):
         named.pulumi("preview")
-        said = named.refused("up", "--yes", "--skip-preview")
+        said = named.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the deployer's own access key is not allowed to do this: see docs/prod" in said
     assert named.bucket not in named.aliyun.oss.buckets
-    assert named.make("up").returncode == 0
+    named.make_succeeds("up")
     with _as_user(named, "previews"):
         named.pulumi("preview", "--refresh", "--expect-no-changes")
 
@@ -92,7 +92,7 @@ def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDe
 def test_a_deployer_with_a_wrong_key_is_told_which_variables_to_see(named: CloudDeployment) -> None:
     named.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "wrong"
     try:
-        said = named.refused("up", "--yes", "--skip-preview")
+        said = named.pulumi_fails("up", "--yes", "--skip-preview")
     finally:
         named.environment |= named.aliyun.environment
     assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in said
@@ -117,7 +117,9 @@ def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
     (tmp_path / "Pulumi.yaml").write_text("name: oss-registry\nruntime: python\n")
 
     def pulumi(*words: str) -> str:
-        return command("pulumi", "--cwd", tmp_path, "--non-interactive", *words, env=environment)
+        return run_checked(
+            "pulumi", "--cwd", tmp_path, "--non-interactive", *words, env=environment
+        )
 
     pulumi("stack", "init", "prod")
     assert json.loads(pulumi("stack", "ls", "--json"))[0]["name"] == "prod"
@@ -126,20 +128,20 @@ def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
     pulumi("stack", "rm", "prod", "--yes")
 
 
-def test_clients_are_sent_to_the_buckets_cname_for_layers(in_cloud: CloudDeployment) -> None:
-    cname = f"{in_cloud.bucket}.images.example.com"
-    in_cloud.aliyun.cnames[cname] = in_cloud.bucket
-    in_cloud.configure(storage={"cname": f"https://{cname}"})
-    in_cloud.up()
-    api, content = Api(in_cloud.outputs()["endpoint"]), secrets.token_bytes(1000)
+def test_clients_are_sent_to_the_buckets_cname_for_layers(new_cloud_stack: CloudDeployment) -> None:
+    cname = f"{new_cloud_stack.bucket}.images.example.com"
+    new_cloud_stack.aliyun.cnames[cname] = new_cloud_stack.bucket
+    new_cloud_stack.configure(storage={"cname": f"https://{cname}"})
+    new_cloud_stack.up()
+    api, content = Api(new_cloud_stack.outputs()["endpoint"]), secrets.token_bytes(1000)
     digest = api.push_blob("team/app", [content])
-    answer = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
-    address = answer.headers["location"]
+    response = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
+    address = response.headers["location"]
     assert address.startswith(f"https://{cname}/registry/docker/registry/v2/blobs/")
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({"https": in_cloud.aliyun.environment["HTTPS_PROXY"]}),
+        urllib.request.ProxyHandler({"https": new_cloud_stack.aliyun.environment["HTTPS_PROXY"]}),
         urllib.request.HTTPSHandler(
-            context=ssl.create_default_context(cafile=str(in_cloud.aliyun.ca))
+            context=ssl.create_default_context(cafile=str(new_cloud_stack.aliyun.ca))
         ),
     )
     with opener.open(address) as layer:

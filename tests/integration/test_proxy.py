@@ -11,9 +11,9 @@ import trustme
 
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
-from tests.integration.deployment import command, eventually, free_port, listens
-from tests.integration.guarded import PASSWORD, Guarded
-from tests.integration.servers import program, recipe, serving
+from tests.integration.deployment import free_port, is_listening, run_checked, wait_until
+from tests.integration.secured import PASSWORD, SecuredDeployment
+from tests.integration.servers import docs_example, find_program, running_server
 
 pytestmark = pytest.mark.secure
 
@@ -24,22 +24,22 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    made = Guarded(tmp_path_factory.mktemp("project"))
-    made.forget("registry", "bind")
-    made.drop("tls")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredDeployment]:
+    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    made.remove_setting("registry", "bind")
+    made.remove_section("tls")
     url = f"https://127.0.0.1:{free_port()}"
     made.configure(registry={"exposure": "proxy", "external_url": url, "log_level": "info"})
-    with made.running():
+    with made.deployed():
         yield made
 
 
 @pytest.fixture(scope="module", autouse=True)
 def proxy(
-    guarded: Guarded, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+    secured: SecuredDeployment, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("nginx")
-    registry = guarded.settings["registry"]
+    registry = secured.settings["registry"]
     port = int(registry["external_url"].rpartition(":")[2])
     certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(folder / "registry.crt")
@@ -55,34 +55,34 @@ def proxy(
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     (folder / "nginx.conf").write_text(
         f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}"
-        f"{recipe('proxy.md', 'nginx', here)}}}\n"
+        f"{docs_example('proxy.md', 'nginx', here)}}}\n"
     )
     words = ("-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log")
-    nginx, variables = program("nginx", ["nginx"])
-    command(nginx, *words, "-t", env=variables)
-    with serving("nginx", ["nginx"], folder / "log", *words, "-g", "daemon off;"):
-        eventually(lambda: listens(port))
+    nginx, variables = find_program("nginx", ["nginx"])
+    run_checked(nginx, *words, "-t", env=variables)
+    with running_server("nginx", ["nginx"], folder / "log", *words, "-g", "daemon off;"):
+        wait_until(lambda: is_listening(port))
         yield
 
 
 @pytest.fixture
-def alice(guarded: Guarded, authority: trustme.CA) -> Api:
+def alice(secured: SecuredDeployment, authority: trustme.CA) -> Api:
     trusted = authority.cert_pem.bytes().decode()
-    return Api(guarded.outputs()["endpoint"], ("alice", PASSWORD), trusted)
+    return Api(secured.outputs()["endpoint"], ("alice", PASSWORD), trusted)
 
 
 def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
-    guarded: Guarded, archive: Path, image: str, tmp_path: Path
+    secured: SecuredDeployment, archive: Path, image: str, tmp_path: Path
 ) -> None:
-    server = guarded.outputs()["login_server"]
-    assert server == guarded.settings["registry"]["external_url"].removeprefix("https://")
-    done = guarded.make(
-        "login", "USER=ci", env={**guarded.environment, "DOCKER_CONFIG": str(tmp_path)}
+    server = secured.outputs()["login_server"]
+    assert server == secured.settings["registry"]["external_url"].removeprefix("https://")
+    done = secured.make(
+        "login", "USER=ci", env={**secured.environment, "DOCKER_CONFIG": str(tmp_path)}
     )
     assert "Login Succeeded" in done.stdout
-    guarded.docker("tag", image, f"{server}/by/docker:1")
-    guarded.docker("--config", tmp_path, "push", f"{server}/by/docker:1")
-    guarded.docker("--config", tmp_path, "pull", f"{server}/by/docker:1")
+    secured.docker("tag", image, f"{server}/by/docker:1")
+    secured.docker("--config", tmp_path, "push", f"{server}/by/docker:1")
+    secured.docker("--config", tmp_path, "pull", f"{server}/by/docker:1")
     kept: list[str | Path] = ["--authfile", tmp_path / "config.json"]
     there = f"docker://{server}/by/skopeo:1"
     # Its layer of 20 MB is more than nginx takes of a body unless told.
@@ -90,23 +90,29 @@ def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
     skopeo("copy", *kept, "--src-tls-verify=false", there, f"dir:{tmp_path / 'pulled'}")
 
 
-def test_uploads_go_on_at_the_address_that_clients_know(guarded: Guarded, alice: Api) -> None:
-    assert alice.begin("team/app").startswith(guarded.outputs()["endpoint"])
+def test_uploads_go_on_at_the_address_that_clients_know(
+    secured: SecuredDeployment, alice: Api
+) -> None:
+    assert alice.start_upload("team/app").startswith(secured.outputs()["endpoint"])
     alice.push("team/app", b"layer" * 100_000, chunks=3)
     alice.pull("team/app")
 
 
-def test_nobody_gets_in_and_nothing_but_the_registry_is_there(guarded: Guarded, alice: Api) -> None:
+def test_nobody_gets_in_and_nothing_but_the_registry_is_there(
+    secured: SecuredDeployment, alice: Api
+) -> None:
     alice.headers.clear()
     alice.call("GET", "/v2/_catalog", [401])
     for path in ("/", "/metrics", "/debug/vars", "/v1/"):
         alice.call("GET", path, [404])
-    assert guarded.inspect("registry", ".NetworkSettings.Ports")["5000/tcp"] == [
-        {"HostIp": "127.0.0.1", "HostPort": str(guarded.settings["registry"]["port"])}
+    assert secured.inspect("registry", ".NetworkSettings.Ports")["5000/tcp"] == [
+        {"HostIp": "127.0.0.1", "HostPort": str(secured.settings["registry"]["port"])}
     ]
 
 
-def test_what_a_client_makes_up_about_itself_is_not_believed(guarded: Guarded, alice: Api) -> None:
+def test_what_a_client_makes_up_about_itself_is_not_believed(
+    secured: SecuredDeployment, alice: Api
+) -> None:
     made_up = {
         "X-Forwarded-For": "192.0.2.77",
         "X-Real-IP": "192.0.2.77",
@@ -115,16 +121,16 @@ def test_what_a_client_makes_up_about_itself_is_not_believed(guarded: Guarded, a
         "X-Forwarded-Proto": "http",
         "Host": "evil.example.com",
     }
-    answer = alice.call("POST", "/v2/team/app/blobs/uploads/", [202], headers=made_up)
-    assert answer.headers["location"].startswith(guarded.outputs()["endpoint"])
-    assert "192.0.2.77" not in guarded.log("registry")
+    response = alice.call("POST", "/v2/team/app/blobs/uploads/", [202], headers=made_up)
+    assert response.headers["location"].startswith(secured.outputs()["endpoint"])
+    assert "192.0.2.77" not in secured.log("registry")
 
 
 def test_a_guesser_is_slowed_down_and_others_get_in_again(
-    guarded: Guarded, alice: Api, authority: trustme.CA
+    secured: SecuredDeployment, alice: Api, authority: trustme.CA
 ) -> None:
     trusted = authority.cert_pem.bytes().decode()
-    guesser = Api(guarded.outputs()["endpoint"], ("nobody", "guess"), trusted)
+    guesser = Api(secured.outputs()["endpoint"], ("nobody", "guess"), trusted)
 
     def guess(_: int) -> int:
         return guesser.call("GET", "/v2/", [401, 429]).status
@@ -140,4 +146,4 @@ def test_a_guesser_is_slowed_down_and_others_get_in_again(
         time.sleep(2)  # a failed attempt counts against the limit, too
         return False
 
-    eventually(pulled)
+    wait_until(pulled)

@@ -4,28 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.clients import copy_in, copy_out
+from tests.integration.clients import skopeo_pull, skopeo_push
 from tests.integration.deployment import Deployment
 
 pytestmark = pytest.mark.local
 
 
-def test_down_leaves_the_images_and_says_how_to_remove_them(undeployed: Deployment) -> None:
-    assert undeployed.make("up").returncode == 0
-    done = undeployed.make("down")
-    assert done.returncode == 0, done.stdout
-    assert f"docker volume rm {undeployed.prefix}-data" in done.stdout
-    assert undeployed.made("container") == []
-    assert undeployed.made("network") == []
-    assert undeployed.made("volume") == [f"{undeployed.prefix}-data"]
+def test_down_leaves_the_images_and_says_how_to_remove_them(new_stack: Deployment) -> None:
+    new_stack.make_succeeds("up")
+    output = new_stack.make_succeeds("down")
+    assert f"docker volume rm {new_stack.prefix}-data" in output
+    assert new_stack.docker_objects("container") == []
+    assert new_stack.docker_objects("network") == []
+    assert new_stack.docker_objects("volume") == [f"{new_stack.prefix}-data"]
 
 
-def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -> None:
-    with undeployed.started("up", "--yes", "--skip-preview") as up:
-        locks = undeployed.folder / ".pulumi/locks"
+def test_another_up_of_the_same_stack_is_not_disturbed(new_stack: Deployment) -> None:
+    with new_stack.start_pulumi("up", "--yes", "--skip-preview") as up:
+        locks = new_stack.folder / ".pulumi/locks"
         while not [*locks.rglob("*.json")] and up.poll() is None:
             pass
-        done = undeployed.make("up")
+        done = new_stack.make("up")
     assert up.returncode == 0
     assert done.returncode != 0
     assert f"process {up.pid} of" in done.stdout
@@ -33,39 +32,38 @@ def test_another_up_of_the_same_stack_is_not_disturbed(undeployed: Deployment) -
 
 
 def test_what_was_removed_or_stopped_by_hand_is_back_with_the_next_up(
-    undeployed: Deployment, archive: Path, tmp_path: Path
+    new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    assert undeployed.make("up").returncode == 0
-    copy_in(undeployed, archive, "kept")
-    kept = copy_out(undeployed, "kept", tmp_path / "kept")
-    undeployed.docker("container", "rm", "--force", "--volumes", f"{undeployed.prefix}-redis")
-    undeployed.docker("container", "stop", f"{undeployed.prefix}-registry")
-    done = undeployed.make("up")
-    assert done.returncode == 0, done.stdout
-    assert undeployed.healthy("registry")
-    assert undeployed.healthy("redis")
-    assert copy_out(undeployed, "kept", tmp_path / "again") == kept
+    new_stack.make_succeeds("up")
+    skopeo_push(new_stack, archive, "kept")
+    kept = skopeo_pull(new_stack, "kept", tmp_path / "kept")
+    new_stack.docker("container", "rm", "--force", "--volumes", f"{new_stack.prefix}-redis")
+    new_stack.docker("container", "stop", f"{new_stack.prefix}-registry")
+    new_stack.make_succeeds("up")
+    assert new_stack.is_healthy("registry")
+    assert new_stack.is_healthy("redis")
+    assert skopeo_pull(new_stack, "kept", tmp_path / "again") == kept
 
 
 def test_a_volume_that_was_there_before_is_taken_with_its_images(
-    undeployed: Deployment, archive: Path, tmp_path: Path
+    new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    volume = f"{undeployed.prefix}-data"
-    undeployed.docker("volume", "create", "--label", "mine=1", volume)
+    volume = f"{new_stack.prefix}-data"
+    new_stack.docker("volume", "create", "--label", "mine=1", volume)
     try:
-        assert undeployed.make("up").returncode == 0
-        copy_in(undeployed, archive, "kept")
-        kept = copy_out(undeployed, "kept", tmp_path / "kept")
+        new_stack.make_succeeds("up")
+        skopeo_push(new_stack, archive, "kept")
+        kept = skopeo_pull(new_stack, "kept", tmp_path / "kept")
         for _ in range(2):  # the first one reads the volume's own labels
-            assert undeployed.make("up").returncode == 0
-        undeployed.pulumi("preview", "--refresh", "--expect-no-changes")
-        assert copy_out(undeployed, "kept", tmp_path / "again") == kept
-        down = undeployed.make("down")
+            new_stack.make_succeeds("up")
+        new_stack.pulumi("preview", "--refresh", "--expect-no-changes")
+        assert skopeo_pull(new_stack, "kept", tmp_path / "again") == kept
+        down = new_stack.make("down")
         assert f"docker volume rm {volume}" in down.stdout
-        undeployed.pulumi("stack", "rm", "--yes", "--preserve-config")
-        undeployed.pulumi("stack", "init")
-        assert undeployed.make("up").returncode == 0
-        assert copy_out(undeployed, "kept", tmp_path / "at last") == kept
+        new_stack.pulumi("stack", "rm", "--yes", "--preserve-config")
+        new_stack.pulumi("stack", "init")
+        new_stack.make_succeeds("up")
+        assert skopeo_pull(new_stack, "kept", tmp_path / "at last") == kept
     finally:
-        undeployed.remove()
-        undeployed.docker("volume", "rm", volume)
+        new_stack.remove()
+        new_stack.docker("volume", "rm", volume)

@@ -38,7 +38,7 @@ def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def _previewed(stack: Reviewed, form: str = "markdown") -> tuple[int, str]:
     """How it ended, and what was printed, without the names that are the test's own."""
-    done = stack.make("--silent", "preview", f"FORMAT={form}", apart=True)
+    done = stack.make("--silent", "preview", f"FORMAT={form}", separate_stderr=True)
     own = {
         stack.stack: "prod",
         str(stack.port): "5000",
@@ -68,8 +68,7 @@ def _is_golden(stack: Reviewed, name: str) -> str:
 @pytest.mark.quick
 def test_a_first_deployment(stack: Reviewed) -> None:
     _is_golden(stack, "first")
-    done = stack.make("up")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("up")
     Api(stack.outputs()["endpoint"]).push("team/app", b"x" * 1000)
 
 

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.ops
 
 
 @pytest.fixture
-def stack(in_cloud: CloudDeployment) -> CloudDeployment:
+def stack(new_cloud_stack: CloudDeployment) -> CloudDeployment:
     """One that is up, with an image and the key `old`."""
-    in_cloud.configure(storage={"access_keys": ["old"]})
-    _deploy_with_an_image(in_cloud)
-    return in_cloud
+    new_cloud_stack.configure(storage={"access_keys": ["old"]})
+    _deploy_with_an_image(new_cloud_stack)
+    return new_cloud_stack
 
 
 def _deploy_with_an_image(stack: CloudDeployment) -> None:
@@ -58,17 +58,16 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
 
     with (
         stack.aliyun.failing(api, times=1, then=kill) as fault,
-        stack.making("rotate", "LABEL=new") as rotating,
+        stack.start_make("rotate", "LABEL=new") as rotating,
     ):
         groups.append(rotating.pid)
     assert fault.met
     assert rotating.returncode == -signal.SIGKILL
     Api(stack.outputs()["endpoint"]).pull("team/app")
-    done = stack.make("rotate", "LABEL=new")
-    assert done.returncode == 0, done.stdout
-    assert "a rotation to new is under way: going on with it" in done.stdout
+    output = stack.make_succeeds("rotate", "LABEL=new")
+    assert "a rotation to new is under way: going on with it" in output
     if api == "CreateAccessKey":
-        assert "whose secret was lost" in done.stdout
+        assert "whose secret was lost" in output
     _is_rotated(stack, before)
 
 
@@ -81,19 +80,18 @@ def test_a_key_whose_secret_was_lost_with_rams_answer_is_deleted(stack: CloudDep
     # The provider asks for another key, which RAM refuses beside the old and the lost one.
     assert done.returncode != 0
     assert len(stack.aliyun.ram.users[stack.prefix].keys) == 1
-    done = stack.make("rotate", "LABEL=new")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("rotate", "LABEL=new")
     _is_rotated(stack, before)
 
 
 def test_one_that_is_killed_again_and_again_ends_well(
-    stack: CloudDeployment, moments: random.Random
+    stack: CloudDeployment, seeded_random: random.Random
 ) -> None:
     before = stack.key_in_use()
     for _ in range(3):
-        with stack.making("rotate", "LABEL=new") as rotating:
+        with stack.start_make("rotate", "LABEL=new") as rotating:
             try:
-                rotating.wait(moments.uniform(1, 14))
+                rotating.wait(seeded_random.uniform(1, 14))
             except subprocess.TimeoutExpired:
                 os.killpg(rotating.pid, signal.SIGKILL)
         if _labels(stack) == ["new"] and len(stack.aliyun.ram.users[stack.prefix].keys) == 1:
@@ -108,38 +106,34 @@ def test_a_key_that_does_not_work_leaves_the_old_one(stack: CloudDeployment) -> 
     before = stack.key_in_use()
     refused = ("ListObjectsV2",)
     with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
-        done = stack.make("rotate", "LABEL=new")
-    assert done.returncode != 0
-    assert "rotate: the old key is kept, as " in done.stdout
+        output = stack.make_fails("rotate", "LABEL=new")
+    assert "rotate: the old key is kept, as " in output
     assert before in stack.aliyun.ram.users[stack.prefix].keys
     assert _labels(stack) == ["old", "new"]
-    done = stack.make("rotate")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("rotate")
     _is_rotated(stack, before)
 
 
-def test_without_a_label_the_new_key_is_named_after_the_month(in_cloud: CloudDeployment) -> None:
-    in_cloud.forget("storage", "access_keys")
-    _deploy_with_an_image(in_cloud)
-    before = in_cloud.key_in_use()
-    done = in_cloud.make("rotate")
-    assert done.returncode == 0, done.stdout
-    _is_rotated(in_cloud, before, time.strftime("%Y-%m", time.gmtime()))
+def test_without_a_label_the_new_key_is_named_after_the_month(
+    new_cloud_stack: CloudDeployment,
+) -> None:
+    new_cloud_stack.remove_setting("storage", "access_keys")
+    _deploy_with_an_image(new_cloud_stack)
+    before = new_cloud_stack.key_in_use()
+    new_cloud_stack.make_succeeds("rotate")
+    _is_rotated(new_cloud_stack, before, time.strftime("%Y-%m", time.gmtime()))
     # A second rotation in the same month needs a label.
-    refused = in_cloud.make("rotate")
-    assert refused.returncode != 0
-    assert "already: name another one, as in LABEL=" in refused.stdout
+    output = new_cloud_stack.make_fails("rotate")
+    assert "already: name another one, as in LABEL=" in output
 
 
 def test_what_else_would_change_is_not_smuggled_in(stack: CloudDeployment) -> None:
     stack.configure(registry={"log_level": "error"})
-    done = stack.make("rotate", "LABEL=new")
-    assert done.returncode != 0
-    assert f"more would change than the key: `make up STACK={stack.stack}` first" in done.stdout
+    output = stack.make_fails("rotate", "LABEL=new")
+    assert f"more would change than the key: `make up STACK={stack.stack}` first" in output
     assert _labels(stack) == ["old"]
 
 
 def test_a_label_that_can_t_be_one_is_refused(stack: CloudDeployment) -> None:
-    done = stack.make("rotate", "LABEL=No_Label")
-    assert done.returncode != 0
-    assert "LABEL must be of a-z, 0-9 and -" in done.stdout
+    output = stack.make_fails("rotate", "LABEL=No_Label")
+    assert "LABEL must be of a-z, 0-9 and -" in output

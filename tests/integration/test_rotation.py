@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from tests.aliyun.clients import s3 as s3_client
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
@@ -37,9 +37,9 @@ class _Client:
             try:
                 step()
                 break
-            except Refusal as refusal:
+            except RequestError as error:
                 if number + 1 == TRIES:
-                    self.lost.append(str(refusal))
+                    self.lost.append(str(error))
                 time.sleep(0.5)
 
 
@@ -57,23 +57,23 @@ def _working(deployment: CloudDeployment) -> Iterator[_Client]:
 
 @pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
 def test_a_rotation_under_load_loses_no_request_to_a_key(
-    in_cloud: CloudDeployment, release: str
+    new_cloud_stack: CloudDeployment, release: str
 ) -> None:
-    aliyun = in_cloud.aliyun
-    in_cloud.as_release(release).up()
-    (old,) = aliyun.ram.users[in_cloud.prefix].keys.values()
+    aliyun = new_cloud_stack.aliyun
+    new_cloud_stack.use_release(release).up()
+    (old,) = aliyun.ram.users[new_cloud_stack.prefix].keys.values()
     aliyun.ram.settling_seconds = 10  # for which OSS refuses a new key
     begun = time.time()
     try:
-        with _working(in_cloud) as client:
-            in_cloud.configure(storage={"access_keys": ["2026-11", "2026-12"]})
-            in_cloud.up()
-            new = aliyun.ram.key(in_cloud.key_in_use())
+        with _working(new_cloud_stack) as client:
+            new_cloud_stack.configure(storage={"access_keys": ["2026-11", "2026-12"]})
+            new_cloud_stack.up()
+            new = aliyun.ram.key(new_cloud_stack.key_in_use())
             assert new
             assert new.id != old.id
-            assert len(aliyun.ram.users[in_cloud.prefix].keys) == 2
-            in_cloud.configure(storage={"access_keys": ["2026-12"]})
-            in_cloud.up()
+            assert len(aliyun.ram.users[new_cloud_stack.prefix].keys) == 2
+            new_cloud_stack.configure(storage={"access_keys": ["2026-12"]})
+            new_cloud_stack.up()
             after = client.done
         assert client.done >= after > 0
     finally:
@@ -83,26 +83,28 @@ def test_a_rotation_under_load_loses_no_request_to_a_key(
     refused = {c.key for c in aliyun.calls if c.at > begun and c.code == "InvalidAccessKeyId"}
     assert refused == {"registry/oss-registry.stack"}
     assert not [c for c in aliyun.calls if c.code == "LimitExceeded.User.AccessKey"]
-    assert [*aliyun.ram.users[in_cloud.prefix].keys] == [new.id]
-    assert in_cloud.outputs()["access_key"] == "2026-12"
-    api = Api(in_cloud.outputs()["endpoint"])
+    assert [*aliyun.ram.users[new_cloud_stack.prefix].keys] == [new.id]
+    assert new_cloud_stack.outputs()["access_key"] == "2026-12"
+    api = Api(new_cloud_stack.outputs()["endpoint"])
     for number in range(client.done):
         api.pull(f"r{number}")
     with (
         closing(s3_client(aliyun, old, REGION)) as s3,
         pytest.raises(Exception, match="InvalidAccessKeyId"),
     ):
-        s3.list_objects_v2(Bucket=in_cloud.bucket, Prefix="registry/")
+        s3.list_objects_v2(Bucket=new_cloud_stack.bucket, Prefix="registry/")
 
 
-def test_a_third_key_is_refused_with_the_way_to_have_it(in_cloud: CloudDeployment) -> None:
-    in_cloud.configure(storage={"access_keys": ["a", "b"]})
-    in_cloud.up()
-    in_cloud.configure(storage={"access_keys": ["b", "c"]})
-    said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert f"the RAM user {in_cloud.prefix} has two access keys, RAM's limit: leave one" in said
-    in_cloud.configure(storage={"access_keys": ["b"]})
-    in_cloud.up()
-    in_cloud.configure(storage={"access_keys": ["b", "c"]})
-    in_cloud.up()
-    Api(in_cloud.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+def test_a_third_key_is_refused_with_the_way_to_have_it(new_cloud_stack: CloudDeployment) -> None:
+    new_cloud_stack.configure(storage={"access_keys": ["a", "b"]})
+    new_cloud_stack.up()
+    new_cloud_stack.configure(storage={"access_keys": ["b", "c"]})
+    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert (
+        f"the RAM user {new_cloud_stack.prefix} has two access keys, RAM's limit: leave one" in said
+    )
+    new_cloud_stack.configure(storage={"access_keys": ["b"]})
+    new_cloud_stack.up()
+    new_cloud_stack.configure(storage={"access_keys": ["b", "c"]})
+    new_cloud_stack.up()
+    Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.clients import copy_in, copy_out, variables
-from tests.integration.deployment import Deployment, processes
+from tests.integration.clients import registry_variables, skopeo_pull, skopeo_push
+from tests.integration.deployment import Deployment, proc_files
 
 pytestmark = pytest.mark.local
 PARTS = ("registry", "redis")
@@ -27,7 +27,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 
 def _watched_up(deployment: Deployment) -> str:
     """What an `up` prints, and the command lines of all processes meanwhile."""
-    printed, command_lines = deployment.watched("up", "--yes", "--show-full-output", "--diff")
+    printed, command_lines = deployment.watch_pulumi("up", "--yes", "--show-full-output", "--diff")
     assert any("pulumi-resource-docker" in line for line in command_lines)
     return "\n".join((printed, *command_lines))
 
@@ -42,7 +42,7 @@ def _everywhere(deployment: Deployment) -> str:
         (
             json.dumps(inspected),
             *map(deployment.log, PARTS),
-            *processes("cmdline").values(),
+            *proc_files("cmdline").values(),
             *(file.read_text(errors="replace") for file in files),
             deployment.pulumi("preview", "--diff", "--refresh"),
             deployment.pulumi("stack", "output", "--json"),
@@ -57,21 +57,21 @@ def test_generated_secrets_are_only_where_they_are_needed(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     printed = [deployment.pulumi("preview", "--diff"), _watched_up(deployment)]
-    secrets = sorted(deployment.stashed().values())
+    secrets = sorted(deployment.generated_values().values())
     assert [len(secret) for secret in secrets] == [43, 43]
-    copy_in(deployment, archive, "pushed")
+    skopeo_push(deployment, archive, "pushed")
     deployment.docker("container", "stop", f"{deployment.prefix}-redis")
-    copy_out(deployment, "pushed", tmp_path / "pulled")
+    skopeo_pull(deployment, "pushed", tmp_path / "pulled")
     deployment.docker("container", "start", f"{deployment.prefix}-redis")
     printed.append(_everywhere(deployment))
-    assert not any(secret in json.dumps(variables(deployment)) for secret in secrets)
+    assert not any(secret in json.dumps(registry_variables(deployment)) for secret in secrets)
 
     deployment.configure(registry={"delivery": "env"})
     printed += [deployment.pulumi("preview", "--diff"), _watched_up(deployment)]
-    copy_in(deployment, archive, "again")
+    skopeo_push(deployment, archive, "again")
     printed.append(_everywhere(deployment))
-    assert all(secret in json.dumps(variables(deployment)) for secret in secrets)
-    assert sorted(deployment.stashed().values()) == secrets
+    assert all(secret in json.dumps(registry_variables(deployment)) for secret in secrets)
+    assert sorted(deployment.generated_values().values()) == secrets
 
     for secret in secrets:
         encoded = base64.b64encode(secret.encode()).decode()

@@ -35,8 +35,8 @@ STACK_FILE = "\ufeffbase: &base {oss-registry:merged: {a: 0123}, top: 0b11}\ncon
 def test_a_stack_file_is_read_as_the_pulumi_cli_reads_it(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     deployment.file.write_text(STACK_FILE)
-    words = deployment.command("config", "--json")
-    printed = json.loads(run(*words, env=deployment.environment, apart=True).stdout)
+    words = deployment.pulumi_command("config", "--json")
+    printed = json.loads(run(*words, env=deployment.environment, separate_stderr=True).stdout)
 
     content, unclear = read(STACK_FILE, "oss-registry")
     texts, _ = handed_over(content["config"])

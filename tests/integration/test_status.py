@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.cloud import CloudDeployment
-from tests.integration.deployment import Deployment, eventually, processes, run
-from tests.integration.guarded import Guarded, bring
+from tests.integration.deployment import Deployment, proc_files, run, wait_until
+from tests.integration.secured import SecuredDeployment, configure_certificate
 
 pytestmark = pytest.mark.ops
 
 
 def _status(deployment: Deployment) -> tuple[int, dict[str, tuple[str, str]]]:
     """How it ended; and state and text by what they are of."""
-    done = deployment.make("--silent", "status", apart=True)
+    done = deployment.make("--silent", "status", separate_stderr=True)
     rows = [re.split(r" +", line, maxsplit=2) for line in done.stdout.splitlines()]
     return done.returncode, {part: (state, text) for state, part, text in rows}
 
@@ -33,13 +33,13 @@ def _fails(deployment: Deployment, part: str, why: str) -> None:
 
 def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeployment) -> None:
     (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
-    secrets = (key.secret, *stack.stashed().values())
+    secrets = (key.secret, *stack.generated_values().values())
     seen: set[str] = set()
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(0.02):
-            seen.update(processes("cmdline").values())
+            seen.update(proc_files("cmdline").values())
             named = ("container", "ls", "--quiet", "--filter", f"name={stack.prefix}-redis-cli")
             for checking in stack.docker(*named).split():
                 inspected = run("docker", "container", "inspect", checking)
@@ -54,7 +54,7 @@ def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeplo
         looking.join()
     assert any("redis-cli" in text for text in seen)
     assert not [secret for secret in secrets for text in seen if secret in text]
-    assert len(stack.made("container")) == 2
+    assert len(stack.docker_objects("container")) == 2
 
 
 def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDeployment) -> None:
@@ -71,14 +71,14 @@ def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDepl
         _fails(stack, "storage", "AccessDenied")
     finally:
         policy.versions[policy.current] = whole
-    eventually(lambda: _serves(stack))
+    wait_until(lambda: _serves(stack))
 
 
 def _serves(stack: CloudDeployment) -> bool:
     """A registry that noticed a refusal of OSS serves again after its next storage check."""
     try:
         Api(stack.outputs()["endpoint"]).call("GET", "/v2/", [200])
-    except Refusal:
+    except RequestError:
         return False
     return True
 
@@ -94,16 +94,15 @@ def test_an_oss_that_refuses_every_call_for_data_is_named_with_the_cause(
     }
     with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=403, code=code):
         _fails(stack, "storage", f"OSS answers {code}: {causes[code]}")
-    eventually(lambda: _serves(stack))
+    wait_until(lambda: _serves(stack))
 
 
 def test_up_fails_if_oss_refuses_the_registry(stack: CloudDeployment) -> None:
     reads = ("ListObjectsV2", "ListObjects", "GetObject", "HeadObject")
     with stack.aliyun.failing(*reads, status=403, code="UserDisable"):
-        done = stack.make("up")
-    assert done.returncode != 0
-    assert "OSS answers UserDisable: the Alibaba Cloud account is disabled" in done.stdout
-    eventually(lambda: _serves(stack))
+        output = stack.make_fails("up")
+    assert "OSS answers UserDisable: the Alibaba Cloud account is disabled" in output
+    wait_until(lambda: _serves(stack))
 
 
 def test_an_internal_endpoint_alone_is_enough(stack: CloudDeployment) -> None:
@@ -127,7 +126,7 @@ def test_a_redis_that_hangs_stops_or_has_another_password_fails(stack: CloudDepl
         _fails(stack, "cache", redis)
     finally:
         stack.docker("container", "start", redis)
-    assert len(stack.made("container")) == 2
+    assert len(stack.docker_objects("container")) == 2
 
 
 def test_a_registry_that_was_stopped_or_removed_fails(stack: CloudDeployment) -> None:
@@ -137,7 +136,7 @@ def test_a_registry_that_was_stopped_or_removed_fails(stack: CloudDeployment) ->
     _fails(stack, "endpoint", "does not answer")
     stack.docker("container", "rm", "--force", "--volumes", registry)
     _fails(stack, "health", "No such container")
-    assert stack.make("up").returncode == 0
+    stack.make_succeeds("up")
     assert _status(stack)[0] == 0
 
 
@@ -149,7 +148,9 @@ def test_a_release_that_is_not_up_yet_and_a_key_of_ninety_days_are_warned_of(
         if resource["type"] == "alicloud:ram/accessKey:AccessKey":
             old = datetime.now(UTC) - timedelta(days=90, hours=1)
             resource["created"] = old.isoformat().replace("+00:00", "Z")
-    done = run(*stack.command("stack", "import"), env=stack.environment, given=json.dumps(exported))
+    done = run(
+        *stack.pulumi_command("stack", "import"), env=stack.environment, stdin=json.dumps(exported)
+    )
     assert done.returncode == 0, done.stdout
     stack.configure(registry={"release": "3.0.0"})
     try:
@@ -165,21 +166,22 @@ def test_a_release_that_is_not_up_yet_and_a_key_of_ninety_days_are_warned_of(
     assert rows["key"][1].endswith(f"is 90 days old: make rotate STACK={stack.stack}")
 
 
-def test_a_stack_that_is_not_up_is_told_so(undeployed: Deployment) -> None:
-    done = undeployed.make("status")
-    assert done.returncode != 0
-    assert f"status: the stack {undeployed.stack} is not up" in done.stdout
+def test_a_stack_that_is_not_up_is_told_so(new_stack: Deployment) -> None:
+    output = new_stack.make_fails("status")
+    assert f"status: the stack {new_stack.stack} is not up" in output
 
 
-def test_a_certificate_is_the_one_that_clients_see(guarded: Guarded, tmp_path: Path) -> None:
+def test_a_certificate_is_the_one_that_clients_see(
+    secured: SecuredDeployment, tmp_path: Path
+) -> None:
     authority, now = trustme.CA(), datetime.now(UTC)
-    bring(guarded, authority, not_after=now + timedelta(days=20, hours=1))
-    guarded.up()
-    code, rows = _status(guarded)
+    configure_certificate(secured, authority, not_after=now + timedelta(days=20, hours=1))
+    secured.up()
+    code, rows = _status(secured)
     assert code == 0
     state, text = rows["certificate"]
     assert state == "warn"
     assert text.endswith("for 20 days")
-    assert rows["endpoint"] == ("ok", f"{guarded.outputs()['endpoint']} answers 401")
-    assert rows["storage"] == ("ok", f"the volume {guarded.prefix}-data is there")
+    assert rows["endpoint"] == ("ok", f"{secured.outputs()['endpoint']} answers 401")
+    assert rows["storage"] == ("ok", f"the volume {secured.prefix}-data is there")
     assert rows["key"] == ("ok", "none")

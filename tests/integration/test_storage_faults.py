@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.aliyun.aliyun import Aliyun, Call
-from tests.integration.api import Api, Refusal
-from tests.integration.clients import pull_anew, push
+from tests.integration.api import Api, RequestError
+from tests.integration.clients import docker_push, remove_and_pull
 from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.oss
@@ -36,19 +36,19 @@ def stack(
     request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.as_release(request.param).running():
+    with made.use_release(request.param).deployed():
         yield made
 
 
-def _met(api: Api, repository: str, content: bytes) -> list[Refusal]:
+def _met(api: Api, repository: str, content: bytes) -> list[RequestError]:
     """What a push in two chunks was refused with, until it was done."""
-    refusals: list[Refusal] = []
+    refusals: list[RequestError] = []
     while len(refusals) < 5:
         try:
             api.push(repository, content, chunks=2)
             return refusals
-        except Refusal as refusal:
-            refusals.append(refusal)
+        except RequestError as error:
+            refusals.append(error)
     raise AssertionError(f"the push never came through: {refusals}")
 
 
@@ -66,16 +66,16 @@ def test_a_push_that_meets_a_fault_is_refused_for_now_or_comes_through_whole(
         assert not [r for r in refusals if GIVES_UP.intersection(r.codes)], (name, refusals)
         api.pull(repository)
     assert met >= 8
-    assert stack.healthy("registry")
+    assert stack.is_healthy("registry")
 
 
 def test_dockers_own_client_comes_through_a_push_that_meets_a_fault(
     stack: CloudDeployment, image: str
 ) -> None:
     with stack.aliyun.failing("UploadPart", times=1, **HOW["503"]) as fault:
-        reference, digest = push(stack, image, "docker/app")
+        reference, digest = docker_push(stack, image, "docker/app")
     assert fault.met
-    assert pull_anew(stack, reference) == digest
+    assert remove_and_pull(stack, reference) == digest
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -90,7 +90,7 @@ def test_a_pull_that_meets_a_fault_is_refused_or_whole_and_never_wrong(
         nth = _nth(position)
         with (
             stack.aliyun.failing(name, hits=nth, times=1, **HOW[how]),
-            suppress(Refusal),  # ValueError is what comes wrong
+            suppress(RequestError),  # ValueError is what comes wrong
         ):
             api.pull(repository)
         api.pull(repository)
@@ -113,7 +113,7 @@ def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> 
     api.push("kept", secrets.token_bytes(MEBIBYTE))
     with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=503):
         for step in (lambda: api.push("lost", b"x"), lambda: api.pull("kept", "1")):
-            with pytest.raises(Refusal):
+            with pytest.raises(RequestError):
                 step()
     _met(api, "after", secrets.token_bytes(MEBIBYTE))
     api.pull("kept")
@@ -121,29 +121,29 @@ def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> 
 
 
 def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
-    aliyun: Aliyun, in_cloud: CloudDeployment
+    aliyun: Aliyun, new_cloud_stack: CloudDeployment
 ) -> None:
-    in_cloud.as_release("2.8.3")
+    new_cloud_stack.use_release("2.8.3")
     aliyun.oss.new_take_v1 = False
-    said = in_cloud.refused("up", "--yes", "--skip-preview")
-    assert f"{in_cloud.prefix}-registry was not healthy within 60 s: `docker logs" in said
-    assert "The bucket takes no Signature V1" in in_cloud.log("registry")
+    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert f"{new_cloud_stack.prefix}-registry was not healthy within 60 s: `docker logs" in said
+    assert "The bucket takes no Signature V1" in new_cloud_stack.log("registry")
 
 
 def test_an_s3_door_without_list_multipart_uploads_refuses_pushes_and_serves_pulls(
-    in_cloud: CloudDeployment,
+    new_cloud_stack: CloudDeployment,
 ) -> None:
-    in_cloud.up()
-    api = Api(in_cloud.outputs()["endpoint"])
+    new_cloud_stack.up()
+    api = Api(new_cloud_stack.outputs()["endpoint"])
     api.push("before", secrets.token_bytes(MEBIBYTE))
-    in_cloud.aliyun.s3_lists_uploads = False
+    new_cloud_stack.aliyun.s3_lists_uploads = False
     try:
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(RequestError) as error:
             api.push("after", secrets.token_bytes(MEBIBYTE))
-        assert refusal.value.status >= 500
+        assert error.value.status >= 500
         api.pull("before")
-        assert "NotImplemented" in in_cloud.log("registry")
+        assert "NotImplemented" in new_cloud_stack.log("registry")
     finally:
-        in_cloud.aliyun.s3_lists_uploads = True
+        new_cloud_stack.aliyun.s3_lists_uploads = True
     api.push("after", secrets.token_bytes(MEBIBYTE))
     api.pull("after")

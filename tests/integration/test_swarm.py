@@ -29,17 +29,20 @@ import trustme
 from config.releases import RELEASES
 from operations.swarm import PATIENCE
 from tests.aliyun.aliyun import Aliyun
-from tests.integration.api import Answer, Api, Refusal
-from tests.integration.balancer import balancer
-from tests.integration.busy import Busy
-from tests.integration.deployment import Deployment, command, eventually, free_port, run
-from tests.integration.forms import forms
+from tests.integration.api import Api, RequestError, Response
+from tests.integration.balancer import load_balancer
+from tests.integration.busy import BusyClient
+from tests.integration.deployment import Deployment, free_port, run, run_checked, wait_until
+from tests.integration.encodings import encoded_forms
 from tests.integration.garbage import read_until
-from tests.integration.guarded import bring
 from tests.integration.leftovers import unique_name
-from tests.integration.swarm import MISSING, Node, Swarm, SwarmDeployment
+from tests.integration.secured import configure_certificate
+from tests.integration.swarm import SWARM_UNAVAILABLE, Node, Swarm, SwarmDeployment
 
-pytestmark = [pytest.mark.swarm, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+pytestmark = [
+    pytest.mark.swarm,
+    pytest.mark.skipif(SWARM_UNAVAILABLE is not None, reason=str(SWARM_UNAVAILABLE)),
+]
 BALANCER_LOG = "haproxy.log"
 
 
@@ -70,13 +73,13 @@ def stack(
 ) -> Iterator[SwarmDeployment]:
     """Three replicas of release 2.8.3, reached through a load balancer."""
     made = SwarmDeployment(tmp_path_factory.mktemp("project"), aliyun, swarm)
-    made.as_release("2.8.3")
+    made.use_release("2.8.3")
     address = f"{swarm.address}:{free_port()}"
     made.configure(
         registry={"exposure": "tls", "external_url": f"https://{address}"},
         auth={"users": {"ci": {}}},
     )
-    bring(made, authority, *_names(swarm))
+    configure_certificate(made, authority, *_names(swarm))
     port = made.settings["registry"]["port"]
     replicas = [f"{node.address}:{port}" for node in swarm.nodes]
     certificates = Path("/etc/docker/certs.d", address)
@@ -84,12 +87,12 @@ def stack(
     try:
         authority.cert_pem.write_to_path(certificates / "ca.crt")
         log = made.folder / BALANCER_LOG
-        with balancer(tmp_path_factory.mktemp("haproxy"), log, authority, address, replicas):
+        with load_balancer(tmp_path_factory.mktemp("haproxy"), log, authority, address, replicas):
             _up(made)
             yield made
-            made.give_up()
+            made.allow_destroy()
     finally:
-        made.end_processes()
+        made.kill_processes()
         shutil.rmtree(certificates)
 
 
@@ -100,7 +103,7 @@ def _names(swarm: Swarm) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def login(stack: SwarmDeployment) -> tuple[str, str]:
-    return "ci", stack.stashed()["password-ci"]
+    return "ci", stack.generated_values()["password-ci"]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ class _Counted(Api):
 
     calls = 0
 
-    def call(self, *words: Any, **more: Any) -> Answer:  # noqa: ANN401
+    def call(self, *words: Any, **more: Any) -> Response:  # noqa: ANN401
         self.calls += 1
         return super().call(*words, **more)
 
@@ -132,7 +135,7 @@ class _Work:
         config = f"--config={self.folder}/docker"
         self._docker = ("docker", config)
         words = (*self._docker, "login", f"--username={login[0]}", "--password-stdin", self.server)
-        command(*words, given=login[1])
+        run_checked(*words, stdin=login[1])
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -167,7 +170,7 @@ class _Work:
                 if done.returncode:
                     self.lost.append(done.stdout)
                 self.done += 1
-                command("docker", "image", "rm", "--force", name)
+                run_checked("docker", "image", "rm", "--force", name)
             time.sleep(0.5)  # leaves CPU time to other tests
 
     def _without(self) -> None:
@@ -175,8 +178,8 @@ class _Work:
             try:
                 self.api.push("loop/raw", secrets.token_bytes(300_000))
                 self.api.pull("loop/raw")
-            except Refusal as refusal:
-                print(refusal)
+            except RequestError as error:
+                print(error)
                 self.raw_failures += 1
             time.sleep(0.2)
 
@@ -188,7 +191,7 @@ def _import(file: Path, name: str) -> None:
         entry = tarfile.TarInfo("file")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    command("docker", "import", file, name)
+    run_checked("docker", "import", file, name)
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +200,7 @@ def work(stack: SwarmDeployment, login: tuple[str, str], trusted: str) -> _Work:
 
 
 def _up(stack: SwarmDeployment) -> None:
-    done = stack.make("up")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("up")
 
 
 @pytest.fixture
@@ -227,13 +229,12 @@ def test_its_status_counts_the_replicas_of_both(stack: SwarmDeployment) -> None:
     # What is a proxy to the cloud is none to the machines.
     machines = urlsplit(stack.outputs()["endpoint"]).hostname
     direct = {"NO_PROXY": f"{stack.environment['NO_PROXY']},{machines}"}
-    done = stack.make("status", env={**stack.environment, **direct})
-    assert done.returncode == 0, done.stdout
+    output = stack.make_succeeds("status", env={**stack.environment, **direct})
     for replicas in (
         f"3 of 3 replicas of {stack.prefix}-registry",
         f"1 of 1 replicas of {stack.prefix}-redis",
     ):
-        assert f"{replicas} run" in done.stdout
+        assert f"{replicas} run" in output
 
 
 def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployment) -> None:
@@ -244,14 +245,14 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployme
 def _secrets(stack: SwarmDeployment) -> list[str]:
     """All that was drawn or made for it, but for what its files are called by."""
     keys = stack.aliyun.ram.users[stack.prefix].keys.values()
-    drawn = (text for name, text in stack.stashed().items() if not name.endswith("-files"))
+    drawn = (text for name, text in stack.generated_values().items() if not name.endswith("-files"))
     return [*drawn, *(key.secret for key in keys)]
 
 
 def test_secrets_are_files_that_nobody_else_reads_and_nothing_else_can_be_written(
     swarm: Swarm, stack: SwarmDeployment
 ) -> None:
-    hidden = [form for secret in _secrets(stack) for form in forms(secret)]
+    hidden = [form for secret in _secrets(stack) for form in encoded_forms(secret)]
     for node in swarm.nodes:
         for container in node.containers(stack.stack):
             shown = node.docker("inspect", container)
@@ -283,7 +284,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         stack.configure(registry={"log_level": "error"})
 
     def certificate() -> None:
-        bring(stack, authority, *_names(swarm))
+        configure_certificate(stack, authority, *_names(swarm))
 
     def key() -> None:
         stack.configure(storage={"access_keys": ["2026-11", "2026-12"]})
@@ -296,9 +297,11 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         change()
         with work.going_on():
             started = time.monotonic()
-            printed, command_lines = stack.watched("up", "--yes", "--diff", "--show-full-output")
+            printed, command_lines = stack.watch_pulumi(
+                "up", "--yes", "--diff", "--show-full-output"
+            )
             print(f"{change.__name__}: {time.monotonic() - started:.0f} s")
-        hidden = [form for secret in _secrets(stack) for form in forms(secret)]
+        hidden = [form for secret in _secrets(stack) for form in encoded_forms(secret)]
         assert not [form for form in hidden if form in printed]
         assert not [line for line in command_lines if any(form in line for form in hidden)]
         after = _served(by_machine)
@@ -306,7 +309,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         assert (before == after) == (change is not certificate)
     _up(stack)
     # What runs, and what it would go back to.
-    assert stack.generations("registry") == 2
+    assert stack.secret_versions("registry") == 2
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
     begun = len(aliyun.calls)
     _see_each_others_images(by_machine)
@@ -384,20 +387,19 @@ def test_an_update_whose_last_replica_never_gets_healthy_is_taken_back(
         (tmp_path / "Dockerfile").write_text("\n".join((*lines, cmd)))
         reference = f"{unique_name('oss-registry-test')}:1"
         words = ("build", "--quiet", "--tag", reference, tmp_path)
-        command("docker", *words, env={"DOCKER_BUILDKIT": "0"})
+        run_checked("docker", *words, env={"DOCKER_BUILDKIT": "0"})
         try:
-            stack.configure(registry={"image": swarm.give(reference)})
+            stack.configure(registry={"image": swarm.push_image(reference)})
         finally:
-            command("docker", "image", "rm", "--force", reference)
+            run_checked("docker", "image", "rm", "--force", reference)
         with _fewest(swarm, stack.settings["registry"]["port"]) as fewest:
-            done = stack.make("up")
-            assert done.returncode != 0
-            assert "did not get healthy with the change, and runs as before" in done.stdout
-            eventually(stack.settled)
-            eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
+            output = stack.make_fails("up")
+            assert "did not get healthy with the change, and runs as before" in output
+            wait_until(stack.is_update_finished)
+            wait_until(lambda: stack.healthy_replicas(swarm.nodes, "registry") == 2)
         # Going back, a port must be free first: one replica at a time.
         assert fewest() >= 1
-    stack.refused("preview", "--expect-no-changes")  # nobody takes it for done
+    stack.pulumi_fails("preview", "--expect-no-changes")  # nobody takes it for done
     stack.configure(registry={"image": good, "log_level": "warn"})
     with _fewest(swarm, stack.settings["registry"]["port"]) as fewest:
         stack.up()
@@ -410,16 +412,16 @@ def test_two_replicas_of_three_machines_outlive_one_that_dies(
 ) -> None:
     stack.configure(registry={"replicas": 2})
     stack.up()
-    eventually(stack.settled)
+    wait_until(stack.is_update_finished)
     lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
     with work.going_on():
-        eventually(lambda: work.done > 2)
+        wait_until(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
-        eventually(lambda: stack.healthy_on(others, "registry") == 2)
+        wait_until(lambda: stack.healthy_replicas(others, "registry") == 2)
         lost.engine.start()
-        eventually(lambda: stack.machines() == 3)
-        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
+        wait_until(lambda: stack.ready_nodes() == 3)
+        wait_until(lambda: stack.healthy_replicas(swarm.nodes, "registry") == 2)
 
 
 def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
@@ -427,15 +429,15 @@ def test_a_machine_that_is_cut_off_is_done_without_and_comes_back_clean(
 ) -> None:
     lost = next(node for node in swarm.nodes[1:] if node.containers(stack.stack, "registry"))
     with work.going_on():
-        eventually(lambda: work.done > 2)
-        lost.cut_off()
+        wait_until(lambda: work.done > 2)
+        lost.disconnect()
         try:
             others = [node for node in swarm.nodes if node is not lost]
-            eventually(lambda: stack.healthy_on(others, "registry") == 2)
+            wait_until(lambda: stack.healthy_replicas(others, "registry") == 2)
         finally:
             lost.connect()
-        eventually(lambda: stack.machines() == 3)
-        eventually(lambda: stack.healthy_on(swarm.nodes, "registry") == 2)
+        wait_until(lambda: stack.ready_nodes() == 3)
+        wait_until(lambda: stack.healthy_replicas(swarm.nodes, "registry") == 2)
 
 
 def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
@@ -443,46 +445,44 @@ def test_pushes_and_pulls_go_on_when_the_machine_of_redis_dies(
 ) -> None:
     lost = next(node for node in swarm.nodes if node.containers(stack.stack, "redis"))
     with work.going_on():
-        eventually(lambda: work.done > 2)
+        wait_until(lambda: work.done > 2)
         lost.engine.kill()
         others = [node for node in swarm.nodes if node is not lost]
-        eventually(lambda: stack.healthy_on(others, "redis") == 1)
+        wait_until(lambda: stack.healthy_replicas(others, "redis") == 1)
         lost.engine.start()
-        eventually(lambda: stack.machines(others[0]) == 3)
+        wait_until(lambda: stack.ready_nodes(others[0]) == 3)
 
 
 def test_garbage_goes_while_a_client_goes_on_and_a_sweep_that_was_left_is_ended(
-    stack: SwarmDeployment, login: tuple[str, str], trusted: str, moments: random.Random
+    stack: SwarmDeployment, login: tuple[str, str], trusted: str, seeded_random: random.Random
 ) -> None:
     endpoint = stack.outputs()["endpoint"]
     api = Api(endpoint, login, trusted)
-    api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
+    api.delete("team/deleted", api.push("team/gone", secrets.token_bytes(300_000)))
     deletions = ("DeleteMultipleObjects", "DeleteObject")
     with (
         # Longer than `make up` waits: it has to be ended, not waited for.
         stack.aliyun.failing(*deletions, seconds=2 * PATIENCE),
-        stack.making("gc", output=subprocess.PIPE) as collecting,
+        stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         read_until(collecting, "gc: sweeping")
-        eventually(lambda: f"{stack.prefix}-gc" in stack.docker("service", "ls"))
+        wait_until(lambda: f"{stack.prefix}-gc" in stack.docker("service", "ls"))
         os.killpg(collecting.pid, signal.SIGKILL)
-        status = stack.make("status")
-        assert status.returncode != 0
-        assert re.search(r"fail  pushes  .* refused ", status.stdout)
+        output = stack.make_fails("status")
+        assert re.search(r"fail  pushes  .* refused ", output)
         _up(stack)
     assert f"{stack.prefix}-gc" not in stack.docker("service", "ls")
     # The other one may have been swept before that was ended.
     api.delete("team/more", api.push("team/more", secrets.token_bytes(300_000)))
-    client = Busy(endpoint, moments, login, trusted)
-    with client.at_work():
-        done = stack.make("gc")
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", done.stdout), done.stdout
+    client = BusyClient(endpoint, seeded_random, login, trusted)
+    with client.working():
+        output = stack.make_succeeds("gc")
+    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", output), output
     assert client.read_only
-    print(f"{len(client.refused)} of {len(client.pulls)} pulls and {len(client.pushes)} pushes")
-    assert not client.refused
-    client.check()
-    eventually(stack.settled)
+    print(f"{len(client.pulls)} pulls and {len(client.pushes)} pushes")
+    assert not client.connection_errors
+    client.check_images()
+    wait_until(stack.is_update_finished)
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
@@ -495,16 +495,15 @@ def test_garbage_goes_from_a_volume_of_another_machine_than_the_one_that_is_aske
     machine = other.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
     placed = {**made.settings["registry"]["swarm"], "constraints": [f"node.id=={machine}"]}
     made.configure(registry={"replicas": 1, "swarm": placed})
-    with made.running():
+    with made.deployed():
         api = Api(f"http://{other.address}:{made.settings['registry']['port']}")
         api.push("team/kept", secrets.token_bytes(1000))
-        api.delete("team/gone", api.push("team/gone", secrets.token_bytes(300_000)))
+        api.delete("team/deleted", api.push("team/gone", secrets.token_bytes(300_000)))
         for words, said in ((["DRY_RUN=1"], "would free"), ([], "freed"), ([], "freed 0 of")):
-            done = made.make("gc", *words)
-            assert done.returncode == 0, done.stdout
-            assert f"gc: {said} " in done.stdout
+            output = made.make_succeeds("gc", *words)
+            assert f"gc: {said} " in output
         api.pull("team/kept")
-        api.push("team/gone", secrets.token_bytes(1000))
+        api.push("team/deleted", secrets.token_bytes(1000))
 
 
 def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_command(
@@ -524,13 +523,12 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
     elsewhere = Deployment(tmp_path, host=other.engine.host, registry=registry)
     manager.docker("node", "demote", identity)
     try:
-        eventually(
+        wait_until(
             lambda: "false" in other.docker("info", "--format", "{{.Swarm.ControlAvailable}}")
         )
-        done = elsewhere.make("up")
-        assert done.returncode != 0
-        assert "up: the engine is a worker of its swarm" in done.stdout
-        said = elsewhere.refused("up", "--yes", "--skip-preview")
+        output = elsewhere.make_fails("up")
+        assert "up: the engine is a worker of its swarm" in output
+        said = elsewhere.pulumi_fails("up", "--yes", "--skip-preview")
         assert "error: the engine is a worker of its swarm" in said
     finally:
         manager.docker("node", "promote", identity)
@@ -539,7 +537,6 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
 def test_down_leaves_no_service_secret_config_and_network(stack: SwarmDeployment) -> None:
     # Machines that died have left uploads unfinished, which OSS itself ends after a week.
     stack.aliyun.oss.buckets[stack.bucket].uploads.clear()
-    done = stack.make("down", f"LOSE={stack.bucket}")
-    assert done.returncode == 0, done.stdout
+    stack.make_succeeds("down", f"LOSE={stack.bucket}")
     for kind in ("service", "secret", "config", "network", "container"):
-        assert not stack.made(kind), kind
+        assert not stack.docker_objects(kind), kind

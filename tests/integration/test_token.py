@@ -16,9 +16,9 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.integration.api import Api, Refusal
+from tests.integration.api import Api, RequestError
 from tests.integration.clients import skopeo
-from tests.integration.guarded import Guarded
+from tests.integration.secured import SecuredDeployment
 
 pytestmark = pytest.mark.secure
 SERVICE, ISSUER = "registry of the tests", "issuer of the tests"
@@ -95,9 +95,9 @@ def registry(
     tmp_path_factory: pytest.TempPathFactory,
     issuer: Issuer,
     realm: str,
-) -> Iterator[Guarded]:
-    made = Guarded(tmp_path_factory.mktemp("project"))
-    made.drop("auth")
+) -> Iterator[SecuredDeployment]:
+    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    made.remove_section("auth")
     made.pulumi("config", "rm", "oss-registry:password-alice")
     bundle = "/etc/token/issuer.pem"
     token = {"realm": realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": bundle}
@@ -108,7 +108,7 @@ def registry(
             "config": {"auth": {"token": token}},
         }
     )
-    with made.running():
+    with made.deployed():
         yield made
 
 
@@ -117,7 +117,7 @@ def _flags(user: str, side: str) -> list[str]:
 
 
 def test_clients_get_their_tokens_and_may_do_what_these_say(
-    registry: Guarded, archive: Path, tmp_path: Path
+    registry: SecuredDeployment, archive: Path, tmp_path: Path
 ) -> None:
     server = registry.outputs()["login_server"]
     here, there = f"docker-archive:{archive}", f"docker://{server}/team/app:1"
@@ -134,7 +134,7 @@ def test_clients_get_their_tokens_and_may_do_what_these_say(
 
 
 def test_a_token_that_is_forged_or_old_or_for_something_else_opens_nothing(
-    registry: Guarded, issuer: Issuer
+    registry: SecuredDeployment, issuer: Issuer
 ) -> None:
     outputs = registry.outputs()
     api = Api(outputs["endpoint"], None, outputs["certificate"])
@@ -160,7 +160,7 @@ def test_a_token_that_is_forged_or_old_or_for_something_else_opens_nothing(
         "x",
     ):
         assert asked(bad) == 401, bad
-    answer = api.call("GET", path, [401])
-    assert SERVICE in answer.headers["www-authenticate"]
-    with pytest.raises(Refusal):
+    response = api.call("GET", path, [401])
+    assert SERVICE in response.headers["www-authenticate"]
+    with pytest.raises(RequestError):
         api.push("team/app", b"x")

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from config.stack import CERTIFICATES
-from tests.integration.clients import copy_in, copy_out
-from tests.integration.deployment import Deployment, command, eventually
+from tests.integration.clients import skopeo_pull, skopeo_push
+from tests.integration.deployment import Deployment, run_checked, wait_until
 
 pytestmark = pytest.mark.local
 
@@ -67,8 +67,8 @@ def test_events_reach_a_server_whose_certificate_the_user_trusts(
                 }
             )
             deployment.up()
-            copy_in(deployment, archive, "noticed")
-            eventually(lambda: "noticed" in received)
+            skopeo_push(deployment, archive, "noticed")
+            wait_until(lambda: "noticed" in received)
         finally:
             server.shutdown()
 
@@ -86,12 +86,12 @@ def test_a_redis_of_the_users_own_is_reached_by_tls(
     }
     run_redis = ["redis:7.0.15", "redis-server", "/redis.conf"]
     network = ["--network", deployment.prefix]
-    command("docker", "container", "create", "--name", own, *network, *run_redis)
+    run_checked("docker", "container", "create", "--name", own, *network, *run_redis)
     try:
         for name, content in files.items():
             (tmp_path / name).write_bytes(content)
-            command("docker", "container", "cp", tmp_path / name, f"{own}:/{name}")
-        command("docker", "container", "start", own)
+            run_checked("docker", "container", "cp", tmp_path / name, f"{own}:/{name}")
+        run_checked("docker", "container", "start", own)
         deployment.configure(
             registry={
                 "ca_certificates": authority.cert_pem.bytes().decode(),
@@ -100,11 +100,11 @@ def test_a_redis_of_the_users_own_is_reached_by_tls(
             cache={"address": f"{own}:6379"},
         )
         deployment.up()
-        copy_in(deployment, archive, "secured")
-        copy_out(deployment, "secured", tmp_path / "secured")
+        skopeo_push(deployment, archive, "secured")
+        skopeo_pull(deployment, "secured", tmp_path / "secured")
         words = ("redis-cli", "--tls", "--insecure", "--scan")
-        assert "blobs::sha256:" in command("docker", "exec", own, *words)
+        assert "blobs::sha256:" in run_checked("docker", "exec", own, *words)
         assert f"redis at {own}:6379 answers PONG" in deployment.make("status").stdout
         deployment.pulumi("preview", "--refresh", "--expect-no-changes")
     finally:
-        command("docker", "container", "rm", "--force", "--volumes", own)
+        run_checked("docker", "container", "rm", "--force", "--volumes", own)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.oss
 def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
     aliyun.oss.new_take_v1 = True
     made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
-    with made.running():
+    with made.deployed():
         yield made
 
 

@@ -1,4 +1,4 @@
-"""A registry that speaks TLS and knows its users, and what reaches it."""
+"""A deployment with TLS and users."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from tests.integration.deployment import Deployment, free_port
 PASSWORD = 'alice\'s own: "päss" \\ $HOME 💙'
 
 
-class Guarded(Deployment):
-    """As strangers would reach it, but on this machine alone.
+class SecuredDeployment(Deployment):
+    """A registry as it would be exposed to a network, but listening on 127.0.0.1 only.
 
-    `alice` has brought the password PASSWORD, `ci` one that was drawn; the certificate is
-    self-signed, unless another one is configured.
+    The user `alice` has the configured password PASSWORD, the user `ci` has a generated one. The
+    certificate is self-signed, unless another one is configured.
     """
 
     def __init__(self, folder: Path, **settings: Mapping[str, Any]) -> None:
@@ -34,34 +34,37 @@ class Guarded(Deployment):
             tls={"self_signed": True},
         )
         self.configure(**settings)
-        self.secret("password-alice", PASSWORD)
+        self.set_secret("password-alice", PASSWORD)
 
     def api(self, user: str = "alice", password: str | None = None) -> Api:
-        """The API for `user`; "" is nobody."""
+        """Return the API with the login of `user`, or without a login if `user` is empty."""
         outputs = self.outputs()
         if user and password is None:
-            password = PASSWORD if user == "alice" else self.stashed()[f"password-{user}"]
+            password = PASSWORD if user == "alice" else self.generated_values()[f"password-{user}"]
         login = (user, password or "") if user else None
         return Api(outputs["endpoint"], login, outputs.get("certificate", ""))
 
 
-def bring(
+def configure_certificate(
     deployment: Deployment,
     authority: trustme.CA,
     *names: str,
-    **more: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401
 ) -> str:
-    """Have a new certificate of `authority` in the stack file; gives it as PEM text."""
-    made = authority.issue_cert("127.0.0.1", *names, **more)
-    pem = "".join(blob.bytes().decode() for blob in made.cert_chain_pems)
+    """Issue a certificate, set it and its key in the stack file, and return it as PEM text.
+
+    The certificate is for 127.0.0.1 and `names`. `options` are those of `trustme.CA.issue_cert`.
+    """
+    issued = authority.issue_cert("127.0.0.1", *names, **options)
+    pem = "".join(blob.bytes().decode() for blob in issued.cert_chain_pems)
     deployment.configure(tls={"certificate": pem})
-    deployment.forget("tls", "self_signed")
-    deployment.secret("tls-key", made.private_key_pem.bytes().decode())
+    deployment.remove_setting("tls", "self_signed")
+    deployment.set_secret("tls-key", issued.private_key_pem.bytes().decode())
     return pem
 
 
-def hashes(deployment: Deployment) -> Mapping[str, str]:
-    """The hash of each user, from the running registry's file."""
+def password_hashes(deployment: Deployment) -> Mapping[str, str]:
+    """Return the password hash of each user, from the file in the registry's container."""
     file = deployment.folder / "htpasswd"
     deployment.docker("cp", f"{deployment.prefix}-registry:{USERS_PATH}", file)
     lines = file.read_text().splitlines()
