@@ -1,4 +1,4 @@
-"""Who reaches a registry, by which certificate, and as which user."""
+"""Tests of the settings for exposure, TLS, users, and the files that the configuration names."""
 
 import base64
 import datetime
@@ -26,20 +26,23 @@ NOW = datetime.datetime.now(datetime.UTC)
 AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
 
 
-def _pair(*names: str, days: float = 90, begun: float = -1) -> tuple[str, str]:
-    """A certificate chain for `names`, and its key."""
-    made = AUTHORITY.issue_cert(
+def _pair(*names: str, days: float = 90, starts: float = -1) -> tuple[str, str]:
+    """Return a certificate chain for `names` and its key, both PEM.
+
+    It is valid from `starts` days to `days` days from now.
+    """
+    certificate = AUTHORITY.issue_cert(
         *names,
-        not_before=NOW + datetime.timedelta(days=begun),
+        not_before=NOW + datetime.timedelta(days=starts),
         not_after=NOW + datetime.timedelta(days=days),
         key_type=trustme.KeyType.ECDSA,
     )
-    pem = b"".join(blob.bytes() for blob in made.cert_chain_pems).decode()
-    return pem, made.private_key_pem.bytes().decode()
+    pem = b"".join(blob.bytes() for blob in certificate.cert_chain_pems).decode()
+    return pem, certificate.private_key_pem.bytes().decode()
 
 
 def _tls(pem: str, key: str | None, **registry: object) -> dict[str, Any]:
-    """A stack file that is right, but for what `pem` and `key` may be."""
+    """Return the sections of a stack file that is valid if `pem` and `key` are."""
     return {
         "registry": {"exposure": "tls", "external_url": URL, **registry},
         "auth": USERS,
@@ -51,7 +54,7 @@ def _tls(pem: str, key: str | None, **registry: object) -> dict[str, Any]:
 GOOD = _pair("registry.example.com")
 
 
-# Exposure.
+# Exposure and addresses.
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ GOOD = _pair("registry.example.com")
         ("proxy", "auth", "anyone may push"),
     ],
 )
-def test_what_strangers_reach_needs_an_address_a_guard_and_tls(
+def test_a_registry_on_the_network_needs_an_external_url_authentication_and_tls(
     exposure: str, key: str, word: str
 ) -> None:
     assert_refused(f"oss-registry:{key}", word, registry={"exposure": exposure})
@@ -89,29 +92,28 @@ PROD = {"docker:host": "ssh://ops@prod.example.com:2222"}
         ({}, {}, {}, "http://127.0.0.1:5000"),
     ],
 )
-def test_an_open_registry_is_at_the_machine_of_its_engine(
+def test_the_endpoint_of_an_open_registry_is_the_machine_of_its_engine(
     config: dict[str, str], variables: dict[str, str], registry: dict[str, str], endpoint: str
 ) -> None:
     stack = load_stack(
         config=config, variables=variables, registry={"exposure": "open", **registry}
     )
     assert stack.endpoint == endpoint
-    assert stack.login_server == re.sub("^https?://(127.0.0.1:|)", _named, endpoint)
+    assert stack.login_server == re.sub("^https?://(127.0.0.1:|)", _without_scheme, endpoint)
     assert not stack.only_on_engine
 
 
-def _named(scheme: re.Match[str]) -> str:
-    return "localhost:" if scheme[1] else ""
+def _without_scheme(start: re.Match[str]) -> str:
+    """Replace the scheme of an address, and 127.0.0.1 after it with localhost."""
+    return "localhost:" if start[1] else ""
 
 
-def test_a_self_signed_certificate_is_for_the_machine_of_the_engine() -> None:
+def test_a_self_signed_certificate_names_the_machine_of_the_engine() -> None:
     stack = load_stack(config=PROD, registry={"exposure": "open"}, tls=SELF_SIGNED)
     assert "prod.example.com" in stack.hosts
 
 
-def test_a_registry_on_loopback_is_not_looked_for_on_this_machine_if_its_engine_is_elsewhere() -> (
-    None
-):
+def test_a_registry_on_the_loopback_of_another_machine_is_only_reached_from_there() -> None:
     assert load_stack(config=PROD).only_on_engine
     assert load_stack(
         config=PROD, registry={"exposure": "open", "bind": "127.0.0.2"}
@@ -121,7 +123,7 @@ def test_a_registry_on_loopback_is_not_looked_for_on_this_machine_if_its_engine_
     assert not load_stack(config=PROD, registry=proxy, auth=USERS).only_on_engine
 
 
-def test_an_open_registry_in_a_docker_context_needs_an_address() -> None:
+def test_an_open_registry_with_a_docker_context_needs_an_external_url() -> None:
     edge, word = {"docker:context": "edge"}, "docker:context, which names no machine"
     assert_refused(
         "oss-registry:registry.external_url", word, config=edge, registry={"exposure": "open"}
@@ -134,24 +136,26 @@ def test_an_open_registry_in_a_docker_context_needs_an_address() -> None:
     "auth", [{}, None, {"token": None}, {"silly": {"realm": "r", "service": "s"}}, {"none": {}}]
 )
 @pytest.mark.parametrize("exposure", ["tls", "proxy"])
-def test_an_auth_section_that_lets_everyone_in_is_no_guard(exposure: str, auth: object) -> None:
+def test_an_auth_section_that_lets_everyone_in_does_not_count_as_authentication(
+    exposure: str, auth: object
+) -> None:
     registry = {"exposure": exposure, "external_url": URL, "config": {"auth": auth}}
     assert_refused("oss-registry:auth", "anyone may push", registry=registry, tls=SELF_SIGNED)
 
 
-def test_users_can_not_be_taken_away_again_below_config() -> None:
+def test_registry_config_cannot_remove_the_users_of_the_auth_section() -> None:
     for config in ({"auth": None}, {"auth": {"htpasswd": None}}):
         registry = {"exposure": "proxy", "external_url": URL, "config": config}
         assert any("oss-registry:auth" in line for line in problems(registry=registry, auth=USERS))
 
 
-def test_token_auth_below_config_is_a_guard_too() -> None:
+def test_token_authentication_in_registry_config_counts_as_authentication() -> None:
     token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
     config = {"auth": {"token": token}}
     load_stack(registry={"exposure": "proxy", "external_url": URL, "config": config})
 
 
-def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random() -> None:
+def test_two_types_of_authentication_are_refused() -> None:
     config = {
         "auth": {"token": {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i"}}
     }
@@ -164,21 +168,21 @@ def test_two_types_of_auth_are_refused_as_the_registry_would_pick_one_at_random(
     "url",
     [f"{URL}:0", f"{URL}:65536", f"{URL}:99999", f"{URL}/v2", "registry.example.com", "https://"],
 )
-def test_an_address_that_no_client_can_use_is_refused(url: str) -> None:
+def test_an_external_url_that_no_client_can_use_is_refused(url: str) -> None:
     registry = {"exposure": "proxy", "external_url": url}
     assert_refused("oss-registry:registry.external_url", "https://", registry=registry, auth=USERS)
 
 
-def test_one_mistake_in_a_guard_is_one_problem() -> None:
+def test_one_mistake_in_the_auth_section_is_reported_once() -> None:
     registry = {"exposure": "proxy", "external_url": URL}
     assert len(problems(registry=registry, auth={"users": {}})) == 1
 
 
-def test_an_external_url_is_for_those_who_come_from_outside() -> None:
+def test_an_external_url_is_refused_with_exposure_loopback() -> None:
     assert_refused("oss-registry:registry.external_url", "loopback", registry={"external_url": URL})
 
 
-def test_swarm_can_not_be_loopback_because_its_ports_listen_on_every_address() -> None:
+def test_swarm_with_exposure_loopback_is_refused() -> None:
     assert_refused("oss-registry:registry.exposure", "every address", registry={"runtime": "swarm"})
 
 
@@ -203,36 +207,38 @@ def test_swarm_can_not_be_loopback_because_its_ports_listen_on_every_address() -
         ({"exposure": "open", "bind": "10.0.0.7"}, "10.0.0.7", "10.0.0.7:5000"),
     ],
 )
-def test_each_exposure_has_an_address_to_listen_on_and_a_name_to_log_in_to(
+def test_each_exposure_has_a_listening_address_and_a_login_server(
     registry: dict[str, Any], address: str, login_server: str
 ) -> None:
-    reached = registry.get("exposure") in ("tls", "proxy")
-    more: dict[str, Any] = {"auth": USERS, "tls": SELF_SIGNED} if reached else {}
+    needs_auth = registry.get("exposure") in ("tls", "proxy")
+    more: dict[str, Any] = {"auth": USERS, "tls": SELF_SIGNED} if needs_auth else {}
     stack = load_stack(registry=registry, **more)
     assert (stack.address, stack.login_server) == (address, login_server)
 
 
-def test_a_login_server_at_an_ipv6_address_is_warned_of() -> None:
+def test_a_login_server_with_an_ipv6_address_is_a_warning() -> None:
     stack = load_stack(registry={"exposure": "open", "bind": "2001:db8::1"})
     assert stack.login_server == "[2001:db8::1]:5000"
     assert any("Docker 20.10 does not accept" in line for line in warnings(stack))
 
 
-def test_warnings_write_an_ipv6_address_in_brackets() -> None:
+def test_a_warning_shows_an_ipv6_address_in_brackets() -> None:
     for exposure in ({"exposure": "open"}, {"exposure": "proxy", "external_url": URL}):
         stack = load_stack(registry={**exposure, "bind": "::"}, auth=USERS)
         (warning,) = warnings(stack)
         assert "[::]:5000" in warning
 
 
-def test_a_certificate_of_the_stacks_own_is_for_each_address_that_clients_use() -> None:
-    near = load_stack(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
-    assert set(near.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
-    far = {"exposure": "tls", "external_url": URL}
-    assert load_stack(registry=far, auth=USERS, tls=SELF_SIGNED).hosts == ["registry.example.com"]
+def test_a_self_signed_certificate_names_each_address_that_clients_use() -> None:
+    local = load_stack(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
+    assert set(local.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
+    remote = {"exposure": "tls", "external_url": URL}
+    assert load_stack(registry=remote, auth=USERS, tls=SELF_SIGNED).hosts == [
+        "registry.example.com"
+    ]
 
 
-def test_the_registry_names_itself_as_its_clients_do() -> None:
+def test_http_host_is_the_external_url() -> None:
     registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
     stack = load_stack(registry=registry, auth=USERS)
     assert stack.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"
@@ -267,14 +273,12 @@ def test_the_registry_names_itself_as_its_clients_do() -> None:
         ({"registry": {"config": {"http": {"debug": {"addr": ":5001"}}}}}, "metrics and profiles"),
     ],
 )
-def test_what_is_open_by_the_users_word_is_said_at_each_run(
-    sections: dict[str, Any], word: str
-) -> None:
+def test_a_risky_but_valid_setting_is_a_warning(sections: dict[str, Any], word: str) -> None:
     (warning,) = warnings(load_stack(**sections))
     assert word in warning
 
 
-def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
+def test_a_registry_with_tls_and_users_on_port_443_has_no_warnings() -> None:
     for release in RELEASES:
         stack = load_stack(**_tls(*GOOD, port=443, release=release))
         assert list(warnings(stack)) == []
@@ -284,7 +288,7 @@ def test_a_registry_as_it_should_be_warns_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_certificate_and_its_key_are_files_of_the_registry(release: str) -> None:
+def test_a_certificate_and_its_key_become_files_of_the_registry(release: str) -> None:
     shown = load_stack(**_tls(*GOOD, release=release)).redacted
     assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == GOOD[0]
     assert shown[shown["REGISTRY_HTTP_TLS_KEY"]] == "[secret: tls-key]"
@@ -295,14 +299,14 @@ def test_a_certificate_and_its_key_are_files_of_the_registry(release: str) -> No
     ("pem", "word"),
     [
         (_pair("registry.example.com", days=-0.5)[0], "has expired on"),
-        (_pair("registry.example.com", begun=3)[0], "not valid before"),
+        (_pair("registry.example.com", starts=3)[0], "not valid before"),
         (_pair("other.example.com")[0], "has no name for registry.example.com (it has other."),
         (_pair("*.registry.example.com")[0], "has no name for registry.example.com"),
         ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "can be read"),
         ("-----BEGIN CERTIFICATE-----", "can be read"),
     ],
 )
-def test_a_certificate_that_clients_would_refuse_is_refused_at_preview(pem: str, word: str) -> None:
+def test_a_certificate_that_clients_would_refuse_is_refused(pem: str, word: str) -> None:
     assert_refused("oss-registry:tls.certificate", word, **_tls(pem, GOOD[1]))
 
 
@@ -310,27 +314,27 @@ def test_a_certificate_that_clients_would_refuse_is_refused_at_preview(pem: str,
     "names",
     [("*.example.com",), ("Registry.Example.com",), ("a.example.com", "registry.example.com")],
 )
-def test_a_certificate_may_name_the_registry_among_others_or_by_a_wildcard(
+def test_a_certificate_may_name_the_host_among_others_or_by_a_wildcard(
     names: tuple[str, ...],
 ) -> None:
     load_stack(**_tls(*_pair(*names)))
 
 
-def test_a_certificate_may_name_an_address() -> None:
+def test_a_certificate_may_name_an_ip_address() -> None:
     load_stack(**_tls(*_pair("10.0.0.7"), external_url="https://10.0.0.7:5000"))
 
 
-def test_a_common_name_alone_no_longer_counts() -> None:
-    pem = AUTHORITY.issue_cert("ignored.example.com", common_name="registry.example.com")
-    text = pem.cert_chain_pems[0].bytes().decode()
+def test_a_certificate_with_the_host_only_in_its_common_name_is_refused() -> None:
+    certificate = AUTHORITY.issue_cert("ignored.example.com", common_name="registry.example.com")
+    pem = certificate.cert_chain_pems[0].bytes().decode()
     assert_refused(
         "oss-registry:tls.certificate",
         "no name",
-        **_tls(text, pem.private_key_pem.bytes().decode()),
+        **_tls(pem, certificate.private_key_pem.bytes().decode()),
     )
 
 
-def test_a_certificate_that_ends_soon_is_a_warning_that_says_when() -> None:
+def test_a_certificate_that_expires_within_30_days_is_a_warning_with_the_date() -> None:
     pem, key = _pair("registry.example.com", days=12.5)
     (warning,) = warnings(load_stack(**_tls(pem, key, port=443)))
     day = (NOW + datetime.timedelta(days=12.5)).strftime("%Y-%m-%d")
@@ -341,14 +345,14 @@ def test_a_certificate_that_ends_soon_is_a_warning_that_says_when() -> None:
 
 
 def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
-    how = (
+    encryption = (
         serialization.BestAvailableEncryption(password)
         if password
         else serialization.NoEncryption()
     )
     return str(
         key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
         ).decode()
     )
 
@@ -364,35 +368,37 @@ def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
         (GOOD[0], "is not a private key"),
     ],
 )
-def test_a_key_that_does_not_fit_is_refused_and_never_shown(key: str | None, word: str) -> None:
+def test_a_key_that_does_not_match_the_certificate_is_refused_without_showing_it(
+    key: str | None, word: str
+) -> None:
     lines = problems(**_tls(GOOD[0], key))
     (line,) = [line for line in lines if line.startswith("oss-registry:tls-key: ")]
     assert word in line
     assert key is None or not any(part in line for part in key.splitlines() if part)
 
 
-def test_the_traditional_forms_of_a_key_are_taken_as_the_registry_takes_them() -> None:
+def test_a_key_in_the_traditional_openssl_format_is_accepted() -> None:
     key = serialization.load_pem_private_key(GOOD[1].encode(), None)
-    old = key.private_bytes(
+    traditional = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.NoEncryption(),
     ).decode()
     parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
-    load_stack(**_tls(GOOD[0], old))
-    load_stack(**_tls(GOOD[0], parameters + old))
+    load_stack(**_tls(GOOD[0], traditional))
+    load_stack(**_tls(GOOD[0], parameters + traditional))
 
 
-def test_a_key_that_stays_encrypted_in_the_file_is_not_looked_into() -> None:
+def test_a_key_that_is_still_encrypted_is_not_checked() -> None:
     load_stack(**_tls(GOOD[0], Sealed("v1:abc")))
 
 
-def test_a_key_without_a_certificate_is_a_secret_that_nothing_uses() -> None:
+def test_a_key_without_a_certificate_is_reported_as_an_unused_secret() -> None:
     for tls in ({}, {"tls": SELF_SIGNED}):
         assert_refused("oss-registry:tls-key", "nothing uses", secrets={"tls-key": GOOD[1]}, **tls)
 
 
-def test_a_private_key_in_the_certificates_or_in_a_file_is_refused() -> None:
+def test_a_private_key_in_the_certificate_or_in_a_file_is_refused() -> None:
     assert_refused("oss-registry:tls.certificate", "nothing else", **_tls("".join(GOOD), GOOD[1]))
     assert_refused(
         "oss-registry:registry.files./k.pem", "private key", registry={"files": {"/k.pem": GOOD[1]}}
@@ -403,7 +409,7 @@ def test_behind_a_proxy_the_certificate_may_have_any_name() -> None:
     load_stack(**_tls(*_pair("inner.example.com"), exposure="proxy"))
 
 
-def test_a_certificate_or_a_key_that_is_damaged_anywhere_is_no_traceback() -> None:
+def test_damage_anywhere_in_a_certificate_or_a_key_does_not_raise() -> None:
     first, body, last = re.split(r"(?<=-----)\n|\n(?=-----E)", GOOD[0])[:3]
     der = base64.b64decode(body)
     for place in range(len(der)):
@@ -417,14 +423,14 @@ def test_a_certificate_or_a_key_that_is_damaged_anywhere_is_no_traceback() -> No
 
 
 def test_weak_keys_and_unknown_curves_are_refused() -> None:
-    def broken(key: Any) -> list[str]:  # noqa: ANN401
-        made = certificates.self_signed_certificate(key, ["registry.example.com"], NOW)
-        return [rule for rule, _ in certificates.problems(made, "registry.example.com", NOW)]
+    def rules_broken_by(key: Any) -> list[str]:  # noqa: ANN401
+        certificate = certificates.self_signed_certificate(key, ["registry.example.com"], NOW)
+        return [rule for rule, _ in certificates.problems(certificate, "registry.example.com", NOW)]
 
-    assert broken(ec.generate_private_key(ec.SECP384R1())) == []
-    (weak,) = broken(rsa.generate_private_key(65537, 1024))
+    assert rules_broken_by(ec.generate_private_key(ec.SECP384R1())) == []
+    (weak,) = rules_broken_by(rsa.generate_private_key(65537, 1024))
     assert "1024 bits" in weak
-    (curve,) = broken(ec.generate_private_key(ec.SECP256K1()))
+    (curve,) = rules_broken_by(ec.generate_private_key(ec.SECP256K1()))
     assert "can't use" in curve
 
 
@@ -437,12 +443,12 @@ def test_old_versions_of_tls_are_refused(version: str) -> None:
     )
 
 
-def test_only_tls_13_is_the_users_to_choose() -> None:
+def test_minimumtls_may_be_raised_to_tls_13() -> None:
     stack = load_stack(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
     assert stack.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
 
 
-def test_a_section_that_the_registry_does_not_heed_without_a_certificate_is_refused() -> None:
+def test_http_tls_without_a_certificate_is_refused() -> None:
     config = {"http": {"tls": {"clientcas": ["/ca.pem"]}}}
     assert_refused(
         "oss-registry:registry.config.http.tls", "not heeded", registry={"config": config}
@@ -452,7 +458,7 @@ def test_a_section_that_the_registry_does_not_heed_without_a_certificate_is_refu
 # Let's Encrypt.
 
 
-def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -> None:
+def test_the_registry_gets_certificates_from_lets_encrypt_and_stores_them_in_a_volume() -> None:
     stack = load_stack(
         registry={"exposure": "tls", "external_url": URL, "port": 443}, auth=USERS, tls=ACME
     )
@@ -478,7 +484,7 @@ def test_lets_encrypt_is_the_registrys_own_with_a_place_to_keep_what_it_gets() -
         ),
     ],
 )
-def test_lets_encrypt_needs_the_authority_to_come_in(
+def test_lets_encrypt_needs_port_443_and_the_host_of_the_external_url(
     registry: dict[str, Any], key: str, word: str
 ) -> None:
     assert_refused(f"oss-registry:{key}", word, registry=registry, auth=USERS, tls=ACME)
@@ -487,7 +493,7 @@ def test_lets_encrypt_needs_the_authority_to_come_in(
 @pytest.mark.parametrize(
     "host", ["*.example.com", "registry.example.com:443", "Registry.example.com", "registry"]
 )
-def test_a_host_that_lets_encrypt_gives_nothing_for_is_refused(host: str) -> None:
+def test_a_host_for_which_lets_encrypt_issues_no_certificate_is_refused(host: str) -> None:
     tls = {"letsencrypt": {"hosts": [host]}}
     assert_refused("oss-registry:tls.letsencrypt.hosts[0]", "whole name", tls=tls)
 
@@ -495,7 +501,7 @@ def test_a_host_that_lets_encrypt_gives_nothing_for_is_refused(host: str) -> Non
 # Users.
 
 
-def test_users_are_lines_of_a_file_without_what_is_in_them() -> None:
+def test_users_become_lines_of_a_file_with_placeholders_for_their_hashes() -> None:
     users = {"users": {"bob": {"hash": HASH}, "alice": {}}, "realm": "Team: A"}
     shown = load_stack(auth=users).redacted
     assert shown["REGISTRY_AUTH"] == "htpasswd"
@@ -514,7 +520,7 @@ def test_users_are_lines_of_a_file_without_what_is_in_them() -> None:
         ("a\ud800b", "can't send"),
     ],
 )
-def test_a_password_that_would_be_cut_or_could_not_be_sent_is_refused_unseen(
+def test_a_password_that_is_too_long_or_cannot_be_sent_is_refused_without_showing_it(
     password: str, word: str
 ) -> None:
     (line,) = problems(auth=USERS, secrets={"password-alice": password})
@@ -523,7 +529,7 @@ def test_a_password_that_would_be_cut_or_could_not_be_sent_is_refused_unseen(
     assert password not in line
 
 
-def test_a_user_has_a_hash_or_a_password() -> None:
+def test_a_user_with_both_a_hash_and_a_password_is_refused() -> None:
     users = {"users": {"alice": {"hash": HASH}}}
     assert_refused(
         "oss-registry:auth.users.alice.hash",
@@ -534,25 +540,25 @@ def test_a_user_has_a_hash_or_a_password() -> None:
 
 
 @pytest.mark.parametrize("cost", ["03", "15", "31"])
-def test_a_hash_that_takes_seconds_or_nothing_to_compute_is_refused(cost: str) -> None:
+def test_a_hash_with_a_cost_outside_4_to_14_is_refused(cost: str) -> None:
     users = {"users": {"bob": {"hash": HASH.replace("$10$", f"${cost}$")}}}
     assert_refused("oss-registry:auth.users.bob.hash", "cost 4 to 14", auth=users)
 
 
-def test_users_without_any_user_are_refused() -> None:
+def test_an_auth_section_without_users_is_refused() -> None:
     assert_refused("oss-registry:auth.users", "empty", auth={"users": {}})
     assert_refused("oss-registry:auth.users", "required", auth={"realm": "x"})
 
 
 @pytest.mark.parametrize("name", ["#alice", "al\x1bice"])
-def test_a_name_that_would_be_a_comment_or_another_line_is_refused(name: str) -> None:
+def test_a_user_name_that_would_break_the_htpasswd_file_is_refused(name: str) -> None:
     assert any("without blanks" in line for line in problems(auth={"users": {name: {}}}))
 
 
-# Files that `config` names.
+# Files that `registry.config` names.
 
 
-def test_files_for_the_registrys_own_configuration_travel_into_the_container() -> None:
+def test_registry_files_become_files_in_the_container() -> None:
     shown = load_stack(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).redacted
     assert shown["/etc/token/issuer.pem"] == GOOD[0]
 
@@ -568,16 +574,16 @@ def test_files_for_the_registrys_own_configuration_travel_into_the_container() -
         ("/etc/oss-registry", "another path"),
         ("/var/lib/registry/docker", "another path"),
         ("/etc/distribution/config.yml", "another path"),
-        # Over which something else is mounted when the registry runs.
+        # Something else is mounted here when the registry runs.
         ("/tmp/issuer.pem", "another path"),
         ("/proc/x", "another path"),
     ],
 )
-def test_a_file_in_the_way_of_the_programs_own_is_refused(path: str, word: str) -> None:
+def test_a_file_at_a_path_that_is_in_use_or_not_absolute_is_refused(path: str, word: str) -> None:
     assert_refused(f"oss-registry:registry.files.{path}", word, registry={"files": {path: "x"}})
 
 
-def test_a_file_that_is_named_and_not_there_is_a_warning_as_an_image_may_have_it() -> None:
+def test_a_named_file_that_is_missing_is_a_warning_only_with_the_official_image() -> None:
     token = {"realm": f"{URL}/token", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
     config = {"auth": {"token": token}}
     (warning,) = warnings(load_stack(registry={"config": config}))
@@ -589,7 +595,7 @@ def test_a_file_that_is_named_and_not_there_is_a_warning_as_an_image_may_have_it
         assert list(warnings(load_stack(registry={"config": config, **registry}))) == []
 
 
-def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None:
+def test_an_htpasswd_path_without_its_file_is_a_warning() -> None:
     config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
     (warning,) = warnings(load_stack(registry={"config": config}))
     assert "makes up a user" in warning
@@ -598,7 +604,7 @@ def test_a_users_file_of_ones_own_is_there_when_it_is_one_of_the_files() -> None
 
 
 TOKEN = {"realm": f"{URL}/token", "service": "s", "issuer": "i"}
-NO_PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+BROKEN_PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"}]}'
 
 
@@ -606,10 +612,10 @@ JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"
     ("config", "text", "word"),
     [
         ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, "hello", "not PEM"),
-        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, NO_PEM, "not PEM"),
+        ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, BROKEN_PEM, "not PEM"),
         ({"auth": {"token": {**TOKEN, "rootcertbundle": "/f"}}}, JWKS, "not PEM"),
-        ({"http": {"tls": {"clientcas": ["/f"]}}}, NO_PEM, "not PEM"),
-        ({"redis": {"tls": {"rootcas": ["/f"]}}}, NO_PEM, "not PEM"),
+        ({"http": {"tls": {"clientcas": ["/f"]}}}, BROKEN_PEM, "not PEM"),
+        ({"redis": {"tls": {"rootcas": ["/f"]}}}, BROKEN_PEM, "not PEM"),
         ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "hello", "not a JSON Web Key Set"),
         ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "[]", "not a JSON Web Key Set"),
         ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, GOOD[0], "not a JSON Web Key Set"),
@@ -625,7 +631,7 @@ JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"
         ),
     ],
 )
-def test_a_file_with_which_the_registry_does_not_start_is_refused(
+def test_a_file_with_which_the_registry_would_not_start_is_refused(
     config: dict[str, Any], text: str, word: str
 ) -> None:
     lines = problems(
@@ -640,29 +646,29 @@ def test_a_file_with_which_the_registry_does_not_start_is_refused(
 @pytest.mark.parametrize(
     ("keys", "text"), [({"rootcertbundle": "/f"}, f"a remark\n{GOOD[0]}"), ({"jwks": "/f"}, JWKS)]
 )
-def test_a_file_that_the_registry_can_read_is_taken(keys: dict[str, str], text: str) -> None:
+def test_a_file_that_the_registry_can_read_is_accepted(keys: dict[str, str], text: str) -> None:
     config = {"auth": {"token": {**TOKEN, **keys}}}
     stack = load_stack(registry={"config": config, "files": {"/f": text}})
     assert stack.redacted["/f"] == text
 
 
-def test_an_authority_that_can_not_be_read_is_refused_where_redis_needs_it() -> None:
+def test_a_ca_certificate_that_cannot_be_read_is_refused_if_redis_needs_it() -> None:
     config = {"redis": {"tls": {"rootcas": ["/etc/ssl/certs/oss-registry.pem"]}}}
-    registry = {"ca_certificates": NO_PEM, "config": config}
+    registry = {"ca_certificates": BROKEN_PEM, "config": config}
     cache = {"address": "r.example.com:6379"}
     assert_refused(
         "oss-registry:registry.ca_certificates", "not PEM", registry=registry, cache=cache
     )
 
 
-def test_a_file_in_place_of_its_path_is_refused_and_not_repeated() -> None:
+def test_the_content_of_a_file_in_place_of_its_path_is_refused_without_showing_it() -> None:
     config = {"auth": {"token": {**TOKEN, "rootcertbundle": GOOD[0]}}}
     (line,) = problems(registry={"config": config})
     assert "auth.token.rootcertbundle: must be the path of a file" in line
     assert "BEGIN" not in line
 
 
-def test_a_file_of_users_is_not_shown() -> None:
+def test_a_file_with_password_hashes_is_not_shown() -> None:
     config = {"auth": {"htpasswd": {"realm": "r", "path": "/users"}}}
     for hashed in (HASH, "$apr1$hunter2", "{SHA}hunter2"):
         files = {"/users": f"# ours\nbob:{hashed}\n"}
@@ -673,7 +679,7 @@ def test_a_file_of_users_is_not_shown() -> None:
 # Logs.
 
 
-def test_a_driver_that_logs_signed_requests_is_refused() -> None:
+def test_a_storage_driver_that_logs_signed_requests_is_refused() -> None:
     storage = {"kind": "oss", "bucket": "images-of-ours"}
     config = {"storage": {"s3": {"loglevel": "debugwithsigning"}}}
     assert_refused(
@@ -685,7 +691,7 @@ def test_a_driver_that_logs_signed_requests_is_refused() -> None:
     )
 
 
-def test_a_path_prefix_is_warned_of_as_docker_clients_do_not_use_it() -> None:
+def test_a_path_prefix_is_a_warning_because_docker_clients_do_not_use_it() -> None:
     (warning,) = warnings(load_stack(registry={"config": {"http": {"prefix": "/registry/"}}}))
     assert warning.startswith("oss-registry:registry.config.http.prefix: ")
     assert "where Docker clients do not look" in warning
