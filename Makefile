@@ -24,9 +24,9 @@ CONSENT = $(if $(call true,$(YES)),--yes) $(if $(LOSE),$(call quoted,--lose=$(LO
 FORMAT ?= text
 # REFRESH=no: a preview where the engine or OSS cannot be reached.
 NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
-# How the trial stack reaches the double that `make aliyun` runs: CLOUD.
+# How the trial stack reaches the emulator that `make emulator` runs: CLOUD.
 ifeq ($(STACK),trial)
--include $(STATE)/aliyun/trial.mk
+-include $(STATE)/emulator/trial.mk
 endif
 export PULUMI_SKIP_UPDATE_CHECK := true
 # Else each run compiles the program, and pytest its plugins, anew.
@@ -58,7 +58,7 @@ CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local tria
 	stacks/Pulumi.%.yaml,%,$(wildcard stacks/Pulumi.*.yaml)))))]
 
 .PHONY: help up preview drift render down move rotate gc status login import test test-all unit check format \
-	aliyun verify-oss bench schema lock env engine-stop stacks comment ready
+	emulator verify-oss bench schema lock env engine-stop stacks comment ready
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -126,9 +126,9 @@ format: $(VENV)/dev ## mend what the linter can
 	@ruff format
 	@ruff check --fix
 
-aliyun: $(VENV)/dev ## run a double of Alibaba Cloud, for `make up STACK=trial` in another terminal
+emulator: $(VENV)/dev ## run an emulator of Alibaba Cloud, for `make up STACK=trial` in another terminal
 	@python -m toolchain up local
-	@python -m tests.aliyun $(STATE)/aliyun
+	@python -m tests.emulator $(STATE)/emulator
 
 login: ready ## let docker log in as USER of STACK, the password unseen
 	@$(if $(filter command,$(origin USER)),,echo 'say who: make login STACK=$(STACK) USER=…'; exit 1)

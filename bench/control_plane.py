@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from bench import page
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, free_port, run_checked, wait_until
 
@@ -190,14 +190,14 @@ def growth(exits: ExitStack) -> None:
 
 
 def stacks(exits: ExitStack) -> None:
-    """The first preview of each stack in a cloud: the double's."""
+    """The first preview of each stack in a cloud: the emulator's."""
     folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-    aliyun = Aliyun(folder / "aliyun")
-    exits.callback(aliyun.close)
+    emulator = Emulator(folder / "emulator")
+    exits.callback(emulator.close)
     rows = []
     for name in STACKS:
         (folder / name).mkdir()
-        deployment = CloudDeployment(folder / name, aliyun, like=name)
+        deployment = CloudDeployment(folder / name, emulator, like=name)
         exits.callback(deployment.remove)
         print(f"stack {name} …", flush=True)
         previews = [timed(deployment.pulumi, "preview") for _ in range(ROUNDS)]

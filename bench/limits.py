@@ -1,4 +1,4 @@
-"""What the double itself can do: the ground on which the other figures stand."""
+"""What the emulator itself can do: the ground on which the other figures stand."""
 
 import http.client
 import multiprocessing
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bench import page
-from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.clients import s3
-from tests.aliyun.ram import AccessKey
+from tests.emulator.clients import s3
+from tests.emulator.emulator import Emulator
+from tests.emulator.ram import AccessKey
 from tests.integration.cloud import REGION
 
 SIZE = 256 * 2**20
@@ -21,7 +21,7 @@ CALLERS = 4
 
 
 class Line(NamedTuple):
-    """How a client finds the double."""
+    """How a client finds the emulator."""
 
     proxy: str
     authority: str
@@ -48,17 +48,17 @@ def _seconds(line: Line, method: str, address: str, size: int, times: int) -> fl
     return lasted
 
 
-def measure(aliyun: Aliyun, latency: float, rate: float) -> None:
-    """Print and write down what the double does, alone and as far away as OSS is to be."""
-    name = "limits-of-the-double"
-    aliyun.add_bucket(name, REGION)
-    client = s3(aliyun, AccessKey(aliyun.key_id, aliyun.key_secret, "root", 0, 0), REGION)
+def measure(emulator: Emulator, latency: float, rate: float) -> None:
+    """Print and write down what the emulator does, alone and as far away as OSS is to be."""
+    name = "limits-of-the-emulator"
+    emulator.add_bucket(name, REGION)
+    client = s3(emulator, AccessKey(emulator.key_id, emulator.key_secret, "root", 0, 0), REGION)
     addresses = {
         verb: client.generate_presigned_url(call, Params={"Bucket": name, "Key": "object"})
         for verb, call in (("PUT", "put_object"), ("GET", "get_object"), ("HEAD", "head_object"))
     }
-    line = Line(aliyun.addresses[0], aliyun.certificates.pem)
-    # Of their own: here they would share Python's one lock with the double.
+    line = Line(emulator.addresses[0], emulator.certificates.pem)
+    # Of their own: here they would share Python's one lock with the emulator.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CALLERS, mp_context=context) as callers:
 
@@ -78,11 +78,11 @@ def measure(aliyun: Aliyun, latency: float, rate: float) -> None:
 
         lasts("PUT", count=CALLERS)  # the processes begin
         rows = [["alone", *(f"{rate:.0f}" for rate in rates())]]
-        with aliyun.away(latency, rate):
+        with emulator.away(latency, rate):
             far = rates()
     rows.append(
         [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in far)]
     )
-    head = ("the double", "in, MB/s", "out, MB/s", "calls/s, one caller", f"calls/s, {CALLERS}")
+    head = ("the emulator", "in, MB/s", "out, MB/s", "calls/s, one caller", f"calls/s, {CALLERS}")
     page.table("limits", head, rows)
-    del aliyun.oss.buckets[name]
+    del emulator.oss.buckets[name]

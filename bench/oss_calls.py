@@ -1,4 +1,4 @@
-"""What a push and a pull ask of OSS: calls by kind, counted by the double of Alibaba Cloud.
+"""What a push and a pull ask of OSS: calls by kind, counted by the emulator of Alibaba Cloud.
 
 A cold pull is one after the registry and redis restarted.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from bench import clients, page
 from bench.images import image
 from bench.registries import Hall, Registry
-from tests.aliyun.aliyun import Call
+from tests.emulator.emulator import Call
 
 RELEASES = ("2.8.3", "3.1.2")
 CACHES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
@@ -49,15 +49,15 @@ def _descriptors(calls: Sequence[Call]) -> int:
 
 def _calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequence[Call]]:
     """The calls of a push, a cold and a warm pull of an image that nobody had before."""
-    aliyun, name = registry.aliyun, f"{registry.server}/bench/{layout.name}:1"
+    emulator, name = registry.emulator, f"{registry.server}/bench/{layout.name}:1"
 
     def during(step: str) -> Sequence[Call]:
-        aliyun.clear_calls()
+        emulator.clear_calls()
         if step == "push":
-            clients.push(layout, name, aliyun.environment)
+            clients.push(layout, name, emulator.environment)
         else:
-            clients.pull(name, scratch / step, aliyun.environment)
-        return [call for call in aliyun.calls if call.to_oss and not _of_health(call)]
+            clients.pull(name, scratch / step, emulator.environment)
+        return [call for call in emulator.calls if call.to_oss and not _of_health(call)]
 
     found = {"push": during("push")}
     registry.restart()

@@ -1,7 +1,7 @@
 """The registries that are compared, each with its redis, side by side on one engine.
 
 The tutorial's is made by hand, of plain docker commands; ours by `pulumi up`. The images of all but
-the floor are in one double of OSS.
+the floor are in one emulator of OSS.
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import free_port, run_checked, wait_until
@@ -32,11 +32,11 @@ class Usage:
 
 @dataclass
 class Registry:
-    """A registry that runs: containers by their part, and the bucket of the double, if in one."""
+    """A registry that runs: containers by their part, and the bucket of the emulator, if in one."""
 
     server: str
     containers: Mapping[str, str]
-    aliyun: Aliyun
+    emulator: Emulator
     bucket: str = ""
     remake: Callable[[], object] | None = field(default=None, repr=False)
 
@@ -45,7 +45,7 @@ class Registry:
         if self.remake:
             self.remake()
         else:
-            bucket = self.aliyun.oss.buckets[self.bucket]
+            bucket = self.emulator.oss.buckets[self.bucket]
             bucket.objects.clear()
             bucket.uploads.clear()
         self.restart()
@@ -107,8 +107,8 @@ class Hall:
     def __init__(self) -> None:
         self._exits = ExitStack()
         self.folder = Path(self._exits.enter_context(tempfile.TemporaryDirectory()))
-        self.aliyun = Aliyun(self.folder / "aliyun")
-        self._exits.callback(self.aliyun.close)
+        self.emulator = Emulator(self.folder / "emulator")
+        self._exits.callback(self.emulator.close)
 
     def __enter__(self) -> "Hall":
         return self
@@ -119,7 +119,7 @@ class Hall:
     def tutorial(self, **storage: str) -> Registry:
         """By hand, with the tutorial's settings and `storage`, variables without their prefix."""
         name, port, password = _name(), free_port(), "pa55-word"
-        bucket = self.aliyun.add_bucket(name, REGION).name
+        bucket = self.emulator.add_bucket(name, REGION).name
         run_checked("docker", "network", "create", name)
         self._exits.callback(run_checked, "docker", "network", "rm", name)
         parts = {part: f"{name}-{part}" for part in ("redis", "registry")}
@@ -131,8 +131,8 @@ class Hall:
         run_checked(*run, parts["redis"], *redis, "redis-server", "--requirepass", password)
         variables = {
             "REGISTRY_STORAGE": "oss",
-            "REGISTRY_STORAGE_OSS_ACCESSKEYID": self.aliyun.key_id,
-            "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": self.aliyun.key_secret,
+            "REGISTRY_STORAGE_OSS_ACCESSKEYID": self.emulator.key_id,
+            "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": self.emulator.key_secret,
             "REGISTRY_STORAGE_OSS_REGION": f"oss-{REGION}",
             "REGISTRY_STORAGE_OSS_BUCKET": bucket,
             "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "redis",
@@ -143,16 +143,16 @@ class Hall:
             "REGISTRY_REDIS_POOL_MAXACTIVE": "64",
             "REGISTRY_REDIS_POOL_IDLETIMEOUT": "300s",
             **{f"REGISTRY_STORAGE_{key}": value for key, value in storage.items()},
-            # How it finds the double.
-            **self.aliyun.registry["environment"],
-            "SSL_CERT_FILE": "/double.pem",
+            # How it finds the emulator.
+            **self.emulator.registry["environment"],
+            "SSL_CERT_FILE": "/emulator.pem",
         }
         words = [word for item in variables.items() for word in ("--env", "=".join(item))]
-        words += ["--volume", f"{self.aliyun.ca}:/double.pem:ro"]
+        words += ["--volume", f"{self.emulator.ca}:/emulator.pem:ro"]
         words += ["--publish", f"127.0.0.1:{port}:5000"]
         self._exits.callback(run_checked, "docker", "rm", "--force", "--volumes", parts["registry"])
         run_checked(*run, parts["registry"], *words, "registry:2.8.3")
-        return self._up(Registry(f"127.0.0.1:{port}", parts, self.aliyun, bucket))
+        return self._up(Registry(f"127.0.0.1:{port}", parts, self.emulator, bucket))
 
     def ours(
         self,
@@ -162,7 +162,7 @@ class Hall:
     ) -> Registry:
         """A stack of ours with a bucket, with `config` (the registry's own) and `settings`."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        stack = CloudDeployment(folder, self.aliyun, like="staging")
+        stack = CloudDeployment(folder, self.emulator, like="staging")
         # What that stack file sets beside the bucket.
         for key in ("limits", "log_level"):
             stack.remove_setting("registry", key)
@@ -177,7 +177,7 @@ class Hall:
         parts = ("registry", *(["redis"] if settings.get("cache", {}).get("enabled", True) else []))
         containers = {part: f"{stack.prefix}-{part}" for part in parts}
         return self._up(
-            Registry(stack.outputs()["login_server"], containers, self.aliyun, stack.bucket)
+            Registry(stack.outputs()["login_server"], containers, self.emulator, stack.bucket)
         )
 
     def disk(self) -> Registry:
@@ -195,7 +195,9 @@ class Hall:
 
         self._exits.callback(run_checked, *remove)
         make()
-        return self._up(Registry(f"127.0.0.1:{port}", {"registry": name}, self.aliyun, remake=make))
+        return self._up(
+            Registry(f"127.0.0.1:{port}", {"registry": name}, self.emulator, remake=make)
+        )
 
     def _up(self, registry: Registry) -> Registry:
         wait_until(registry._answers)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench import page
 from bench.registries import resident
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.busy import BusyClient
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import wait_until
@@ -40,7 +40,7 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
 
     def fail(**how: object) -> Callable[[], object]:
         def during() -> None:
-            with stack.aliyun.failing(hits=lambda _: moments.random() < 0.2, **how):
+            with stack.emulator.failing(hits=lambda _: moments.random() < 0.2, **how):
                 time.sleep(TROUBLE)
 
         return during
@@ -74,10 +74,10 @@ def main(minutes: float = 30) -> None:
     moments = random.Random(13)
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        aliyun = Aliyun(folder / "aliyun")
-        exits.callback(aliyun.close)
+        emulator = Emulator(folder / "emulator")
+        exits.callback(emulator.close)
         (folder / "project").mkdir()
-        stack = CloudDeployment(folder / "project", aliyun, like="staging")
+        stack = CloudDeployment(folder / "project", emulator, like="staging")
         exits.callback(stack.remove)
         stack.up()
         endpoint = stack.outputs()["endpoint"]

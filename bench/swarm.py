@@ -1,7 +1,7 @@
 """What replicas bring to pulls, and what an `up` on a swarm takes: needs root, as its test does.
 
-Three machines that are network namespaces of this one, and one double of OSS: what they share, this
-machine's cores and the double, is the limit, so the ratios are the least that replicas bring.
+Three machines are network namespaces of this one, and they use one emulator of OSS. They share this
+machine's cores and the emulator, so the ratios are the least that replicas bring.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import page
 from bench.control_plane import timed
 from bench.registries import cpu
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.swarm import SWARM_UNAVAILABLE, Swarm, SwarmDeployment
 
@@ -67,10 +67,10 @@ def main() -> None:
         print("a swarm of three machines …", flush=True)
         swarm = Swarm(folder)
         exits.callback(swarm.remove)
-        aliyun = Aliyun(folder / "aliyun", host=swarm.address)
-        exits.callback(aliyun.close)
+        emulator = Emulator(folder / "emulator", host=swarm.address)
+        exits.callback(emulator.close)
         (folder / "project").mkdir()
-        stack = SwarmDeployment(folder / "project", aliyun, swarm)
+        stack = SwarmDeployment(folder / "project", emulator, swarm)
         exits.callback(stack.allow_destroy)
         first = timed(stack.up)
         stack.configure(registry={"log_level": "error"})

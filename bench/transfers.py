@@ -1,6 +1,6 @@
 """Pushes and pulls: the tutorial's registry, ours, and one on this machine's disk, in turn.
 
-OSS is the double, with a latency for each call and a cap on what passes in a second.
+OSS is the emulator, with a latency for each call and a cap on what passes in a second.
 `python -m bench.transfers ROUNDS` for more or fewer of them.
 """
 
@@ -111,7 +111,7 @@ def together(registry: Registry, size: int, clients: Sequence[Callable[[], objec
         seconds.append(time.monotonic() - begun)
 
     threads = [threading.Thread(target=run, args=(client,)) for client in clients]
-    registry.aliyun.clear_calls()
+    registry.emulator.clear_calls()
     with registry.used() as used:
         begun = time.monotonic()
         for thread in threads:
@@ -121,7 +121,7 @@ def together(registry: Registry, size: int, clients: Sequence[Callable[[], objec
         lasted = time.monotonic() - begun
     for error in errors[:1]:
         print(error, file=sys.stderr)
-    made = sum(registry.aliyun.counted().values())
+    made = sum(registry.emulator.counted().values())
     return Run(size, len(errors), seconds, lasted, used.cpu, used.memory, made)
 
 
@@ -140,7 +140,7 @@ class Ground:
         return made[: case.clients]
 
     def push(self, registry: Registry, case: Case) -> Run:
-        env = self.hall.aliyun.environment
+        env = self.hall.emulator.environment
         calls = [
             lambda n=n, i=i: clients.push(i, f"{registry.server}/bench/{n}:1", env)
             for n, i in enumerate(self.images(case))
@@ -148,7 +148,7 @@ class Ground:
         return together(registry, sum(case.layers) * case.clients, calls)
 
     def pull(self, registry: Registry, case: Case) -> Run:
-        env = self.hall.aliyun.environment
+        env = self.hall.emulator.environment
         name = f"{registry.server}/bench/0:1"
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             calls = [
@@ -171,7 +171,7 @@ def ground(builders: Builders) -> Iterator[Ground]:
 
 def measured(there: Ground, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs:
     """All runs, with OSS at its distance; in each round another registry is the first."""
-    aliyun = there.hall.aliyun
+    emulator = there.hall.emulator
     runs: dict[Key, list[Run]] = defaultdict(list)
     for case in cases:
         there.images(case)
@@ -186,13 +186,13 @@ def measured(there: Ground, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs
                 if name == OURS_NO_CACHE:
                     there.push(registry, case)  # the question is what a pull is without one
                 else:
-                    with aliyun.away(LATENCY, RATE):
+                    with emulator.away(LATENCY, RATE):
                         run = there.push(registry, case)
                     runs[case.name, case.clients, "push", name].append(run)
                 if case.pulls:
                     registry.restart()
                 for what in case.pulls:
-                    with aliyun.away(LATENCY, RATE):
+                    with emulator.away(LATENCY, RATE):
                         run = there.pull(registry, case)
                     runs[case.name, case.clients, what, name].append(run)
                 registry.forget()
@@ -272,7 +272,7 @@ def _measure(cases: Sequence[Case], mark: str, rounds: int) -> Sequence[tuple[Ke
 
 def main(rounds: int = ROUNDS) -> None:
     with Hall() as hall:
-        limits.measure(hall.aliyun, LATENCY, RATE)
+        limits.measure(hall.emulator, LATENCY, RATE)
     found = _measure(CASES, "", rounds)
     plot.bars(
         f"With OSS {LATENCY * 1000:.0f} ms away for each call, and {RATE / 1e6:.0f} MB/s",

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.deployment import PROJECT, Deployment, free_port, run
 
 REGION = "cn-hangzhou"
@@ -30,14 +30,14 @@ class CloudDeployment(Deployment):
     def __init__(
         self,
         folder: Path,
-        aliyun: Aliyun,
+        emulator: Emulator,
         like: str = "prod",
         host: str | None = None,
         **settings: Mapping[str, Any],
     ) -> None:
         super().__init__(folder, host)
-        self.aliyun = aliyun
-        self.environment.update(aliyun.environment)
+        self.emulator = emulator
+        self.environment.update(emulator.environment)
         self.bucket = f"images-{self.stack}"
         sections = _stack_file_sections(like)
         # Clients run on this machine. Tests with the marker `secure` are about access by others.
@@ -47,7 +47,7 @@ class CloudDeployment(Deployment):
             sections["registry"].pop(setting, None)
         self.configure(**sections)
         self.configure(
-            registry={"port": free_port(), **aliyun.registry}, storage={"bucket": self.bucket}
+            registry={"port": free_port(), **emulator.registry}, storage={"bucket": self.bucket}
         )
         self.write_config({"alicloud:region": REGION})
         self.configure(**settings)
@@ -59,7 +59,7 @@ class CloudDeployment(Deployment):
         """
         self.configure(registry={"release": release})
         if release.startswith("2."):
-            self.aliyun.oss.new_take_v1 = True
+            self.emulator.oss.new_take_v1 = True
             self.configure(storage={"signature_v1": True})
         return self
 
@@ -73,16 +73,16 @@ class CloudDeployment(Deployment):
     def remove(self) -> None:
         """Remove the stack's objects from the engine and from the emulated cloud."""
         super().remove()
-        self.aliyun.faults.clear()
-        buckets, ram = self.aliyun.oss.buckets, self.aliyun.ram
+        self.emulator.faults.clear()
+        buckets, ram = self.emulator.oss.buckets, self.emulator.ram
         for found in (buckets, ram.users, ram.policies):
             for name in [name for name in found if self.stack in name]:
                 del found[name]
 
     def allow_destroy(self) -> None:
         """Empty all buckets and unprotect all resources, so that `pulumi destroy` succeeds."""
-        self.aliyun.faults.clear()
-        for bucket in self.aliyun.oss.buckets.values():
+        self.emulator.faults.clear()
+        for bucket in self.emulator.oss.buckets.values():
             bucket.objects.clear()
             bucket.uploads.clear()
         run(*self.pulumi_command("state", "unprotect", "--all", "--yes"), env=self.environment)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import docker_engine
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.clients import random_image
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, image_id, run_checked
@@ -35,25 +35,27 @@ def _check_tools() -> None:
 
 
 @pytest.fixture(scope="module")
-def aliyun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """Provide an emulated cloud for one module."""
-    double = Aliyun(tmp_path_factory.mktemp("aliyun"))
-    yield double
-    double.close()
+    emulator = Emulator(tmp_path_factory.mktemp("emulator"))
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
+def stack(
+    emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CloudDeployment]:
     """Deploy a stack with a bucket for one module. Each test must leave it as it was."""
-    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     with deployment.deployed():
         yield deployment
 
 
 @pytest.fixture
-def new_cloud_stack(aliyun: Aliyun, tmp_path: Path) -> Iterator[CloudDeployment]:
+def new_cloud_stack(emulator: Emulator, tmp_path: Path) -> Iterator[CloudDeployment]:
     """Provide a stack with a bucket that is not deployed. A test may leave it in any state."""
-    deployment = CloudDeployment(tmp_path, aliyun)
+    deployment = CloudDeployment(tmp_path, emulator)
     try:
         yield deployment
     finally:
@@ -81,13 +83,13 @@ def seeded_random() -> random.Random:
 # Quick tests cover release 3.1.2 on OSS.
 @pytest.fixture(params=[("2.8.3", "oss"), ("3.1.2", "filesystem")], ids="-".join)
 def stack_on_each_storage(
-    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path: Path
+    request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path
 ) -> Iterator[Deployment]:
     """Deploy a stack once for each kind of storage, and with each major release."""
     release, kind = request.param
     deployment: Deployment
     if kind == "oss":
-        deployment = CloudDeployment(tmp_path, aliyun).use_release(release)
+        deployment = CloudDeployment(tmp_path, emulator).use_release(release)
     else:
         deployment = Deployment(tmp_path, registry={"release": release})
     with deployment.deployed():

@@ -19,7 +19,7 @@ def collect_garbage(deployment: Deployment, *words: str) -> str:
 def stored_blobs(deployment: Deployment) -> set[str]:
     """Return the digests of all blobs in the registry's storage."""
     if isinstance(deployment, CloudDeployment):
-        names = deployment.aliyun.oss.buckets[deployment.bucket].names()
+        names = deployment.emulator.oss.buckets[deployment.bucket].names()
     else:
         find = ("find", f"/var/lib/registry/{BLOBS}", "-name", "data")
         names = deployment.docker("exec", f"{deployment.prefix}-registry", *find).splitlines()

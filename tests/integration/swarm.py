@@ -19,7 +19,7 @@ import bcrypt
 from config.releases import RELEASES
 from config.settings import PROJECT
 from config.stack import STACK_LABEL
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
 from tests.integration.cloud import CloudDeployment
@@ -157,8 +157,8 @@ class SwarmDeployment(CloudDeployment):
     `images` has the reference of the registry's image by release.
     """
 
-    def __init__(self, folder: Path, aliyun: Aliyun, swarm: Swarm) -> None:
-        super().__init__(folder, aliyun, host=swarm.nodes[0].engine.host)
+    def __init__(self, folder: Path, emulator: Emulator, swarm: Swarm) -> None:
+        super().__init__(folder, emulator, host=swarm.nodes[0].engine.host)
         self.images = {release: swarm.push_image(f"registry:{release}") for release in RELEASES}
         self._manager = swarm.nodes[0]
         self.configure(

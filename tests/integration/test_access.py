@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from components import access
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import PROJECT, run, wait_until
@@ -24,11 +24,11 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
 def stack(
-    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
     """With a KMS key, so that it needs every action there is."""
     folder = tmp_path_factory.mktemp("project")
-    made = CloudDeployment(folder, aliyun, storage={"encryption": {"kms_key_id": KEY}})
+    made = CloudDeployment(folder, emulator, storage={"encryption": {"kms_key_id": KEY}})
     with made.use_release(request.param).deployed():
         yield made
 
@@ -50,7 +50,7 @@ class _Operations:
     def __init__(self, stack: CloudDeployment) -> None:
         self.stack, self.api = stack, Api(stack.outputs()["endpoint"])
         self.config = stack.inspect("registry", ".Config.Cmd")[-1]
-        self.bucket = stack.aliyun.oss.buckets[stack.bucket]
+        self.bucket = stack.emulator.oss.buckets[stack.bucket]
 
     def prepare(self) -> None:
         self.there, self.gone = (f"r{secrets.token_hex(4)}" for _ in range(2))
@@ -138,7 +138,7 @@ def _without(document: str, action: str) -> str:
 def test_each_action_is_needed_for_what_the_table_says_and_all_are_enough(
     stack: CloudDeployment,
 ) -> None:
-    policy = stack.aliyun.ram.policies[stack.prefix]
+    policy = stack.emulator.ram.policies[stack.prefix]
     whole, operations = policy.versions[policy.current], _Operations(stack)
     operations.prepare()
     observed = {"all of them": operations.observed()}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.clients import s3 as s3_client
-from tests.aliyun.oss import Bucket, Upload
+from tests.emulator.clients import s3 as s3_client
+from tests.emulator.emulator import Emulator
+from tests.emulator.oss import Bucket, Upload
 from tests.integration.api import Api
 from tests.integration.cloud import REGION, CloudDeployment
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.oss
 def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
     new_cloud_stack: CloudDeployment,
 ) -> None:
-    bucket = new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION)
+    bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
     bucket.settings["lifecycle"] = before = b"<LifecycleConfiguration/>"
     new_cloud_stack.remove_setting("storage", "versioning")
     # The tutorial's readers: an old bucket, the old release, the old signature.
@@ -34,8 +34,8 @@ def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
     assert f"The images are kept in the bucket {new_cloud_stack.bucket}, below registry/." in said
     assert bucket.names()
     assert bucket.settings == {"lifecycle": before}
-    assert not new_cloud_stack.aliyun.ram.users
-    assert not new_cloud_stack.aliyun.ram.policies
+    assert not new_cloud_stack.emulator.ram.users
+    assert not new_cloud_stack.emulator.ram.policies
 
 
 def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
@@ -45,13 +45,13 @@ def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
     new_cloud_stack.configure(storage={"adopt": True})
     said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert new_cloud_stack.bucket in said
-    assert new_cloud_stack.bucket not in new_cloud_stack.aliyun.oss.buckets
+    assert new_cloud_stack.bucket not in new_cloud_stack.emulator.oss.buckets
 
 
 def test_a_name_that_another_account_has_is_said_with_what_to_do(
     new_cloud_stack: CloudDeployment,
 ) -> None:
-    new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION, owner="someone else")
+    new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION, owner="someone else")
     said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert f"the bucket {new_cloud_stack.bucket} is another account's: choose another" in said
 
@@ -59,7 +59,7 @@ def test_a_name_that_another_account_has_is_said_with_what_to_do(
 def test_a_bucket_of_ones_own_is_not_taken_over_unless_it_is_said(
     new_cloud_stack: CloudDeployment,
 ) -> None:
-    bucket = new_cloud_stack.aliyun.add_bucket(new_cloud_stack.bucket, REGION)
+    bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
     said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert (
         f"the bucket {new_cloud_stack.bucket} is there already, and yours: set storage.adopt"
@@ -68,8 +68,10 @@ def test_a_bucket_of_ones_own_is_not_taken_over_unless_it_is_said(
     assert not bucket.settings
 
 
-def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_path: Path) -> None:
-    dev = CloudDeployment(tmp_path, aliyun, like="dev")
+def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    dev = CloudDeployment(tmp_path, emulator, like="dev")
     dev.write_config({"alicloud:region": "ap-southeast-1"})
     dev.configure(storage={"versioning": {"noncurrent_days": 1}})
     try:
@@ -77,7 +79,7 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_
         api = Api(dev.outputs()["endpoint"])
         digest = api.push("team/app", secrets.token_bytes(1000))
         api.delete("team/app", digest)
-        bucket = aliyun.oss.buckets[dev.bucket]
+        bucket = emulator.oss.buckets[dev.bucket]
         assert any(len(versions) > 1 for versions in bucket.objects.values())
         # A push that broke off: the provider empties a bucket of objects, but not of these.
         bucket.uploads["1"] = Upload("1", "registry/x", "")
@@ -86,32 +88,34 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(aliyun: Aliyun, tmp_
         )  # docs/production.md explains it
         bucket.uploads.clear()
         dev.pulumi("destroy", "--yes")
-        assert dev.bucket not in aliyun.oss.buckets
-        assert dev.prefix not in aliyun.ram.users
-        assert dev.prefix not in aliyun.ram.policies
+        assert dev.bucket not in emulator.oss.buckets
+        assert dev.prefix not in emulator.ram.users
+        assert dev.prefix not in emulator.ram.policies
     finally:
         dev.remove()
 
 
-def test_two_stacks_in_one_cloud_read_nothing_of_each_other(aliyun: Aliyun, tmp_path: Path) -> None:
+def test_two_stacks_in_one_cloud_read_nothing_of_each_other(
+    emulator: Emulator, tmp_path: Path
+) -> None:
     """Also where they share a bucket, each below a prefix of its own."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     shared = f"shared-{secrets.token_hex(4)}"
-    aliyun.add_bucket(shared, REGION)
-    one = CloudDeployment(tmp_path / "one", aliyun, like="staging")
-    two = CloudDeployment(tmp_path / "two", aliyun, like="staging")
+    emulator.add_bucket(shared, REGION)
+    one = CloudDeployment(tmp_path / "one", emulator, like="staging")
+    two = CloudDeployment(tmp_path / "two", emulator, like="staging")
     for deployment, prefix in ((one, "team/one"), (two, "team/two")):
         deployment.configure(storage={"bucket": shared, "adopt": True, "prefix": prefix})
     try:
         for deployment in (one, two):
             deployment.up()
             Api(deployment.outputs()["endpoint"]).push("app", secrets.token_bytes(1000))
-        (key,) = aliyun.ram.users[one.prefix].keys.values()
-        names = aliyun.oss.buckets[shared].names()
+        (key,) = emulator.ram.users[one.prefix].keys.values()
+        names = emulator.oss.buckets[shared].names()
         theirs = next(name for name in names if name.startswith("team/two/"))
         ours = next(name for name in names if name.startswith("team/one/"))
-        with closing(s3_client(aliyun, key, REGION)) as s3:
+        with closing(s3_client(emulator, key, REGION)) as s3:
             assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
             assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
             attempts: list[Callable[[], object]] = [
@@ -151,8 +155,8 @@ def test_what_is_changed_by_hand_is_shown_by_a_refreshed_preview_and_mended_by_u
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.up()
-    bucket = new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket]
-    policy = new_cloud_stack.aliyun.ram.policies[new_cloud_stack.prefix]
+    bucket = new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket]
+    policy = new_cloud_stack.emulator.ram.policies[new_cloud_stack.prefix]
     before, whole = dict(bucket.settings), policy.versions[policy.current]
     _change_all(bucket)
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
@@ -180,17 +184,17 @@ def test_a_bucket_with_images_is_not_deleted_unless_the_preview_said_so(
     Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
     said = new_cloud_stack.pulumi_fails("destroy", "--yes")
     assert "The bucket you tried to delete is not empty" in said
-    assert new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket].names()
+    assert new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket].names()
     new_cloud_stack.configure(storage={"force_destroy": True})
     assert "forceDestroy" in new_cloud_stack.pulumi("preview", "--diff")
 
 
 def test_a_bucket_that_was_deleted_by_hand_is_made_anew(new_cloud_stack: CloudDeployment) -> None:
     new_cloud_stack.up()
-    del new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket]
+    del new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket]
     new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
     new_cloud_stack.make_succeeds("up")
-    assert new_cloud_stack.aliyun.oss.buckets[new_cloud_stack.bucket].settings.keys() >= {
+    assert new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket].settings.keys() >= {
         "lifecycle",
         "policy",
     }
@@ -201,7 +205,7 @@ def test_a_policy_that_was_changed_as_often_as_ram_keeps_versions_still_changes(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.up()
-    policy = new_cloud_stack.aliyun.ram.policies[new_cloud_stack.prefix]
+    policy = new_cloud_stack.emulator.ram.policies[new_cloud_stack.prefix]
     whole = policy.versions[policy.current]
     policy.versions = {f"v{number}": whole for number in range(1, 6)}
     new_cloud_stack.configure(storage={"prefix": "elsewhere"})

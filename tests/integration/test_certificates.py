@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from config import certificates
-from tests.aliyun.aliyun import engines_address
+from tests.emulator.emulator import engines_address
 from tests.integration.api import Api, RequestError
 from tests.integration.deployment import free_port, run, run_checked
 from tests.integration.secured import PASSWORD, SecuredDeployment, configure_certificate

@@ -26,11 +26,11 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 def _delete_bucket(deployment: CloudDeployment) -> None:
-    del deployment.aliyun.oss.buckets[deployment.bucket]
+    del deployment.emulator.oss.buckets[deployment.bucket]
 
 
 def _detach_policy(deployment: CloudDeployment) -> None:
-    deployment.aliyun.ram.users[deployment.prefix].policies.clear()
+    deployment.emulator.ram.users[deployment.prefix].policies.clear()
 
 
 # The next `up` cannot know that this stack did it. Its message says what to undo.
@@ -55,7 +55,7 @@ def test_an_up_that_meets_faults_ends_well_or_reports_them_and_a_later_one_ends_
 ) -> None:
     with ExitStack() as broken:
         faults = [
-            broken.enter_context(new_cloud_stack.aliyun.failing(call, **how))
+            broken.enter_context(new_cloud_stack.emulator.failing(call, **how))
             for call, how in FAULTS.items()
         ]
         up = new_cloud_stack.make("up")
@@ -65,7 +65,7 @@ def test_an_up_that_meets_faults_ends_well_or_reports_them_and_a_later_one_ends_
             assert "error:" in up.stdout
             new_cloud_stack.make_succeeds("up")
     assert all(fault.met for fault in faults)
-    assert len(new_cloud_stack.aliyun.ram.users[new_cloud_stack.prefix].keys) == 1
+    assert len(new_cloud_stack.emulator.ram.users[new_cloud_stack.prefix].keys) == 1
     _works(new_cloud_stack)
 
 
@@ -74,7 +74,7 @@ def test_what_an_up_cannot_undo_is_reported_with_the_way_to_undo_it(
     new_cloud_stack: CloudDeployment, call: str
 ) -> None:
     sentence, undo = BY_HAND[call]
-    with new_cloud_stack.aliyun.failing(call, cut_answer=True, times=1) as fault:
+    with new_cloud_stack.emulator.failing(call, cut_answer=True, times=1) as fault:
         new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert fault.met
     assert sentence in new_cloud_stack.make("up").stdout
@@ -103,7 +103,7 @@ def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_
 
     for call in calls:
         with (
-            new_cloud_stack.aliyun.failing(call, times=1, then=kill) as fault,
+            new_cloud_stack.emulator.failing(call, times=1, then=kill) as fault,
             new_cloud_stack.start_make("up") as up,
         ):
             groups.append(up.pid)
@@ -112,5 +112,5 @@ def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_
     output = new_cloud_stack.make_succeeds("up")
     if "CreateAccessKey" in calls:
         assert f" of {new_cloud_stack.prefix}, whose secret was lost" in output
-        assert len(new_cloud_stack.aliyun.ram.users[new_cloud_stack.prefix].keys) == 1
+        assert len(new_cloud_stack.emulator.ram.users[new_cloud_stack.prefix].keys) == 1
     _works(new_cloud_stack)

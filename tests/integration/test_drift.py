@@ -18,20 +18,20 @@ def test_where_nothing_drifted_it_is_green_and_changes_nothing(stack: CloudDeplo
 
 
 def _public(stack: CloudDeployment) -> None:
-    stack.aliyun.oss.buckets[stack.bucket].acl = "public-read"
+    stack.emulator.oss.buckets[stack.bucket].acl = "public-read"
 
 
 def _without_lifecycle(stack: CloudDeployment) -> None:
-    del stack.aliyun.oss.buckets[stack.bucket].settings["lifecycle"]
+    del stack.emulator.oss.buckets[stack.bucket].settings["lifecycle"]
 
 
 def _may_nothing(stack: CloudDeployment) -> None:
-    policy = stack.aliyun.ram.policies[stack.prefix]
+    policy = stack.emulator.ram.policies[stack.prefix]
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
 
 
 def _without_key(stack: CloudDeployment) -> None:
-    stack.aliyun.ram.users[stack.prefix].keys.clear()
+    stack.emulator.ram.users[stack.prefix].keys.clear()
 
 
 def _without_redis(stack: CloudDeployment) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.aliyun.http import Content
-from tests.aliyun.oss import Version
+from tests.emulator.http import Content
+from tests.emulator.oss import Version
 from tests.integration.api import MANIFEST, Api, RequestError, digest_of
 from tests.integration.busy import BusyClient
 from tests.integration.clients import redis_cli
@@ -79,7 +79,7 @@ def test_a_dry_run_says_what_would_go_and_touches_nothing(stack: CloudDeployment
     assert stack.inspect("registry", ".Id") == registry
     api.push("team/other", secrets.token_bytes(1000))
     # Where OSS can't be asked from here, the registry's own word is enough.
-    with stack.aliyun.failing(
+    with stack.emulator.failing(
         hits=lambda call: call.agent.startswith("alibabacloud-python"),
         status=403,
         code="AccessDenied",
@@ -113,7 +113,7 @@ def test_what_the_registry_cannot_read_is_named_and_nothing_is_deleted(
 @contextmanager
 def _planted(stack: CloudDeployment, files: Mapping[str, bytes]) -> Iterator[None]:
     """The registry's files in the bucket are joined by `files`."""
-    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    bucket = stack.emulator.oss.buckets[stack.bucket]
     root = f"{stack.settings['storage'].get('prefix', 'registry')}/docker/registry/v2"
     for path, content in files.items():
         bucket.put(f"{root}/{path}", Version("planted", Content(content), "etag"))

@@ -25,7 +25,7 @@ def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
     """Run `make gc`, whose first deletion gets no answer until the end of the block."""
     over = threading.Event()
     with (
-        stack.aliyun.failing("DeleteMultipleObjects", times=1, then=over.wait),
+        stack.emulator.failing("DeleteMultipleObjects", times=1, then=over.wait),
         stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         try:
@@ -61,16 +61,16 @@ def test_a_service_manager_that_stops_it_finds_pushes_let_in(stack: CloudDeploym
 
 def test_someone_elses_up_ends_the_sweep_before_it_lets_pushes_in(stack: CloudDeployment) -> None:
     api = push_garbage(stack)
-    before = stack.aliyun.counted()["DeleteMultipleObjects"]
+    before = stack.emulator.counted()["DeleteMultipleObjects"]
     with _collecting(stack) as collecting:
         # The push below deletes objects too. Let the collection's deletion be the unanswered one.
-        wait_until(lambda: stack.aliyun.counted()["DeleteMultipleObjects"] > before)
+        wait_until(lambda: stack.emulator.counted()["DeleteMultipleObjects"] > before)
         stack.make_succeeds("up")
         api.push("team/other", secrets.token_bytes(1000))
-        swept = stack.aliyun.counted()["DeleteMultipleObjects"]
+        swept = stack.emulator.counted()["DeleteMultipleObjects"]
         assert collecting.stdout
         collecting.stdout.read()
-        assert stack.aliyun.counted()["DeleteMultipleObjects"] == swept
+        assert stack.emulator.counted()["DeleteMultipleObjects"] == swept
     assert collecting.returncode != 0
     _is_as_before(stack, api)
     assert "gc: freed " in collect_garbage(stack)
@@ -107,7 +107,7 @@ def test_storage_that_refuses_to_delete_ends_it_with_the_reason_and_the_images_w
     api = push_garbage(stack)
     before = stored_blobs(stack)
     refused = ("DeleteMultipleObjects", "DeleteObject")
-    with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
+    with stack.emulator.failing(*refused, status=403, code="AccessDenied"):
         output = stack.make_fails("gc")
     assert "failed to delete blob" in output
     assert "AccessDenied" in output

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import Deployment
@@ -33,12 +33,12 @@ def test_an_empty_bucket_may_go_and_what_is_meant_is_done(stack: CloudDeployment
     first, second, third = stack.bucket, f"second-{stack.stack}", f"third-{stack.stack}"
     stack.configure(storage={"bucket": second})
     stack.make_succeeds("up", f"LOSE={first}")
-    assert first not in stack.aliyun.oss.buckets
+    assert first not in stack.emulator.oss.buckets
     stack.configure(storage={"bucket": third})
     done = stack.make("up")  # nothing was pushed to the second one
     assert done.returncode == 0, done.stdout
-    assert second not in stack.aliyun.oss.buckets
-    assert third in stack.aliyun.oss.buckets
+    assert second not in stack.emulator.oss.buckets
+    assert third in stack.emulator.oss.buckets
 
 
 def test_the_key_in_use_is_not_taken_away_in_one_step(stack: CloudDeployment) -> None:
@@ -46,7 +46,7 @@ def test_the_key_in_use_is_not_taken_away_in_one_step(stack: CloudDeployment) ->
     output = stack.make_fails("up")
     assert "The access key a would be gone, which the registry uses" in output
     assert f"`make rotate STACK={stack.stack}`" in output
-    assert len(stack.aliyun.ram.users[stack.prefix].keys) == 1
+    assert len(stack.emulator.ram.users[stack.prefix].keys) == 1
     _pulls(stack)
 
 
@@ -72,7 +72,7 @@ def test_a_protected_bucket_fails_the_plan_before_anything_is_changed(
     output = new_cloud_stack.make_fails("up", f"LOSE={new_cloud_stack.bucket}")
     assert "protect" in output
     assert "stopped, and nothing was changed: the plan fails" in output
-    assert f"other-{new_cloud_stack.stack}" not in new_cloud_stack.aliyun.oss.buckets
+    assert f"other-{new_cloud_stack.stack}" not in new_cloud_stack.emulator.oss.buckets
 
 
 def _asked(deployment: Deployment, answer: str) -> tuple[int, str]:
@@ -115,7 +115,7 @@ def test_up_asks_and_does_only_what_it_was_told(new_stack: Deployment) -> None:
 
 @pytest.mark.parametrize("elsewhere", [{"volume": "oss-registry-{}-other"}, {"kind": "oss"}])
 def test_a_volume_with_images_is_not_left_unless_it_is_meant(
-    new_stack: Deployment, aliyun: Aliyun, elsewhere: dict[str, str]
+    new_stack: Deployment, emulator: Emulator, elsewhere: dict[str, str]
 ) -> None:
     new_stack.up()
     api = Api(new_stack.outputs()["endpoint"])
@@ -123,7 +123,7 @@ def test_a_volume_with_images_is_not_left_unless_it_is_meant(
     before = new_stack.settings.get("storage", {})
     storage = {key: value.format(new_stack.stack) for key, value in elsewhere.items()}
     if "kind" in storage:
-        new_stack.environment.update(aliyun.environment)
+        new_stack.environment.update(emulator.environment)
         new_stack.write_config({"alicloud:region": REGION})
         storage["bucket"] = f"images-{new_stack.stack}"
     new_stack.configure(storage=storage)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
 from tests.docs.pages import PROJECT, blocks, lines, procedures
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError, digest_of
 from tests.integration.clients import skopeo_pull, skopeo_push
 from tests.integration.cloud import CloudDeployment
@@ -147,12 +147,12 @@ def test_a_key_is_rotated(on_bucket: Reader) -> None:
     on_bucket.api.pull("team/app")
 
 
-def test_a_key_that_leaked_is_refused_afterwards(on_bucket: Reader, aliyun: Aliyun) -> None:
+def test_a_key_that_leaked_is_refused_afterwards(on_bucket: Reader, emulator: Emulator) -> None:
     assert isinstance(on_bucket.stack, CloudDeployment)
     leaked = on_bucket.stack.key_in_use()
-    assert aliyun.ram.key(leaked)
+    assert emulator.ram.key(leaked)
     on_bucket.follow("The access key has leaked")
-    assert not aliyun.ram.key(leaked)
+    assert not emulator.ram.key(leaked)
     on_bucket.api.pull("team/app")
     on_bucket.settled()
 
@@ -228,10 +228,10 @@ def test_images_go_along_to_another_engine(on_volume: Reader) -> None:
     on_volume.settled()
 
 
-def test_images_go_along_to_another_region(on_bucket: Reader, aliyun: Aliyun) -> None:
+def test_images_go_along_to_another_region(on_bucket: Reader, emulator: Emulator) -> None:
     with _second(on_bucket):
         on_bucket.follow("Another region")
-        (there,) = (each for each in aliyun.oss.buckets.values() if each.region == "cn-beijing")
+        (there,) = (each for each in emulator.oss.buckets.values() if each.region == "cn-beijing")
         assert there.objects
         on_bucket.second_api.pull("team/app")
         assert on_bucket.second_api.manifest("team/app", "1") == on_bucket.api.manifest(
@@ -241,12 +241,12 @@ def test_images_go_along_to_another_region(on_bucket: Reader, aliyun: Aliyun) ->
 
 
 def test_a_bucket_that_was_deleted_is_there_again_and_takes_the_same_images(
-    on_bucket: Reader, aliyun: Aliyun, archive: Path, tmp_path: Path
+    on_bucket: Reader, emulator: Emulator, archive: Path, tmp_path: Path
 ) -> None:
     # By a client that asks which layers are there already.
     skopeo_push(on_bucket.stack, archive, "team/again")
     skopeo_pull(on_bucket.stack, "team/again", tmp_path / "before")
-    aliyun.oss.buckets.clear()
+    emulator.oss.buckets.clear()
     on_bucket.follow("The bucket was deleted")
     # The last command restarts the registry.
     wait_until(lambda: on_bucket.stack.is_healthy("registry"))

@@ -14,7 +14,7 @@ import yaml
 
 from operations.importing.compose import read
 from operations.importing.moving import chosen, moved
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.clients import skopeo
 from tests.integration.cloud import REGION, CloudDeployment
@@ -221,21 +221,21 @@ def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
 
 
 def test_the_images_of_a_bucket_pull_from_the_new_registry(
-    new_cloud_stack: CloudDeployment, aliyun: Aliyun, tmp_path: Path
+    new_cloud_stack: CloudDeployment, emulator: Emulator, tmp_path: Path
 ) -> None:
     folder = _named(tmp_path)
-    (folder / "ca.pem").write_text(aliyun.registry["ca_certificates"])
-    aliyun.add_bucket(new_cloud_stack.bucket, REGION)
+    (folder / "ca.pem").write_text(emulator.registry["ca_certificates"])
+    emulator.add_bucket(new_cloud_stack.bucket, REGION)
     port = free_port()
     registry = {
         "image": "registry:2.8.3",
         "ports": [f"127.0.0.1:{port}:5000"],
         "volumes": ["./ca.pem:/etc/ssl/certs/ours.pem:ro"],
         "environment": {
-            **aliyun.registry["environment"],
+            **emulator.registry["environment"],
             "REGISTRY_STORAGE": "oss",
-            "REGISTRY_STORAGE_OSS_ACCESSKEYID": aliyun.key_id,
-            "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": aliyun.key_secret,
+            "REGISTRY_STORAGE_OSS_ACCESSKEYID": emulator.key_id,
+            "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": emulator.key_secret,
             "REGISTRY_STORAGE_OSS_REGION": f"oss-{REGION}",
             "REGISTRY_STORAGE_OSS_BUCKET": new_cloud_stack.bucket,
             "REGISTRY_STORAGE_OSS_SECURE": "true",
@@ -244,7 +244,7 @@ def test_the_images_of_a_bucket_pull_from_the_new_registry(
     old = Old(folder, {"registry": registry})
     with old.running():
         api, manifest = _pushed(port, None)
-        before = set(aliyun.oss.buckets[new_cloud_stack.bucket].names())
+        before = set(emulator.oss.buckets[new_cloud_stack.bucket].names())
         assert before
 
         printed = _imported(new_cloud_stack, old.file)
@@ -252,12 +252,12 @@ def test_the_images_of_a_bucket_pull_from_the_new_registry(
 
         # Its clients are sent to OSS, as they were.
         image, there = f"docker://127.0.0.1:{port}/team/app:1", tmp_path / "pulled"
-        skopeo("copy", "--src-tls-verify=false", image, f"dir:{there}", env=aliyun.environment)
+        skopeo("copy", "--src-tls-verify=false", image, f"dir:{there}", env=emulator.environment)
         assert (there / "manifest.json").read_bytes() == manifest
         api.push("team/other", b"new")
-        names = set(aliyun.oss.buckets[new_cloud_stack.bucket].names())
+        names = set(emulator.oss.buckets[new_cloud_stack.bucket].names())
         assert names > before
         assert all(name.startswith("docker/registry/v2/") for name in names)
-        assert new_cloud_stack.key_in_use() != aliyun.key_id
+        assert new_cloud_stack.key_in_use() != emulator.key_id
     clear = "\n".join((*printed, new_cloud_stack.file.read_text(), new_cloud_stack.state()))
-    assert aliyun.key_secret not in clear
+    assert emulator.key_secret not in clear

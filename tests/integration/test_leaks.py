@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trustme
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.clients import registry_variables
 from tests.integration.cloud import CloudDeployment
@@ -50,10 +50,10 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def stack(aliyun: Aliyun, authority: trustme.CA, tmp_path: Path) -> Iterator[CloudDeployment]:
+def stack(emulator: Emulator, authority: trustme.CA, tmp_path: Path) -> Iterator[CloudDeployment]:
     folder = tmp_path / "project"
     folder.mkdir()
-    made = CloudDeployment(folder, aliyun)
+    made = CloudDeployment(folder, emulator)
     port = made.settings["registry"]["port"]
     certificate = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
     made.configure(
@@ -160,7 +160,7 @@ def _secrets(stack: CloudDeployment) -> dict[str, str]:
         **keys,
         **drawn,
         "puller": PULLS,
-        "deployer": stack.aliyun.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
+        "deployer": stack.emulator.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
         **{f"line {number} of tls-key": line for number, line in enumerate(tls_key)},
         **{f"hash of {user}": hashed for user, hashed in password_hashes(stack).items()},
         **{f"login of {user}": login for user, login in logins.items()},

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.aliyun.aliyun import engines_address
+from tests.emulator.emulator import engines_address
 from tests.integration.deployment import free_port, is_listening, wait_until
 from tests.integration.secured import SecuredDeployment
 from toolchain.golang import GoProgram

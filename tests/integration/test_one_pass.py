@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.clients import docker_push, remove_and_pull
 from tests.integration.cloud import CloudDeployment
@@ -31,8 +31,10 @@ def _cold_language_hosts() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+def stack(
+    emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CloudDeployment]:
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     made.configure(storage={**DEV, "access_keys": ["old"]})
     with made.deployed_with_make():
         yield made
@@ -56,7 +58,7 @@ def test_the_outputs_name_the_bucket_the_user_and_the_key(stack: CloudDeployment
 def test_the_bucket_is_private_encrypted_versioned_and_aborts_unfinished_uploads(
     stack: CloudDeployment,
 ) -> None:
-    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    bucket = stack.emulator.oss.buckets[stack.bucket]
     assert bucket.acl == "private"
     assert b"<BlockPublicAccess>true</" in bucket.settings["publicAccessBlock"]
     assert b"<SSEAlgorithm>AES256</" in bucket.settings["encryption"]
@@ -79,7 +81,7 @@ def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_its_own_ke
 ) -> None:
     reference, digest = docker_push(stack, image, "team/docker")
     assert remove_and_pull(stack, reference) == digest
-    calls = [call for call in stack.aliyun.calls if call.bucket == stack.bucket]
+    calls = [call for call in stack.emulator.calls if call.bucket == stack.bucket]
     written = [call for call in calls if call.api in ("PutObject", "CompleteMultipartUpload")]
     assert {call.key_id for call in written} == {stack.key_in_use()}
     own = [call for call in calls if call.user == stack.prefix]
@@ -95,7 +97,7 @@ def test_uploads_in_parts_mounts_cancelled_uploads_and_deletions_are_allowed_by_
         "team/mounted", api.push_blob("team/parts", [secrets.token_bytes(1000)]), "team/parts"
     )
     api.cancel_upload("team/cancelled", secrets.token_bytes(2**20))
-    uploads = stack.aliyun.oss.buckets[stack.bucket].uploads.values()
+    uploads = stack.emulator.oss.buckets[stack.bucket].uploads.values()
     assert not [upload for upload in uploads if "/team/cancelled/" in upload.key]
     digest = api.push("team/deleted", secrets.token_bytes(1000))
     api.delete("team/deleted", digest)
@@ -112,7 +114,7 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: CloudDeployme
 def test_status_reports_how_each_part_works_with_the_registrys_own_key(
     stack: CloudDeployment,
 ) -> None:
-    begun = len(stack.aliyun.calls)
+    begun = len(stack.emulator.calls)
     output = stack.make_succeeds("--silent", "status", separate_stderr=True)
     rows = [re.split(r" +", line, maxsplit=2) for line in output.splitlines()]
     assert {part: text for _, part, text in rows if part != "drift"} == {
@@ -125,7 +127,7 @@ def test_status_reports_how_each_part_works_with_the_registrys_own_key(
         "key": "the access key old is 0 days old",
         "certificate": "none",
     }
-    calls = stack.aliyun.calls[begun:]
+    calls = stack.emulator.calls[begun:]
     asked = [call for call in calls if call.agent.startswith("alibabacloud-python")]
     assert {call.key_id for call in asked} == {stack.key_in_use()}
 
@@ -149,7 +151,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     stack: CloudDeployment, api: Api
 ) -> None:
     before = stack.key_in_use()
-    begun = len(stack.aliyun.calls)
+    begun = len(stack.emulator.calls)
     output = stack.make_succeeds("rotate", "LABEL=new")
     printed = [line for line in output.splitlines() if line.startswith("rotate: ")]
     assert printed[:3] == [
@@ -158,10 +160,10 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
         "rotate: step 2 of 2: new alone …",
     ]
     assert printed[3].startswith("rotate: the access key is new; done in ")
-    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
     assert key.id != before
     assert stack.key_in_use() == key.id
-    calls = stack.aliyun.calls[begun:]
+    calls = stack.emulator.calls[begun:]
     steps = [
         call.api if call.api == "DeleteAccessKey" else call.key_id
         for call in calls
@@ -178,7 +180,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
 def test_the_secret_of_the_key_is_in_no_output_log_preview_argument_or_plain_state(
     stack: CloudDeployment,
 ) -> None:
-    (secret,) = [key.secret for key in stack.aliyun.ram.users[stack.prefix].keys.values()]
+    (secret,) = [key.secret for key in stack.emulator.ram.users[stack.prefix].keys.values()]
     stack.configure(registry={"log_level": "debug"})
     printed, command_lines = stack.watch_pulumi("up", "--yes", "--diff", "--show-full-output")
     shown = [printed, *command_lines, stack.state()]
@@ -201,7 +203,7 @@ def test_the_guard_stops_what_would_delete_a_bucket_with_images_unless_it_is_nam
     assert f"The bucket {bucket} would be deleted, and the images in it, such as" in output
     assert "stopped, and nothing was changed" in output
     assert f"make up STACK={stack.stack} LOSE={bucket}" in output
-    assert f"other-{stack.stack}" not in stack.aliyun.oss.buckets
+    assert f"other-{stack.stack}" not in stack.emulator.oss.buckets
     api.pull("team/kept")
 
     stack.configure(storage={"bucket": bucket})
@@ -210,8 +212,8 @@ def test_the_guard_stops_what_would_delete_a_bucket_with_images_unless_it_is_nam
     api.pull("team/kept")
 
     stack.make_succeeds("down", f"LOSE={bucket}")
-    assert bucket not in stack.aliyun.oss.buckets
-    assert stack.prefix not in stack.aliyun.ram.users
+    assert bucket not in stack.emulator.oss.buckets
+    assert stack.prefix not in stack.emulator.ram.users
     assert not stack.docker_objects("container")
     with pytest.raises(RequestError):
         api.pull("team/kept")

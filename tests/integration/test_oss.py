@@ -9,7 +9,7 @@ import pytest
 
 from config.releases import RELEASES
 from config.stack import STACK_LABEL
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.clients import docker_push, random_image, remove_and_pull
 from tests.integration.cloud import CloudDeployment
@@ -21,9 +21,9 @@ DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "
 
 @pytest.fixture(scope="module", params=RELEASES)
 def prod(
-    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     with made.use_release(request.param).deployed():
         yield made
 
@@ -44,7 +44,7 @@ def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_sam
     prod: CloudDeployment, large: str
 ) -> None:
     reference, digest = docker_push(prod, large, "team/large")
-    names = prod.aliyun.oss.buckets[prod.bucket].names()
+    names = prod.emulator.oss.buckets[prod.bucket].names()
     assert all(name.startswith("registry/docker/registry/v2/") for name in names)
     digests = {name.split("/")[-2] for name in names if name.endswith("/data")}
     assert digest.removeprefix("sha256:") in digests
@@ -54,7 +54,7 @@ def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_sam
 
 
 def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudDeployment) -> None:
-    own = [call for call in prod.aliyun.calls if call.bucket == prod.bucket]
+    own = [call for call in prod.emulator.calls if call.bucket == prod.bucket]
     # Beside the registry's calls there is the one that asked whether the key is taken.
     data = [c for c in own if c.user == prod.prefix and c.key != f"registry/{STACK_LABEL}"]
     release, key_id = prod.outputs()["release"], prod.key_in_use()
@@ -76,7 +76,7 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
     digests = [api.push(f"asked/{name}", secrets.token_bytes(1000)) for name in ("a", "b")]
     prod.docker("restart", f"{prod.prefix}-redis")  # it knows nothing then
     wait_until(lambda: prod.is_healthy("redis"))
-    begun = len(prod.aliyun.calls)
+    begun = len(prod.emulator.calls)
     for _ in range(3):
         prod.docker("restart", f"{prod.prefix}-registry")
         wait_until(lambda: prod.is_healthy("registry"))
@@ -84,7 +84,7 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
             api.pull(f"asked/{name}", digest)
     asked = Counter(
         (call.key or call.prefix).removesuffix("/data")
-        for call in prod.aliyun.calls[begun:]
+        for call in prod.emulator.calls[begun:]
         if (call.api == "HeadObject" or call.api.startswith("ListObjects"))
         and call.code != "NoSuchKey"
         and "/blobs/sha256/" in call.key + call.prefix
@@ -96,5 +96,5 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
 def test_a_protected_bucket_is_not_destroyed(prod: CloudDeployment) -> None:
     said = prod.pulumi_fails("destroy", "--yes")
     assert "protect" in said
-    assert prod.bucket in prod.aliyun.oss.buckets
+    assert prod.bucket in prod.emulator.oss.buckets
     assert run("docker", "container", "inspect", f"{prod.prefix}-registry").returncode == 0

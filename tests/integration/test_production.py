@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import PROJECT, run_checked
@@ -29,7 +29,7 @@ def _policy(name: str) -> str:
 @contextmanager
 def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
     """Whoever runs Pulumi is a RAM user with that policy of the page, not the account itself."""
-    ram, before = deployment.aliyun.ram, dict(deployment.environment)
+    ram, before = deployment.emulator.ram, dict(deployment.environment)
     ram.call("CreateUser", {"UserName": name})
     ram.call("CreatePolicy", {"PolicyName": name, "PolicyDocument": _policy(name)})
     attached = {"UserName": name, "PolicyName": name, "PolicyType": "Custom"}
@@ -71,9 +71,9 @@ def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
         named.make_succeeds("up", f"LOSE=2026-11,{named.bucket}")
         named.pulumi("preview", "--refresh", "--expect-no-changes")
         named.pulumi("destroy", "--yes")
-    assert named.bucket not in named.aliyun.oss.buckets
-    assert named.prefix not in named.aliyun.ram.users
-    mine = [call for call in named.aliyun.calls if call.user == "deployer"]
+    assert named.bucket not in named.emulator.oss.buckets
+    assert named.prefix not in named.emulator.ram.users
+    mine = [call for call in named.emulator.calls if call.user == "deployer"]
     assert not [call for call in mine if call.code == "AccessDenied"]
     assert not [call for call in mine if call.api in ("GetObject", "PutObject", "ListObjectsV2")]
 
@@ -83,7 +83,7 @@ def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDe
         named.pulumi("preview")
         said = named.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the deployer's own access key is not allowed to do this: see docs/prod" in said
-    assert named.bucket not in named.aliyun.oss.buckets
+    assert named.bucket not in named.emulator.oss.buckets
     named.make_succeeds("up")
     with _as_user(named, "previews"):
         named.pulumi("preview", "--refresh", "--expect-no-changes")
@@ -94,23 +94,23 @@ def test_a_deployer_with_a_wrong_key_is_told_which_variables_to_see(named: Cloud
     try:
         said = named.pulumi_fails("up", "--yes", "--skip-preview")
     finally:
-        named.environment |= named.aliyun.environment
+        named.environment |= named.emulator.environment
     assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in said
 
 
 def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
-    aliyun: Aliyun, tmp_path: Path
+    emulator: Emulator, tmp_path: Path
 ) -> None:
-    aliyun.add_bucket("example-states", REGION)
+    emulator.add_bucket("example-states", REGION)
     found = re.search(r"pulumi login '(s3://\S+)'", PAGE)
     assert found
     settings = dict(re.findall(r"(AWS_\w+)=(when_required)", PAGE))
     environment: Mapping[str, str] = {
-        **aliyun.environment,
+        **emulator.environment,
         **settings,
-        "AWS_ACCESS_KEY_ID": aliyun.key_id,
-        "AWS_SECRET_ACCESS_KEY": aliyun.key_secret,
-        "AWS_CA_BUNDLE": str(aliyun.ca),
+        "AWS_ACCESS_KEY_ID": emulator.key_id,
+        "AWS_SECRET_ACCESS_KEY": emulator.key_secret,
+        "AWS_CA_BUNDLE": str(emulator.ca),
         "PULUMI_BACKEND_URL": found[1],
         "PULUMI_CONFIG_PASSPHRASE": "only for tests",
     }
@@ -123,14 +123,14 @@ def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
 
     pulumi("stack", "init", "prod")
     assert json.loads(pulumi("stack", "ls", "--json"))[0]["name"] == "prod"
-    names = aliyun.oss.buckets["example-states"].names()
+    names = emulator.oss.buckets["example-states"].names()
     assert ".pulumi/stacks/oss-registry/prod.json" in names
     pulumi("stack", "rm", "prod", "--yes")
 
 
 def test_clients_are_sent_to_the_buckets_cname_for_layers(new_cloud_stack: CloudDeployment) -> None:
     cname = f"{new_cloud_stack.bucket}.images.example.com"
-    new_cloud_stack.aliyun.cnames[cname] = new_cloud_stack.bucket
+    new_cloud_stack.emulator.cnames[cname] = new_cloud_stack.bucket
     new_cloud_stack.configure(storage={"cname": f"https://{cname}"})
     new_cloud_stack.up()
     api, content = Api(new_cloud_stack.outputs()["endpoint"]), secrets.token_bytes(1000)
@@ -139,9 +139,9 @@ def test_clients_are_sent_to_the_buckets_cname_for_layers(new_cloud_stack: Cloud
     address = response.headers["location"]
     assert address.startswith(f"https://{cname}/registry/docker/registry/v2/blobs/")
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({"https": new_cloud_stack.aliyun.environment["HTTPS_PROXY"]}),
+        urllib.request.ProxyHandler({"https": new_cloud_stack.emulator.environment["HTTPS_PROXY"]}),
         urllib.request.HTTPSHandler(
-            context=ssl.create_default_context(cafile=str(new_cloud_stack.aliyun.ca))
+            context=ssl.create_default_context(cafile=str(new_cloud_stack.emulator.ca))
         ),
     )
     with opener.open(address) as layer:

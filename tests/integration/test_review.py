@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.cloud import CloudDeployment
 
@@ -26,9 +26,9 @@ class Reviewed(CloudDeployment):
 
 
 @pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
+def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
     """One in the cloud; the first test has it made."""
-    made = Reviewed(tmp_path_factory.mktemp("project"), aliyun, storage=BASE)
+    made = Reviewed(tmp_path_factory.mktemp("project"), emulator, storage=BASE)
     made.port = made.settings["registry"]["port"]
     try:
         yield made
@@ -43,7 +43,7 @@ def _previewed(stack: Reviewed, form: str = "markdown") -> tuple[int, str]:
         stack.stack: "prod",
         str(stack.port): "5000",
         str(stack.port + 1): "5001",
-        stack.aliyun.addresses[1]: "proxy:3128",
+        stack.emulator.addresses[1]: "proxy:3128",
     }
     shown = done.stdout
     for name, common in own.items():
@@ -60,7 +60,9 @@ def _is_golden(stack: Reviewed, name: str) -> str:
         file.write_text(shown)
     assert shown == file.read_text()
     assert (code != 0) == ("it would fail" in shown)
-    for key in stack.aliyun.ram.users[stack.prefix].keys.values() if stack.aliyun.ram.users else ():
+    for key in (
+        stack.emulator.ram.users[stack.prefix].keys.values() if stack.emulator.ram.users else ()
+    ):
         assert key.secret not in shown
     return shown
 

@@ -36,7 +36,7 @@ def _labels(stack: CloudDeployment) -> list[str]:
 
 def _is_rotated(stack: CloudDeployment, before: str, label: str = "new") -> None:
     """Assert that the registry works with the key `label`, and that the key `before` is deleted."""
-    ram = stack.aliyun.ram
+    ram = stack.emulator.ram
     (key,) = ram.users[stack.prefix].keys.values()
     assert key.id != before
     assert stack.key_in_use() == key.id
@@ -57,7 +57,7 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
             os.killpg(group, signal.SIGKILL)
 
     with (
-        stack.aliyun.failing(api, times=1, then=kill) as fault,
+        stack.emulator.failing(api, times=1, then=kill) as fault,
         stack.start_make("rotate", "LABEL=new") as rotating,
     ):
         groups.append(rotating.pid)
@@ -73,13 +73,13 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
 
 def test_a_key_whose_secret_was_lost_with_rams_answer_is_deleted(stack: CloudDeployment) -> None:
     before = stack.key_in_use()
-    with stack.aliyun.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
+    with stack.emulator.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
         done = stack.make("rotate", "LABEL=new")
     assert fault.met
     assert f" of {stack.prefix}: RAM's answer with it was lost" in done.stdout
     # The provider asks for another key, which RAM refuses beside the old and the lost one.
     assert done.returncode != 0
-    assert len(stack.aliyun.ram.users[stack.prefix].keys) == 1
+    assert len(stack.emulator.ram.users[stack.prefix].keys) == 1
     stack.make_succeeds("rotate", "LABEL=new")
     _is_rotated(stack, before)
 
@@ -94,7 +94,7 @@ def test_one_that_is_killed_again_and_again_ends_well(
                 rotating.wait(seeded_random.uniform(1, 14))
             except subprocess.TimeoutExpired:
                 os.killpg(rotating.pid, signal.SIGKILL)
-        if _labels(stack) == ["new"] and len(stack.aliyun.ram.users[stack.prefix].keys) == 1:
+        if _labels(stack) == ["new"] and len(stack.emulator.ram.users[stack.prefix].keys) == 1:
             break
     done = stack.make("rotate", "LABEL=new")
     finished = "the access key in use is new already" in done.stdout
@@ -105,10 +105,10 @@ def test_one_that_is_killed_again_and_again_ends_well(
 def test_a_key_that_does_not_work_leaves_the_old_one(stack: CloudDeployment) -> None:
     before = stack.key_in_use()
     refused = ("ListObjectsV2",)
-    with stack.aliyun.failing(*refused, status=403, code="AccessDenied"):
+    with stack.emulator.failing(*refused, status=403, code="AccessDenied"):
         output = stack.make_fails("rotate", "LABEL=new")
     assert "rotate: the old key is kept, as " in output
-    assert before in stack.aliyun.ram.users[stack.prefix].keys
+    assert before in stack.emulator.ram.users[stack.prefix].keys
     assert _labels(stack) == ["old", "new"]
     stack.make_succeeds("rotate")
     _is_rotated(stack, before)

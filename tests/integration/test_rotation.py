@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.aliyun.clients import s3 as s3_client
+from tests.emulator.clients import s3 as s3_client
 from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
 
@@ -59,37 +59,37 @@ def _working(deployment: CloudDeployment) -> Iterator[_Client]:
 def test_a_rotation_under_load_loses_no_request_to_a_key(
     new_cloud_stack: CloudDeployment, release: str
 ) -> None:
-    aliyun = new_cloud_stack.aliyun
+    emulator = new_cloud_stack.emulator
     new_cloud_stack.use_release(release).up()
-    (old,) = aliyun.ram.users[new_cloud_stack.prefix].keys.values()
-    aliyun.ram.settling_seconds = 10  # for which OSS refuses a new key
+    (old,) = emulator.ram.users[new_cloud_stack.prefix].keys.values()
+    emulator.ram.settling_seconds = 10  # for which OSS refuses a new key
     begun = time.time()
     try:
         with _working(new_cloud_stack) as client:
             new_cloud_stack.configure(storage={"access_keys": ["2026-11", "2026-12"]})
             new_cloud_stack.up()
-            new = aliyun.ram.key(new_cloud_stack.key_in_use())
+            new = emulator.ram.key(new_cloud_stack.key_in_use())
             assert new
             assert new.id != old.id
-            assert len(aliyun.ram.users[new_cloud_stack.prefix].keys) == 2
+            assert len(emulator.ram.users[new_cloud_stack.prefix].keys) == 2
             new_cloud_stack.configure(storage={"access_keys": ["2026-12"]})
             new_cloud_stack.up()
             after = client.done
         assert client.done >= after > 0
     finally:
-        aliyun.ram.settling_seconds = 0
+        emulator.ram.settling_seconds = 0
     assert not client.lost
     # Beside the registry's calls there is the one that asks whether the new key is taken.
-    refused = {c.key for c in aliyun.calls if c.at > begun and c.code == "InvalidAccessKeyId"}
+    refused = {c.key for c in emulator.calls if c.at > begun and c.code == "InvalidAccessKeyId"}
     assert refused == {"registry/oss-registry.stack"}
-    assert not [c for c in aliyun.calls if c.code == "LimitExceeded.User.AccessKey"]
-    assert [*aliyun.ram.users[new_cloud_stack.prefix].keys] == [new.id]
+    assert not [c for c in emulator.calls if c.code == "LimitExceeded.User.AccessKey"]
+    assert [*emulator.ram.users[new_cloud_stack.prefix].keys] == [new.id]
     assert new_cloud_stack.outputs()["access_key"] == "2026-12"
     api = Api(new_cloud_stack.outputs()["endpoint"])
     for number in range(client.done):
         api.pull(f"r{number}")
     with (
-        closing(s3_client(aliyun, old, REGION)) as s3,
+        closing(s3_client(emulator, old, REGION)) as s3,
         pytest.raises(Exception, match="InvalidAccessKeyId"),
     ):
         s3.list_objects_v2(Bucket=new_cloud_stack.bucket, Prefix="registry/")

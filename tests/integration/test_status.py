@@ -32,7 +32,7 @@ def _fails(deployment: Deployment, part: str, why: str) -> None:
 
 
 def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeployment) -> None:
-    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
     secrets = (key.secret, *stack.generated_values().values())
     seen: set[str] = set()
     over = threading.Event()
@@ -58,13 +58,13 @@ def test_nothing_secret_is_shown_to_anyone_and_nothing_is_left(stack: CloudDeplo
 
 
 def test_storage_that_refuses_the_key_is_named_by_osss_own_code(stack: CloudDeployment) -> None:
-    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
     key.active = False
     try:
         _fails(stack, "storage", "InvalidAccessKeyId")
     finally:
         key.active = True
-    policy = stack.aliyun.ram.policies[stack.prefix]
+    policy = stack.emulator.ram.policies[stack.prefix]
     whole = policy.versions[policy.current]
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
     try:
@@ -92,25 +92,25 @@ def test_an_oss_that_refuses_every_call_for_data_is_named_with_the_cause(
         "UserDisable": "the Alibaba Cloud account is disabled or has an overdue payment",
         "AccessDenied": "the bucket policy of",
     }
-    with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=403, code=code):
+    with stack.emulator.failing(hits=lambda call: call.door != "ram", status=403, code=code):
         _fails(stack, "storage", f"OSS answers {code}: {causes[code]}")
     wait_until(lambda: _serves(stack))
 
 
 def test_up_fails_if_oss_refuses_the_registry(stack: CloudDeployment) -> None:
     reads = ("ListObjectsV2", "ListObjects", "GetObject", "HeadObject")
-    with stack.aliyun.failing(*reads, status=403, code="UserDisable"):
+    with stack.emulator.failing(*reads, status=403, code="UserDisable"):
         output = stack.make_fails("up")
     assert "OSS answers UserDisable: the Alibaba Cloud account is disabled" in output
     wait_until(lambda: _serves(stack))
 
 
 def test_an_internal_endpoint_alone_is_enough(stack: CloudDeployment) -> None:
-    stack.aliyun.public_data = False
+    stack.emulator.public_data = False
     try:
         code, rows = _status(stack)
     finally:
-        stack.aliyun.public_data = True
+        stack.emulator.public_data = True
     assert (code, rows["storage"][0]) == (0, "ok")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.aliyun.aliyun import Aliyun, Call
+from tests.emulator.emulator import Call, Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.clients import docker_push, remove_and_pull
 from tests.integration.cloud import CloudDeployment
@@ -33,9 +33,9 @@ PULLING = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
 
 @pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
 def stack(
-    request: pytest.FixtureRequest, aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     with made.use_release(request.param).deployed():
         yield made
 
@@ -60,7 +60,7 @@ def test_a_push_that_meets_a_fault_is_refused_for_now_or_comes_through_whole(
     for number, name in enumerate(PUSHING):
         repository = f"push-{how.replace(' ', '-')}-{number}"
         content = secrets.token_bytes(12 * MEBIBYTE)
-        with stack.aliyun.failing(name, times=1, **HOW[how]) as fault:
+        with stack.emulator.failing(name, times=1, **HOW[how]) as fault:
             refusals = _met(api, repository, content)
         met += fault.met
         assert not [r for r in refusals if GIVES_UP.intersection(r.codes)], (name, refusals)
@@ -72,7 +72,7 @@ def test_a_push_that_meets_a_fault_is_refused_for_now_or_comes_through_whole(
 def test_dockers_own_client_comes_through_a_push_that_meets_a_fault(
     stack: CloudDeployment, image: str
 ) -> None:
-    with stack.aliyun.failing("UploadPart", times=1, **HOW["503"]) as fault:
+    with stack.emulator.failing("UploadPart", times=1, **HOW["503"]) as fault:
         reference, digest = docker_push(stack, image, "docker/app")
     assert fault.met
     assert remove_and_pull(stack, reference) == digest
@@ -89,7 +89,7 @@ def test_a_pull_that_meets_a_fault_is_refused_or_whole_and_never_wrong(
         # Another one of the calls that a pull makes.
         nth = _nth(position)
         with (
-            stack.aliyun.failing(name, hits=nth, times=1, **HOW[how]),
+            stack.emulator.failing(name, hits=nth, times=1, **HOW[how]),
             suppress(RequestError),  # ValueError is what comes wrong
         ):
             api.pull(repository)
@@ -111,7 +111,7 @@ def test_a_push_without_content_lengths_comes_through_whole(stack: CloudDeployme
 def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> None:
     api = Api(stack.outputs()["endpoint"])
     api.push("kept", secrets.token_bytes(MEBIBYTE))
-    with stack.aliyun.failing(hits=lambda call: call.door != "ram", status=503):
+    with stack.emulator.failing(hits=lambda call: call.door != "ram", status=503):
         for step in (lambda: api.push("lost", b"x"), lambda: api.pull("kept", "1")):
             with pytest.raises(RequestError):
                 step()
@@ -121,10 +121,10 @@ def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> 
 
 
 def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
-    aliyun: Aliyun, new_cloud_stack: CloudDeployment
+    emulator: Emulator, new_cloud_stack: CloudDeployment
 ) -> None:
     new_cloud_stack.use_release("2.8.3")
-    aliyun.oss.new_take_v1 = False
+    emulator.oss.new_take_v1 = False
     said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert f"{new_cloud_stack.prefix}-registry was not healthy within 60 s: `docker logs" in said
     assert "The bucket takes no Signature V1" in new_cloud_stack.log("registry")
@@ -136,7 +136,7 @@ def test_an_s3_door_without_list_multipart_uploads_refuses_pushes_and_serves_pul
     new_cloud_stack.up()
     api = Api(new_cloud_stack.outputs()["endpoint"])
     api.push("before", secrets.token_bytes(MEBIBYTE))
-    new_cloud_stack.aliyun.s3_lists_uploads = False
+    new_cloud_stack.emulator.s3_lists_uploads = False
     try:
         with pytest.raises(RequestError) as error:
             api.push("after", secrets.token_bytes(MEBIBYTE))
@@ -144,6 +144,6 @@ def test_an_s3_door_without_list_multipart_uploads_refuses_pushes_and_serves_pul
         api.pull("before")
         assert "NotImplemented" in new_cloud_stack.log("registry")
     finally:
-        new_cloud_stack.aliyun.s3_lists_uploads = True
+        new_cloud_stack.emulator.s3_lists_uploads = True
     api.push("after", secrets.token_bytes(MEBIBYTE))
     api.pull("after")

@@ -28,7 +28,7 @@ import trustme
 
 from config.releases import RELEASES
 from operations.swarm import PATIENCE
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError, Response
 from tests.integration.balancer import load_balancer
 from tests.integration.busy import BusyClient
@@ -56,10 +56,10 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
 
 
 @pytest.fixture(scope="module")
-def aliyun(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aliyun]:
-    double = Aliyun(tmp_path_factory.mktemp("aliyun"), host=swarm.address)
-    yield double
-    double.close()
+def emulator(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    emulator = Emulator(tmp_path_factory.mktemp("emulator"), host=swarm.address)
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,13 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def stack(
-    swarm: Swarm, aliyun: Aliyun, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+    swarm: Swarm,
+    emulator: Emulator,
+    authority: trustme.CA,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[SwarmDeployment]:
     """Three replicas of release 2.8.3, reached through a load balancer."""
-    made = SwarmDeployment(tmp_path_factory.mktemp("project"), aliyun, swarm)
+    made = SwarmDeployment(tmp_path_factory.mktemp("project"), emulator, swarm)
     made.use_release("2.8.3")
     address = f"{swarm.address}:{free_port()}"
     made.configure(
@@ -244,7 +247,7 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: SwarmDeployme
 
 def _secrets(stack: SwarmDeployment) -> list[str]:
     """All that was drawn or made for it, but for what its files are called by."""
-    keys = stack.aliyun.ram.users[stack.prefix].keys.values()
+    keys = stack.emulator.ram.users[stack.prefix].keys.values()
     drawn = (text for name, text in stack.generated_values().items() if not name.endswith("-files"))
     return [*drawn, *(key.secret for key in keys)]
 
@@ -278,7 +281,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     work: _Work,
     by_machine: list[Api],
     authority: trustme.CA,
-    aliyun: Aliyun,
+    emulator: Emulator,
 ) -> None:
     def configuration() -> None:
         stack.configure(registry={"log_level": "error"})
@@ -311,10 +314,10 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     # What runs, and what it would go back to.
     assert stack.secret_versions("registry") == 2
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
-    begun = len(aliyun.calls)
+    begun = len(emulator.calls)
     _see_each_others_images(by_machine)
-    used = {call.key_id for call in aliyun.calls[begun:] if call.to_oss}
-    *_, newest = aliyun.ram.users[stack.prefix].keys
+    used = {call.key_id for call in emulator.calls[begun:] if call.to_oss}
+    *_, newest = emulator.ram.users[stack.prefix].keys
     assert used == {newest}
 
 
@@ -462,7 +465,7 @@ def test_garbage_goes_while_a_client_goes_on_and_a_sweep_that_was_left_is_ended(
     deletions = ("DeleteMultipleObjects", "DeleteObject")
     with (
         # Longer than `make up` waits: it has to be ended, not waited for.
-        stack.aliyun.failing(*deletions, seconds=2 * PATIENCE),
+        stack.emulator.failing(*deletions, seconds=2 * PATIENCE),
         stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         read_until(collecting, "gc: sweeping")
@@ -487,10 +490,10 @@ def test_garbage_goes_while_a_client_goes_on_and_a_sweep_that_was_left_is_ended(
 
 
 def test_garbage_goes_from_a_volume_of_another_machine_than_the_one_that_is_asked(
-    swarm: Swarm, aliyun: Aliyun, tmp_path: Path
+    swarm: Swarm, emulator: Emulator, tmp_path: Path
 ) -> None:
     other = swarm.nodes[1]
-    made = SwarmDeployment(tmp_path, aliyun, swarm)
+    made = SwarmDeployment(tmp_path, emulator, swarm)
     made.settings["storage"] = {"kind": "filesystem"}
     machine = other.docker("info", "--format", "{{.Swarm.NodeID}}").strip()
     placed = {**made.settings["registry"]["swarm"], "constraints": [f"node.id=={machine}"]}
@@ -536,7 +539,7 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
 
 def test_down_leaves_no_service_secret_config_and_network(stack: SwarmDeployment) -> None:
     # Machines that died have left uploads unfinished, which OSS itself ends after a week.
-    stack.aliyun.oss.buckets[stack.bucket].uploads.clear()
+    stack.emulator.oss.buckets[stack.bucket].uploads.clear()
     stack.make_succeeds("down", f"LOSE={stack.bucket}")
     for kind in ("service", "secret", "config", "network", "container"):
         assert not stack.docker_objects(kind), kind

@@ -7,23 +7,25 @@ import pytest
 
 from operations import Blocked, oss, verify_oss
 from operations.__main__ import main
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
 
 
 @pytest.fixture(scope="module")
-def stack(aliyun: Aliyun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudDeployment]:
-    aliyun.oss.new_take_v1 = True
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), aliyun)
+def stack(
+    emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CloudDeployment]:
+    emulator.oss.new_take_v1 = True
+    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     with made.deployed():
         yield made
 
 
 def _verified(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
     """How the command ended, the row that it printed, and all that it printed."""
-    bundle = str(stack.aliyun.ca)
+    bundle = str(stack.emulator.ca)
     trusting = {"REQUESTS_CA_BUNDLE": bundle, "AWS_CA_BUNDLE": bundle}
     done = stack.make("verify-oss", env={**stack.environment, **trusting})
     head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
@@ -40,21 +42,21 @@ def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
     assert row.pop("host") == f"oss-{REGION}-internal.aliyuncs.com"
     assert set(row.values()) == {verify_oss.YES}
     assert len(row) == 7
-    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    bucket = stack.emulator.oss.buckets[stack.bucket]
     assert bucket.names() == []
     assert not bucket.uploads
-    (key,) = stack.aliyun.ram.users[stack.prefix].keys.values()
+    (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
     assert key.secret not in said
 
 
 def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) -> None:
-    aliyun = stack.aliyun
-    bucket = aliyun.oss.buckets[stack.bucket]
-    bucket.takes_v1, aliyun.s3_lists_uploads = False, False
+    emulator = stack.emulator
+    bucket = emulator.oss.buckets[stack.bucket]
+    bucket.takes_v1, emulator.s3_lists_uploads = False, False
     try:
         code, row, said = _verified(stack)
     finally:
-        bucket.takes_v1, aliyun.s3_lists_uploads = True, True
+        bucket.takes_v1, emulator.s3_lists_uploads = True, True
     assert code != 0
     refused = {name: cell for name, cell in row.items() if cell != verify_oss.YES}
     assert json.dumps(refused) == json.dumps(

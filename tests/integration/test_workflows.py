@@ -147,7 +147,7 @@ def test_drift_is_red_and_in_the_summary(stack: CloudDeployment) -> None:
     runner, steps = _Runner(stack, "drift"), _steps("stack")
     done = runner.run(steps["Report"])
     assert (done.returncode, "no change" in runner.summary) == (0, True), done.stderr
-    bucket = stack.aliyun.oss.buckets[stack.bucket]
+    bucket = stack.emulator.oss.buckets[stack.bucket]
     bucket.acl = "public-read"
     try:
         done = runner.run(steps["Report"])

@@ -1,4 +1,4 @@
-"""`make aliyun`: the double until Ctrl-C, and what the trial stack needs to reach it."""
+"""`make emulator`: the emulator until Ctrl-C, and what the trial stack needs to reach it."""
 
 import sys
 import time
@@ -7,36 +7,38 @@ from pathlib import Path
 
 import yaml
 
-from tests.aliyun.aliyun import Aliyun
+from tests.emulator.emulator import Emulator
 
 PORT = 8790
 STACK_FILE = Path(__file__).parent.parent.parent / "stacks" / "Pulumi.trial.yaml"
-KEY = ("LTAI5tTrial", "a-secret-of-the-double-alone")
+KEY = ("LTAI5tTrial", "a-secret-of-the-emulator-alone")
 HEAD = """\
 # yaml-language-server: $schema=schema.json
-# Written by `make aliyun`, which is the cloud of this stack: change what you like, or delete it.
+# Written by `make emulator`, which is the cloud of this stack: change what you like, or delete it.
 # For the other door: release "2.8.3", and signature_v1: true below storage.
 """
 
 
 def main(folder: Path) -> None:
-    double = Aliyun(folder, PORT, KEY)
-    double.oss.new_take_v1 = True
-    assignments = " ".join(f'{name}="{value}"' for name, value in double.environment.items())
+    emulator = Emulator(folder, PORT, KEY)
+    emulator.oss.new_take_v1 = True
+    assignments = " ".join(f'{name}="{value}"' for name, value in emulator.environment.items())
     (folder / "trial.mk").write_text(f"CLOUD := {assignments}\n")
     if not STACK_FILE.exists():
-        STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(double.registry)}))
+        STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(emulator.registry)}))
     written = yaml.safe_load(STACK_FILE.read_text())["config"]["oss-registry:registry"]
-    if any(written.get(key) != value for key, value in double.registry.items()):
-        sys.exit(f"{STACK_FILE} is for another double than this one: delete it, and again")
-    print(f"A double of Alibaba Cloud runs here until Ctrl-C: see http://{double.addresses[0]}")
+    if any(written.get(key) != value for key, value in emulator.registry.items()):
+        sys.exit(f"{STACK_FILE} is for another emulator than this one: delete it, and again")
+    print(
+        f"An emulator of Alibaba Cloud runs here until Ctrl-C: see http://{emulator.addresses[0]}"
+    )
     print("In another terminal: make up STACK=trial")
     sys.stdout.flush()
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        double.close()
+        emulator.close()
 
 
 def config(registry: Mapping[str, object]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The double's HTTP: a proxy that answers for every host itself, also inside TLS."""
+"""The emulator's HTTP: a proxy that answers for every host itself, also inside TLS."""
 
 import hashlib
 import re
@@ -17,8 +17,10 @@ import trustme
 
 
 class Line:
-    """What is between the double and its clients; a new connection costs two of its `round_trip`s,
-    in seconds: TCP's and TLS's."""
+    """The line between the emulator and its clients.
+
+    A new connection takes two times `round_trip` seconds: one for TCP and one for TLS.
+    """
 
     def __init__(self) -> None:
         self.upward, self.downward = Link(), Link()
@@ -89,9 +91,9 @@ Answer = Callable[[Request], Response]
 
 
 class Link:
-    """One direction of the line to the double: all that goes over it shares `rate` bytes a second.
+    """One direction of the line to the emulator.
 
-    Without a rate it is as fast as this machine.
+    All transfers share `rate` bytes a second. Without a rate, the link is as fast as this machine.
     """
 
     piece = 256 * 1024  # bytes that go at once
@@ -119,7 +121,7 @@ class Certificates:
         if certificate.exists() and key.exists():
             self._ca = trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
         else:
-            self._ca = trustme.CA(organization_name="oss-registry's double of Alibaba Cloud")
+            self._ca = trustme.CA(organization_name="oss-registry's emulator of Alibaba Cloud")
             folder.mkdir(parents=True, exist_ok=True)
             self._ca.cert_pem.write_to_path(certificate)
             self._ca.private_key_pem.write_to_path(key)
@@ -183,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
     tunnel = ""
 
     def log_message(self, *_: object) -> None:
-        """The double keeps its own record."""
+        """The emulator keeps its own record."""
 
     def do_CONNECT(self) -> None:
         host = self.path.rpartition(":")[0]

@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from tests.aliyun.http import Content, Request, Response
-from tests.aliyun.ram import Refused
+from tests.emulator.http import Content, Request, Response
+from tests.emulator.ram import Refused
 
 LEAST_PART = 100 * 1024  # of all but the last one: "UploadPart"
 LARGEST_COPY = 2**30  # in one call: "UploadPartCopy"
@@ -81,7 +81,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     ),
     "resourceGroup": (
         "ResourceGroup",
-        "<BucketResourceGroupConfiguration><ResourceGroupId>rg-double</ResourceGroupId>"
+        "<BucketResourceGroupConfiguration><ResourceGroupId>rg-emulator</ResourceGroupId>"
         "</BucketResourceGroupConfiguration>",
     ),
     "tagging": ("Tagging", "<Tagging><TagSet/></Tagging>"),
@@ -93,7 +93,7 @@ _VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
 
 
 def api_of(request: Request, bucket: str) -> Api:
-    """Raises Refused for a call that the double does not know."""
+    """Raises Refused for a call that the emulator does not know."""
     if not bucket:
         if (request.method, request.key) != ("GET", ""):
             raise Refused(405, "MethodNotAllowed")
@@ -112,7 +112,7 @@ def api_of(request: Request, bucket: str) -> Api:
     marks += ["copy-source"] * bool(request.extension("copy-source"))
     api = _DATA.get((level, request.method, " ".join(marks)))
     if api is None:
-        raise Refused(405, "MethodNotAllowed", f"the double knows no such call: {request}")
+        raise Refused(405, "MethodNotAllowed", f"the emulator knows no such call: {request}")
     return api
 
 

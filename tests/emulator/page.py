@@ -1,4 +1,4 @@
-"""What a browser sees at the double's own address: buckets, objects, users and the last calls."""
+"""What a browser sees at the emulator's own address: buckets, objects, users and the last calls."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -6,11 +6,11 @@ from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from tests.aliyun.http import Content, Request, Response
-from tests.aliyun.oss import PAGES
+from tests.emulator.http import Content, Request, Response
+from tests.emulator.oss import PAGES
 
 if TYPE_CHECKING:
-    from tests.aliyun.aliyun import Aliyun
+    from tests.emulator.emulator import Emulator
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
@@ -26,20 +26,20 @@ th { white-space: nowrap } td.number, th.number { text-align: right; white-space
 """
 
 
-def answer(double: "Aliyun", request: Request) -> Response:
+def answer(emulator: "Emulator", request: Request) -> Response:
     if request.path != "/":
-        return Response(status=404, body=Content(b"the double has one page: /\n"))
-    text = "".join(_page(double))
+        return Response(status=404, body=Content(b"the emulator has one page: /\n"))
+    text = "".join(_page(emulator))
     headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
     return Response(headers=headers, body=Content(text.encode()))
 
 
-def _page(double: "Aliyun") -> Iterable[str]:
+def _page(emulator: "Emulator") -> Iterable[str]:
     yield '<!doctype html><html lang="en"><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width"><title>The double</title>'
-    yield f"<style>{_STYLE}</style><h1>A double of Alibaba Cloud, on this machine</h1>"
+    yield '<meta name="viewport" content="width=device-width"><title>The emulator</title>'
+    yield f"<style>{_STYLE}</style><h1>An emulator of Alibaba Cloud, on this machine</h1>"
     yield "<p>Kept in memory: what is here is gone when it ends. Reload to see what is new.</p>"
-    for bucket in double.oss.buckets.values():
+    for bucket in emulator.oss.buckets.values():
         names = bucket.names()
         sizes = {name: len(v.content or ()) for name in names if (v := bucket.current(name))}
         facts = f"{len(names)} objects, {_size(sum(sizes.values()))}; {bucket.region}, {bucket.acl}"
@@ -48,7 +48,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
         rows = [(name, _size(size)) for name, size in islice(sizes.items(), 500)]
         yield from _table(("Object", "Size"), rows)
     yield "<h2>RAM users</h2>"
-    users = double.ram.users.values()
+    users = emulator.ram.users.values()
     yield from _table(
         ("User", "Access keys", "Policies"),
         [
@@ -61,7 +61,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
         ],
     )
     yield "<h2>Calls to OSS by kind</h2>"
-    counted = double.counted().most_common()
+    counted = emulator.counted().most_common()
     yield from _table(("API", "Calls"), [(name, str(number)) for name, number in counted], PAGES)
     yield "<h2>Last calls</h2>"
     yield from _table(
@@ -76,7 +76,7 @@ def _page(double: "Aliyun") -> Iterable[str]:
                 call.decision,
                 f"{call.status} {call.code}".strip(),
             )
-            for call in islice(reversed(double.calls), 100)
+            for call in islice(reversed(emulator.calls), 100)
         ],
     )
 

@@ -114,7 +114,7 @@ class Ram:
         """Raises Refused."""
         handle: Callable[[Parameters], Content] | None = getattr(self, f"_{action}", None)
         if handle is None:
-            raise Refused(400, "InvalidAction", f"the double knows no {action}")
+            raise Refused(400, "InvalidAction", f"the emulator knows no {action}")
         return handle(parameters)
 
     def _user(self, parameters: Parameters) -> User:

@@ -1,4 +1,4 @@
-"""The double, as clients find it that others wrote: Alibaba Cloud's own, and AWS's."""
+"""The emulator, as clients find it that others wrote: Alibaba Cloud's own, and AWS's."""
 
 import json
 import urllib.error
@@ -20,10 +20,10 @@ from darabonba.exceptions import DaraException
 from components.access import registry_policy
 from config.load import load
 from config.releases import OssFacts
-from tests.aliyun.__main__ import config
-from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.clients import s3 as s3_client
-from tests.aliyun.ram import AccessKey
+from tests.emulator.__main__ import config
+from tests.emulator.clients import s3 as s3_client
+from tests.emulator.emulator import Emulator
+from tests.emulator.ram import AccessKey
 
 pytestmark = pytest.mark.oss
 REGION = "cn-hangzhou"
@@ -33,27 +33,27 @@ FACTS = OssFacts(region=REGION, host=HOST, bucket="images", prefix="registry", k
 
 
 @pytest.fixture
-def aliyun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aliyun]:
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A cloud with an old bucket, `images`, and a registry's user; this process reaches it."""
-    double = Aliyun(tmp_path)
-    double.add_bucket("images", REGION)
-    for name, value in double.environment.items():
+    emulator = Emulator(tmp_path)
+    emulator.add_bucket("images", REGION)
+    for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(double.ca))
-    yield double
-    double.close()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(emulator.ca))
+    yield emulator
+    emulator.close()
 
 
 @pytest.fixture
-def key(aliyun: Aliyun) -> AccessKey:
+def key(emulator: Emulator) -> AccessKey:
     """The key of a user with a registry's policy."""
     policy = registry_policy(FACTS, None)
-    aliyun.ram.call("CreateUser", {"UserName": "registry"})
-    aliyun.ram.call("CreatePolicy", {"PolicyName": "registry", "PolicyDocument": policy})
+    emulator.ram.call("CreateUser", {"UserName": "registry"})
+    emulator.ram.call("CreatePolicy", {"PolicyName": "registry", "PolicyDocument": policy})
     attached = {"UserName": "registry", "PolicyName": "registry", "PolicyType": "Custom"}
-    aliyun.ram.call("AttachPolicyToUser", attached)
-    made = aliyun.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
-    found = aliyun.ram.key(made["AccessKeyId"])
+    emulator.ram.call("AttachPolicyToUser", attached)
+    made = emulator.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
+    found = emulator.ram.key(made["AccessKeyId"])
     assert found
     return found
 
@@ -77,7 +77,7 @@ def _code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
 
 @pytest.mark.parametrize("signature", ["v1", "v4"])
 def test_the_vendors_new_client_stores_lists_copies_and_deletes(
-    aliyun: Aliyun, key: AccessKey, signature: str
+    emulator: Emulator, key: AccessKey, signature: str
 ) -> None:
     client, name = _oss(key.id, key.secret, signature), "registry/a b/ü+~"
     client.put_object(oss.PutObjectRequest(bucket="images", key=name, body=b"content"))
@@ -98,7 +98,7 @@ def test_the_vendors_new_client_stores_lists_copies_and_deletes(
     client.delete_multiple_objects(
         oss.DeleteMultipleObjectsRequest(bucket="images", objects=objects)
     )
-    assert aliyun.oss.buckets["images"].names() == []
+    assert emulator.oss.buckets["images"].names() == []
     with pytest.raises(exceptions.OperationError) as failure:
         client.get_object(oss.GetObjectRequest(bucket="images", key=name))
     assert _code(failure) == "NoSuchKey"
@@ -106,7 +106,7 @@ def test_the_vendors_new_client_stores_lists_copies_and_deletes(
 
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV4])
 def test_the_vendors_old_client_uploads_in_parts_and_resumes(
-    aliyun: Aliyun,
+    emulator: Emulator,
     key: AccessKey,
     auth: Any,  # noqa: ANN401
 ) -> None:
@@ -126,7 +126,7 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
     assert bucket.list_multipart_uploads().upload_list == []
     given_up = bucket.init_multipart_upload(name).upload_id
     bucket.abort_multipart_upload(name, given_up)
-    assert not aliyun.oss.buckets["images"].uploads
+    assert not emulator.oss.buckets["images"].uploads
     signed = bucket.sign_url("GET", name, 60, slash_safe=True)
     with _open(signed) as answer:
         assert answer.read() == PART * 2
@@ -135,9 +135,9 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
 
 
 def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
-    aliyun: Aliyun, key: AccessKey
+    emulator: Emulator, key: AccessKey
 ) -> None:
-    s3 = s3_client(aliyun, key, REGION)
+    s3 = s3_client(emulator, key, REGION)
     name = "registry/a b/+~ü"
     s3.put_object(Bucket="images", Key=name, Body=b"content")
     assert s3.get_object(Bucket="images", Key=name)["Body"].read() == b"content"
@@ -167,19 +167,19 @@ def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
     with _open(signed) as answer:
         assert answer.read() == b"content"
     with pytest.raises(ClientError, match="SecondLevelDomainForbidden"):
-        s3_client(aliyun, key, REGION, style="path").list_objects_v2(
+        s3_client(emulator, key, REGION, style="path").list_objects_v2(
             Bucket="images", Prefix="registry"
         )
-    aliyun.s3_lists_uploads = False
+    emulator.s3_lists_uploads = False
     with pytest.raises(ClientError, match="NotImplemented"):
         s3.list_multipart_uploads(Bucket="images")
-    aliyun.cnames["images.example.com"] = "images"
+    emulator.cnames["images.example.com"] = "images"
     cname = signed.replace(f"images.s3.{HOST}", "images.example.com")
     with pytest.raises(urllib.error.HTTPError, match="403"):
         _open(cname)  # the host is a part of what is signed
 
 
-def test_what_the_policy_does_not_allow_is_refused(aliyun: Aliyun, key: AccessKey) -> None:
+def test_what_the_policy_does_not_allow_is_refused(emulator: Emulator, key: AccessKey) -> None:
     client = _oss(key.id, key.secret)
     outside: list[tuple[Any, Any]] = [
         (client.put_object, oss.PutObjectRequest(bucket="images", key="other/x", body=b"")),
@@ -195,11 +195,11 @@ def test_what_the_policy_does_not_allow_is_refused(aliyun: Aliyun, key: AccessKe
             call(request)
         assert _code(failure) == "AccessDenied"
     client.list_objects_v2(oss.ListObjectsV2Request(bucket="images", prefix="registry"))
-    assert {call.decision.partition(":")[0] for call in aliyun.calls} == {"refused", "allowed"}
+    assert {call.decision.partition(":")[0] for call in emulator.calls} == {"refused", "allowed"}
 
 
 def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
-    aliyun: Aliyun, key: AccessKey
+    emulator: Emulator, key: AccessKey
 ) -> None:
     request = oss.ListObjectsV2Request(bucket="images", prefix="registry/")
 
@@ -210,18 +210,18 @@ def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
 
     assert code(key.id, "wrong") == "SignatureDoesNotMatch"
     assert code("LTAInobody", key.secret) == "InvalidAccessKeyId"
-    aliyun.oss.buckets["images"].takes_v1 = False
+    emulator.oss.buckets["images"].takes_v1 = False
     assert code(key.id, key.secret, "v1") == "InvalidRequest"
     key.active = False
     assert code(key.id, key.secret) == "InvalidAccessKeyId"
     key.active = True
-    aliyun.ram.settling_seconds = 60
-    fresh = aliyun.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
+    emulator.ram.settling_seconds = 60
+    fresh = emulator.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
     assert code(fresh["AccessKeyId"], fresh["AccessKeySecret"]) == "InvalidAccessKeyId"
 
 
 def test_public_endpoints_and_plain_http_are_refused_where_they_are_closed(
-    aliyun: Aliyun, key: AccessKey
+    emulator: Emulator, key: AccessKey
 ) -> None:
     client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"http://{HOST}", "images")
     client.put_object("registry/x", b"")
@@ -233,24 +233,24 @@ def test_public_endpoints_and_plain_http_are_refused_where_they_are_closed(
         "Condition": {"Bool": {"acs:SecureTransport": ["false"]}},
     }
     policy = json.dumps({"Version": "1", "Statement": [deny]})
-    aliyun.oss.buckets["images"].settings["policy"] = policy.encode()
+    emulator.oss.buckets["images"].settings["policy"] = policy.encode()
     with pytest.raises(oss2.exceptions.AccessDenied):
         client.put_object("registry/x", b"")
-    aliyun.public_data = False
+    emulator.public_data = False
     public = HOST.replace("-internal", "")
     client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"https://{public}", "images")
     with pytest.raises(oss2.exceptions.ServerError, match="PublicEndpointForbidden"):
         client.get_object("registry/x")
 
 
-def test_the_ram_client_makes_users_policies_and_two_keys_at_most(aliyun: Aliyun) -> None:
+def test_the_ram_client_makes_users_policies_and_two_keys_at_most(emulator: Emulator) -> None:
     client = RamClient(
         RamConfig(
-            access_key_id=aliyun.key_id,
-            access_key_secret=aliyun.key_secret,
+            access_key_id=emulator.key_id,
+            access_key_secret=emulator.key_secret,
             endpoint="ram.aliyuncs.com",
-            https_proxy=aliyun.environment["HTTPS_PROXY"],
-            ca=str(aliyun.ca),
+            https_proxy=emulator.environment["HTTPS_PROXY"],
+            ca=str(emulator.ca),
         )
     )
     client.create_user(models.CreateUserRequest(user_name="bob"))
@@ -276,32 +276,32 @@ def test_the_ram_client_makes_users_policies_and_two_keys_at_most(aliyun: Aliyun
     ]
     wrong = RamClient(
         RamConfig(
-            access_key_id=aliyun.key_id,
+            access_key_id=emulator.key_id,
             access_key_secret="wrong",
             endpoint="ram.aliyuncs.com",
-            https_proxy=aliyun.environment["HTTPS_PROXY"],
-            ca=str(aliyun.ca),
+            https_proxy=emulator.environment["HTTPS_PROXY"],
+            ca=str(emulator.ca),
         )
     )
     with pytest.raises(DaraException, match="SignatureDoesNotMatch"):
         wrong.create_user(models.CreateUserRequest(user_name="eve"))
 
 
-def test_a_browser_sees_what_is_in_it_but_no_secret(aliyun: Aliyun, key: AccessKey) -> None:
+def test_a_browser_sees_what_is_in_it_but_no_secret(emulator: Emulator, key: AccessKey) -> None:
     client = _oss(key.id, key.secret)
     client.put_object(oss.PutObjectRequest(bucket="images", key="registry/<b>", body=b"1" * 2048))
     with pytest.raises(exceptions.OperationError):
         client.put_object(oss.PutObjectRequest(bucket="images", key="other", body=b""))
-    with _open(f"http://{aliyun.addresses[0]}/") as answer:
+    with _open(f"http://{emulator.addresses[0]}/") as answer:
         page = answer.read().decode()
     for shown in ("registry/&lt;b&gt;", "2.0 KiB", "PutObject", "refused: oss:PutObject", key.id):
         assert shown in page
     assert key.secret not in page
 
 
-def test_the_trial_stack_is_a_stack_file_without_problems(aliyun: Aliyun) -> None:
+def test_the_trial_stack_is_a_stack_file_without_problems(emulator: Emulator) -> None:
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in config(aliyun.registry).items()
+        for name, value in config(emulator.registry).items()
     }
     assert load("trial", texts, set()).oss.bucket == "trial-images"

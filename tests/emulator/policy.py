@@ -50,7 +50,7 @@ def _holds(operator: str, fact: str | None, values: list[str]) -> bool:
             return fact is not None and any(_like(str(value), fact) for value in values)
         case "StringEquals" | "Bool":
             return fact is not None and fact in map(_text, values)
-    raise NotImplementedError(f"the double knows no condition {operator}")
+    raise NotImplementedError(f"the emulator knows no condition {operator}")
 
 
 def _text(value: object) -> str:

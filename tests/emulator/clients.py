@@ -5,21 +5,21 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tests.aliyun.aliyun import Aliyun
-from tests.aliyun.ram import AccessKey
+from tests.emulator.emulator import Emulator
+from tests.emulator.ram import AccessKey
 
 
-def s3(aliyun: Aliyun, key: AccessKey, region: str, style: str = "virtual") -> Any:  # noqa: ANN401
+def s3(emulator: Emulator, key: AccessKey, region: str, style: str = "virtual") -> Any:  # noqa: ANN401
     return boto3.client(
         "s3",
         endpoint_url=f"https://s3.oss-{region}-internal.aliyuncs.com",
         region_name=region,
         aws_access_key_id=key.id,
         aws_secret_access_key=key.secret,
-        verify=str(aliyun.ca),
+        verify=str(emulator.ca),
         config=Config(
             s3={"addressing_style": style},
-            proxies={"https": aliyun.environment["HTTPS_PROXY"]},
+            proxies={"https": emulator.environment["HTTPS_PROXY"]},
             retries={"max_attempts": 1},
             # OSS takes no content in chunks that are signed one by one.
             request_checksum_calculation="when_required",

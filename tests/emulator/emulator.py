@@ -1,4 +1,4 @@
-"""A double of Alibaba Cloud: OSS by both its doors and RAM, as far as this program calls them.
+"""An emulator of Alibaba Cloud: OSS by both its doors and RAM, as far as this program calls them.
 
 It believes nobody: each call's signature is checked, and each is allowed only by what policies say
 of the key's user. It answers for whole hosts, so clients come by HTTP(S)_PROXY and trust its CA.
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.aliyun import page, signature
-from tests.aliyun.http import Certificates, Content, Request, Response, Server
-from tests.aliyun.oss import Api, Bucket, Oss, api_of, check_digest, document, source, to_delete
-from tests.aliyun.policy import ALL, Ask, allowed
-from tests.aliyun.ram import AccessKey, Ram, Refused
+from tests.emulator import page, signature
+from tests.emulator.http import Certificates, Content, Request, Response, Server
+from tests.emulator.oss import Api, Bucket, Oss, api_of, check_digest, document, source, to_delete
+from tests.emulator.policy import ALL, Ask, allowed
+from tests.emulator.ram import AccessKey, Ram, Refused
 
 ACCOUNT = "1000000000000001"  # whose RAM it is
 _OSS_HOST = re.compile(r"(?:([a-z0-9-]+)\.)??(s3\.)?oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
@@ -80,8 +80,8 @@ class _Place(NamedTuple):
     internal: bool
 
 
-class Aliyun:
-    """The double, reached as a proxy at `addresses`; its CA is kept in `folder`.
+class Emulator:
+    """The emulator, reached as a proxy at `addresses`; its CA is kept in `folder`.
 
     They are 127.0.0.1 and where containers find this machine (`host`, else the engine's bridge), on
     `port` or free ones. `key_id` and `key_secret` are the account's own access key.
@@ -216,7 +216,7 @@ class Aliyun:
             if fault.cut:
                 return Response(cut=True)
             if fault.status:
-                raise Refused(fault.status, fault.code, "The double was told to fail.")
+                raise Refused(fault.status, fault.code, "The emulator was told to fail.")
         with self._lock:
             response = do()
         for fault in met:
@@ -233,7 +233,7 @@ class Aliyun:
         if call.door in ("location", "business"):
             return self._fail(call, lambda: _json({"Endpoints": {"Endpoint": []}, "Success": True}))
         if call.door != "ram":
-            raise Refused(404, "InvalidAction.NotFound", f"the double knows no {call.door}")
+            raise Refused(404, "InvalidAction.NotFound", f"the emulator knows no {call.door}")
         asked = [(f"ram:{call.api}", resource) for resource in self.ram.resources(parameters)]
         self._authorise(call, who, asked, {}, request)
         return self._fail(call, lambda: _json(self.ram.call(call.api, parameters)))

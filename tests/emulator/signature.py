@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote_plus
 
-from tests.aliyun.http import Request
+from tests.emulator.http import Request
 
 # What V1 signs of a query; the rest it leaves out.
 _V1_PARAMETERS = frozenset(
