@@ -104,7 +104,7 @@ status: ready ## say how STACK does; fails where something does not work
 
 test: check ## check the code, then run one pass over the product on real parts
 	@python -m toolchain test
-	@ORACLE_EXAMPLES=100 $(PYTEST) -m $(QUICK)
+	@REFERENCE_EXAMPLES=100 $(PYTEST) -m $(QUICK)
 	@echo "Not part of make test: Swarm, the load balancer, Let's Encrypt and ssh; faults, killed runs"
 	@echo 'and attacks; releases other than 3.1.2, except a push to 2.8.3.'
 	@echo 'Run all tests with: make test-all'
@@ -142,7 +142,7 @@ bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measure
 	@FULL=$(call true,$(FULL)) python -m bench
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
-	@python -m tests.oracle.dump
+	@python -m tests.reference.dump
 	@python -m operations.schema > stacks/schema.json
 	@python -m operations.schema --page > docs/settings.md
 

@@ -1,7 +1,7 @@
 """The configuration that a registry has from its file and its REGISTRY_* variables.
 
 The reverse of components/environment.py, by the rules of distribution's configuration/parser.go;
-tests/oracle compares it with the registry's own reader.
+tests/reference compares it with the registry's own reader.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run long modules first, because each module occupies one worker."""
 
     def rank(item: pytest.Item) -> int:
-        if item.path.parent.name == "oracle" or item.get_closest_marker("swarm"):
+        if item.path.parent.name == "reference" or item.get_closest_marker("swarm"):
             return 0
         return 1 if item.get_closest_marker("ops") else 2
 

@@ -19,7 +19,7 @@ import pytest
 
 from config.releases import DEFAULT_RELEASE, RELEASES
 from config.settings import StackSettings
-from tests.oracle.oracle import PROGRAMS
+from tests.reference.reader import PROGRAMS
 from toolchain import __main__ as toolchain
 from toolchain import cache, debian, engine, golang, images, network, progress, pulumi_cli
 from toolchain.cache import Entry

@@ -15,31 +15,31 @@ from operations import Blocked
 from operations.importing import report, written
 from operations.importing.compose import read
 from operations.importing.moving import chosen, differences, moved
-from tests.oracle.conftest import seeded
-from tests.oracle.oracle import Oracle
-from tests.oracle.test_reading import filled, image_file
+from tests.reference.conftest import seeded
+from tests.reference.reader import ReferenceReader
+from tests.reference.test_reading import filled, image_file
 from tests.unit.test_importing import FILES, MOVABLE
 
 
 @pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
 def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
-    oracles: Mapping[str, Oracle], file: Path
+    readers: Mapping[str, ReferenceReader], file: Path
 ) -> None:
     compose = read(file, {})
     service = chosen(compose, "")
     its = moved(compose, service, "imported")
     stack, _ = its.checked()
-    release, oracle = stack.release, oracles[stack.release.version]
+    release, reader = stack.release, readers[stack.release.version]
     mounted = service.text(release.config_path)
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
-    old = oracle.read(mounted or image_file(release), told)
+    old = reader.read(mounted or image_file(release), told)
 
     variables = {name: filled(text, its.secrets) for name, text in stack.environment.items()}
     whole = stack.files.get(release.config_path)
     new = (
-        oracle.read(filled(whole, its.secrets))
+        reader.read(filled(whole, its.secrets))
         if whole is not None
-        else oracle.read(image_file(release), variables)
+        else reader.read(image_file(release), variables)
     )
 
     listed = dict(its.changed())

@@ -1,8 +1,8 @@
-module oracle/release-2.8
+module reader/release-2.8
 
 go 1.26.0
 
-replace oracle => ../
+replace reader => ../
 
 replace (
 	github.com/bshuster-repo/logrus-logstash-hook => github.com/bshuster-repo/logrus-logstash-hook v0.4.1
@@ -14,7 +14,7 @@ require (
 	github.com/docker/distribution v2.8.3+incompatible
 	github.com/prometheus/client_golang v1.25.0
 	github.com/sirupsen/logrus v1.10.2
-	oracle v0.0.0
+	reader v0.0.0
 )
 
 require (

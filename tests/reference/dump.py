@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.oracle.oracle import PROGRAMS, Oracle
+from tests.reference.reader import PROGRAMS, ReferenceReader
 
 SCHEMAS = Path(__file__).parent.parent.parent / "config" / "schema"
 
@@ -15,9 +15,9 @@ def text(schema: object) -> str:
 
 def main() -> None:
     for version in PROGRAMS:
-        oracle = Oracle(version)
-        (SCHEMAS / f"{version}.json").write_text(text(oracle.schema()))
-        oracle.close()
+        reader = ReferenceReader(version)
+        (SCHEMAS / f"{version}.json").write_text(text(reader.schema()))
+        reader.close()
 
 
 if __name__ == "__main__":

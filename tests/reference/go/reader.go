@@ -1,8 +1,8 @@
-// Package oracle lets a test ask one release of the registry how it understands a configuration.
+// Package reader lets a test ask one release of the registry how it understands a configuration.
 //
 // A program serves one release. It reads a request a line from standard input, as JSON, and writes
 // an answer a line: {"result": …} or {"error": "…"}; a panic of the registry is an error too.
-package oracle
+package reader
 
 import (
 	"bufio"

@@ -13,9 +13,9 @@ from config.releases import CacheFacts, HttpFacts, OssFacts, Release, VolumeFact
 from config.render import BESIDE_DRIVER, Text, quote, to_environment, to_file
 from config.schema import Kinds
 from config.tree import ANY, Placeholder, Section, switch_off_defaults
-from tests.oracle import trees
-from tests.oracle.conftest import seeded
-from tests.oracle.oracle import Oracle
+from tests.reference import trees
+from tests.reference.conftest import seeded
+from tests.reference.reader import ReferenceReader
 from toolchain.images import IMAGES
 
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -34,11 +34,11 @@ def filled(text: Text, secrets: Mapping[str, str] = trees.SECRETS) -> str:
     )
 
 
-def delivered(oracle: Oracle, release: Release, tree: Section) -> tuple[Any, Any]:
+def delivered(reader: ReferenceReader, release: Release, tree: Section) -> tuple[Any, Any]:
     """What the registry makes of `tree` as variables over its image's file, and as a whole file."""
     variables = to_environment(switch_off_defaults(release.image_defaults, tree), release.schema)
     environment = {name: filled(text) for name, text in variables.items()}
-    return (oracle.read(image_file(release), environment), oracle.read(filled(to_file(tree))))
+    return (reader.read(image_file(release), environment), reader.read(filled(to_file(tree))))
 
 
 def agrees(expected: Any, actual: Any, kinds: Kinds) -> bool:  # noqa: ANN401
@@ -76,14 +76,14 @@ def same(expected: Any, actual: Any) -> bool:  # noqa: ANN401
 @seeded
 @given(data=st.data())
 def test_every_key_of_every_section_reads_back_as_it_was_written(
-    oracle: Oracle, release: Release, data: st.DataObject
+    reader: ReferenceReader, release: Release, data: st.DataObject
 ) -> None:
     # The registry moves `loglevel` to log.level.
     tree = data.draw(trees.trees(release, {"loglevel": None}), label="tree")
     storage = tree.setdefault("storage", {})
     if storage.keys() <= BESIDE_DRIVER["storage"]:
         storage["filesystem"] = {}
-    for read_back in delivered(oracle, release, tree):
+    for read_back in delivered(reader, release, tree):
         assert agrees(tree, read_back, release.schema.keys)
 
 
@@ -165,7 +165,7 @@ NULLED = (
 @seeded
 @given(data=st.data())
 def test_every_tree_that_is_accepted_starts_the_same_by_variables_and_by_file(
-    oracle: Oracle, release: Release, data: st.DataObject
+    reader: ReferenceReader, release: Release, data: st.DataObject
 ) -> None:
     facts = data.draw(st.tuples(STORAGES, CACHES, SERVING), label="facts")
     config = data.draw(configs(release), label="config")
@@ -173,6 +173,6 @@ def test_every_tree_that_is_accepted_starts_the_same_by_variables_and_by_file(
     user, _ = read(release, config, trees.SECRETS.keys())
     assume(not problems(release, plan(release, *facts, {}), user))
     tree = plan(release, *facts, user)
-    by_variables, by_file = delivered(oracle, release, tree)
+    by_variables, by_file = delivered(reader, release, tree)
     assert by_variables == by_file
-    oracle.start(filled(to_file(tree)))
+    reader.start(filled(to_file(tree)))

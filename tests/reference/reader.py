@@ -8,11 +8,11 @@ from typing import Any
 
 from toolchain.golang import GoProgram
 
-READER = Path(__file__).parent / "reader"
+GO_PROGRAMS = Path(__file__).parent / "go"
 PROGRAMS = {
     version: GoProgram(
-        binary="oracle",
-        sources=READER,
+        binary="reference-reader",
+        sources=GO_PROGRAMS,
         module=f"release-{version.rpartition('.')[0]}",
         version=version,
         minutes=1,
@@ -25,7 +25,7 @@ class Refused(Exception):
     """The registry's own message."""
 
 
-class Oracle:
+class ReferenceReader:
     """One release's reader; it lives until `close`."""
 
     def __init__(self, version: str) -> None:

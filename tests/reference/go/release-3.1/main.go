@@ -1,4 +1,4 @@
-// The oracle of releases 3.x; go.mod says which.
+// The reader of releases 3.x; go.mod says which.
 package main
 
 import (
@@ -18,12 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
-	"oracle"
+	"reader"
 )
 
 func main() {
 	logrus.SetOutput(io.Discard)
-	oracle.Serve(oracle.Release{
+	reader.Serve(reader.Release{
 		Configuration: reflect.TypeFor[configuration.Configuration](),
 		Read: func(file string) (any, error) {
 			return configuration.Parse(strings.NewReader(file))

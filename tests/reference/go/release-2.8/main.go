@@ -1,4 +1,4 @@
-// The oracle of release 2.8.3.
+// The reader of release 2.8.3.
 package main
 
 import (
@@ -17,12 +17,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
-	"oracle"
+	"reader"
 )
 
 func main() {
 	logrus.SetOutput(io.Discard)
-	oracle.Serve(oracle.Release{
+	reader.Serve(reader.Release{
 		Configuration: reflect.TypeOf(configuration.Configuration{}),
 		Read: func(file string) (any, error) {
 			return configuration.Parse(strings.NewReader(file))

@@ -1,14 +1,14 @@
-module oracle/release-3.0
+module reader/release-3.0
 
 go 1.26.0
 
-replace oracle => ../
+replace reader => ../
 
 require (
 	github.com/distribution/distribution/v3 v3.0.0
 	github.com/prometheus/client_golang v1.20.5
 	github.com/sirupsen/logrus v1.9.3
-	oracle v0.0.0
+	reader v0.0.0
 )
 
 require (

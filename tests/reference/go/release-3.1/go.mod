@@ -1,14 +1,14 @@
-module oracle/release-3.1
+module reader/release-3.1
 
 go 1.26.0
 
-replace oracle => ../
+replace reader => ../
 
 require (
 	github.com/distribution/distribution/v3 v3.1.2
 	github.com/prometheus/client_golang v1.23.2
 	github.com/sirupsen/logrus v1.10.2
-	oracle v0.0.0
+	reader v0.0.0
 )
 
 require (

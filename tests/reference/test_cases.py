@@ -7,9 +7,9 @@ import pytest
 from config.releases import RELEASES, Release
 from config.render import quote
 from config.tree import Placeholder, Section
-from tests.oracle import trees
-from tests.oracle.oracle import Oracle, Refused
-from tests.oracle.test_reading import agrees, delivered, image_file
+from tests.reference import trees
+from tests.reference.reader import ReferenceReader, Refused
+from tests.reference.test_reading import agrees, delivered, image_file
 from tests.unit.stack_files import load_stack
 
 IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
@@ -29,29 +29,31 @@ def _at(path: str, value: Any) -> Section:  # noqa: ANN401
 
 @pytest.mark.parametrize("path", TYPED + UNTYPED)
 def test_a_nasty_string_is_read_as_it_was_written_wherever_it_stands(
-    oracle: Oracle, release: Release, path: str
+    reader: ReferenceReader, release: Release, path: str
 ) -> None:
     for text in trees.NASTY:
-        for read_back in delivered(oracle, release, _at(path, text)):
+        for read_back in delivered(reader, release, _at(path, text)):
             assert agrees(_at(path, text), read_back, release.schema.keys), text
 
 
 @pytest.mark.parametrize("secret", trees.SECRETS)
-def test_a_secret_is_read_as_it_was_brought(oracle: Oracle, release: Release, secret: str) -> None:
+def test_a_secret_is_read_as_it_was_brought(
+    reader: ReferenceReader, release: Release, secret: str
+) -> None:
     tree = _at("http.secret", Placeholder(secret))
-    for read_back in delivered(oracle, release, tree):
+    for read_back in delivered(reader, release, tree):
         assert read_back["http"]["secret"] == trees.SECRETS[secret]
 
 
-def test_a_large_number_keeps_its_last_digit(oracle: Oracle, release: Release) -> None:
+def test_a_large_number_keeps_its_last_digit(reader: ReferenceReader, release: Release) -> None:
     for number in (2**63 - 1, -(2**63), 6.542779618291365e16, 5e-324):
         tree = _at("log.fields", number)
-        for read_back in delivered(oracle, release, tree):
+        for read_back in delivered(reader, release, tree):
             assert agrees(tree, read_back, release.schema.keys), number
 
 
 def test_tls_and_users_reach_the_registry_by_either_delivery(
-    oracle: Oracle, release: Release
+    reader: ReferenceReader, release: Release
 ) -> None:
     kinds: list[dict[str, Any]] = [{"self_signed": True}]
     if release.major > 2:
@@ -61,7 +63,7 @@ def test_tls_and_users_reach_the_registry_by_either_delivery(
     for tls in kinds:
         auth = {"realm": "Team: A", "users": {"alice": {}}}
         tree = load_stack(registry=registry, auth=auth, tls=tls).tree
-        for read_back in delivered(oracle, release, tree):
+        for read_back in delivered(reader, release, tree):
             assert agrees(tree, read_back, release.schema.keys)
             assert read_back["http"]["tls"]["minimumtls"] == "tls1.2"
 
@@ -89,13 +91,13 @@ SILENT = [
 
 @pytest.mark.parametrize(("version", "environment", "path", "value"), SILENT)
 def test_what_goes_wrong_without_a_word(
-    oracles: dict[str, Oracle],
+    readers: dict[str, ReferenceReader],
     version: str,
     environment: dict[str, str],
     path: str,
     value: Any,  # noqa: ANN401
 ) -> None:
-    found = oracles[version].read(image_file(RELEASES[version]), environment)
+    found = readers[version].read(image_file(RELEASES[version]), environment)
     for key in path.split("."):
         found = found.get(key)
     found = found["rootdirectory"] if path == "storage.filesystem" else found
@@ -123,22 +125,22 @@ FATAL = [
 
 @pytest.mark.parametrize(("text", "section", "word"), FATAL)
 def test_what_keeps_the_registry_from_starting(
-    oracle: Oracle, text: str, section: str, word: str
+    reader: ReferenceReader, text: str, section: str, word: str
 ) -> None:
     inside = f"{{inmemory: {{}}, {text}}}" if section else "{inmemory: {}}"
     file = f"version: 0.1\nstorage: {inside}\n{'' if section else text}\n"
     with pytest.raises(Refused) as refused:
-        oracle.start(file)
+        reader.start(file)
     assert word in str(refused.value)
 
 
 @pytest.mark.parametrize("version", ["3.0.0", "3.1.2"])
 def test_numbers_that_keep_release_3_from_starting(
-    oracles: dict[str, Oracle], version: str
+    readers: dict[str, ReferenceReader], version: str
 ) -> None:
     for redis in ("poolsize: -1", "poolsize: 9999999999999999"):
         with pytest.raises(Refused):
-            oracles[version].start(f"{IN_MEMORY}redis: {{addrs: ['127.0.0.1:1'], {redis}}}\n")
+            readers[version].start(f"{IN_MEMORY}redis: {{addrs: ['127.0.0.1:1'], {redis}}}\n")
 
 
 @pytest.mark.parametrize(
@@ -149,13 +151,13 @@ def test_numbers_that_keep_release_3_from_starting(
     ],
 )
 def test_a_maintenance_section_given_by_key_is_a_panic(
-    oracle: Oracle, variable: dict[str, str]
+    reader: ReferenceReader, variable: dict[str, str]
 ) -> None:
     with pytest.raises(Refused, match="panic"):
-        oracle.start(IN_MEMORY, variable)
+        reader.start(IN_MEMORY, variable)
 
 
-def test_an_emoji_as_surrogate_escapes_is_refused(oracle: Oracle) -> None:
+def test_an_emoji_as_surrogate_escapes_is_refused(reader: ReferenceReader) -> None:
     with pytest.raises(Refused):
-        oracle.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": '"pw\\ud83d\\ude00"'})
-    assert oracle.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": quote("pw😀")})
+        reader.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": '"pw\\ud83d\\ude00"'})
+    assert reader.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": quote("pw😀")})

@@ -3,13 +3,13 @@
 import json
 
 from config.releases import Release
-from tests.oracle.dump import SCHEMAS, text
-from tests.oracle.oracle import Oracle
+from tests.reference.dump import SCHEMAS, text
+from tests.reference.reader import ReferenceReader
 
 
-def test_the_dumped_schema_is_current(oracle: Oracle, release: Release) -> None:
+def test_the_dumped_schema_is_current(reader: ReferenceReader, release: Release) -> None:
     shipped = (SCHEMAS / f"{release.version}.json").read_text()
-    assert shipped == text(oracle.schema()), "run `make schema`"
+    assert shipped == text(reader.schema()), "run `make schema`"
 
 
 def test_what_is_written_by_hand_only_refines_what_was_dumped(release: Release) -> None:

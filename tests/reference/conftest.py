@@ -6,39 +6,39 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 
 from config.releases import RELEASES, Release
-from tests.oracle.oracle import Oracle
+from tests.reference.reader import ReferenceReader
 
-SEED = int(os.environ.get("ORACLE_SEED") or secrets.randbits(32))
-EXAMPLES = int(os.environ.get("ORACLE_EXAMPLES") or (1000 if os.environ.get("CI") else 300))
+SEED = int(os.environ.get("REFERENCE_SEED") or secrets.randbits(32))
+EXAMPLES = int(os.environ.get("REFERENCE_EXAMPLES") or (1000 if os.environ.get("CI") else 300))
 
 settings.register_profile(
-    "oracle",
+    "reference",
     max_examples=EXAMPLES,
     deadline=None,  # no test depends on timing
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("oracle")
+settings.load_profile("reference")
 seeded = seed(SEED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
-        f"oracle: {EXAMPLES} examples per release and property; again: ORACLE_SEED={SEED}"
+        f"reference reader: {EXAMPLES} examples per release and property; again: REFERENCE_SEED={SEED}"
     )
 
 
 @pytest.fixture(scope="session")
-def oracles() -> Iterator[dict[str, Oracle]]:
-    started: dict[str, Oracle] = {}
+def readers() -> Iterator[dict[str, ReferenceReader]]:
+    started: dict[str, ReferenceReader] = {}
     try:
         for version in RELEASES:
-            started[version] = Oracle(version)
+            started[version] = ReferenceReader(version)
         yield started
     finally:
-        for oracle in started.values():
-            oracle.close()
+        for reader in started.values():
+            reader.close()
 
 
 @pytest.fixture(scope="session", params=RELEASES)
@@ -47,5 +47,5 @@ def release(request: pytest.FixtureRequest) -> Release:
 
 
 @pytest.fixture(scope="session")
-def oracle(oracles: dict[str, Oracle], release: Release) -> Oracle:
-    return oracles[release.version]
+def reader(readers: dict[str, ReferenceReader], release: Release) -> ReferenceReader:
+    return readers[release.version]
