@@ -1,4 +1,8 @@
-"""What a stack file may say: a model for each section, with what each key takes and does."""
+"""The settings of a stack file: one model for each section, with a description of each key.
+
+`make schema` publishes the docstrings of the models and their fields. It writes docs/settings.md
+and stacks/schema.json.
+"""
 
 import ipaddress
 import json
@@ -33,7 +37,10 @@ PROJECT = "oss-registry"
 
 @dataclass(frozen=True)
 class _Matches:
-    """Text that matches `pattern` as a whole; `rule` is "must …", or "must …; what to do"."""
+    """A constraint on text, which must match `pattern` as a whole.
+
+    `rule` is the message for other text: "must …", or "must …; FIX".
+    """
 
     pattern: str
     rule: str
@@ -54,35 +61,35 @@ class _Matches:
         return {**handler(core), "pattern": f"^(?:{self.pattern})$"}
 
 
-# Marks text that a message may repeat even if it was refused.
+# Marks text that a message may repeat when it refuses the text.
 PUBLIC = "public"
 
 
-def _known_release(version: object) -> object:
+def _require_known_release(version: object) -> object:
     if version not in releases.RELEASES:
         known = [json.dumps(release) for release in releases.RELEASES]
-        found = closest(json.dumps(str(version)), known) or "one"
+        suggested = closest(json.dumps(str(version)), known) or "one"
         raise ValueError(
-            f"must be one of {', '.join(known)}, in quotes; write {found}, and for another image "
-            "set registry.image beside the release that it follows"
+            f"must be one of {', '.join(known)}, in quotes; write {suggested}, and for another "
+            "image set registry.image beside the release that it follows"
         )
     return version
 
 
-def _distinct(labels: Sequence[str]) -> Sequence[str]:
+def _require_distinct(labels: Sequence[str]) -> Sequence[str]:
     if len(set(labels)) < len(labels):
         raise ValueError("must have two different labels; change one")
     return labels
 
 
-def _duration(value: object) -> object:
-    if broken := value_problem("", value, "duration"):
-        raise ValueError("; ".join(broken))
+def _require_duration(value: object) -> object:
+    if rule_and_fix := value_problem("", value, "duration"):
+        raise ValueError("; ".join(rule_and_fix))
     return value
 
 
-def _address(text: str) -> str:
-    """An address as the engine reads it back."""
+def _normalize_address(text: str) -> str:
+    """Return an IP address in the form in which the Docker engine returns it."""
     address = addresses.ip_address(text)
     if address is None:
         raise ValueError("must be one IP address; write such as 127.0.0.1")
@@ -100,16 +107,16 @@ HOST_AND_PORT = (
 )
 
 
-def _brackets_hold_ipv6(text: str) -> str:
+def _require_ipv6_in_brackets(text: str) -> str:
     host, _ = addresses.split(text)
-    ip = addresses.ip_address(host)
-    if text.startswith("[") and not isinstance(ip, ipaddress.IPv6Address):
+    address = addresses.ip_address(host)
+    if text.startswith("[") and not isinstance(address, ipaddress.IPv6Address):
         raise ValueError(HOST_AND_PORT)
     return text
 
 
-def _text_or_secret(value: object) -> str | Placeholder:
-    """A variable's text, or the placeholder of its secret."""
+def _parse_variable(value: object) -> str | Placeholder:
+    """Return the text of a variable, or a placeholder for its secret."""
     match value:
         case str():
             return value
@@ -124,29 +131,29 @@ def _text_or_secret(value: object) -> str | Placeholder:
     raise ValueError("must be text; put it in quotes")
 
 
-def _at_least(size: str) -> AfterValidator:
-    least = TypeAdapter(ByteSize).validate_python(size)
+def _require_at_least(size: str) -> AfterValidator:
+    minimum = TypeAdapter(ByteSize).validate_python(size)
 
-    def check(size_given: ByteSize) -> ByteSize:
-        if size_given < least:
+    def check(value: ByteSize) -> ByteSize:
+        if value < minimum:
             raise ValueError(f"must be at least {size}; write more")
-        return size_given
+        return value
 
     return AfterValidator(check)
 
 
 Count = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=3650)]
-Duration = Annotated[str, BeforeValidator(_duration), PUBLIC]
-Word = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, AfterValidator(_address), PUBLIC]
-Variable = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
+Duration = Annotated[str, BeforeValidator(_require_duration), PUBLIC]
+NonEmptyText = Annotated[str, Field(min_length=1)]
+Address = Annotated[str, AfterValidator(_normalize_address), PUBLIC]
+VariableName = Annotated[str, _Matches(r"[a-zA-Z_][a-zA-Z0-9_]*", "must be a variable's name")]
 HostPort = Annotated[
     str,
     _Matches(f"{addresses.HOST}:{addresses.PORT}", HOST_AND_PORT),
-    AfterValidator(_brackets_hold_ipv6),
+    AfterValidator(_require_ipv6_in_brackets),
 ]
-Url = Annotated[
+HttpsUrl = Annotated[
     str,
     _Matches(
         rf"https://[a-zA-Z0-9.-]+(:{addresses.PORT})?/?",
@@ -161,7 +168,7 @@ Bucket = Annotated[
     ),
     PUBLIC,
 ]
-# The registry resolves . and .. in its paths, but OSS and RAM policies take them as they are.
+# The registry resolves . and .. in its paths, but OSS and RAM policies do not.
 _SEGMENT = r"(?!\.\.?(?:/|$))[a-zA-Z0-9_.-]+"
 Prefix = Annotated[
     str,
@@ -173,7 +180,7 @@ Prefix = Annotated[
     PUBLIC,
 ]
 _NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-# distribution's reference package: a host, a path of names, a tag and a digest.
+# As in distribution's reference package: a host, a path of names, a tag and a digest.
 Image = Annotated[
     str,
     _Matches(
@@ -208,7 +215,7 @@ OssHost = Annotated[
     ),
     PUBLIC,
 ]
-User = Annotated[
+UserName = Annotated[
     str,
     _Matches(
         r"(?!#)[^\s:\x00-\x1f\x7f]+", "must be a name without blanks and colons, and no # first"
@@ -227,7 +234,7 @@ Constraint = Annotated[
     str,
     _Matches(r"(node|engine)\.[\w.-]+ *(==|!=) *\S+", "must be such as node.labels.registry==true"),
 ]
-Host = Annotated[
+HostName = Annotated[
     str,
     _Matches(
         r"[a-z0-9-]+(\.[a-z0-9-]+)+", "must be a whole name, in lower case, without * and port"
@@ -266,211 +273,253 @@ class _Settings(BaseModel):
 
 
 class FromSecret(_Settings):
-    """A value that is in a secret of the stack file."""
+    """A reference to a secret of the stack file."""
 
     from_secret: str
-    """The name of the secret: `pulumi config set --secret oss-registry:NAME`."""
+    """The name of the secret. Set it with `pulumi config set --secret oss-registry:NAME`."""
 
 
 VariableText = Annotated[
     str | Placeholder,
-    PlainValidator(_text_or_secret, json_schema_input_type=str | FromSecret),
+    PlainValidator(_parse_variable, json_schema_input_type=str | FromSecret),
     PlainSerializer(lambda value: value, return_type=Any),
 ]
 
 
 class Limits(_Settings):
-    memory: Annotated[ByteSize, _at_least("32MiB")] | None = None
-    """What it may use, without swap; whole MiB count. With less than 1 GiB, uploads go to OSS in
-    smaller chunks. With images in OSS it must hold ten chunks."""
+    """Limits for a container or for each replica on swarm."""
+
+    memory: Annotated[ByteSize, _require_at_least("32MiB")] | None = None
+    """The memory that the registry may use, without swap. Only whole MiB count. The default is no
+    limit. With less than 1 GiB, uploads go to OSS in smaller chunks. With images in OSS, the limit
+    must be at least ten chunks."""
     cpus: Annotated[float, Field(ge=0.01)] | None = None
-    """How many cores' time it may use."""
+    """The CPU time that the registry may use, in cores. The default is no limit."""
 
 
 class SwarmSettings(_Settings):
+    """Settings of the service on Docker Swarm."""
+
     publish_mode: Literal["ingress", "host"] = "ingress"
-    """Who listens: each machine of the swarm, which passes on to a replica, or only those that run
-    one, which a load balancer of yours then chooses from."""
+    """The machines that listen on the port. With `ingress`, every machine of the swarm listens and
+    forwards requests to a replica. With `host`, only the machines that run a replica listen, and
+    your load balancer selects one of them."""
     endpoint_mode: Literal["vip", "dnsrr"] = "vip"
-    """One virtual address for all replicas, or the addresses of each."""
+    """The address of the service inside the swarm. With `vip`, all replicas share one virtual
+    address. With `dnsrr`, the name resolves to the addresses of the replicas. `dnsrr` cannot be
+    used with `publish_mode: ingress`."""
     order: Literal["start-first", "stop-first"] | None = None
-    """Whether a new replica comes before the old one goes. Where it is not said, it does with
-    ingress; with host it needs a machine to spare, as the port must be free."""
+    """Whether an update starts the new replica first or stops the old one first. The default is
+    `start-first` with `ingress` and `stop-first` with `host`. With `host`, `start-first` needs a
+    spare machine, because the port must be free."""
     constraints: Sequence[Constraint] = ()
-    """Which machines may run the registry and its redis, such as node.labels.registry==true."""
+    """The constraints that select the machines for the registry and its redis, such as
+    `node.labels.registry==true`. The default is no constraint."""
 
 
 class RegistrySettings(_Settings):
-    """The registry itself."""
+    """The registry: its release, the address that it serves on, and its configuration."""
 
     release: Annotated[
         str,
-        BeforeValidator(_known_release),
+        BeforeValidator(_require_known_release),
         Field(json_schema_extra={"enum": [*releases.RELEASES]}),
         PUBLIC,
     ] = releases.DEFAULT_RELEASE
-    """The release, in quotes. It decides the image and how it is configured."""
+    """The release of the registry, in quotes. It determines the image and the keys of its
+    configuration."""
     image: Image | None = None
-    """An image in place of the official one; `release` then says whose rules it follows, and must
-    be given."""
+    """An image that replaces the official one. `release` is then required and must be the release
+    that the image was built from."""
     runtime: Literal["container", "swarm"] = "container"
-    """One container, or a service of a Docker Swarm."""
+    """Whether the registry runs as one container or as a service of a Docker Swarm."""
     delivery: Literal["env", "file"] | None = None
-    """Configure it by REGISTRY_* variables, or by one whole config.yml, which is the only way on
-    swarm and the default there."""
+    """The form in which the registry receives its configuration. `env` sets REGISTRY_* variables,
+    and `file` writes a complete config.yml. The default is `env` with `runtime: container`. On
+    swarm, the default is `file`, and `env` is not allowed."""
     exposure: Literal["loopback", "tls", "proxy", "open"] = "loopback"
-    """Who can reach it, and what guards it: nobody but this machine; anyone, who must log in, over
-    TLS; the same through a proxy of yours that speaks TLS; anyone, unguarded."""
+    """The clients that can reach the registry, and its protection. `loopback` serves only the
+    machine of the Docker engine. `tls` serves all clients over TLS and requires a login. `proxy`
+    requires a login and leaves TLS to your own proxy. `open` serves all clients and requires
+    neither."""
     port: Annotated[int, Field(ge=1, le=65535)] = 5000
-    """The port that Docker pushes to and pulls from."""
+    """The port on which clients push and pull."""
     bind: Address | None = None
-    """The address that the port is published on; without it 127.0.0.1, or 0.0.0.0 with tls and
-    open. Not on swarm."""
+    """The IP address on which the port is published. The default is 127.0.0.1, or 0.0.0.0 with
+    exposure `tls` and `open`. It cannot be set on swarm."""
     replicas: Count = 1
-    """How many run, on swarm."""
+    """The number of replicas on swarm. More than one replica requires images in OSS. With `runtime:
+    container`, the number must be 1."""
     swarm: SwarmSettings | None = None
-    """How the swarm runs it."""
-    external_url: Url | None = None
-    """The address that clients use; required with tls and proxy."""
+    """Settings of the service. They can only be set with `runtime: swarm`."""
+    external_url: HttpsUrl | None = None
+    """The https address that clients use. It is required with exposure `tls` and `proxy`, and not
+    allowed with `loopback`."""
     log_level: Literal["error", "warn", "info", "debug"] = "warn"
-    """What the registry logs; from info on, each request is a line."""
-    environment: Mapping[Variable, VariableText] = {}
-    """More variables for the process, such as HTTP_PROXY, but no REGISTRY_* ones. Most values come
-    from a secret: `{from_secret: NAME}`."""
+    """The lowest level of messages that the registry logs. With `info` and `debug` it also logs
+    each request."""
+    environment: Mapping[VariableName, VariableText] = {}
+    """Additional environment variables for the registry, such as HTTP_PROXY. Most values must come
+    from a secret: `{from_secret: NAME}`. REGISTRY_* variables are not allowed. Use `config` in
+    place of them."""
     ca_certificates: Certificates | None = None
-    """PEM certificates that the registry trusts beside the usual ones; in its container they are
-    /etc/ssl/certs/oss-registry.pem."""
+    """PEM certificates that the registry trusts in addition to the usual ones. The container has
+    them in the file /etc/ssl/certs/oss-registry.pem."""
     files: Mapping[FilePath, PublicText] = {}
-    """Files that `config` names, by their paths in the container, such as auth.token's
-    rootcertbundle; nothing secret."""
+    """Files that `config` refers to, such as the rootcertbundle of auth.token. The keys are
+    absolute paths in the container. The content must not be secret."""
     limits: Limits = Limits()
-    """The memory and CPUs that it may use."""
+    """Limits for the memory and CPU time of the registry."""
     config: Mapping[str, Any] = {}
-    """Any of the registry's own configuration, laid over what this program says: sections deep,
-    lists whole; null takes one of our defaults away."""
+    """The registry's own configuration, which takes precedence over the generated one. Sections are
+    merged key by key, lists are replaced, and null removes a generated default."""
 
 
 class Versioning(_Settings):
+    """Settings for old versions of objects."""
+
     noncurrent_days: Days
-    """After how many days an old version goes; you pay for it until then."""
+    """The number of days after which an old version is deleted. OSS charges for its storage until
+    then."""
 
 
 class Encryption(_Settings):
-    kms_key_id: Word
-    """The id of a KMS key of your own."""
+    """Settings for the encryption of objects."""
+
+    kms_key_id: NonEmptyText
+    """The ID of the KMS key."""
 
 
 class StorageSettings(_Settings):
-    """Where images are kept."""
+    """The storage for images."""
 
     kind: Literal["filesystem", "oss"] = "filesystem"
-    """A Docker volume, or a bucket in OSS, in the region `alicloud:region`."""
+    """The kind of storage. `filesystem` is a Docker volume. `oss` is a bucket in the region
+    `alicloud:region`. All other settings of this section except `volume` require `oss`."""
     bucket: Bucket | None = None
-    """The bucket's name, unique in all of OSS, and never to change; required with kind: oss."""
+    """The name of the bucket, which must be unique in all of OSS. It is required with `kind: oss`.
+    Do not change it later."""
     volume: VolumeName | None = None
-    """A Docker volume that there is already, with images in it, in place of one of the stack's."""
+    """An existing Docker volume with images. The default is a volume that the stack creates. It can
+    only be set with `kind: filesystem`."""
     adopt: bool = False
-    """The bucket exists already: use it as it is, and never delete it."""
+    """Whether to use an existing bucket. The stack then does not change its settings and does not
+    delete it."""
     prefix: Prefix = "registry"
-    """What the names of all objects in the bucket begin with; a new one starts empty. It may be ""
-    with `adopt`."""
+    """The beginning of the names of all objects in the bucket. After a change, the registry no
+    longer finds the images below the old prefix. It may be "" only with `adopt`."""
     access_keys: Annotated[
-        Sequence[Label], Field(min_length=1, max_length=2), AfterValidator(_distinct)
+        Sequence[Label], Field(min_length=1, max_length=2), AfterValidator(_require_distinct)
     ] = ("1",)
-    """A label for each access key; the last one is in use. RAM allows two."""
+    """One label for each access key of the registry. The registry uses the last one. RAM allows at
+    most two access keys."""
     endpoint: OssHost | None = None
-    """OSS's host alone, without scheme and bucket, where it is not the region's own."""
+    """The host name of OSS, without scheme and bucket. The default is the host of the region."""
     internal: bool = True
-    """Reach OSS inside the region, where traffic is free; clients then get layers through the
-    registry. Only without `endpoint`."""
-    cname: Url | None = None
-    """Send clients to this address of the bucket for layers, such as
-    https://BUCKET.images.example.com; from 3.1 on."""
+    """Whether the registry uses the internal network of the region, where traffic is free. Clients
+    then download layers through the registry. The setting has no effect if `endpoint` is set."""
+    cname: HttpsUrl | None = None
+    """An https address of the bucket to which the registry redirects clients for layers. It begins
+    with the bucket's name, such as https://BUCKET.images.example.com. It requires release 3.1."""
     signature_v1: bool = False
-    """Yes, a new bucket shall take Signature V1, which release 2.8 needs."""
+    """Confirm that a new bucket may use Signature V1, which OSS is withdrawing. Release 2.8
+    supports no other signature, so it requires `true` for a new bucket."""
     versioning: Versioning | None = None
-    """Keep old versions of objects; OSS can't switch it off again."""
+    """Keep old versions of objects. OSS cannot disable versioning again. The section cannot be set
+    with `adopt`."""
     encryption: Encryption | None = None
-    """Encrypt with a key of your own in place of OSS's; also where an adopted bucket has one."""
+    """Encrypt objects with your own KMS key. The default is a key of OSS. Also set it if an adopted
+    bucket uses a KMS key."""
     protect: bool = True
-    """Refuse to delete the bucket."""
+    """Whether to protect the bucket from deletion."""
     force_destroy: bool = False
-    """Delete the bucket with all that is in it; needs `protect: false`."""
+    """Whether to delete a bucket together with the objects in it. It requires `protect: false` and
+    cannot be used with `adopt`."""
 
 
 class Pool(_Settings):
+    """A pool of connections to redis."""
+
     max_idle: Count = 16
-    """How many connections stay open without work."""
+    """The maximum number of idle connections."""
     max_active: Count = 64
-    """How many there may be."""
+    """The maximum number of connections."""
     idle_timeout: Duration = "300s"
-    """After how long an idle one is closed."""
+    """The time after which an idle connection is closed."""
 
 
 class CacheSettings(_Settings):
-    """The redis that holds blob descriptors."""
+    """The redis that caches blob descriptors."""
 
     enabled: bool = True
-    """Whether there is one at all; without one the registry remembers descriptors itself."""
+    """Whether the registry uses redis. Without redis, it caches descriptors in its own memory."""
     image: Image = "redis:7.0.15"
-    """The redis image."""
+    """The image of the stack's redis. It cannot be set with `address`."""
     address: HostPort | None = None
-    """A redis of your own, host:port, in place of the stack's; its password, if it has one, is the
-    secret `redis-password`."""
-    max_memory: Annotated[ByteSize, _at_least("1MiB")] = ByteSize(256 * 2**20)
-    """What redis may hold; beyond it the entries used least recently go."""
+    """The host:port of your own redis. The default is a redis that the stack runs. If your redis
+    has a password, set it as the secret `redis-password`."""
+    max_memory: Annotated[ByteSize, _require_at_least("1MiB")] = ByteSize(256 * 2**20)
+    """The memory for the data in the stack's redis. When it is full, redis removes the least
+    recently used entries. It cannot be set with `address`."""
     db: Annotated[int, Field(ge=0, le=15)] = 0
-    """The number of the database in redis."""
+    """The number of the redis database."""
     pool: Pool = Pool()
-    """The registry's connections to it."""
+    """The registry's connections to redis."""
 
 
 class UserSettings(_Settings):
-    """One user."""
+    """A user who may log in."""
 
     hash: Bcrypt | None = None
-    """A bcrypt hash of cost 4 to 14. Without one the password is the secret `password-NAME`, or
-    drawn."""
+    """The bcrypt hash of the password, with a cost of 4 to 14. Without a hash, the password is the
+    secret `password-NAME`, or a generated one if there is no such secret."""
 
 
 class AuthSettings(_Settings):
-    """Who may log in."""
+    """The users who may log in."""
 
-    realm: Word = "Registry"
-    """The name that a login shows."""
-    users: Annotated[Mapping[User, UserSettings], Field(min_length=1)]
+    realm: NonEmptyText = "Registry"
+    """The name of the registry that clients show when they ask for a login."""
+    users: Annotated[Mapping[UserName, UserSettings], Field(min_length=1)]
     """The users by name. Each may push, pull and delete."""
 
 
 class LetsEncrypt(_Settings):
-    hosts: Annotated[Sequence[Host], Field(min_length=1)]
-    """The names to have certificates for."""
-    email: Word | None = None
-    """Where Let's Encrypt writes to."""
+    """Settings for certificates from Let's Encrypt."""
+
+    hosts: Annotated[Sequence[HostName], Field(min_length=1)]
+    """The host names for which the registry requests certificates."""
+    email: NonEmptyText | None = None
+    """The email address to which Let's Encrypt writes."""
     directory_url: DirectoryUrl | None = None
-    """Another authority that speaks ACME, in place of Let's Encrypt."""
+    """The directory URL of another ACME authority. The default is Let's Encrypt."""
 
 
 class TlsSettings(_Settings):
-    """The certificate; its key is the secret `tls-key`."""
+    """The registry's TLS certificate. Set exactly one of `certificate`, `self_signed` and
+    `letsencrypt`."""
 
     certificate: Certificates | None = None
-    """The certificate chain in PEM, the server's own first; its key is the secret `tls-key`."""
+    """The certificate chain in PEM, with the server's own certificate first. Set its private key as
+    the secret `tls-key`."""
     self_signed: bool = False
-    """Make a key and a certificate for trials; the output `trust` is what each client must run."""
+    """Whether the stack generates a key and a certificate for trials. Each client must run the
+    command in the output `trust`."""
     letsencrypt: LetsEncrypt | None = None
-    """Let the registry fetch it; from release 3 on."""
+    """Let the registry request its certificate from Let's Encrypt. It requires release 3, exposure
+    `tls` and an `external_url` on port 443."""
 
 
 class MaintenanceSettings(_Settings):
-    """What `make gc` does."""
+    """Settings of garbage collection with `make gc`."""
 
     delete_untagged: bool = False
-    """Delete images that have no tag, and belong to none that has one; from release 3 on."""
+    """Whether to delete images that have no tag and do not belong to a tagged image. It requires
+    release 3."""
 
 
 class StackSettings(_Settings):
-    """A stack file's sections below `oss-registry:`."""
+    """The sections of a stack file below `oss-registry:`."""
 
     registry: RegistrySettings = RegistrySettings()
     storage: StorageSettings = StorageSettings()
@@ -481,29 +530,34 @@ class StackSettings(_Settings):
 
 
 def is_public(place: Sequence[str], annotation: object = StackSettings) -> bool:
-    """Whether a message may repeat a value that was refused at `place`.
+    """Return whether a message may repeat a value that is refused at `place`.
 
-    `place` is keys, with `N]` for the items of a list. Numbers, switches, words of a list and text
-    that is marked PUBLIC are public. Any other text may be a secret in the wrong place.
+    `place` is a sequence of keys, with `N]` for item N of a list, relative to `annotation`.
+    Numbers, booleans, words of a fixed list and text that is marked PUBLIC are public. Other text
+    may be a secret in the wrong place.
     """
-    origin, inner = get_origin(annotation), get_args(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return (PUBLIC in inner and not place) or is_public(place, inner[0])
+        return (PUBLIC in arguments and not place) or is_public(place, arguments[0])
     if origin in (Union, UnionType):
-        return any(is_public(place, each) for each in inner)
+        return any(is_public(place, each) for each in arguments)
     if origin is Mapping:
-        return bool(place) and is_public(place[1:], inner[1])
+        return bool(place) and is_public(place[1:], arguments[1])
     if origin is Sequence:
-        in_list = bool(place) and place[0].endswith("]")
-        return is_public(place[1:] if in_list else place, inner[0])
+        is_item = bool(place) and place[0].endswith("]")
+        return is_public(place[1:] if is_item else place, arguments[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(place[0]) if place else None
         return field is not None and is_public(place[1:], field.rebuild_annotation())
-    number = isinstance(annotation, type) and issubclass(annotation, int | float)
-    return not place and (origin is Literal or number)
+    if place:
+        return False
+    is_number = isinstance(annotation, type) and issubclass(annotation, int | float)
+    return is_number or origin is Literal
 
 
 def model_in(annotation: object) -> type[BaseModel] | None:
-    """The model that `annotation` is, or that an optional one or a map of them holds."""
-    inner = (annotation, *get_args(annotation))
-    return next((i for i in inner if isinstance(i, type) and issubclass(i, BaseModel)), None)
+    """Return the model in the type of a setting: a model, an optional model, or a map of models."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None
