@@ -1,4 +1,4 @@
-"""A stack file's problems: all of them at once, each with key, rule, value and fix."""
+"""Tests of the settings of a stack file, and of the problems that are reported with them."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from operations.stack_file import STACKS
 from tests.unit.stack_files import assert_refused, load_stack, problems
 
 
-def _properties(model: Any) -> list[str]:  # noqa: ANN401
+def _property_names(model: Any) -> list[str]:  # noqa: ANN401
     return [*model.get("properties", ())] if isinstance(model, dict) else []
 
 
@@ -31,23 +31,23 @@ FAULTS = Path(__file__).parent / "faults"
 SECRETS = ("http-secret", "redis-password", "hook", "password-alice")
 
 
-# The names of settings, of the registry's keys, and any others.
+# Names of settings, keys of the registry's configuration, and arbitrary text.
 KEYS = st.sampled_from(
     sorted(
         {*StackSettings.model_fields}
-        | {name for model in schema.schema()["$defs"].values() for name in _properties(model)}
+        | {name for model in schema.schema()["$defs"].values() for name in _property_names(model)}
     )
 ) | st.text(max_size=5)
 
 
-def test_an_empty_stack_file_is_a_registry_on_a_volume_with_redis() -> None:
+def test_an_empty_stack_file_means_a_registry_with_a_volume_and_redis() -> None:
     stack = load("dev", {}, set())
     assert stack.release.version == "3.1.2"
     assert stack.redacted["REGISTRY_STORAGE"] == "filesystem"
     assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
-def test_twelve_faults_are_twelve_lines_that_say_what_to_do(
+def test_twelve_faults_are_reported_together_with_a_fix_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stack_file, "STACKS", FAULTS)
@@ -58,47 +58,47 @@ def test_twelve_faults_are_twelve_lines_that_say_what_to_do(
     assert "hunter" not in str(failure.value)
 
 
-def test_the_schema_for_editors_is_current() -> None:
+def test_the_schema_file_for_editors_is_up_to_date() -> None:
     file = STACKS / "schema.json"
     assert json.loads(file.read_text()) == schema.schema(), "run `make schema`"
     jsonschema.Draft202012Validator.check_schema(schema.schema())
 
 
-def test_the_page_of_settings_is_current_and_its_examples_can_be_written_so() -> None:
+def test_the_settings_page_is_up_to_date_and_its_examples_are_valid() -> None:
     page = (STACKS.parent / "docs/settings.md").read_text()
     assert page == f"{schema.page()}\n", "run `make schema`"
     validator = jsonschema.Draft202012Validator(schema.schema())
     rows = [(part.split("`")[0], row) for part in page.split("\n## `")[1:] for row in _rows(part)]
     assert len(rows) >= 50
-    for section, (path, says, example) in rows:
-        assert says, path
+    for section, (path, description, example) in rows:
+        assert description, path
         *above, _ = path.replace("NAME", "ci").split(".")
         content: Any = yaml.safe_load(example)
         for key in reversed((section, *above)):
             content = {key: content}
         found = [*validator.iter_errors({"config": content})]
-        # What else belongs to it is not what an example is of.
-        assert not [error.message for error in found if not _lacks_a_key(error)], path
+        # An example shows one setting, without the others that its section requires.
+        assert not [error.message for error in found if not _is_missing_key(error)], path
 
 
-def _lacks_a_key(error: jsonschema.ValidationError) -> bool:
-    return error.validator == "required" or any(map(_lacks_a_key, error.context or ()))
+def _is_missing_key(error: jsonschema.ValidationError) -> bool:
+    return error.validator == "required" or any(map(_is_missing_key, error.context or ()))
 
 
 def _rows(part: str) -> list[tuple[str, str, str]]:
-    """Key, what it does and example of each setting in a part of the page."""
+    """Return the key, description and example of each setting in a part of the page."""
     rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| `")]
     return [(row[0].strip("`"), row[3], row[4].strip("`")) for row in rows if len(row) > 4]
 
 
 @pytest.mark.parametrize("file", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
-def test_an_editor_finds_nothing_wrong_with_our_stack_files(file: Path) -> None:
+def test_our_stack_files_are_valid_by_the_schema_for_editors(file: Path) -> None:
     jsonschema.Draft202012Validator(schema.schema()).validate(yaml.safe_load(file.read_text()))
 
 
-def test_an_editor_marks_what_is_wrong_with_a_stack_file() -> None:
+def test_the_schema_for_editors_finds_the_faults_of_a_stack_file() -> None:
     content = yaml.safe_load((FAULTS / "Pulumi.dev.yaml").read_text())
-    del content["config"]["oss-registry:registry"]["release"]  # it decides what config: may say
+    del content["config"]["oss-registry:registry"]["release"]  # it decides which keys are valid
     errors = jsonschema.Draft202012Validator(schema.schema()).iter_errors(content)
     marked = {
         ".".join(map(str, error.path)).removeprefix("config.oss-registry:") for error in errors
@@ -115,7 +115,7 @@ def test_an_editor_marks_what_is_wrong_with_a_stack_file() -> None:
     }
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     for model in StackSettings.model_json_schema()["$defs"].values():
         for name, setting in model["properties"].items():
             assert "description" in setting, name
@@ -124,7 +124,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     "date", ["2026-11-01 00:00:00 +0000 UTC", "2026-11-01 01:02:03.5 +0200 +0200"]
 )
-def test_a_date_that_pulumi_has_rewritten_is_refused(date: str) -> None:
+def test_a_date_that_pulumi_rewrote_is_refused(date: str) -> None:
     found = problems(
         registry={"environment": {"A": date}, "config": {"log": {"fields": {"b": [date]}}}}
     )
@@ -135,7 +135,7 @@ def test_a_date_that_pulumi_has_rewritten_is_refused(date: str) -> None:
 
 
 @pytest.mark.parametrize("release", ["latest", "stable", "2", "3.0", "3.2.0", "", 2.8, 3, None])
-def test_a_release_without_rules_is_refused_with_those_that_have_some(release: object) -> None:
+def test_an_unknown_release_is_refused_with_the_list_of_known_ones(release: object) -> None:
     (line,) = problems(registry={"release": release})
     assert line.startswith(
         'oss-registry:registry.release: must be one of "2.8.3", "3.0.0", "3.1.2"'
@@ -143,7 +143,7 @@ def test_a_release_without_rules_is_refused_with_those_that_have_some(release: o
     assert "registry.image" in line
 
 
-def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
+def test_a_custom_image_needs_a_release() -> None:
     assert_refused(
         "oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"}
     )
@@ -164,7 +164,7 @@ def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
     ],
 )
 @pytest.mark.parametrize("section", ["registry", "cache"])
-def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
+def test_an_image_name_that_docker_cannot_pull_is_refused(section: str, image: str) -> None:
     sections = {section: {"image": image}}
     assert_refused(f"oss-registry:{section}.image", "docker pull", **sections)
     assert "hunter2" not in "".join(problems(**sections))
@@ -179,12 +179,12 @@ def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
         f"localhost/redis:7@sha256:{'0' * 64}",
     ],
 )
-def test_an_image_may_name_a_host_a_path_a_tag_and_a_digest(image: str) -> None:
+def test_an_image_name_may_have_a_host_a_path_a_tag_and_a_digest(image: str) -> None:
     assert load_stack(cache={"image": image}).settings.cache.image == image
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1, True, 5000.5, "5000", None, []])
-def test_a_port_that_is_none_is_refused(port: object) -> None:
+def test_an_invalid_port_is_refused(port: object) -> None:
     assert_refused("oss-registry:registry.port", "must be", registry={"port": port})
 
 
@@ -203,11 +203,11 @@ def test_a_port_that_is_none_is_refused(port: object) -> None:
         (["127.0.0.1", "::1"], "single value"),
     ],
 )
-def test_a_port_is_published_on_one_loopback_address(bind: object, word: str) -> None:
+def test_bind_must_be_one_loopback_address_with_exposure_loopback(bind: object, word: str) -> None:
     assert_refused("oss-registry:registry.bind", word, registry={"bind": bind})
 
 
-def test_an_address_is_said_as_the_engine_says_it() -> None:
+def test_the_bind_address_is_written_as_the_engine_writes_it() -> None:
     assert load_stack(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
     assert load_stack(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
     assert load_stack().address == "127.0.0.1"
@@ -224,9 +224,7 @@ def test_an_address_is_said_as_the_engine_says_it() -> None:
         ({"cpus": "1"}, "cpus"),
     ],
 )
-def test_a_limit_that_the_registry_can_not_live_with_is_refused(
-    limits: dict[str, Any], key: str
-) -> None:
+def test_a_limit_that_is_invalid_or_too_small_is_refused(limits: dict[str, Any], key: str) -> None:
     assert_refused(f"oss-registry:registry.limits.{key}", "", registry={"limits": limits})
 
 
@@ -234,14 +232,14 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
-def test_certificates_lie_beside_the_images_own_and_are_shown(delivery: str) -> None:
+def test_ca_certificates_are_added_to_those_of_the_image_and_are_shown(delivery: str) -> None:
     stack = load_stack(registry={"delivery": delivery, "ca_certificates": PEM})
     assert stack.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
     assert stack.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
     assert ("REGISTRY_HTTP_ADDR" in stack.environment) is (delivery == "env")
 
 
-def test_a_private_key_among_certificates_is_refused_and_not_repeated() -> None:
+def test_a_private_key_among_ca_certificates_is_refused_without_showing_it() -> None:
     both = PEM + "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"
     (line,) = problems(registry={"ca_certificates": both})
     assert "oss-registry:registry.ca_certificates: must be PEM certificates" in line
@@ -250,7 +248,7 @@ def test_a_private_key_among_certificates_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize("text", ["true", "[]", "5000", "hello", '"{"', "null", ""])
 @pytest.mark.parametrize("section", ["registry", "storage", "cache"])
-def test_a_section_that_is_no_map_is_refused_without_a_traceback(section: str, text: str) -> None:
+def test_a_section_that_is_not_a_map_is_refused(section: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"oss-registry:{section}: must be a section"):
         load("dev", {f"oss-registry:{section}": text}, set())
 
@@ -270,7 +268,7 @@ def test_a_section_that_is_no_map_is_refused_without_a_traceback(section: str, t
         ({"zzz": 1}, "zzz", "known are auth, cache, http-secret"),
     ],
 )
-def test_an_unknown_key_is_refused_with_the_nearest_one(
+def test_an_unknown_key_is_refused_with_the_nearest_known_key(
     sections: dict[str, Any], key: str, nearest: str
 ) -> None:
     assert_refused(f"oss-registry:{key}", nearest, **sections)
@@ -292,7 +290,7 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
 @pytest.mark.parametrize(
     ("key", "fix", "sections"),
     [
-        # A value that decides what other settings mean.
+        # Values that decide what other settings mean.
         (
             "storage.kind",
             "write oss",
@@ -345,7 +343,7 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
             "write token",
             {"registry": {**TLS, "exposure": "proxy", "config": {"auth": {"tokn": TOKEN}}}},
         ),
-        # The key of one.
+        # The keys of such values.
         ("storage.knid", "write kind", {"storage": {"knid": "oss", "bucket": "demo-registry"}}),
         ("storage.buckte", "bucket", {"storage": {"kind": "oss", "buckte": "demo-registry"}}),
         (
@@ -359,7 +357,7 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
         ("auth.user", "write users", {"auth": {"user": {"alice": {}}}}),
     ],
 )
-def test_one_mistake_is_one_problem_with_the_nearest_word(
+def test_one_mistake_is_one_problem_with_the_nearest_valid_word(
     key: str, fix: str, sections: dict[str, Any]
 ) -> None:
     (line,) = problems(region="cn-hangzhou", **sections)
@@ -367,7 +365,7 @@ def test_one_mistake_is_one_problem_with_the_nearest_word(
     assert fix in line.partition("; ")[2]
 
 
-def test_a_mistake_hides_no_other_one() -> None:
+def test_one_mistake_does_not_hide_another() -> None:
     lines = problems(
         storage={"kind": "OSS", "bucket": "demo-registry", "prefix": "a/.."},
         registry={"exposure": "tsl", "port": 0, "config": {"http": {"hots": "h"}}},
@@ -381,7 +379,7 @@ def test_a_mistake_hides_no_other_one() -> None:
     ]
 
 
-def test_a_namespace_that_is_none_is_refused() -> None:
+def test_an_unknown_namespace_is_refused() -> None:
     with pytest.raises(SettingsError, match="oss-regsitry:registry: oss-regsitry is not"):
         load("dev", {"oss-regsitry:registry": "{}"}, set())
 
@@ -395,14 +393,16 @@ JSON = st.recursive(
 
 @given(config=st.dictionaries(KEYS.map("oss-registry:{}".format), JSON.map(json.dumps), max_size=4))
 @hypothesis.settings(derandomize=True, max_examples=25, deadline=None)
-def test_no_stack_file_is_a_traceback(config: dict[str, str]) -> None:
+def test_a_random_stack_file_is_loaded_or_reported_without_a_traceback(
+    config: dict[str, str],
+) -> None:
     try:
         load("dev", config, set())
     except SettingsError as error:
         assert str(error).count("\n") >= 1  # noqa: PT017
 
 
-def test_two_faults_in_one_section_that_lacks_something_are_both_told() -> None:
+def test_a_missing_key_and_a_wrong_value_in_one_section_are_both_reported() -> None:
     lines = problems(tls={"letsencrypt": {"email": 5}})
     assert [line.split(": ")[0] for line in lines][:2] == [
         "oss-registry:tls.letsencrypt.hosts",
@@ -411,19 +411,19 @@ def test_two_faults_in_one_section_that_lacks_something_are_both_told() -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 500, 100_000])
-def test_a_config_without_a_bottom_is_refused(depth: int) -> None:
+def test_a_configuration_that_is_nested_too_deeply_is_refused(depth: int) -> None:
     text = '{"config": {"log": {"fields": ' + '{"a": ' * depth + "1" + "}" * depth + "}}}"
     with pytest.raises(SettingsError):
         load("dev", {"oss-registry:registry": text}, set())
 
 
-def test_a_variable_that_linux_would_not_take_is_refused() -> None:
+def test_a_variable_longer_than_linux_allows_is_refused() -> None:
     config = {"log": {"fields": {"long": "x" * 2**17}}}
     assert_refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
     assert load_stack(registry={"config": config, "delivery": "file"}).files
 
 
-def test_what_may_hold_a_secret_is_not_repeated() -> None:
+def test_problems_do_not_show_values_that_may_be_secrets() -> None:
     lines = problems(
         storage={"accesskeysecret": "hunter2", "kind": "filesystem"},
         registry={
@@ -442,21 +442,21 @@ def test_what_may_hold_a_secret_is_not_repeated() -> None:
     assert "hunter" not in "".join(lines)
 
 
-def test_with_an_unknown_release_only_what_no_release_takes_is_a_problem() -> None:
+def test_with_an_unknown_release_only_keys_that_no_release_accepts_are_reported() -> None:
     lines = problems(
         registry={"release": "9", "config": {"redis": {"addr": "r:1"}, "tags": {}, "nope": 1}}
     )
     assert [line.split(": ")[0] for line in lines] == [
         "oss-registry:registry.release",
         "oss-registry:registry.config.nope",
-        "oss-registry:registry.config.redis.addr",  # no release's: cache.address sets it
+        "oss-registry:registry.config.redis.addr",  # cache.address sets it
     ]
 
 
 # Secrets.
 
 
-def test_a_section_that_holds_a_secret_is_refused() -> None:
+def test_an_encrypted_section_is_refused() -> None:
     config = {"oss-registry:storage": '{"kind": "s3cret"}'}
     with pytest.raises(SettingsError, match="holds a secret") as failure:
         load("dev", config, {"oss-registry:storage"})
@@ -464,14 +464,14 @@ def test_a_section_that_holds_a_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["http-secret", "redis-password", "tls-key", "password-bob"])
-def test_a_secret_that_is_not_one_is_refused(name: str) -> None:
+def test_a_secret_in_plain_text_is_refused(name: str) -> None:
     (line,) = problems(**{name: "hunter2"})
     assert line == (
         f"oss-registry:{name}: must be a secret; pulumi config set --secret oss-registry:{name}"
     )
 
 
-def test_a_secret_that_nothing_uses_is_refused() -> None:
+def test_an_unused_secret_is_refused() -> None:
     assert_refused(
         "oss-registry:redis-pasword", "write redis-password", secrets={"redis-pasword": "x"}
     )
@@ -482,7 +482,7 @@ def test_an_empty_secret_is_refused() -> None:
     assert_refused("oss-registry:redis-password", "is empty", secrets={"redis-password": ""})
 
 
-def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> None:
+def test_a_secret_is_put_where_from_secret_names_it() -> None:
     endpoint = {
         "name": "hook",
         "url": "https://h/",
@@ -498,7 +498,7 @@ def test_a_secret_of_the_users_own_name_is_put_where_from_secret_names_it() -> N
     assert "hunter2" not in repr(stack)
 
 
-def test_a_secret_that_is_not_there_is_refused_where_it_is_named() -> None:
+def test_a_missing_secret_is_refused_at_the_key_that_names_it() -> None:
     assert_refused(
         "oss-registry:registry.config.http.secret",
         "pulumi config set --secret oss-registry:mine",
@@ -506,19 +506,19 @@ def test_a_secret_that_is_not_there_is_refused_where_it_is_named() -> None:
     )
 
 
-def test_a_header_that_goes_into_the_log_is_warned_of() -> None:
+def test_a_secret_header_is_a_warning_only_if_the_log_level_logs_it() -> None:
     endpoint = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
     config = {"notifications": {"endpoints": [endpoint]}}
-    for level, warned in (("info", True), ("warn", False)):
+    for level, expected in (("info", True), ("warn", False)):
         stack = load_stack(secrets={"hook": "x"}, registry={"log_level": level, "config": config})
-        assert any("config.log.level" in warning for warning in warnings(stack)) is warned
+        assert any("config.log.level" in warning for warning in warnings(stack)) is expected
 
 
-# The process's own environment.
+# Environment variables of the registry's process.
 
 
 @pytest.mark.parametrize("name", ["REGISTRY_REDIS_PASSWORD_FILE", "REGISTRY_HTTP_ADDR"])
-def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) -> None:
+def test_a_registry_variable_in_registry_environment_is_refused(name: str) -> None:
     assert_refused(
         f"oss-registry:registry.environment.{name}",
         "registry.config",
@@ -526,7 +526,7 @@ def test_a_registry_variable_of_the_users_own_is_refused_by_its_name(name: str) 
     )
 
 
-def test_more_variables_reach_the_process_and_override_ours() -> None:
+def test_the_users_variables_reach_the_process_and_override_ours() -> None:
     stack = load_stack(
         registry={"environment": {"HTTP_PROXY": "http://p:1", "OTEL_TRACES_EXPORTER": "x"}}
     )
@@ -540,13 +540,19 @@ OSS = {"kind": "oss", "bucket": "demo-registry"}
 FORCE = {"protect": False, "force_destroy": True}
 
 
-def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: Any) -> None:  # noqa: ANN401
+def _assert_refused_with_oss(
+    key: str,
+    word: str,
+    *,
+    region: str | None = "cn-hangzhou",
+    **given: Any,  # noqa: ANN401
+) -> None:
     storage = OSS | given.pop("storage", {})
     assert_refused(key, word, storage=storage, region=region, **given)
 
 
 @pytest.mark.parametrize(
-    ("region", "right"),
+    ("region", "corrected"),
     [
         ("oss-cn-hangzhou", "cn-hangzhou"),
         ("cn-hangzhou-internal", "cn-hangzhou"),
@@ -559,20 +565,20 @@ def _oss(key: str, word: str, *, region: str | None = "cn-hangzhou", **given: An
         ("https://oss-eu-central-1.aliyuncs.com", "eu-central-1"),
     ],
 )
-def test_a_region_in_any_other_form_is_refused_with_the_right_one(region: str, right: str) -> None:
-    _oss("alicloud:region", f"write {right}", region=region)
+def test_a_malformed_region_is_refused_with_the_corrected_one(region: str, corrected: str) -> None:
+    _assert_refused_with_oss("alicloud:region", f"write {corrected}", region=region)
 
 
 @pytest.mark.parametrize(
     "region",
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
-def test_a_regions_id_is_taken(region: str) -> None:
+def test_a_region_id_is_accepted(region: str) -> None:
     assert load_stack(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
 
 
-def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> None:
-    _oss("alicloud:region", "is required", region=None)
+def test_a_region_is_required_only_for_oss_and_may_come_from_the_environment() -> None:
+    _assert_refused_with_oss("alicloud:region", "is required", region=None)
     for variable in ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION"):
         assert load_stack(storage=OSS, variables={variable: "cn-beijing"}).region == "cn-beijing"
     assert load_stack(storage={"kind": "filesystem"}).region == ""
@@ -584,10 +590,10 @@ def test_a_region_is_needed_for_oss_only_and_may_come_from_the_environment() -> 
 @pytest.mark.parametrize(
     ("limits", "size"), [({}, 2**25), ({"memory": "1GiB"}, 2**25), ({"memory": "512MiB"}, None)]
 )
-def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_memory_for_them(
+def test_upload_chunks_are_larger_than_the_drivers_default_if_the_memory_limit_allows(
     release: str, driver: str, limits: Mapping[str, str], size: int | None
 ) -> None:
-    storage = {**OSS, "adopt": True}  # also by Signature V1
+    storage = {**OSS, "adopt": True}  # an adopted bucket may use Signature V1
     registry = {"release": release, "limits": limits}
     stack = load_stack(registry=registry, storage=storage, region="cn-hangzhou")
     assert lookup(stack.tree, f"storage.{driver}.chunksize") == size
@@ -604,7 +610,7 @@ def test_chunks_that_go_to_oss_are_larger_than_the_drivers_own_where_there_is_me
         ("32MiB", None, ("2 chunks of 10MiB", "100MiB or more", "50MiB with")),
     ],
 )
-def test_five_uploads_at_once_must_fit_into_memory(
+def test_a_memory_limit_too_small_for_five_uploads_at_once_is_refused(
     release: str, driver: str, memory: str, chunk: int | None, words: tuple[str, ...]
 ) -> None:
     storage = {**OSS, "adopt": True}
@@ -621,7 +627,7 @@ def test_five_uploads_at_once_must_fit_into_memory(
     ("memory", "chunk"),
     [(None, 5 * 2**30), ("1280MiB", 2**27), ("100MiB", None), ("50MiB", 5 << 20)],
 )
-def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
+def test_a_chunk_size_that_fits_into_the_memory_limit_is_accepted(
     memory: str | None, chunk: int | None
 ) -> None:
     config = {"storage": {"s3": {"chunksize": chunk}}} if chunk else {}
@@ -629,11 +635,11 @@ def test_chunks_of_any_size_are_taken_where_there_is_memory_for_them(
     load_stack(registry=registry, storage=OSS, region="cn-hangzhou")
 
 
-def test_memory_is_not_held_against_chunks_where_images_are_in_a_volume() -> None:
+def test_a_small_memory_limit_is_accepted_if_images_are_in_a_volume() -> None:
     load_stack(registry={"limits": {"memory": "32MiB"}})
 
 
-def test_keys_of_providers_are_left_to_them() -> None:
+def test_settings_of_providers_are_accepted() -> None:
     config = {"docker:host": "ssh://ops@h", "alicloud:assumeRole": "{}", "alicloud:secretKey": "x"}
     assert load("dev", config, {"alicloud:secretKey"}).name == "dev"
 
@@ -646,7 +652,7 @@ def test_keys_of_providers_are_left_to_them() -> None:
         ("", "registry.example.com"),
     ],
 )
-def test_a_login_for_images_names_a_host_alone_and_its_password_is_secret(
+def test_a_pull_login_with_a_scheme_or_path_or_a_plain_password_is_refused(
     address: str, host: str
 ) -> None:
     key = "docker:registryAuth"
@@ -657,12 +663,12 @@ def test_a_login_for_images_names_a_host_alone_and_its_password_is_secret(
     assert f"write {host}" in str(failure.value)
     assert f"{key}[0].password: is a secret in plain text" in str(failure.value)
     assert "hunter2" not in str(failure.value)
-    right = {key: config[key].replace(f'"{address}"', f'"{host}"')}
-    assert load("dev", right, {key}).name == "dev"
+    corrected = {key: config[key].replace(f'"{address}"', f'"{host}"')}
+    assert load("dev", corrected, {key}).name == "dev"
 
 
 @pytest.mark.parametrize("port", [0, 65536, 99999])
-def test_a_login_for_images_names_a_port_that_exists(port: int) -> None:
+def test_a_pull_login_with_an_invalid_port_is_refused(port: int) -> None:
     key = "docker:registryAuth"
     config = {key: json.dumps([{"address": f"images.example.com:{port}", "username": "u"}])}
     with pytest.raises(SettingsError, match="must have a port from 1 to 65535; write images"):
@@ -675,16 +681,16 @@ def test_a_login_for_images_names_a_port_that_exists(port: int) -> None:
 @pytest.mark.parametrize(
     "bucket", ["My_Bucket", "-x-", "ab", "x" * 64, "a.b.c", "reg-", "ünique", "", "a\n", 123]
 )
-def test_a_bucket_that_oss_would_refuse_is_refused(bucket: object) -> None:
-    _oss("oss-registry:storage.bucket", "must be", storage={"bucket": bucket})
+def test_a_bucket_name_that_oss_would_refuse_is_refused(bucket: object) -> None:
+    _assert_refused_with_oss("oss-registry:storage.bucket", "must be", storage={"bucket": bucket})
 
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
-def test_a_bucket_that_oss_takes_is_taken(bucket: str) -> None:
+def test_a_bucket_name_that_oss_accepts_is_accepted(bucket: str) -> None:
     assert load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
 
 
-def test_a_bucket_is_required() -> None:
+def test_a_bucket_name_is_required_with_oss() -> None:
     assert_refused(
         "oss-registry:storage.bucket", "required", storage={"kind": "oss"}, region="cn-beijing"
     )
@@ -701,8 +707,10 @@ def test_a_bucket_is_required() -> None:
         "cn-beijing",
     ],
 )
-def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
-    _oss("oss-registry:storage.endpoint", "without scheme", storage={"endpoint": endpoint})
+def test_an_endpoint_with_a_scheme_a_bucket_or_a_port_is_refused(endpoint: str) -> None:
+    _assert_refused_with_oss(
+        "oss-registry:storage.endpoint", "without scheme", storage={"endpoint": endpoint}
+    )
 
 
 @pytest.mark.parametrize(
@@ -733,10 +741,10 @@ def test_an_endpoint_is_a_host_without_scheme_and_bucket(endpoint: str) -> None:
         ({"force_destroy": True, "protect": False, "adopt": True}, "force_destroy", "adopt"),
     ],
 )
-def test_what_oss_or_ram_would_refuse_is_refused(
+def test_a_storage_setting_that_oss_or_ram_would_refuse_is_refused(
     storage: dict[str, Any], key: str, word: str
 ) -> None:
-    _oss(f"oss-registry:storage.{key}", word, storage=storage)
+    _assert_refused_with_oss(f"oss-registry:storage.{key}", word, storage=storage)
 
 
 @pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
@@ -745,10 +753,10 @@ def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
 
 
 @pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
-def test_only_the_setting_prefix_decides_where_in_a_bucket_the_images_are(
+def test_the_storage_drivers_rootdirectory_is_refused_in_favour_of_storage_prefix(
     release: str, driver: str
 ) -> None:
-    _oss(
+    _assert_refused_with_oss(
         f"oss-registry:registry.config.storage.{driver}.rootdirectory",
         "storage.prefix",
         storage={"adopt": True, "prefix": ""},
@@ -756,25 +764,27 @@ def test_only_the_setting_prefix_decides_where_in_a_bucket_the_images_are(
     )
 
 
-def test_a_volume_that_is_there_is_the_one_that_holds_the_images() -> None:
+def test_the_images_are_in_the_named_volume_or_in_one_named_after_the_stack() -> None:
     assert load_stack(storage={"volume": "registry_data"}).volume == "registry_data"
     assert load_stack().volume == "oss-registry-dev-data"
     assert_refused("oss-registry:storage.volume", "a volume's name", storage={"volume": "./images"})
 
 
-def test_settings_of_a_bucket_are_refused_without_one() -> None:
+def test_settings_of_a_bucket_are_refused_with_a_volume() -> None:
     assert_refused("oss-registry:storage.bucket", "kind: oss", storage={"bucket": "demo"})
 
 
-def test_signature_v1_on_a_new_bucket_must_be_said() -> None:
+def test_signature_v1_on_a_new_bucket_must_be_enabled_explicitly() -> None:
     key = "oss-registry:storage.signature_v1"
-    _oss(key, "withdrawing", registry={"release": "2.8.3"})
-    for said in ({"signature_v1": True}, {"adopt": True}):
-        stack = load_stack(storage=OSS | said, registry={"release": "2.8.3"}, region="cn-beijing")
+    _assert_refused_with_oss(key, "withdrawing", registry={"release": "2.8.3"})
+    for setting in ({"signature_v1": True}, {"adopt": True}):
+        stack = load_stack(
+            storage=OSS | setting, registry={"release": "2.8.3"}, region="cn-beijing"
+        )
         assert stack.redacted["REGISTRY_STORAGE"] == "oss"
 
 
-def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
+def test_an_access_key_in_plain_text_is_refused() -> None:
     for key in ("secretKey", "securityToken"):
         with pytest.raises(SettingsError) as failure:
             load("dev", {f"alicloud:{key}": "hunter2"}, set())
@@ -782,21 +792,27 @@ def test_a_key_of_the_cloud_is_no_plain_text_in_a_stack_file() -> None:
         assert "hunter2" not in str(failure.value)
 
 
-def test_clients_are_sent_to_a_cname_by_a_release_that_can() -> None:
+def test_clients_are_redirected_to_a_cname_from_release_3_1_on() -> None:
     cname = {"cname": "https://demo-registry.images.example.com/"}
     shown = load_stack(storage=OSS | cname, region="cn-beijing").redacted
     assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
     assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
     for release in ("2.8.3", "3.0.0"):
-        _oss("oss-registry:storage.cname", "3.1", storage=cname, registry={"release": release})
+        _assert_refused_with_oss(
+            "oss-registry:storage.cname", "3.1", storage=cname, registry={"release": release}
+        )
     other = {"cname": "https://images.example.com"}
-    _oss("oss-registry:storage.cname", "must begin with the bucket's name", storage=other)
+    _assert_refused_with_oss(
+        "oss-registry:storage.cname", "must begin with the bucket's name", storage=other
+    )
 
 
-def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
-    some = {"adopt": True, "versioning": {"noncurrent_days": 30}}
-    _oss("oss-registry:storage.versioning", "stays as it is", storage=some)
-    _oss("oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE)
+def test_settings_that_would_change_an_adopted_bucket_are_refused() -> None:
+    adopted = {"adopt": True, "versioning": {"noncurrent_days": 30}}
+    _assert_refused_with_oss("oss-registry:storage.versioning", "stays as it is", storage=adopted)
+    _assert_refused_with_oss(
+        "oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE
+    )
     stack = load_stack(
         storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"
     )
@@ -804,7 +820,7 @@ def test_a_bucket_that_is_adopted_stays_as_it_is() -> None:
     assert "nobody clears unfinished uploads" in warning
 
 
-def test_a_host_of_another_region_is_remarked_on() -> None:
+def test_an_endpoint_in_another_region_is_a_warning() -> None:
     for host, count in (
         ("oss-cn-beijing-internal.aliyuncs.com", 0),
         ("oss-cn-hangzhou.aliyuncs.com", 1),
@@ -813,7 +829,7 @@ def test_a_host_of_another_region_is_remarked_on() -> None:
         assert len([w for w in found if "storage.endpoint: names another region" in w]) == count
 
 
-def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
+def test_a_stack_name_too_long_for_a_ram_user_is_refused() -> None:
     config = {
         "oss-registry:storage": json.dumps(OSS),
         "oss-registry:cache": '{"enabled": false}',
@@ -825,7 +841,7 @@ def test_a_stack_name_that_ram_would_refuse_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["s" * 45, "s" * 100, "a..b", "a-.b", "a.-b", ".a"])
-def test_a_stack_name_that_makes_no_host_name_for_redis_is_refused(name: str) -> None:
+def test_a_stack_name_that_makes_an_invalid_host_name_for_redis_is_refused(name: str) -> None:
     with pytest.raises(SettingsError) as failure:
         load(name, {}, set())
     assert f"the stack name {name}: makes oss-registry-{name}-redis the host" in str(failure.value)
@@ -835,13 +851,13 @@ def test_a_stack_name_that_makes_no_host_name_for_redis_is_refused(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["s" * 44, "eu.prod", "a_b", "a" * 40 + "." + "b" * 40])
-def test_a_stack_name_that_makes_a_host_name_for_redis_is_taken(name: str) -> None:
+def test_a_stack_name_that_makes_a_valid_host_name_for_redis_is_accepted(name: str) -> None:
     assert load(name, {}, set()).name == name
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_internal_with_redirects_is_refused_naming_both(release: str) -> None:
-    _oss(
+def test_redirects_with_an_internal_endpoint_are_refused_naming_both_settings(release: str) -> None:
+    _assert_refused_with_oss(
         "oss-registry:registry.config.storage.redirect.disable",
         "storage.internal",
         storage={"signature_v1": True},
@@ -852,9 +868,9 @@ def test_internal_with_redirects_is_refused_naming_both(release: str) -> None:
 # The cache.
 
 
-@pytest.mark.parametrize(("written", "read"), [("64MiB", 2**26), ("1 GiB", 2**30), (2**27, 2**27)])
-def test_memory_is_written_with_its_unit(written: str | int, read: int) -> None:
-    assert load_stack(cache={"max_memory": written}).settings.cache.max_memory == read
+@pytest.mark.parametrize(("written", "size"), [("64MiB", 2**26), ("1 GiB", 2**30), (2**27, 2**27)])
+def test_memory_may_have_a_unit(written: str | int, size: int) -> None:
+    assert load_stack(cache={"max_memory": written}).settings.cache.max_memory == size
 
 
 def test_too_little_memory_for_redis_is_refused() -> None:
@@ -865,31 +881,31 @@ def test_too_little_memory_for_redis_is_refused() -> None:
     ("value", "word"),
     [(300, "write 300s"), ("300", "10s"), ("5 m", "10s"), ("30d", "10s"), ("-5m", "0s or more")],
 )
-def test_the_pools_timeout_needs_its_unit(value: object, word: str) -> None:
+def test_an_idle_timeout_without_a_valid_unit_is_refused(value: object, word: str) -> None:
     assert_refused(
         "oss-registry:cache.pool.idle_timeout", word, cache={"pool": {"idle_timeout": value}}
     )
 
 
-def test_the_pool_and_the_database_reach_the_registry() -> None:
+def test_the_pool_and_database_settings_become_variables() -> None:
     pool = {"max_idle": 3, "max_active": 7, "idle_timeout": "1m"}
     shown = load_stack(cache={"db": 4, "pool": pool}).redacted
     names = ("DB", "MAXIDLECONNS", "POOLSIZE", "CONNMAXIDLETIME")
     assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
 
 
-def test_a_redis_of_the_users_own_has_a_password_only_if_one_is_brought() -> None:
-    own = {"address": "redis.example.com:6379", "db": 3}
-    stack = load_stack(cache=own)
+def test_an_external_redis_has_a_password_only_if_the_secret_is_set() -> None:
+    external = {"address": "redis.example.com:6379", "db": 3}
+    stack = load_stack(cache=external)
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
     assert stack.redacted["REGISTRY_REDIS_DB"] == "3"
     assert "REGISTRY_REDIS_PASSWORD" not in stack.redacted
-    stack = load_stack(cache=own, secrets={"redis-password": "x"})
+    stack = load_stack(cache=external, secrets={"redis-password": "x"})
     assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
-def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
+def test_without_a_cache_the_registry_has_no_redis_variables() -> None:
     stack = load_stack(cache={"enabled": False, "max_memory": "64MiB"})
     assert not stack.runs_redis
     assert stack.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
@@ -900,7 +916,7 @@ def test_without_a_cache_the_registry_is_told_of_no_redis() -> None:
     "address",
     ["localhost:6379", "127.0.0.1:6379", "[::1]:6379", "0.0.0.0:6379", "[::ffff:127.0.0.1]:6379"],
 )
-def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None:
+def test_a_redis_address_inside_the_registrys_container_is_refused(address: str) -> None:
     assert_refused("oss-registry:cache.address", "its own container", cache={"address": address})
 
 
@@ -912,7 +928,7 @@ def test_a_redis_in_the_registrys_own_container_is_refused(address: str) -> None
         *("2001:db8::9:6379", "[2001:db8::9]", "[2001:db8::9%eth0]:6379", "[192.0.2.1]:6379"),
     ],
 )
-def test_an_address_of_redis_is_host_and_port(address: str) -> None:
+def test_a_redis_address_must_be_a_host_and_a_port(address: str) -> None:
     assert_refused("oss-registry:cache.address", "host:port", cache={"address": address})
 
 
@@ -924,7 +940,7 @@ def test_an_address_of_redis_is_host_and_port(address: str) -> None:
         ("3.1.2", "REGISTRY_REDIS_ADDRS", '["[2001:db8::9]:6379"]'),
     ],
 )
-def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
+def test_a_redis_at_an_ipv6_address_is_used_with_a_warning(
     release: str, variable: str, value: str
 ) -> None:
     stack = load_stack(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
@@ -943,7 +959,7 @@ def test_a_redis_at_an_ipv6_address_is_used_with_a_warning_about_the_network(
         ({"notifications": {"endpoints": [{"url": "http://h:99999/e"}]}}, "notifications"),
     ],
 )
-def test_a_port_that_does_not_exist_is_refused_wherever_it_is_written(
+def test_an_invalid_port_in_an_address_of_registry_config_is_refused(
     config: dict[str, Any], path: str
 ) -> None:
     (line,) = problems(registry={"config": config})
@@ -951,21 +967,23 @@ def test_a_port_that_does_not_exist_is_refused_wherever_it_is_written(
     assert "must have a port from 1 to 65535" in line
 
 
-def test_settings_of_the_stacks_redis_are_refused_beside_one_of_the_users_own() -> None:
-    own = {"address": "r.example.com:6379"}
-    assert_refused("oss-registry:cache.image", "of the stack", cache=own | {"image": "redis:8"})
+def test_settings_of_the_stacks_redis_are_refused_with_an_external_redis() -> None:
+    external = {"address": "r.example.com:6379"}
     assert_refused(
-        "oss-registry:cache.max_memory", "of the stack", cache=own | {"max_memory": "1GiB"}
+        "oss-registry:cache.image", "of the stack", cache=external | {"image": "redis:8"}
     )
-    assert_refused("oss-registry:cache.address", "enabled: false", cache=own | {"enabled": False})
+    assert_refused(
+        "oss-registry:cache.max_memory", "of the stack", cache=external | {"max_memory": "1GiB"}
+    )
+    assert_refused(
+        "oss-registry:cache.address", "enabled: false", cache=external | {"enabled": False}
+    )
 
 
 @pytest.mark.parametrize(
     ("redis", "key"), [({"tls": {"rootcas": ["/a"]}}, "tls"), ({"username": "bob"}, "username")]
 )
-def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
-    redis: dict[str, Any], key: str
-) -> None:
+def test_redis_tls_and_a_redis_user_need_an_external_redis(redis: dict[str, Any], key: str) -> None:
     registry = {"config": {"redis": redis}}
     assert_refused(
         f"oss-registry:registry.config.redis.{key}", "redis of your own", registry=registry
@@ -974,19 +992,21 @@ def test_what_the_stacks_redis_has_not_needs_one_of_the_users_own(
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_health_check_on_redis_is_warned_of_and_never_ours(release: str) -> None:
-    def warned(address: str) -> list[str]:
+def test_a_health_check_on_redis_is_a_warning_and_none_is_configured_by_default(
+    release: str,
+) -> None:
+    def warnings_with_check(address: str) -> list[str]:
         health = {"tcp": [{"addr": address, "interval": "10s"}]}
         return [*warnings(load_stack(registry={"release": release, "config": {"health": health}}))]
 
-    (warning,) = warned("oss-registry-dev-redis:6379")
+    (warning,) = warnings_with_check("oss-registry-dev-redis:6379")
     assert "registry.config.health.tcp[0].addr" in warning
     assert "503" in warning
-    assert warned("db.example.com:6379") == []
+    assert warnings_with_check("db.example.com:6379") == []
     assert not [n for n in load_stack(registry={"release": release}).redacted if "CHECKERS" in n]
 
 
-def test_redis_as_cache_without_a_redis_is_refused() -> None:
+def test_a_redis_descriptor_cache_without_redis_is_refused() -> None:
     assert_refused(
         "oss-registry:registry.config.storage.cache.blobdescriptor",
         "cache.enabled",
@@ -999,42 +1019,42 @@ def test_redis_as_cache_without_a_redis_is_refused() -> None:
 
 
 @pytest.mark.parametrize("hashed", ["$apr1$abc", "{SHA}abc", "secret", "$2y$05$short"])
-def test_a_hash_that_never_lets_anyone_in_is_refused(hashed: str) -> None:
+def test_a_hash_that_is_not_bcrypt_is_refused(hashed: str) -> None:
     assert_refused(
         "oss-registry:auth.users.bob.hash", "bcrypt", auth={"users": {"bob": {"hash": hashed}}}
     )
 
 
 @pytest.mark.parametrize("name", ["a:b", "a b", ""])
-def test_a_user_that_htpasswd_can_not_name_is_refused(name: str) -> None:
+def test_a_user_name_that_htpasswd_cannot_hold_is_refused(name: str) -> None:
     assert_refused(f"oss-registry:auth.users.{name}", "without blanks", auth={"users": {name: {}}})
 
 
 @pytest.mark.parametrize("name", ["hash", "users", "realm", "auth", "[key]", "0", "a.hash"])
-def test_a_user_may_have_any_word_of_a_stack_file_as_a_name(name: str) -> None:
+def test_a_user_may_be_named_like_a_setting(name: str) -> None:
     (line,) = problems(auth={"users": {name: {"hsh": "x"}}})
     assert line == f"oss-registry:auth.users.{name}.hsh: is not a setting; write hash"
     assert load_stack(auth={"users": {name: {}}}).settings.auth
 
 
-def test_lets_encrypt_needs_release_3_and_hosts_and_nothing_beside_it() -> None:
+def test_lets_encrypt_needs_release_3_and_hosts_and_excludes_other_certificates() -> None:
     key = "oss-registry:tls.letsencrypt"
-    some = {"hosts": ["reg.example.com"]}
-    assert_refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": some})
+    valid = {"hosts": ["reg.example.com"]}
+    assert_refused(key, "release 3", registry={"release": "2.8.3"}, tls={"letsencrypt": valid})
     assert_refused(f"{key}.hosts", "empty", tls={"letsencrypt": {"hosts": []}})
     assert_refused(f"{key}.hosts", "required", tls={"letsencrypt": {}})
     for url in ("http://acme.example.com", "https://acme:0/dir", "https://acme:65536"):
-        acme = {**some, "directory_url": url}
+        acme = {**valid, "directory_url": url}
         assert_refused(
             f"{key}.directory_url", "must be an https address", tls={"letsencrypt": acme}
         )
     assert_refused(
-        "oss-registry:tls", "exactly one", tls={"letsencrypt": some, "self_signed": True}
+        "oss-registry:tls", "exactly one", tls={"letsencrypt": valid, "self_signed": True}
     )
     assert_refused("oss-registry:tls", "exactly one", tls={})
 
 
-def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -> None:
+def test_delete_untagged_is_refused_with_a_release_that_deletes_multi_architecture_images() -> None:
     assert_refused(
         "oss-registry:maintenance.delete_untagged",
         "multi-architecture",
@@ -1043,13 +1063,13 @@ def test_untagged_manifests_are_not_deleted_by_a_release_that_takes_too_many() -
     )
 
 
-def test_a_registry_that_takes_no_pushes_says_so_to_the_engine() -> None:
+def test_a_read_only_registry_has_a_label() -> None:
     assert not load_stack().labels
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
     assert load_stack(registry={"config": config}).labels == {"oss-registry.read-only": "true"}
 
 
-# The two deliveries.
+# Delivery by variables or by a file.
 
 
 @pytest.mark.parametrize(
@@ -1060,7 +1080,7 @@ def test_a_registry_that_takes_no_pushes_says_so_to_the_engine() -> None:
         ("3.1.2", "/etc/distribution/config.yml"),
     ],
 )
-def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
+def test_a_configuration_file_is_at_the_releases_path_and_no_registry_variable_is_set(
     release: str, path: str
 ) -> None:
     stack = load_stack(registry={"release": release, "delivery": "file"})
@@ -1074,12 +1094,15 @@ def test_a_whole_file_goes_where_the_release_reads_it_and_leaves_no_variable(
     assert stack.redacted[path] == redact(text)
 
 
-def test_the_order_of_the_stack_file_changes_nothing() -> None:
+def test_the_order_of_keys_in_the_stack_file_does_not_change_the_result() -> None:
     config = {"log": {"fields": {"b": "1", "a": "2"}}, "http": {"host": "https://h", "net": "tcp"}}
-    turned = {"http": {"net": "tcp", "host": "https://h"}, "log": {"fields": {"a": "2", "b": "1"}}}
+    reordered = {
+        "http": {"net": "tcp", "host": "https://h"},
+        "log": {"fields": {"a": "2", "b": "1"}},
+    }
     for delivery in ("env", "file"):
         one, two = (
             load_stack(registry={"delivery": delivery, "config": c, "environment": e})
-            for c, e in ((config, {"TZ": "1", "GOGC": "2"}), (turned, {"GOGC": "2", "TZ": "1"}))
+            for c, e in ((config, {"TZ": "1", "GOGC": "2"}), (reordered, {"GOGC": "2", "TZ": "1"}))
         )
         assert json.dumps(one.redacted) == json.dumps(two.redacted)
