@@ -1,4 +1,4 @@
-"""Which Docker engine a stack means, and what is reported of one that does not serve."""
+"""Tests of which Docker engine a stack uses, and of the errors if that engine does not answer."""
 
 import json
 import os
@@ -18,7 +18,11 @@ from toolchain.progress import Unavailable
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A docker command with contexts by name in a folder, and `current` in a file beside them."""
+    """Put a fake `docker` with a context `default` on PATH, and return its home folder.
+
+    A test adds contexts with `_add_context`. It writes the name of the current context to the file
+    `current`, and what the engine answers to any other command to the file `error`.
+    """
     folder, contexts = tmp_path / "bin", tmp_path / ".docker" / "contexts" / "meta"
     folder.mkdir()
     contexts.mkdir(parents=True)
@@ -33,7 +37,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     program.chmod(0o755)
     (tmp_path / "error").write_text("")
-    _context(tmp_path, "default", LOCAL)
+    _add_context(tmp_path, "default", LOCAL)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (
@@ -46,7 +50,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _context(docker: Path, name: str, host: str, *, tls: bool = False) -> None:
+def _add_context(docker: Path, name: str, host: str, *, tls: bool = False) -> None:
     meta = docker / ".docker" / "contexts" / "meta" / name
     content = {
         "Name": name,
@@ -75,21 +79,21 @@ EDGE, PROD = "ssh://edge.example.com", "tcp://prod.example.com:2376"
         ({"docker:context": "edge"}, {"DOCKER_CONTEXT": "none"}, EDGE, "docker:context edge"),
     ],
 )
-def test_the_stack_file_wins_over_variables_and_these_over_the_current_context(
+def test_the_stack_file_takes_precedence_over_variables_and_these_over_the_current_context(
     docker: Path, config: dict[str, str], environment: dict[str, str], host: str, setting: str
 ) -> None:
-    _context(docker, "edge", EDGE)
+    _add_context(docker, "edge", EDGE)
     found = docker_engine.engine(config, {**os.environ, **environment})
     assert (found.host, found.setting) == (host, setting)
-    # The plugin would take DOCKER_CONTEXT before the stack file's host.
+    # The plugin would prefer DOCKER_CONTEXT to the stack file's host.
     variables = found.variables({**os.environ, **environment})
     assert variables["DOCKER_HOST"] == host
     assert "DOCKER_CONTEXT" not in variables
     assert docker_engine.recorded_engine(variables) == Engine(host, setting)
 
 
-def test_the_current_context_counts_for_the_plugin_too(docker: Path) -> None:
-    _context(docker, "edge", EDGE)
+def test_the_plugin_uses_the_current_context_too(docker: Path) -> None:
+    _add_context(docker, "edge", EDGE)
     (docker / "current").write_text("edge")
     environment = {**os.environ}
     docker_engine.set_variables({}, environment)
@@ -97,11 +101,9 @@ def test_the_current_context_counts_for_the_plugin_too(docker: Path) -> None:
     assert docker_engine.engine({}, environment).setting == "the current Docker context edge"
 
 
-def test_the_certificates_of_a_context_go_to_the_plugin_and_those_of_others_do_not(
-    docker: Path,
-) -> None:
-    _context(docker, "prod", PROD, tls=True)
-    _context(docker, "edge", EDGE)
+def test_the_plugin_uses_the_certificates_of_the_context_and_no_others(docker: Path) -> None:
+    _add_context(docker, "prod", PROD, tls=True)
+    _add_context(docker, "edge", EDGE)
     others = {**os.environ, "DOCKER_CERT_PATH": "/others", "DOCKER_TLS_VERIFY": "1"}
     prod = docker_engine.engine({"docker:context": "prod"}, others).variables(others)
     assert (prod["DOCKER_CERT_PATH"], prod["DOCKER_TLS_VERIFY"]) == (
@@ -136,21 +138,21 @@ def test_the_certificates_of_a_context_go_to_the_plugin_and_those_of_others_do_n
         ({"docker:context": "default"}, {}, ("docker:context can't be default", "Remove it.")),
     ],
 )
-def test_settings_that_name_no_engine_are_one_sentence(
+def test_settings_that_do_not_lead_to_one_engine_are_reported_in_one_line(
     docker: Path, config: dict[str, str], environment: dict[str, str], words: tuple[str, ...]
 ) -> None:
-    _context(docker, "edge", EDGE)
-    with pytest.raises(EngineError) as refused:
+    _add_context(docker, "edge", EDGE)
+    with pytest.raises(EngineError) as failure:
         docker_engine.engine(config, {**os.environ, **environment})
     for word in words:
-        assert word in str(refused.value)
-    assert "\n" not in str(refused.value)
+        assert word in str(failure.value)
+    assert "\n" not in str(failure.value)
 
 
-def test_a_current_context_that_was_removed_is_reported_by_its_name(docker: Path) -> None:
-    (docker / "current").write_text("gone")
+def test_a_deleted_current_context_is_reported_with_its_name(docker: Path) -> None:
+    (docker / "current").write_text("deleted")
     with pytest.raises(
-        EngineError, match=r"gone, which the current .* does not exist.*use default"
+        EngineError, match=r"deleted, which the current .* does not exist.*use default"
     ):
         docker_engine.engine({}, os.environ)
 
@@ -158,14 +160,16 @@ def test_a_current_context_that_was_removed_is_reported_by_its_name(docker: Path
 def test_a_context_that_the_plugin_does_not_find_is_refused(
     docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _context(docker, "edge", EDGE)
+    _add_context(docker, "edge", EDGE)
     monkeypatch.setenv("HOME", "/elsewhere")
     with pytest.raises(EngineError, match=f"Set docker:host: {EDGE} in place of docker:context"):
         docker_engine.engine({"docker:context": "edge"}, os.environ)
 
 
 @pytest.mark.usefixtures("docker")
-def test_without_contexts_docker_s_own_socket_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_docker_command_the_engine_is_at_the_default_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert docker_engine.engine({}, os.environ).host == LOCAL
     with pytest.raises(
@@ -199,14 +203,14 @@ TOO_OLD = (
         ("permission denied while trying to connect to x", {}, ("Join the docker group, or run",)),
     ],
 )
-def test_an_engine_that_does_not_serve_is_one_sentence_with_context_and_host(
+def test_an_engine_that_does_not_answer_is_reported_in_one_line_with_its_context_and_host(
     docker: Path,
     error: str,
     variables: Mapping[str, str],
     words: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _context(docker, "edge", EDGE)
+    _add_context(docker, "edge", EDGE)
     (docker / "current").write_text("edge")
     (docker / "error").write_text(f"some warning\n{error}\n")
     for name, value in variables.items():
@@ -215,30 +219,30 @@ def test_an_engine_that_does_not_serve_is_one_sentence_with_context_and_host(
         toolchain.ready()
     with engine.reached({}) as reached, pytest.raises(Blocked) as blocked:
         engine.docker(reached, "info")
-    for said in (str(unavailable.value), str(blocked.value)):
+    for message in (str(unavailable.value), str(blocked.value)):
         for word in (*words, EDGE, "the current Docker context edge"):
-            assert word in said
-        assert "\n" not in said
+            assert word in message
+        assert "\n" not in message
 
 
-def test_no_engine_is_started_in_place_of_one_with_other_versions(
+def test_no_second_engine_is_started_if_the_running_one_refuses_the_api_version(
     docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toolchain, "_start", lambda: pytest.fail("it was started"))
+    monkeypatch.setattr(toolchain, "_start", lambda: pytest.fail("an engine was started"))
     monkeypatch.setenv("DOCKER_API_VERSION", "9.99")
     (docker / "error").write_text(TOO_NEW)
     with pytest.raises(Unavailable, match=f"engine at {LOCAL} takes 1.41 at most. Unset"):
         toolchain.ready()
 
 
-def test_the_engine_of_another_stack_file_is_not_asked_for_its_version(docker: Path) -> None:
-    _context(docker, "edge", EDGE)
+def test_finding_the_engine_of_another_machine_does_not_check_its_version(docker: Path) -> None:
+    _add_context(docker, "edge", EDGE)
     assert toolchain.named({"docker:context": "edge"}).host == EDGE
     with pytest.raises(Unavailable, match="does not exist"):
         toolchain.named({"docker:context": "none"})
 
 
-def test_a_host_and_a_context_are_refused_with_all_other_problems() -> None:
+def test_a_host_with_a_context_is_reported_together_with_other_problems() -> None:
     found = problems(config={"docker:host": PROD, "docker:context": "edge"}, registry={"port": 0})
     assert found[0].startswith("oss-registry:registry.port: ")
     assert found[1] == (
@@ -247,7 +251,7 @@ def test_a_host_and_a_context_are_refused_with_all_other_problems() -> None:
     )
 
 
-def test_a_command_reports_a_missing_context_in_one_line(
+def test_a_command_reports_a_missing_docker_context_in_one_line(
     docker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stack_file, "STACKS", docker)
@@ -258,7 +262,7 @@ def test_a_command_reports_a_missing_context_in_one_line(
     )
 
 
-def test_options_for_ssh_are_those_of_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_options_are_those_that_the_plugin_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_SSH_OPTS", "-i key")
     assert engine._ssh_options({}) == ["-i", "key"]
     assert engine._ssh_options({"docker:sshOpts": '["-p", 22]'}) == ["-p", "22"]

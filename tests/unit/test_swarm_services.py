@@ -1,4 +1,4 @@
-"""Stacks that run on a Docker Swarm: what is refused, and what the services are given."""
+"""Tests of stacks on a Docker Swarm: refused settings, warnings, and the properties of services."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ OSS = {"kind": "oss", "bucket": "images-of-mine"}
 BUCKET: Mapping[str, Any] = {"storage": OSS, "region": "cn-hangzhou"}
 
 
-# What is refused.
+# Refused settings.
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ BUCKET: Mapping[str, Any] = {"storage": OSS, "region": "cn-hangzhou"}
         ),
     ],
 )
-def test_what_a_swarm_can_not_do_is_refused(
+def test_a_setting_that_swarm_does_not_support_is_refused(
     key: str, word: str, sections: Mapping[str, Any]
 ) -> None:
     assert_refused(f"oss-registry:{key}", word, **sections)
 
 
-SECRET_BYTES, CONFIG_BYTES = 500 * 1024, 1000 * 1024  # bytes that Docker refuses
+SECRET_BYTES, CONFIG_BYTES = 500 * 1024, 1000 * 1024  # the smallest sizes that Docker refuses
 ISSUER = "/etc/token/issuer.pem"
 
 
@@ -95,7 +95,7 @@ def _bundle(size: int) -> str:
         ),
     ],
 )
-def test_a_file_too_large_for_swarm_is_refused_by_its_key(
+def test_a_file_too_large_for_swarm_is_refused_at_its_key(
     registry: dict[str, Any], key: str, words: str
 ) -> None:
     (line,) = problems(registry={**SWARM, **registry})
@@ -111,10 +111,10 @@ def test_a_public_file_may_be_larger_than_a_secret() -> None:
         load_stack(registry={**SWARM, **registry})
 
 
-def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
+def test_the_size_of_a_file_counts_the_values_of_its_secrets() -> None:
     config = {"log": {"fields": {"note": {"from_secret": "note"}}}}
 
-    def lines(size: int) -> list[str]:
+    def problems_with(size: int) -> list[str]:
         given: Any = {"secrets": {"note": "x" * size}, "registry": {**SWARM, "config": config}}
         try:
             load_stack(**given)
@@ -122,12 +122,12 @@ def test_the_value_of_a_secret_counts_and_not_its_placeholder() -> None:
             return str(error).splitlines()[1:]
         return []
 
-    (line,) = lines(SECRET_BYTES)
+    (line,) = problems_with(SECRET_BYTES)
     rest = (
         int(re.findall(r"secret of (\d+) bytes, and 511999 are the most", line)[0]) - SECRET_BYTES
     )
-    assert lines(SECRET_BYTES - rest - 1) == []
-    assert f"secret of {SECRET_BYTES} bytes" in lines(SECRET_BYTES - rest)[0]
+    assert problems_with(SECRET_BYTES - rest - 1) == []
+    assert f"secret of {SECRET_BYTES} bytes" in problems_with(SECRET_BYTES - rest)[0]
 
 
 @pytest.mark.parametrize("runtime", [{}, SWARM])
@@ -136,7 +136,7 @@ def test_a_file_without_content_is_refused(runtime: dict[str, Any]) -> None:
     assert_refused(f"oss-registry:registry.files.{ISSUER}", "can't be empty", registry=registry)
 
 
-def test_the_value_of_a_secret_counts_in_a_variable_too() -> None:
+def test_the_size_of_a_variable_counts_the_values_of_its_secrets() -> None:
     hook = {"headers": {"Authorization": [{"from_secret": "hook"}]}, "name": "hook"}
     config = {"notifications": {"endpoints": [hook]}}
     given: Any = {"secrets": {"hook": "x" * 2**17}, "registry": {"config": config}}
@@ -145,7 +145,7 @@ def test_the_value_of_a_secret_counts_in_a_variable_too() -> None:
     assert "xxx" not in line
 
 
-def test_one_word_is_enough_to_outgrow_a_machine() -> None:
+def test_runtime_swarm_needs_no_other_setting_for_three_replicas() -> None:
     stack = load_stack(registry={**SWARM, "replicas": 3}, **BUCKET)
     assert stack.delivery == "file"
     assert stack.address == "0.0.0.0"
@@ -153,50 +153,50 @@ def test_one_word_is_enough_to_outgrow_a_machine() -> None:
 
 
 @pytest.mark.parametrize("name", ["eu.prod", "a..b", ".a", "ü"])
-def test_a_stack_name_that_swarm_refuses_in_a_service_is_refused(name: str) -> None:
+def test_a_stack_name_that_swarm_refuses_in_a_service_name_is_refused(name: str) -> None:
     config = {"oss-registry:registry": json.dumps(SWARM)}
     with pytest.raises(SettingsError, match=r"names of services.*only letters, digits, - and _"):
         load(name, config, set())
     assert load("eu_prod-1", config, set()).name == "eu_prod-1"
 
 
-@pytest.mark.parametrize("limit", [1, 30])
-def test_a_stacks_name_leaves_room_for_what_docker_secrets_are_called(limit: int) -> None:
+@pytest.mark.parametrize("excess", [1, 30])
+def test_a_stack_name_too_long_for_the_names_of_docker_secrets_is_refused(excess: int) -> None:
     config = {"oss-registry:registry": json.dumps(SWARM)}
     longest = 30  # of 64, beside oss-registry-…-registry-01234567-00
     load("s" * longest, config, set())
     with pytest.raises(SettingsError, match="choose a shorter one"):
-        load("s" * (longest + limit), config, set())
+        load("s" * (longest + excess), config, set())
 
 
-# What is warned of.
+# Warnings.
 
 
-def test_replicas_that_each_remember_for_themselves_are_warned_of() -> None:
+def test_several_replicas_without_a_shared_redis_are_a_warning() -> None:
     stack = load_stack(registry={**SWARM, "replicas": 2}, cache={"enabled": False}, **BUCKET)
     assert any("registry.replicas" in line and "redis" in line for line in warnings(stack))
     stack = load_stack(registry={**SWARM, "replicas": 2}, **BUCKET)
     assert not any("registry.replicas" in line for line in warnings(stack))
 
 
-def test_a_volume_that_a_replica_could_move_away_from_is_warned_of() -> None:
-    loose = load_stack(registry=SWARM)
-    assert any("oss-registry-dev-data" in line for line in warnings(loose))
-    bound = load_stack(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
-    assert not any("oss-registry-dev-data" in line for line in warnings(bound))
+def test_a_volume_without_a_constraint_on_the_node_is_a_warning() -> None:
+    unconstrained = load_stack(registry=SWARM)
+    assert any("oss-registry-dev-data" in line for line in warnings(unconstrained))
+    constrained = load_stack(registry={**SWARM, "swarm": {"constraints": ["node.hostname==one"]}})
+    assert not any("oss-registry-dev-data" in line for line in warnings(constrained))
 
 
-def test_a_proxys_registry_on_a_swarm_is_reached_past_the_proxy() -> None:
+def test_exposure_proxy_on_swarm_is_a_warning_as_clients_can_bypass_the_proxy() -> None:
     url = "https://registry.example.com"
     registry = {"runtime": "swarm", "exposure": "proxy", "external_url": url}
     stack = load_stack(registry=registry, auth={"users": {"ci": {}}}, **BUCKET)
     assert any("past the proxy" in line for line in warnings(stack))
 
 
-# What the services are given.
+# Properties of the services.
 
 
-class Cloud(Provider):
+class CloudProvider(Provider):
     COMPUTED: Mapping[str, Mapping[str, str]] = {**Provider.COMPUTED, KEY: {"secret": "s"}}
 
 
@@ -204,7 +204,7 @@ def _run(engine: Engine | None = None, **registry: object) -> Engine:
     config: dict[str, object] = {"oss-registry:registry": {**SWARM, **registry}}
     if "replicas" in registry:
         config |= {"oss-registry:storage": OSS, "alicloud:region": "cn-hangzhou"}
-    return run(config, engine=engine or Engine(Cloud()))
+    return run(config, engine=engine or Engine(CloudProvider()))
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def _spec(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
     return plain(_service(engine, name)["taskSpec"])["containerSpec"]
 
 
-def test_three_replicas_hang_on_an_overlay_network_by_its_id(swarm: Engine) -> None:
+def test_services_are_attached_to_an_overlay_network_by_its_id(swarm: Engine) -> None:
     assert swarm.inputs(NETWORK, "network")["driver"] == "overlay"
     service = _service(swarm)
     assert service["mode"] == {"replicated": {"replicas": 3}}
@@ -231,7 +231,7 @@ def test_three_replicas_hang_on_an_overlay_network_by_its_id(swarm: Engine) -> N
     assert _service(swarm, "redis")["mode"] == {"replicated": {"replicas": 1}}
 
 
-def test_replicas_change_one_by_one_and_go_back_when_one_fails(swarm: Engine) -> None:
+def test_replicas_are_updated_one_by_one_and_rolled_back_if_one_fails(swarm: Engine) -> None:
     for name in ("registry", "redis"):
         service = _service(swarm, name)
         assert service["updateConfig"]["failureAction"] == "rollback"
@@ -242,7 +242,7 @@ def test_replicas_change_one_by_one_and_go_back_when_one_fails(swarm: Engine) ->
 
 
 @pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])
-def test_a_machines_own_port_must_be_free_before_the_next_replica_comes(
+def test_in_host_mode_the_old_replica_stops_before_the_new_one_starts(
     mode: str, order: str
 ) -> None:
     engine = _run(swarm={"publish_mode": mode})
@@ -257,37 +257,41 @@ def test_a_machines_own_port_must_be_free_before_the_next_replica_comes(
     }
 
 
-def test_going_back_waits_for_no_machine_that_what_failed_may_hold() -> None:
+def test_a_rollback_in_host_mode_stops_the_failed_replica_first() -> None:
     service = _service(_run(swarm={"publish_mode": "host", "order": "start-first"}))
     assert service["updateConfig"]["order"] == "start-first"
     assert service["rollbackConfig"]["order"] == "stop-first"
 
 
-def test_the_virtual_address_is_for_what_is_published(swarm: Engine) -> None:
+def test_only_the_published_service_has_a_virtual_address(swarm: Engine) -> None:
     assert _service(swarm)["endpointSpec"]["mode"] == "vip"
     assert _service(swarm, "redis")["endpointSpec"] == {"mode": "dnsrr", "ports": []}
     assert _service(_run(swarm=HOST))["endpointSpec"]["mode"] == "dnsrr"
 
 
-def test_what_is_secret_is_a_docker_secret_and_the_rest_a_docker_config(swarm: Engine) -> None:
+def test_a_file_with_a_secret_is_a_docker_secret_and_any_other_file_a_docker_config(
+    swarm: Engine,
+) -> None:
     spec = _spec(swarm)
     assert not [name for name in spec["env"] if name.startswith("REGISTRY_")]
     (secret,), (config,) = spec["secrets"], spec["configs"]
     assert secret["fileName"] == "/etc/distribution/config.yml"
     assert config["fileName"] == "/etc/hook.pem"
-    for placed in (secret, config):
-        owned = [placed[key] for key in ("fileUid", "fileGid", "fileMode")]
-        assert owned == ["65532", "65532", 0o400]
-    made = swarm.inputs(SECRET, "registry-file-0")
-    assert is_secret(made["data"])
-    content = json.loads(base64.b64decode(str(plain(made["data"]))))
+    for reference in (secret, config):
+        ownership = [reference[key] for key in ("fileUid", "fileGid", "fileMode")]
+        assert ownership == ["65532", "65532", 0o400]
+    docker_secret = swarm.inputs(SECRET, "registry-file-0")
+    assert is_secret(docker_secret["data"])
+    content = json.loads(base64.b64decode(str(plain(docker_secret["data"]))))
     assert content["redis"]["password"] in str(
         base64.b64decode(str(plain(swarm.inputs(SECRET, "redis-file-0")["data"])))
     )
     assert base64.b64decode(swarm.inputs(CONFIG, "registry-file-1")["data"]) == b"public"
 
 
-def test_a_secret_stays_for_the_way_back_and_says_whose_it_is(swarm: Engine) -> None:
+def test_a_docker_secret_is_retained_for_rollbacks_and_labelled_with_its_stack(
+    swarm: Engine,
+) -> None:
     for kind, name in ((SECRET, "registry-file-0"), (CONFIG, "registry-file-1")):
         assert swarm.request(kind, name).retainOnDelete
         labels = {label["label"]: label["value"] for label in swarm.inputs(kind, name)["labels"]}
@@ -295,9 +299,9 @@ def test_a_secret_stays_for_the_way_back_and_says_whose_it_is(swarm: Engine) -> 
         assert labels["oss-registry.file"].startswith("/etc/")
 
 
-def test_secrets_get_other_names_when_any_of_them_holds_something_else() -> None:
-    def mark(level: str) -> object:
-        # The double of Pulumi's engine forgets what was drawn; here it is the same each time.
+def test_docker_secrets_get_new_names_if_the_content_of_one_changes() -> None:
+    def trigger_of_names(level: str) -> object:
+        # The mock engine does not persist generated secrets, so they are set here.
         secrets = {"http-secret": "one", "redis-password": "two"}
         config = {
             "oss-registry:registry": {**SWARM, "log_level": level},
@@ -306,13 +310,13 @@ def test_secrets_get_other_names_when_any_of_them_holds_something_else() -> None
         engine = run(config, secrets={f"oss-registry:{k}": v for k, v in secrets.items()})
         name = engine.inputs(SECRET, "registry-file-0")["name"]
         assert not is_secret(name)
-        drawn = plain(engine.inputs(STASH, "registry-files")["input"])
-        assert name == f"oss-registry-dev-registry-{plain(drawn)}-0"
+        suffix = plain(engine.inputs(STASH, "registry-files")["input"])
+        assert name == f"oss-registry-dev-registry-{plain(suffix)}-0"
         return replacement_trigger(engine.request(STASH, "registry-files"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("components.runtime.secrets.token_hex", lambda n=32: "ab" * n)
-        first, same, other = map(mark, ("warn", "warn", "error"))
+        first, same, other = map(trigger_of_names, ("warn", "warn", "error"))
     assert first == same != other
 
 
@@ -327,12 +331,12 @@ def test_a_service_is_hardened(swarm: Engine) -> None:
         ]
 
 
-def test_limits_are_each_replicas_own(swarm: Engine) -> None:
+def test_limits_apply_to_each_replica(swarm: Engine) -> None:
     limits = plain(_service(swarm)["taskSpec"])["resources"]["limits"]
     assert limits == {"memoryBytes": 2**29, "nanoCpus": 1_500_000_000}
 
 
-def test_constraints_hold_for_all_and_their_order_changes_nothing() -> None:
+def test_constraints_apply_to_all_services_in_any_order() -> None:
     constraints = ["node.role==worker", "node.labels.registry==true"]
     for given in (constraints, constraints[::-1]):
         engine = _run(swarm={"constraints": given})
@@ -341,14 +345,14 @@ def test_constraints_hold_for_all_and_their_order_changes_nothing() -> None:
             assert task["placement"] == {"constraints": sorted(constraints)}
 
 
-def test_each_machine_pulls_the_same_image() -> None:
-    class Pulled(Cloud):
+def test_services_use_the_digest_of_the_pulled_image() -> None:
+    class PullingProvider(CloudProvider):
         COMPUTED: Mapping[str, Mapping[str, str]] = {
-            **Cloud.COMPUTED,
+            **CloudProvider.COMPUTED,
             IMAGE: {"imageId": "sha256:0123", "repoDigest": "registry@sha256:4567"},
         }
 
-    engine = _run(Engine(Pulled()))
+    engine = _run(Engine(PullingProvider()))
     assert _spec(engine)["image"] == "registry:3.1.2@sha256:4567"
     assert _spec(engine, "redis")["image"] == "redis:7.0.15"
 
@@ -363,12 +367,12 @@ def test_each_machine_pulls_the_same_image() -> None:
         ("docker.io/mine/registry", "mine/registry@sha256:1", None),
         ("images.example.com:5000/r:1", "images.example.com:5000/r@sha256:1", None),
         ("images.example.com:5000/r", "images.example.com:5000/r@sha256:1", None),
-        # Built here, or tagged anew: where it is asked for it may not be.
+        # An image that was built or tagged locally may be missing from the registry that it names.
         ("registry:3.1.2", "images.example.com:5000/registry@sha256:1", "registry:3.1.2"),
         ("registry:3.1.2@sha256:1", "registry@sha256:1", "registry:3.1.2@sha256:1"),
     ],
 )
-def test_an_image_is_pinned_where_it_can_be_pulled_from(
+def test_an_image_is_pinned_by_digest_only_if_its_registry_has_that_digest(
     image: str, repo_digest: str | None, expected: str | None
 ) -> None:
     assert pullable(image, repo_digest) == (expected or f"{image}@sha256:1")
@@ -381,12 +385,12 @@ def test_an_image_is_pinned_where_it_can_be_pulled_from(
         *((3600, "1h"), (3605, "1h0m5s"), (3660, "1h1m"), (36000, "10h")),
     ],
 )
-def test_durations_are_written_as_docker_reads_them_back(seconds: int, text: str) -> None:
+def test_durations_are_written_as_docker_prints_them(seconds: int, text: str) -> None:
     assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "hint"),
     [
         (
             'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join"',
@@ -404,10 +408,10 @@ def test_durations_are_written_as_docker_reads_them_back(seconds: int, text: str
         ("rpc error: name conflicts with an existing object", "is in the engine already"),
     ],
 )
-def test_what_a_swarm_refuses_is_explained(error: str, sentence: str) -> None:
-    assert sentence in (explanation(error, {"name": "it"}, ERROR_HINTS) or "")
+def test_an_error_of_swarm_has_a_hint(error: str, hint: str) -> None:
+    assert hint in (explanation(error, {"name": "it"}, ERROR_HINTS) or "")
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     found = problems(registry={**SWARM, "bind": "10.0.0.7", "delivery": "env", "replicas": 2})
     assert len(found) == 3
