@@ -1,4 +1,4 @@
-"""Why OSS refuses the registry, in a sentence with OSS's code, the cause and the next step."""
+"""Tests of the check that OSS accepts the registry's access key, and of its error messages."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from tests.unit.stack_files import load_stack
 
 PUBLIC, INTERNAL = "oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com"
 Answers = Mapping[str, OssError | None]
-Asked = Callable[..., str | None]
+Check = Callable[..., str | None]
 
 
 def _stack(**storage: Any) -> Stack:  # noqa: ANN401
@@ -27,10 +27,13 @@ def _answer(code: str, message: str = "", times: Times | None = None) -> OssErro
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Check with these answers of OSS's hosts, for an engine with that clock."""
+def check(monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Return a function that runs the check with OSS's answers and the clock of the engine.
 
-    def check(
+    The answers to listing objects are given by host, and None is success.
+    """
+
+    def run_check(
         listing: Answers, reading: OssError | None = None, clock: datetime | None = None
     ) -> str | None:
         def first_object(region: str, host: str, *_: object) -> None:
@@ -48,15 +51,15 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Asked:
         monkeypatch.setattr(engine, "docker", lambda *_: f"{time}\n")
         return oss.check(_stack(), "2026-11", {})
 
-    return check
+    return run_check
 
 
-def _everywhere(failure: OssError | None) -> Answers:
+def _at_each_endpoint(failure: OssError | None) -> Answers:
     return {PUBLIC: failure, INTERNAL: failure}
 
 
-def test_a_key_that_lists_and_reads_is_no_problem(ask: Asked) -> None:
-    assert ask(_everywhere(None)) is None
+def test_a_key_that_can_list_and_read_passes_the_check(check: Check) -> None:
+    assert check(_at_each_endpoint(None)) is None
 
 
 @pytest.mark.parametrize(
@@ -73,60 +76,62 @@ def test_a_key_that_lists_and_reads_is_no_problem(ask: Asked) -> None:
         ("InternalError", "", "Try again later"),
     ],
 )
-def test_each_answer_is_its_code_with_the_cause(
-    code: str, message: str, cause: str, ask: Asked
+def test_each_error_code_of_oss_is_reported_with_its_cause(
+    code: str, message: str, cause: str, check: Check
 ) -> None:
-    said = ask(_everywhere(_answer(code, message)))
-    assert said is not None
-    assert said.startswith(f"OSS answers {code}: ")
-    assert cause in said
-    assert "hunter2" not in said
+    problem = check(_at_each_endpoint(_answer(code, message)))
+    assert problem is not None
+    assert problem.startswith(f"OSS answers {code}: ")
+    assert cause in problem
+    assert "hunter2" not in problem
 
 
-def test_an_unknown_answer_is_its_code_and_osss_message(ask: Asked) -> None:
-    said = ask(_everywhere(_answer("NewError", "Something new.")))
-    assert said == "OSS answers NewError: Something new."
+def test_an_unknown_error_code_is_reported_with_the_message_of_oss(check: Check) -> None:
+    problem = check(_at_each_endpoint(_answer("NewError", "Something new.")))
+    assert problem == "OSS answers NewError: Something new."
 
 
-def test_a_wrong_clock_is_shown_with_both_times(ask: Asked) -> None:
+def test_a_wrong_clock_is_reported_with_both_times(check: Check) -> None:
     now = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
     times = Times(now - timedelta(hours=1), now)
-    said = ask(_everywhere(_answer("RequestTimeTooSkewed", "", times)))
-    assert said is not None
-    assert "it has 2026-11-01 11:00:00 UTC, OSS has 2026-11-01 12:00:00 UTC" in said
+    problem = check(_at_each_endpoint(_answer("RequestTimeTooSkewed", "", times)))
+    assert problem is not None
+    assert "it has 2026-11-01 11:00:00 UTC, OSS has 2026-11-01 12:00:00 UTC" in problem
 
 
 @pytest.mark.parametrize("minutes", [-20, 20])
-def test_the_clock_of_the_engine_counts(minutes: int, ask: Asked) -> None:
-    said = ask(_everywhere(None), clock=datetime.now(UTC) + timedelta(minutes=minutes))
-    assert said is not None
-    assert said.startswith("OSS answers RequestTimeTooSkewed: ")
+def test_a_wrong_clock_of_the_engine_is_reported(minutes: int, check: Check) -> None:
+    problem = check(_at_each_endpoint(None), clock=datetime.now(UTC) + timedelta(minutes=minutes))
+    assert problem is not None
+    assert problem.startswith("OSS answers RequestTimeTooSkewed: ")
 
 
-def test_a_key_that_lists_and_cannot_read_is_refused(ask: Asked) -> None:
-    said = ask(_everywhere(None), reading=_answer("AccessDenied"))
-    assert said is not None
-    assert said.startswith("OSS answers AccessDenied: ")
+def test_a_key_that_can_list_but_not_read_is_reported(check: Check) -> None:
+    problem = check(_at_each_endpoint(None), reading=_answer("AccessDenied"))
+    assert problem is not None
+    assert problem.startswith("OSS answers AccessDenied: ")
 
 
-def test_the_registrys_own_endpoint_is_enough(ask: Asked) -> None:
-    assert ask({PUBLIC: _answer("PublicEndpointForbidden"), INTERNAL: None}) is None
+def test_a_refusal_at_the_public_endpoint_does_not_matter_if_the_registrys_endpoint_answers(
+    check: Check,
+) -> None:
+    assert check({PUBLIC: _answer("PublicEndpointForbidden"), INTERNAL: None}) is None
 
 
 @pytest.mark.parametrize(
     ("public", "unreachable"),
     [(OssError("RequestError"), True), (_answer("PublicEndpointForbidden"), False)],
 )
-def test_an_oss_that_does_not_answer_here_is_not_checked(
-    public: OssError, unreachable: bool, ask: Asked
+def test_an_endpoint_that_cannot_be_reached_from_this_machine_is_reported_as_not_checked(
+    public: OssError, unreachable: bool, check: Check
 ) -> None:
-    with pytest.raises(NotChecked) as reason:
-        ask({PUBLIC: public, INTERNAL: OssError("RequestError")})
-    assert f"does not answer at {INTERNAL} from here: RequestError" in str(reason.value)
-    assert isinstance(reason.value, oss.Unreachable) == unreachable
+    with pytest.raises(NotChecked) as failure:
+        check({PUBLIC: public, INTERNAL: OssError("RequestError")})
+    assert f"does not answer at {INTERNAL} from here: RequestError" in str(failure.value)
+    assert isinstance(failure.value, oss.Unreachable) == unreachable
 
 
-def test_the_public_endpoints_answer_counts_if_each_endpoint_would_give_it(ask: Asked) -> None:
-    said = ask({PUBLIC: _answer("UserDisable"), INTERNAL: OssError("RequestError")})
-    assert said is not None
-    assert said.startswith("OSS answers UserDisable: ")
+def test_an_error_of_the_account_at_the_public_endpoint_is_reported(check: Check) -> None:
+    problem = check({PUBLIC: _answer("UserDisable"), INTERNAL: OssError("RequestError")})
+    assert problem is not None
+    assert problem.startswith("OSS answers UserDisable: ")

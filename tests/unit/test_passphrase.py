@@ -1,4 +1,4 @@
-"""What a user sees if Pulumi can't unlock a stack's secrets."""
+"""Tests of the errors that are reported if Pulumi cannot unlock a stack's secrets."""
 
 import json
 import sys
@@ -23,8 +23,8 @@ OTHER_KEY = "error: validating stack config: cipher: message authentication fail
 
 
 @pytest.fixture
-def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pulumi that exports `state` and otherwise prints `error` and fails."""
+def failing_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a fake `pulumi` on PATH: it exports `state`, or prints `error` and fails."""
     program = tmp_path / "pulumi"
     program.write_text(
         f"""#!/bin/sh
@@ -38,19 +38,21 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "hunter2")
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
-    _have(tmp_path, WRONG, in_file="one", in_state="one")
+    _write_stack(tmp_path, WRONG, in_file="one", in_state="one")
     return tmp_path
 
 
-def _have(folder: Path, error: str, in_file: str | None, in_state: str | None) -> None:
+def _write_stack(folder: Path, error: str, in_file: str | None, in_state: str | None) -> None:
+    """Write the files of the stack with these salts, and the error that pulumi prints."""
     salt = {"encryptionsalt": f"v1:{in_file}"} if in_file else {}
     (folder / "Pulumi.mine.yaml").write_text(json.dumps({"config": {}, **salt}))
     (folder / "error").write_text(f"{error}\n")
-    kept = {"secrets_providers": {"state": {"salt": f"v1:{in_state}"}}} if in_state else {}
-    (folder / "state").write_text(json.dumps({"deployment": kept}))
+    provider = {"secrets_providers": {"state": {"salt": f"v1:{in_state}"}}} if in_state else {}
+    (folder / "state").write_text(json.dumps({"deployment": provider}))
 
 
-def _said(*words: str) -> str:
+def _error_of(*words: str) -> str:
+    """Return the error if `pulumi` runs with these arguments: one line without the passphrase."""
     with pytest.raises(Blocked) as blocked:
         pulumi(*words, "--stack", "mine")
     assert "\n" not in str(blocked.value)
@@ -58,45 +60,51 @@ def _said(*words: str) -> str:
     return str(blocked.value)
 
 
-@pytest.mark.usefixtures("failing")
-def test_a_wrong_passphrase_names_the_stack_and_the_variable(
+@pytest.mark.usefixtures("failing_pulumi")
+def test_a_wrong_passphrase_is_reported_with_the_stack_and_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = "The passphrase in {} does not unlock the secrets of the stack mine. Set the one"
-    said = _said("preview")
-    assert wrong.format("PULUMI_CONFIG_PASSPHRASE") in said
-    assert "encryptionsalt" not in said
+    message = _error_of("preview")
+    assert wrong.format("PULUMI_CONFIG_PASSPHRASE") in message
+    assert "encryptionsalt" not in message
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE")
-    assert wrong.format("PULUMI_CONFIG_PASSPHRASE_FILE") in _said("preview")
+    assert wrong.format("PULUMI_CONFIG_PASSPHRASE_FILE") in _error_of("preview")
 
 
-def test_a_left_over_salt_is_named_with_the_one_of_the_state(failing: Path) -> None:
+def test_a_salt_of_another_stack_is_reported_with_the_salt_of_the_state(
+    failing_pulumi: Path,
+) -> None:
     for error in (WRONG, "error: malformed state value", OTHER_KEY):
-        _have(failing, error, in_file="other", in_state="one")
-        said = _said("stack", "export", "--show-secrets")
-        assert "the key encryptionsalt in stacks/Pulumi.mine.yaml belongs to another stack" in said
-        assert said.endswith("Replace it with the one of the state: v1:one")
-    _have(failing, WRONG, in_file="other", in_state=None)
-    assert "Remove it, and set the secrets of the file again" in _said("preview")
+        _write_stack(failing_pulumi, error, in_file="other", in_state="one")
+        message = _error_of("stack", "export", "--show-secrets")
+        assert (
+            "the key encryptionsalt in stacks/Pulumi.mine.yaml belongs to another stack" in message
+        )
+        assert message.endswith("Replace it with the one of the state: v1:one")
+    _write_stack(failing_pulumi, WRONG, in_file="other", in_state=None)
+    assert "Remove it, and set the secrets of the file again" in _error_of("preview")
 
 
-def test_a_missing_passphrase_names_both_variables(failing: Path) -> None:
-    _have(failing, MISSING, in_file="one", in_state="one")
-    said = _said("config", "set")
-    assert said == (
+def test_a_missing_passphrase_is_reported_with_both_variables(failing_pulumi: Path) -> None:
+    _write_stack(failing_pulumi, MISSING, in_file="one", in_state="one")
+    message = _error_of("config", "set")
+    assert message == (
         "Pulumi needs the passphrase of the stack mine. Set PULUMI_CONFIG_PASSPHRASE, or "
         "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
     )
 
 
-def test_a_file_that_can_t_be_read_is_named(failing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passphrase_file_that_cannot_be_read_is_reported_with_its_path(
+    failing_pulumi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
-    _have(failing, NO_FILE, in_file="one", in_state="one")
-    assert "the stack mine can't be read from /nowhere. Set" in _said("preview")
+    _write_stack(failing_pulumi, NO_FILE, in_file="one", in_state="one")
+    assert "the stack mine can't be read from /nowhere. Set" in _error_of("preview")
 
 
-@pytest.mark.usefixtures("failing")
-def test_a_command_whose_output_is_seen_ends_with_the_same_sentence(
+@pytest.mark.usefixtures("failing_pulumi")
+def test_a_command_with_visible_output_ends_with_the_same_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(Blocked, match="does not unlock the secrets of the stack mine"):
@@ -104,17 +112,19 @@ def test_a_command_whose_output_is_seen_ends_with_the_same_sentence(
     assert WRONG in capsys.readouterr().err
 
 
-def test_other_errors_of_pulumi_stay_as_they_are(failing: Path) -> None:
-    _have(failing, "error: no stack named 'mine' found", in_file="one", in_state="one")
-    with pytest.raises(CalledProcessError) as failed:
+def test_other_errors_of_pulumi_are_not_changed(failing_pulumi: Path) -> None:
+    _write_stack(
+        failing_pulumi, "error: no stack named 'mine' found", in_file="one", in_state="one"
+    )
+    with pytest.raises(CalledProcessError) as failure:
         pulumi("preview", "--stack", "mine")
-    assert "no stack named" in failed.value.stderr
+    assert "no stack named" in failure.value.stderr
     with pytest.raises(CalledProcessError):
         pulumi_seen("up", "--stack", "mine")
 
 
-@pytest.mark.usefixtures("failing")
-def test_garbage_collection_reports_it_and_no_pending_changes(
+@pytest.mark.usefixtures("failing_pulumi")
+def test_garbage_collection_reports_a_wrong_passphrase_instead_of_pending_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gc, "tag", lambda *_: None)
@@ -122,18 +132,18 @@ def test_garbage_collection_reports_it_and_no_pending_changes(
         gc._collect(stack_file.stack("mine"), {}, gc._Interrupts.__new__(gc._Interrupts))
     assert "the plan fails" in str(blocked.value)
     assert "does not unlock the secrets of the stack mine" in capsys.readouterr().out
-    found, _ = preview.planned("mine")
-    assert "PULUMI_CONFIG_PASSPHRASE" in "".join(found.errors)
+    report, _ = preview.planned("mine")
+    assert "PULUMI_CONFIG_PASSPHRASE" in "".join(report.errors)
 
 
-def test_an_interrupt_ends_a_command_that_is_seen(
-    failing: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_stops_a_command_with_visible_output(
+    failing_pulumi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (failing / "pulumi").write_text("#!/bin/sh\necho begun >&2\nexec sleep 60\n")
+    (failing_pulumi / "pulumi").write_text("#!/bin/sh\necho started >&2\nexec sleep 60\n")
 
     class Interrupting:
         def write(self, text: str) -> None:
-            if "begun" in text:
+            if "started" in text:
                 raise KeyboardInterrupt
 
         def flush(self) -> None:

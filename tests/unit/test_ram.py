@@ -1,4 +1,4 @@
-"""RAM, where it cannot be asked or does not have the user."""
+"""Tests of the RAM client: missing credentials, and a user that does not exist."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from darabonba.policy.retry import RetryPolicyContext
 from operations import ram
 
 
-def _raising(failure: Exception) -> SimpleNamespace:
+def _client_that_raises(failure: Exception) -> SimpleNamespace:
     def fail(_: object) -> None:
         raise failure
 
@@ -18,20 +18,20 @@ def _raising(failure: Exception) -> SimpleNamespace:
 
 
 def _without_credentials() -> UnretryableException:
-    # As the vendor's client wraps it, after its retries.
-    why = CredentialException("unable to load credentials")
-    return UnretryableException(RetryPolicyContext(exception=why))
+    # The vendor's client wraps the error so after its retries.
+    cause = CredentialException("unable to load credentials")
+    return UnretryableException(RetryPolicyContext(exception=cause))
 
 
-def test_without_credentials_ram_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram, "_client", lambda: _raising(_without_credentials()))
+def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(_without_credentials()))
     with pytest.raises(ram.Unasked, match="unable to load credentials"):
         ram.keys("oss-registry-dev")
     with pytest.raises(ram.Unasked, match="unable to load credentials"):
         ram.delete("oss-registry-dev", "id")
 
 
-def test_a_user_that_ram_does_not_have_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_that_does_not_exist_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = DaraException({"code": "EntityNotExist.User", "message": "EntityNotExist.User: no"})
-    monkeypatch.setattr(ram, "_client", lambda: _raising(missing))
+    monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(missing))
     assert ram.keys("oss-registry-dev") == {}

@@ -1,4 +1,4 @@
-"""From wherever a rotation was left, its next steps."""
+"""Tests of the steps that complete a rotation, from each state in which one can stop."""
 
 import pytest
 
@@ -7,33 +7,45 @@ from operations.rotate import steps
 
 
 @pytest.mark.parametrize(
-    ("labels", "made", "in_use", "way"),
+    ("labels", "existing", "in_use", "expected"),
     [
-        pytest.param(["a"], ["a"], "a", [["a", "new"], ["new"]], id="none is under way"),
-        pytest.param(["a", "b"], ["a"], "a", [["a", "b"], ["b"]], id="the file was written"),
-        pytest.param(["a", "b"], ["a", "b"], "a", [["a", "b"], ["b"]], id="the key was made"),
-        pytest.param(["a", "b"], ["a", "b"], "b", [["a", "b"], ["b"]], id="it is used"),
-        pytest.param(["b"], ["a", "b"], "b", [["b"]], id="the second step began"),
-        pytest.param(["b"], ["a"], "a", [["a", "b"], ["b"]], id="both were written at once"),
-        pytest.param(["a", "b"], ["b"], "b", [["b"]], id="the old one is gone"),
+        pytest.param(["a"], ["a"], "a", [["a", "new"], ["new"]], id="no rotation has started"),
+        pytest.param(
+            ["a", "b"], ["a"], "a", [["a", "b"], ["b"]], id="the stack file names the new key"
+        ),
+        pytest.param(["a", "b"], ["a", "b"], "a", [["a", "b"], ["b"]], id="the new key exists"),
+        pytest.param(
+            ["a", "b"], ["a", "b"], "b", [["a", "b"], ["b"]], id="the registry uses the new key"
+        ),
+        pytest.param(
+            ["b"], ["a", "b"], "b", [["b"]], id="the stack file no longer names the old key"
+        ),
+        pytest.param(
+            ["b"],
+            ["a"],
+            "a",
+            [["a", "b"], ["b"]],
+            id="the stack file was changed to the new key in one step",
+        ),
+        pytest.param(["a", "b"], ["b"], "b", [["b"]], id="the old key is deleted"),
     ],
 )
-def test_it_goes_on_from_there(
-    labels: list[str], made: list[str], in_use: str, way: list[list[str]]
+def test_a_rotation_continues_from_where_it_stopped(
+    labels: list[str], existing: list[str], in_use: str, expected: list[list[str]]
 ) -> None:
-    assert steps(labels, made, in_use, "new") == way
+    assert steps(labels, existing, in_use, "new") == expected
 
 
 @pytest.mark.parametrize(
-    ("labels", "made", "in_use", "said"),
+    ("labels", "existing", "in_use", "error"),
     [
         (["a"], [], None, "`make up` first"),
         (["new"], ["new"], "new", "is new already: name another one"),
         (["c"], ["a", "b"], "b", "a and b are there, RAM's limit"),
     ],
 )
-def test_what_can_t_be_gone_on_with_is_said(
-    labels: list[str], made: list[str], in_use: str | None, said: str
+def test_a_rotation_that_cannot_continue_is_reported(
+    labels: list[str], existing: list[str], in_use: str | None, error: str
 ) -> None:
-    with pytest.raises(Blocked, match=said):
-        steps(labels, made, in_use, "new")
+    with pytest.raises(Blocked, match=error):
+        steps(labels, existing, in_use, "new")
