@@ -1,6 +1,7 @@
-"""Least privilege: what fails without each action of the registry's RAM user, as the docs have it.
+"""Least privilege: the operations that fail without each action of the registry's RAM user.
 
-A row of the table in docs/least-privilege.md is an action and a release; a column is an operation.
+The results must match the table in docs/least-privilege.md. A row is an action and a release, a
+column is an operation.
 """
 
 import json
@@ -26,25 +27,25 @@ MEBIBYTE = 2**20
 def stack(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    """With a KMS key, so that it needs every action there is."""
+    """Deploy a stack with a KMS key, which needs every action."""
     folder = tmp_path_factory.mktemp("project")
-    made = CloudDeployment(folder, emulator, storage={"encryption": {"kms_key_id": KEY}})
-    with made.use_release(request.param).deployed():
-        yield made
+    deployment = CloudDeployment(folder, emulator, storage={"encryption": {"kms_key_id": KEY}})
+    with deployment.use_release(request.param).deployed():
+        yield deployment
 
 
 def _documented(release: str) -> Mapping[str, Mapping[str, str]]:
-    """The table's rows for `release`: what is said of each operation, by action."""
+    """Return the table's rows for `release`: the outcome of each operation, by action."""
     lines = [line.strip("|\n ") for line in TABLE.read_text().splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip(" `") for cell in line.split("|")] for line in lines]
     return {row[0]: dict(zip(head[2:], row[2:], strict=True)) for row in rows if row[1] == release}
 
 
 class _Operations:
-    """What a registry does, each on repositories of its own that were pushed beforehand.
+    """The operations of a registry, each one on repositories of its own that `prepare` pushed.
 
-    It fails where a client is told so, and where nothing came of it: 2.8.3 answers well to what
-    storage refused.
+    An operation raises RequestError if the registry reports an error, or if the operation had no
+    effect: release 2.8.3 reports success for some operations that the storage refused.
     """
 
     def __init__(self, stack: CloudDeployment) -> None:
@@ -53,19 +54,20 @@ class _Operations:
         self.bucket = stack.emulator.oss.buckets[stack.bucket]
 
     def prepare(self) -> None:
-        self.there, self.gone = (f"r{secrets.token_hex(4)}" for _ in range(2))
-        self.api.push(self.there, secrets.token_bytes(1000))
-        self.doomed = self.api.push(self.gone, secrets.token_bytes(1000))
-        self.swept = self.api.push(self.gone, secrets.token_bytes(1000))
-        self.api.delete(self.gone, self.swept)
-        self.blob = self.api.push_blob(self.there, [secrets.token_bytes(1000)])
+        """Push the images that the operations pull, delete and collect."""
+        self.kept, self.changed = (f"r{secrets.token_hex(4)}" for _ in range(2))
+        self.api.push(self.kept, secrets.token_bytes(1000))
+        self.to_delete = self.api.push(self.changed, secrets.token_bytes(1000))
+        self.garbage = self.api.push(self.changed, secrets.token_bytes(1000))
+        self.api.delete(self.changed, self.garbage)
+        self.blob = self.api.push_blob(self.kept, [secrets.token_bytes(1000)])
 
     def start(self) -> None:
         name = f"{self.stack.prefix}-registry"
         self.stack.docker("restart", "--time", "1", name)
         wait_until(lambda: self._answers() or self.stack.inspect("registry", ".RestartCount"))
         if not self._answers():
-            raise RequestError("it does not start")
+            raise RequestError("the registry does not start")
 
     def _answers(self) -> bool:
         try:
@@ -87,24 +89,28 @@ class _Operations:
             raise RequestError("the upload is still open")
 
     def mount(self) -> None:
-        self.api.mount(f"r{secrets.token_hex(4)}", self.blob, self.there)
+        self.api.mount(f"r{secrets.token_hex(4)}", self.blob, self.kept)
 
     def pull(self) -> None:
-        self.api.pull(self.there)
+        self.api.pull(self.kept)
 
     def delete(self) -> None:
-        self.api.delete(self.gone, self.doomed)
-        self.api.call("GET", f"/v2/{self.gone}/manifests/{self.doomed}", [404])
+        self.api.delete(self.changed, self.to_delete)
+        self.api.call("GET", f"/v2/{self.changed}/manifests/{self.to_delete}", [404])
 
     def garbage_collection(self) -> None:
         registry = f"{self.stack.prefix}-registry"
-        done = run("docker", "exec", registry, "registry", "garbage-collect", self.config)
-        if done.returncode or [n for n in self.bucket.names() if self.swept[7:] in n]:
-            raise RequestError(done.stdout)
+        result = run("docker", "exec", registry, "registry", "garbage-collect", self.config)
+        left = [name for name in self.bucket.names() if self.garbage.partition(":")[2] in name]
+        if result.returncode or left:
+            raise RequestError(result.stdout)
 
     @property
     def by_name(self) -> Mapping[str, Callable[[], None]]:
-        """In an order in which one that fails spoils no other; `start` is last."""
+        """The operations by name, in an order in which a failure does not affect later ones.
+
+        `start` is last.
+        """
         return {
             "push": self.push,
             "chunked push": self.push_in_chunks,
@@ -116,7 +122,9 @@ class _Operations:
             "start": self.start,
         }
 
-    def observed(self) -> Mapping[str, str]:
+    def outcomes(self) -> Mapping[str, str]:
+        """Run each operation, and return `works` or `fails` by name."""
+
         def outcome(operation: Callable[[], None]) -> str:
             try:
                 operation()
@@ -128,6 +136,7 @@ class _Operations:
 
 
 def _without(document: str, action: str) -> str:
+    """Return a policy document without `action`."""
     policy = json.loads(document)
     for statement in policy["Statement"]:
         statement["Action"] = [each for each in statement["Action"] if each != action]
@@ -135,19 +144,19 @@ def _without(document: str, action: str) -> str:
     return json.dumps(policy)
 
 
-def test_each_action_is_needed_for_what_the_table_says_and_all_are_enough(
+def test_each_documented_action_is_required_and_all_of_them_are_enough(
     stack: CloudDeployment,
 ) -> None:
     policy = stack.emulator.ram.policies[stack.prefix]
-    whole, operations = policy.versions[policy.current], _Operations(stack)
+    original, operations = policy.versions[policy.current], _Operations(stack)
     operations.prepare()
-    observed = {"all of them": operations.observed()}
+    outcomes = {"all of them": operations.outcomes()}
     for action in ACTIONS:
         operations.prepare()
-        policy.versions[policy.current] = _without(whole, action)
-        observed[action] = operations.observed()
-        policy.versions[policy.current] = whole
+        policy.versions[policy.current] = _without(original, action)
+        outcomes[action] = operations.outcomes()
+        policy.versions[policy.current] = original
         operations.start()
-    assert set(observed.pop("all of them").values()) == {"works"}
-    assert not [action for action, row in observed.items() if "fails" not in row.values()]
-    assert observed == _documented(stack.outputs()["release"]), json.dumps(observed, indent=1)
+    assert set(outcomes.pop("all of them").values()) == {"works"}
+    assert not [action for action, row in outcomes.items() if "fails" not in row.values()]
+    assert outcomes == _documented(stack.outputs()["release"]), json.dumps(outcomes, indent=1)

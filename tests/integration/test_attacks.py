@@ -1,4 +1,4 @@
-"""What a stranger may try against a registry that they can reach, and what they get."""
+"""Attacks by clients that can reach the registry, and how the registry responds to them."""
 
 import hashlib
 import http.client
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.secure
 def secured(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredDeployment]:
-    made = SecuredDeployment(
+    deployment = SecuredDeployment(
         tmp_path_factory.mktemp("project"), registry={"release": request.param}
     )
-    with made.deployed():
-        yield made
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ CALLS = (
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_nobody_reads_lists_writes_or_deletes_without_a_login(
+def test_no_call_is_allowed_without_a_login(
     anonymous: Api, alice: Api, method: str, path: str
 ) -> None:
     response = anonymous.call(method, path, [401])
@@ -86,7 +86,7 @@ def test_nobody_reads_lists_writes_or_deletes_without_a_login(
         ("alice\n", PASSWORD),
     ],
 )
-def test_a_wrong_name_or_password_gets_nothing(
+def test_a_wrong_name_or_password_is_refused(
     secured: SecuredDeployment, user: str, password: str
 ) -> None:
     api = secured.api(user, password)
@@ -95,19 +95,17 @@ def test_a_wrong_name_or_password_gets_nothing(
         api.push("team/app", b"theirs")
 
 
-def test_other_kinds_of_login_get_nothing(anonymous: Api) -> None:
+def test_other_kinds_of_authorization_are_refused(anonymous: Api) -> None:
     for scheme in ("Bearer x", "Basic", "Basic !!!!", "Basic Og==", "Digest username=alice", ""):
         anonymous.call("GET", "/v2/_catalog", [400, 401], headers={"Authorization": scheme})
 
 
-def test_each_user_gets_in_and_pulls_what_another_pushed(
-    secured: SecuredDeployment, alice: Api
-) -> None:
+def test_a_user_can_pull_what_another_user_pushed(secured: SecuredDeployment, alice: Api) -> None:
     secured.api("ci").pull("team/app")
     assert json.loads(alice.call("GET", "/v2/_catalog", [200]).body)["repositories"]
 
 
-def test_plain_http_is_told_that_it_is_none_and_sees_nothing(anonymous: Api) -> None:
+def test_a_plain_http_request_gets_only_an_error(anonymous: Api) -> None:
     host, port = _address(anonymous)
     connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request("GET", "/v2/_catalog", headers={"Authorization": "Basic YWxpY2U6eA=="})
@@ -116,34 +114,32 @@ def test_plain_http_is_told_that_it_is_none_and_sees_nothing(anonymous: Api) -> 
     assert response.read().decode().strip() == "Client sent an HTTP request to an HTTPS server."
 
 
-def _speaks(api: Api, version: ssl.TLSVersion) -> None:
-    """Raises SSLError where the registry does not speak this version."""
+def _connect(api: Api, version: ssl.TLSVersion) -> None:
+    """Connect with a TLS version. Raises SSLError if the registry does not support it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would not even offer it
+    context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise the client would not offer old versions
     context.minimum_version = context.maximum_version = version
     with (
-        socket.create_connection(_address(api), timeout=60) as connection,
-        context.wrap_socket(connection) as spoken,
+        socket.create_connection(_address(api), timeout=60) as plain,
+        context.wrap_socket(plain) as encrypted,
     ):
-        assert spoken.version()
+        assert encrypted.version()
 
 
 @pytest.mark.filterwarnings("ignore:.*TLSv1:DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_versions_of_tls_that_are_broken_are_not_spoken(
-    anonymous: Api, version: ssl.TLSVersion
-) -> None:
+def test_insecure_tls_versions_are_refused(anonymous: Api, version: ssl.TLSVersion) -> None:
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
-        _speaks(anonymous, version)
+        _connect(anonymous, version)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_versions_of_tls_that_hold_are_spoken(anonymous: Api, version: ssl.TLSVersion) -> None:
-    _speaks(anonymous, version)
+def test_secure_tls_versions_are_accepted(anonymous: Api, version: ssl.TLSVersion) -> None:
+    _connect(anonymous, version)
 
 
-def test_who_trusts_another_authority_does_not_hand_over_the_password(
+def test_a_client_that_trusts_another_authority_sends_no_password(
     secured: SecuredDeployment,
 ) -> None:
     foreign = trustme.CA().cert_pem.bytes().decode()
@@ -152,7 +148,7 @@ def test_who_trusts_another_authority_does_not_hand_over_the_password(
         api.call("GET", "/v2/", [200])
 
 
-def test_a_client_certificate_of_their_own_opens_nothing(
+def test_a_client_certificate_does_not_replace_the_login(
     secured: SecuredDeployment, anonymous: Api
 ) -> None:
     mine = trustme.CA().issue_cert("alice")
@@ -168,33 +164,33 @@ def test_a_client_certificate_of_their_own_opens_nothing(
 # Redis.
 
 
-def test_redis_answers_nobody_without_its_password(secured: SecuredDeployment) -> None:
-    said = _asked(secured.prefix, f"{secured.prefix}-redis", "KEYS *", "AUTH wrong")
-    assert "NOAUTH" in said
-    assert "WRONGPASS" in said
+def test_redis_refuses_commands_without_its_password(secured: SecuredDeployment) -> None:
+    output = _send_to_redis(secured.prefix, f"{secured.prefix}-redis", "KEYS *", "AUTH wrong")
+    assert "NOAUTH" in output
+    assert "WRONGPASS" in output
 
 
-def test_redis_is_not_reached_from_another_network(secured: SecuredDeployment) -> None:
+def test_redis_is_not_reachable_from_another_network(secured: SecuredDeployment) -> None:
     networks = secured.inspect("redis", ".NetworkSettings.Networks")
     (address,) = [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
     assert secured.inspect("redis", ".HostConfig.PortBindings") in ({}, None)
-    assert "NOAUTH" in _asked(secured.prefix, address, "PING")  # from its own it is
+    assert "NOAUTH" in _send_to_redis(secured.prefix, address, "PING")  # from its own network
     other = f"{secured.prefix}-other"
     secured.docker("network", "create", "--label", f"oss-registry.stack={secured.stack}", other)
     try:
-        assert "timed out" in _asked(other, address, "PING")
+        assert "timed out" in _send_to_redis(other, address, "PING")
     finally:
         secured.docker("network", "rm", other)
 
 
-def _asked(network: str, host: str, *lines: str) -> str:
-    """What redis answers to a container of that network, or why there is no answer."""
+def _send_to_redis(network: str, host: str, *lines: str) -> str:
+    """Return the response of redis to a container in `network`, or netcat's error."""
     netcat = ["--entrypoint", "/bin/busybox", "registry:3.1.2", "nc", "-w", "3", host, "6379"]
-    given = "".join(f"{line}\r\n" for line in (*lines, "QUIT"))
-    return run("docker", "run", "--rm", "-i", "--network", network, *netcat, stdin=given).stdout
+    commands = "".join(f"{line}\r\n" for line in (*lines, "QUIT"))
+    return run("docker", "run", "--rm", "-i", "--network", network, *netcat, stdin=commands).stdout
 
 
-# What names and references may hold.
+# Names and references.
 
 
 @pytest.mark.parametrize(
@@ -214,17 +210,17 @@ def _asked(network: str, host: str, *lines: str) -> str:
         "/v2/_catalog?last=../../../../etc",
     ],
 )
-def test_a_name_or_reference_leads_to_nothing_else(alice: Api, path: str) -> None:
+def test_an_invalid_name_or_reference_reads_and_changes_nothing_else(alice: Api, path: str) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
         response = alice.call(method, path, [*range(200, 500)], b"x")
         assert b"root:" not in response.body
-        # A path is made plain, or listed as far as it is one; nothing is written or removed.
+        # The registry redirects to a clean path or ignores the invalid part. It changes nothing.
         assert response.status in (200, 301, 307, 400, 404, 405, 415), (method, response)
         assert response.status != 200 or method == "GET"
     alice.pull("team/app")
 
 
-def test_a_repository_can_not_be_pushed_outside_of_its_place(alice: Api) -> None:
+def test_an_image_with_an_invalid_name_is_refused(alice: Api) -> None:
     for name in ("..", "../x", "a/../../b", "UPPER", "a//b", "a/.b", "%2e%2e/x", "_x", "a" * 300):
         with pytest.raises(RequestError) as error:
             alice.push(name, b"x")
@@ -232,37 +228,35 @@ def test_a_repository_can_not_be_pushed_outside_of_its_place(alice: Api) -> None
     alice.pull("team/app")
 
 
-def test_a_blob_from_a_repository_is_not_mounted_by_who_makes_up_its_digest(alice: Api) -> None:
+def test_an_invented_digest_does_not_mount_a_blob(alice: Api) -> None:
     digest = f"sha256:{hashlib.sha256(b'never pushed').hexdigest()}"
     query = f"mount={digest}&from=team/app"
-    # What can't be mounted is an upload like any other.
+    # If a blob can't be mounted, the registry starts an upload.
     alice.call("POST", f"/v2/theirs/blobs/uploads/?{query}", [202])
     alice.call("GET", f"/v2/theirs/blobs/{digest}", [404])
 
 
-def test_a_manifest_too_large_to_be_one_is_refused_and_not_kept_in_memory(
-    secured: SecuredDeployment, alice: Api
-) -> None:
+def test_a_manifest_that_is_too_large_is_refused(secured: SecuredDeployment, alice: Api) -> None:
     digest = hashlib.sha256(b"").hexdigest()
     oversized = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "x": "y" * 30_000_000})
     headers = {"Content-Type": MANIFEST}
     with pytest.raises(RequestError) as error:
         alice.call("PUT", "/v2/team/app/manifests/big", [201], oversized.encode(), headers)
-    # Some cut the connection while it is still being sent.
+    # The registry may close the connection during the upload.
     assert error.value.status in (0, 400, 413)
     alice.call("GET", "/v2/team/app/manifests/big", [404])
     alice.pull("team/app")
     assert digest not in secured.log("registry")
 
 
-# Many, and slow.
+# Many clients, and slow clients.
 
 
-def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(
+def test_500_bad_logins_all_fail_and_do_not_lock_out_other_users(
     secured: SecuredDeployment, alice: Api
 ) -> None:
     ci = secured.api("ci")
-    # One whose hash is dear to compute, and one whose hash is not.
+    # The password of alice is expensive to check, the generated one of ci is cheap.
     bad = [secured.api(("alice", "ci")[number % 2], f"guess-{number}") for number in range(8)]
 
     def guess(number: int) -> int:
@@ -278,13 +272,13 @@ def test_500_bad_logins_keep_nobody_out_and_let_nobody_in(
     assert secured.is_healthy("registry")
 
 
-def test_clients_that_send_nothing_or_little_keep_nobody_out(
+def test_idle_and_slow_clients_do_not_block_other_clients(
     secured: SecuredDeployment, alice: Api
 ) -> None:
     address = _address(alice)
     context = ssl.create_default_context(cadata=secured.outputs()["certificate"])
     with ExitStack() as stack:
-        # 200 that only connect; 20 that never end their request; and one that goes on slowly.
+        # 200 clients only connect, 20 do not finish their request, and one of these sends slowly.
         for _ in range(200):
             stack.enter_context(socket.create_connection(address, timeout=10))
         slow = []
@@ -301,11 +295,9 @@ def test_clients_that_send_nothing_or_little_keep_nobody_out(
     alice.pull("team/slow")
 
 
-def test_an_upload_that_breaks_off_leaves_no_image_and_no_harm(
-    secured: SecuredDeployment, alice: Api
-) -> None:
-    begun = alice.start_upload("team/broken")
-    path = begun.split(f":{_address(alice)[1]}", 1)[1]
+def test_an_interrupted_upload_leaves_no_image(secured: SecuredDeployment, alice: Api) -> None:
+    url = alice.start_upload("team/broken")
+    path = url.split(f":{_address(alice)[1]}", 1)[1]
     connection = alice.connection()
     connection.putrequest("PATCH", path)
     for name, value in alice.headers.items():
@@ -317,11 +309,11 @@ def test_an_upload_that_breaks_off_leaves_no_image_and_no_harm(
     alice.pull("team/app")
 
 
-# What a container may do, should someone get in nevertheless.
+# The privileges of a process in a container.
 
 
 @pytest.mark.parametrize("part", ["registry", "redis"])
-def test_who_gets_into_a_container_has_no_capability_and_gains_none(
+def test_processes_in_a_container_have_no_capabilities_and_cannot_gain_any(
     secured: SecuredDeployment, part: str
 ) -> None:
     process = secured.inspect(part, ".State.Pid")

@@ -1,4 +1,4 @@
-"""The load balancer of docs/swarm.md in front of servers that go when a test says so."""
+"""The load balancer of docs/swarm.md in front of servers that a test stops."""
 
 import http.server
 import json
@@ -20,16 +20,18 @@ HELD = "/v2/held"
 
 
 class _Replica:
-    """A server with a replica's certificate, that answers all but `HELD` at once.
+    """A server with the certificate of a replica.
 
-    It leaves what it is sent while it is `stopping` without an answer, as Go's server does.
+    It responds to `HELD` when `released` is set, and to other requests at once. While `stopping` is
+    set, it closes the connection of a PUT request without a response, as Go's server does. Then it
+    sets `dropped`.
     """
 
     def __init__(self, authority: trustme.CA, released: threading.Event) -> None:
         self.holding = holding = threading.Event()
         self.checks = checks = threading.Semaphore(0)
         self.stopping = stopping = threading.Event()
-        self.left = left = threading.Event()
+        self.dropped = dropped = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:  # as its base class has it
@@ -44,7 +46,7 @@ class _Replica:
             def do_PUT(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 if stopping.is_set():
-                    left.set()
+                    dropped.set()
                     self.close_connection = True
                     return
                 self.send_response(201)
@@ -62,7 +64,7 @@ class _Replica:
         self._thread.start()
 
     def close(self) -> None:
-        """Take no connection any more; what was taken is answered."""
+        """Stop accepting connections, and finish the responses to accepted ones."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -83,37 +85,38 @@ def authority() -> trustme.CA:
 @pytest.fixture
 def replicas(authority: trustme.CA, released: threading.Event) -> Iterator[list[_Replica]]:
     with ExitStack() as undo:
-        made = []
+        started = []
         for _ in range(3):
-            made.append(_Replica(authority, released))
-            undo.callback(made[-1].close)
-        yield made
+            started.append(_Replica(authority, released))
+            undo.callback(started[-1].close)
+        yield started
 
 
 @pytest.fixture
 def api(authority: trustme.CA, replicas: list[_Replica], tmp_path: Path) -> Iterator[Api]:
-    """The replicas, through the load balancer."""
+    """Run the load balancer in front of the replicas, and provide its API."""
     port = free_port()
     address = f"127.0.0.1:{port}"
-    addresses = [one.address for one in replicas]
+    addresses = [replica.address for replica in replicas]
     with load_balancer(tmp_path, tmp_path / "log", authority, address, addresses):
         wait_until(lambda: is_listening(port))
         yield Api(f"https://{address}", authority=authority.cert_pem.bytes().decode())
 
 
-def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_busy(
+def test_no_request_fails_when_two_replicas_stop_while_the_third_is_busy(
     api: Api, released: threading.Event, replicas: list[_Replica]
 ) -> None:
-    # Before, one failed check would do to count it as gone.
-    for one in replicas:
+    # Until three checks have succeeded, one failed check marks a replica as down.
+    for replica in replicas:
         for _ in range(3):
-            assert one.checks.acquire(timeout=60)
+            assert replica.checks.acquire(timeout=60)
     waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
     waiting.start()
     try:
-        wait_until(lambda: any(one.holding.is_set() for one in replicas))
-        for gone in (one for one in replicas if not one.holding.is_set()):
-            gone.close()
+        wait_until(lambda: any(replica.holding.is_set() for replica in replicas))
+        for replica in replicas:
+            if not replica.holding.is_set():
+                replica.close()
         for _ in range(20):
             api.call("GET", "/v2/", [200])
     finally:
@@ -121,12 +124,12 @@ def test_two_of_three_that_have_just_gone_cost_no_request_while_the_third_is_bus
         waiting.join()
 
 
-def test_a_manifest_of_127_layers_that_a_replica_leaves_unanswered_goes_to_another_one(
+def test_a_large_manifest_without_a_response_is_sent_to_another_replica(
     api: Api, replicas: list[_Replica]
 ) -> None:
     replicas[0].stopping.set()
     layer = {"mediaType": LAYER, "size": 50_000_000, "digest": f"sha256:{'0' * 64}"}
     body = json.dumps({"layers": [layer] * 127}).encode()
-    for _ in replicas:  # each of them gets one
+    for _ in replicas:  # each of them gets one request
         api.call("PUT", "/v2/team/app/manifests/1", [201], body)
-    assert replicas[0].left.is_set()
+    assert replicas[0].dropped.is_set()

@@ -1,4 +1,4 @@
-"""Buckets that are made, adopted, taken, emptied, or changed behind the program's back."""
+"""Buckets that are created, adopted, owned by others, deleted, or changed manually."""
 
 import json
 import re
@@ -19,56 +19,56 @@ from tests.integration.cloud import REGION, CloudDeployment
 pytestmark = pytest.mark.oss
 
 
-def test_an_adopted_bucket_is_used_as_it_is_and_survives_the_stack(
+def test_an_adopted_bucket_is_not_changed_and_is_kept_when_the_stack_is_removed(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
     bucket.settings["lifecycle"] = before = b"<LifecycleConfiguration/>"
     new_cloud_stack.remove_setting("storage", "versioning")
-    # The tutorial's readers: an old bucket, the old release, the old signature.
+    # As in the tutorial: an old bucket, the old release and the old signature.
     new_cloud_stack.configure(registry={"release": "2.8.3"}, storage={"adopt": True})
     new_cloud_stack.up()
     Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
     new_cloud_stack.pulumi("preview", "--refresh", "--expect-no-changes")
-    said = new_cloud_stack.make("down").stdout
-    assert f"The images are kept in the bucket {new_cloud_stack.bucket}, below registry/." in said
+    output = new_cloud_stack.make("down").stdout
+    assert f"The images are kept in the bucket {new_cloud_stack.bucket}, below registry/." in output
     assert bucket.names()
     assert bucket.settings == {"lifecycle": before}
     assert not new_cloud_stack.emulator.ram.users
     assert not new_cloud_stack.emulator.ram.policies
 
 
-def test_a_bucket_to_adopt_that_is_not_there_is_one_clear_sentence(
+def test_a_missing_bucket_to_adopt_is_reported_and_not_created(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.remove_setting("storage", "versioning")
     new_cloud_stack.configure(storage={"adopt": True})
-    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert new_cloud_stack.bucket in said
+    output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert new_cloud_stack.bucket in output
     assert new_cloud_stack.bucket not in new_cloud_stack.emulator.oss.buckets
 
 
-def test_a_name_that_another_account_has_is_said_with_what_to_do(
+def test_a_bucket_name_of_another_account_is_reported_with_the_setting_to_change(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION, owner="someone else")
-    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert f"the bucket {new_cloud_stack.bucket} is another account's: choose another" in said
+    output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert f"the bucket {new_cloud_stack.bucket} is another account's: choose another" in output
 
 
-def test_a_bucket_of_ones_own_is_not_taken_over_unless_it_is_said(
+def test_an_existing_bucket_is_not_used_without_the_setting_adopt(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
-    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert (
         f"the bucket {new_cloud_stack.bucket} is there already, and yours: set storage.adopt"
-        in said
+        in output
     )
     assert not bucket.settings
 
 
-def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(
+def test_destroying_a_dev_stack_deletes_its_bucket_with_all_images(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     dev = CloudDeployment(tmp_path, emulator, like="dev")
@@ -81,11 +81,9 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(
         api.delete("team/app", digest)
         bucket = emulator.oss.buckets[dev.bucket]
         assert any(len(versions) > 1 for versions in bucket.objects.values())
-        # A push that broke off: the provider empties a bucket of objects, but not of these.
+        # The provider deletes all objects of a bucket, but not the upload of an interrupted push.
         bucket.uploads["1"] = Upload("1", "registry/x", "")
-        assert "MalformedXML" in dev.pulumi_fails(
-            "destroy", "--yes"
-        )  # docs/production.md explains it
+        assert "MalformedXML" in dev.pulumi_fails("destroy", "--yes")  # see docs/production.md
         bucket.uploads.clear()
         dev.pulumi("destroy", "--yes")
         assert dev.bucket not in emulator.oss.buckets
@@ -95,10 +93,9 @@ def test_a_dev_stack_ends_with_its_bucket_whatever_is_in_it(
         dev.remove()
 
 
-def test_two_stacks_in_one_cloud_read_nothing_of_each_other(
+def test_two_stacks_in_one_bucket_cannot_access_each_others_objects(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    """Also where they share a bucket, each below a prefix of its own."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     shared = f"shared-{secrets.token_hex(4)}"
@@ -137,7 +134,7 @@ def test_two_stacks_in_one_cloud_read_nothing_of_each_other(
         two.remove()
 
 
-def _change_all(bucket: Bucket) -> None:
+def _change_all_settings(bucket: Bucket) -> None:
     for setting in ("lifecycle", "policy", "encryption", "publicAccessBlock", "httpsConfig"):
         del bucket.settings[setting]
     bucket.acl = "public-read"
@@ -147,49 +144,51 @@ def _change_all(bucket: Bucket) -> None:
 
 
 def _elements(document: bytes) -> list[bytes]:
-    """The provider writes them in any order."""
+    """Return the elements of an XML document sorted, as the provider writes them in any order."""
     return sorted(re.findall(rb"[^<]+", document))
 
 
-def test_what_is_changed_by_hand_is_shown_by_a_refreshed_preview_and_mended_by_up(
+def test_manual_changes_are_shown_by_a_refreshed_preview_and_undone_by_up(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.up()
     bucket = new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket]
     policy = new_cloud_stack.emulator.ram.policies[new_cloud_stack.prefix]
-    before, whole = dict(bucket.settings), policy.versions[policy.current]
-    _change_all(bucket)
+    before, original = dict(bucket.settings), policy.versions[policy.current]
+    _change_all_settings(bucket)
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
-    said = new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
+    output = new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
     for changed in (
         *("bucket", "acl", "bucket-policy", "encryption", "https-config"),
         *("public-access-block", "versioning", "ram-policy"),
     ):
-        assert re.search(rf" [~+] .*:\w+ {changed} (update|create)", said), changed
+        assert re.search(rf" [~+] .*:\w+ {changed} (update|create)", output), changed
     new_cloud_stack.make_succeeds("up")
     assert bucket.acl == "private"
     assert bucket.settings.keys() == before.keys()
     assert bucket.versioned
     for setting in ("lifecycle", "policy", "encryption", "publicAccessBlock", "httpsConfig"):
         assert _elements(bucket.settings[setting]) == _elements(before[setting])
-    assert json.loads(policy.versions[policy.current]) == json.loads(whole)
+    assert json.loads(policy.versions[policy.current]) == json.loads(original)
     new_cloud_stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_a_bucket_with_images_is_not_deleted_unless_the_preview_said_so(
+def test_a_bucket_with_images_is_deleted_only_with_force_destroy(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.configure(storage={"protect": False})
     new_cloud_stack.up()
     Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
-    said = new_cloud_stack.pulumi_fails("destroy", "--yes")
-    assert "The bucket you tried to delete is not empty" in said
+    output = new_cloud_stack.pulumi_fails("destroy", "--yes")
+    assert "The bucket you tried to delete is not empty" in output
     assert new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket].names()
     new_cloud_stack.configure(storage={"force_destroy": True})
     assert "forceDestroy" in new_cloud_stack.pulumi("preview", "--diff")
 
 
-def test_a_bucket_that_was_deleted_by_hand_is_made_anew(new_cloud_stack: CloudDeployment) -> None:
+def test_a_bucket_that_was_deleted_manually_is_created_again(
+    new_cloud_stack: CloudDeployment,
+) -> None:
     new_cloud_stack.up()
     del new_cloud_stack.emulator.oss.buckets[new_cloud_stack.bucket]
     new_cloud_stack.pulumi_fails("preview", "--refresh", "--expect-no-changes")
@@ -201,13 +200,13 @@ def test_a_bucket_that_was_deleted_by_hand_is_made_anew(new_cloud_stack: CloudDe
     Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
 
 
-def test_a_policy_that_was_changed_as_often_as_ram_keeps_versions_still_changes(
+def test_a_policy_with_the_maximum_number_of_versions_can_still_be_updated(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.up()
     policy = new_cloud_stack.emulator.ram.policies[new_cloud_stack.prefix]
-    whole = policy.versions[policy.current]
-    policy.versions = {f"v{number}": whole for number in range(1, 6)}
+    original = policy.versions[policy.current]
+    policy.versions = {f"v{number}": original for number in range(1, 6)}
     new_cloud_stack.configure(storage={"prefix": "elsewhere"})
     new_cloud_stack.up()
     assert len(policy.versions) == 5

@@ -1,4 +1,4 @@
-"""The registry's certificate: its own, one for trials, and each when it is time for another."""
+"""Configured and self-signed certificates of the registry, and their renewal."""
 
 import json
 import os
@@ -21,15 +21,13 @@ from tests.integration.secured import PASSWORD, SecuredDeployment, configure_cer
 pytestmark = pytest.mark.secure
 
 
-def _served(secured: SecuredDeployment) -> x509.Certificate:
+def _served_certificate(secured: SecuredDeployment) -> x509.Certificate:
     connection = secured.api("").connection()
     pem = ssl.get_server_certificate((connection.host, connection.port or 443), timeout=60)
     return x509.load_pem_x509_certificate(pem.encode())
 
 
-def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_changes_nothing(
-    secured: SecuredDeployment,
-) -> None:
+def test_a_renewed_certificate_reaches_the_running_registry(secured: SecuredDeployment) -> None:
     authority = trustme.CA()
     trusted = authority.cert_pem.bytes().decode()
     secured.configure(registry={"release": "2.8.3"})
@@ -37,7 +35,7 @@ def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_cha
     secured.up()
     api = Api(secured.outputs()["endpoint"], ("alice", PASSWORD), trusted)
     api.push("team/app", b"layer")
-    assert _served(secured) == certificates.chain(first)[0]
+    assert _served_certificate(secured) == certificates.chain(first)[0]
     secured.pulumi("preview", "--refresh", "--expect-no-changes")
 
     secured.configure(registry={"release": "3.1.2"})
@@ -46,22 +44,24 @@ def test_a_renewed_certificate_reaches_the_running_registry_and_the_same_one_cha
     assert "/etc/oss-registry/tls.crt" in shown
     assert "replace" in shown
     secured.up()
-    assert _served(secured) == certificates.chain(second)[0]
+    assert _served_certificate(secured) == certificates.chain(second)[0]
     api.pull("team/app")
 
-    # Of a kind, and for a version of TLS, that the image's own wget does not know.
+    # A type of key and a TLS version that the wget in the image does not support.
     key = ec.generate_private_key(ec.SECP384R1())
     third = certificates.self_signed_certificate(key, ["127.0.0.1"], certificates.now())
     only_the_newest = {"http": {"tls": {"minimumtls": "tls1.3"}}}
     secured.configure(tls={"certificate": third}, registry={"config": only_the_newest})
-    kept = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
-    secured.set_secret("tls-key", key.private_bytes(*kept, serialization.NoEncryption()).decode())
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    secured.set_secret(
+        "tls-key", key.private_bytes(*encoding, serialization.NoEncryption()).decode()
+    )
     secured.up()
     Api(secured.outputs()["endpoint"], ("alice", PASSWORD), third).pull("team/app")
     assert "handshake" not in secured.log("registry")
 
 
-def test_a_certificate_that_clients_refuse_is_known_before_anything_changes(
+def test_a_certificate_that_clients_would_refuse_is_reported_before_any_change(
     secured: SecuredDeployment,
 ) -> None:
     authority = trustme.CA()
@@ -69,29 +69,29 @@ def test_a_certificate_that_clients_refuse_is_known_before_anything_changes(
     assert "tls.certificate: has expired on" in secured.pulumi_fails("preview")
     configure_certificate(secured, authority)
     secured.set_secret("tls-key", trustme.CA().private_key_pem.bytes().decode())
-    said = secured.pulumi_fails("preview")
-    assert "oss-registry:tls-key: is not the key of" in said
-    assert "Traceback" not in said
+    output = secured.pulumi_fails("preview")
+    assert "oss-registry:tls-key: is not the key of" in output
+    assert "Traceback" not in output
     assert secured.docker_objects("container") == []
     configure_certificate(
         secured, authority, not_after=certificates.now() + timedelta(days=9, hours=1)
     )
     assert "in 9 days" in secured.pulumi("preview")
-    # The same checks before there is a stack, where the key can't be read.
+    # `make render` does the same checks without the key, which it cannot read.
     secured.make_succeeds("render")
 
 
-def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_served(
+def test_a_self_signed_certificate_is_replaced_only_when_it_is_due(
     secured: SecuredDeployment,
 ) -> None:
     secured.up()
     first = secured.outputs()["certificate"]
-    assert _served(secured) == certificates.chain(first)[0]
+    assert _served_certificate(secured) == certificates.chain(first)[0]
     secured.api().push("team/app", b"layer")
     secured.up()
     assert secured.outputs()["certificate"] == first
 
-    # As if it had been made most of a year ago.
+    # As if the certificate had been created most of a year ago.
     exported = json.loads(secured.pulumi("stack", "export", "--show-secrets"))
     (since,) = [
         each
@@ -108,18 +108,18 @@ def test_a_self_signed_certificate_stays_until_it_is_due_and_then_another_is_ser
     secured.up()
     second = secured.outputs()["certificate"]
     assert second != first
-    assert _served(secured) == certificates.chain(second)[0]
+    assert _served_certificate(secured) == certificates.chain(second)[0]
     secured.api().pull("team/app")
     secured.pulumi("preview", "--expect-no-changes")
     with pytest.raises(RequestError, match="CERTIFICATE_VERIFY_FAILED"):
         Api(secured.outputs()["endpoint"], None, first).call("GET", "/v2/", [401])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is printed is for root")
-def test_the_printed_commands_make_docker_trust_a_self_signed_certificate(
+@pytest.mark.skipif(os.geteuid() != 0, reason="the printed commands need root")
+def test_the_trust_output_makes_docker_trust_a_self_signed_certificate(
     secured: SecuredDeployment, image: str, tmp_path: Path
 ) -> None:
-    # Not 127.0.0.1, which Docker trusts without a certificate: the engine's own bridge.
+    # The address of the engine's bridge, because Docker trusts 127.0.0.1 without a certificate.
     address = engines_address()
     port = free_port()
     url = f"https://{address}:{port}"

@@ -1,4 +1,4 @@
-"""Faults of RAM and OSS while a stack is created, and runs that are killed in the middle."""
+"""Faults of RAM and OSS while a stack is created, and runs that are killed."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ from tests.integration.api import Api
 from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.oss
-# Faults that do not keep a later `up` from finishing.
+# Faults after which a later `up` succeeds.
 FAULTS: dict[str, dict[str, Any]] = {
     "CreateUser": {"status": 500, "times": 2},
     "CreatePolicy": {"cut": True, "times": 1},
@@ -33,8 +33,9 @@ def _detach_policy(deployment: CloudDeployment) -> None:
     deployment.emulator.ram.users[deployment.prefix].policies.clear()
 
 
-# The next `up` cannot know that this stack did it. Its message says what to undo.
-BY_HAND: dict[str, tuple[str, Callable[[CloudDeployment], None]]] = {
+# Objects that a failed `up` has created, and that the next one cannot recognise as its own. Its
+# message says what to delete.
+LEFTOVERS: dict[str, tuple[str, Callable[[CloudDeployment], None]]] = {
     "PutBucket": (
         "if an `up` that failed has made it, it is empty: delete it, and `up` again",
         _delete_bucket,
@@ -43,14 +44,14 @@ BY_HAND: dict[str, tuple[str, Callable[[CloudDeployment], None]]] = {
 }
 
 
-def _works(deployment: CloudDeployment) -> None:
+def _assert_works(deployment: CloudDeployment) -> None:
     api = Api(deployment.outputs()["endpoint"])
     api.push("team/app", secrets.token_bytes(1000))
     api.pull("team/app")
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_an_up_that_meets_faults_ends_well_or_reports_them_and_a_later_one_ends_well(
+def test_an_up_with_faults_succeeds_or_reports_an_error_and_a_later_up_succeeds(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     with ExitStack() as broken:
@@ -66,21 +67,21 @@ def test_an_up_that_meets_faults_ends_well_or_reports_them_and_a_later_one_ends_
             new_cloud_stack.make_succeeds("up")
     assert all(fault.met for fault in faults)
     assert len(new_cloud_stack.emulator.ram.users[new_cloud_stack.prefix].keys) == 1
-    _works(new_cloud_stack)
+    _assert_works(new_cloud_stack)
 
 
-@pytest.mark.parametrize("call", BY_HAND)
-def test_what_an_up_cannot_undo_is_reported_with_the_way_to_undo_it(
+@pytest.mark.parametrize("call", LEFTOVERS)
+def test_a_leftover_of_a_failed_up_is_reported_with_the_way_to_remove_it(
     new_cloud_stack: CloudDeployment, call: str
 ) -> None:
-    sentence, undo = BY_HAND[call]
+    message, remove = LEFTOVERS[call]
     with new_cloud_stack.emulator.failing(call, cut_answer=True, times=1) as fault:
         new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert fault.met
-    assert sentence in new_cloud_stack.make("up").stdout
-    undo(new_cloud_stack)
+    assert message in new_cloud_stack.make("up").stdout
+    remove(new_cloud_stack)
     new_cloud_stack.make_succeeds("up")
-    _works(new_cloud_stack)
+    _assert_works(new_cloud_stack)
 
 
 # The second call of each pair needs the answer to the first one.
@@ -93,7 +94,7 @@ def test_what_an_up_cannot_undo_is_reported_with_the_way_to_undo_it(
     ],
     ids="-".join,
 )
-def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_by_a_later_one(
+def test_an_up_that_was_killed_twice_is_finished_by_a_later_up(
     new_cloud_stack: CloudDeployment, calls: tuple[str, str]
 ) -> None:
     groups: list[int] = []
@@ -113,4 +114,4 @@ def test_an_up_that_is_killed_after_a_call_and_again_after_the_next_is_finished_
     if "CreateAccessKey" in calls:
         assert f" of {new_cloud_stack.prefix}, whose secret was lost" in output
         assert len(new_cloud_stack.emulator.ram.users[new_cloud_stack.prefix].keys) == 1
-    _works(new_cloud_stack)
+    _assert_works(new_cloud_stack)

@@ -1,4 +1,4 @@
-"""The user's own configuration and secrets, and the whole file in place of variables."""
+"""The user's configuration and secrets, and a configuration file in place of variables."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.integration.clients import docker_push, redis_cli, registry_variables
 from tests.integration.deployment import Deployment, run_checked
 
 pytestmark = pytest.mark.local
-# What breaks a shell, a redis.conf, YAML and argv, one way or another.
+# Characters that need quoting in a shell, redis.conf, YAML or a command line.
 PASSWORD = "Pa'ss\"w$x y\\z;FOO #&: 😀"
 CONFIG = {
     "log": {"fields": {"A_b": "0899", "token": {"from_secret": "field"}}},
@@ -23,21 +23,21 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Release 3.0.0 with a whole file, and all secrets brought along."""
-    made = Deployment(
+    """Deploy release 3.0.0 with a configuration file and configured secrets."""
+    deployment = Deployment(
         tmp_path_factory.mktemp("project"),
         registry={"release": "3.0.0", "delivery": "file", "config": CONFIG},
     )
-    made.set_secret("redis-password", PASSWORD)
-    made.set_secret("field", "s3cret-field")
+    deployment.set_secret("redis-password", PASSWORD)
+    deployment.set_secret("field", "s3cret-field")
     try:
-        made.up()
-        yield made
+        deployment.up()
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
-def test_a_whole_file_serves_images_and_leaves_no_variable(
+def test_a_configuration_file_replaces_the_registry_variables(
     deployment: Deployment, image: str
 ) -> None:
     reference, digest = docker_push(deployment, image, "file")
@@ -45,7 +45,7 @@ def test_a_whole_file_serves_images_and_leaves_no_variable(
     assert not [name for name in registry_variables(deployment) if name.startswith("REGISTRY_")]
 
 
-def test_the_file_in_the_container_is_the_one_that_the_output_shows(
+def test_the_environment_output_shows_the_configuration_file_of_the_container(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     path = "/etc/distribution/config.yml"
@@ -59,28 +59,28 @@ def test_the_file_in_the_container_is_the_one_that_the_output_shows(
         "service": "registry",
         "token": "s3cret-field",
     }
-    secret = [line for line in shown.splitlines() if "[secret: " in line]
-    assert len(secret) == 3
+    secret_lines = [line for line in shown.splitlines() if "[secret: " in line]
+    assert len(secret_lines) == 3
     assert [line for line in inside.splitlines() if line in shown.splitlines()] == [
-        line for line in shown.splitlines() if line not in secret
+        line for line in shown.splitlines() if line not in secret_lines
     ]
 
 
-def test_redis_is_used_with_a_password_that_breaks_everything_else(
+def test_redis_works_with_a_password_of_special_characters(
     deployment: Deployment, image: str
 ) -> None:
     docker_push(deployment, image, "password")
     assert "blobs::sha256:" in redis_cli(deployment, "--scan", password=PASSWORD)
 
 
-def test_what_the_user_configures_is_what_the_registry_does(deployment: Deployment) -> None:
+def test_the_registry_uses_the_configuration_of_the_user(deployment: Deployment) -> None:
     response = run_checked("curl", "--silent", "--head", f"{deployment.outputs()['endpoint']}/v2/")
     assert "x-frame-options: deny" in response.lower()
 
 
-def test_secrets_that_were_brought_are_nowhere_in_plain_text(deployment: Deployment) -> None:
+def test_configured_secrets_are_never_shown_in_plain_text(deployment: Deployment) -> None:
     containers = [f"{deployment.prefix}-{name}" for name in ("registry", "redis")]
-    printed = [
+    outputs = [
         deployment.up(),
         deployment.pulumi("preview", "--diff"),
         deployment.pulumi("stack", "output", "--json"),
@@ -88,10 +88,10 @@ def test_secrets_that_were_brought_are_nowhere_in_plain_text(deployment: Deploym
         *(run_checked("docker", "container", "inspect", name) for name in containers),
     ]
     for secret in (PASSWORD, json.dumps(PASSWORD)[1:-1], "s3cret-field"):
-        assert not any(secret in text for text in printed)
+        assert not any(secret in text for text in outputs)
 
 
-def test_nothing_is_left_to_do_after_an_up(deployment: Deployment) -> None:
+def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployment) -> None:
     deployment.pulumi("up", "--yes", "--expect-no-changes")
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
@@ -106,20 +106,20 @@ def test_variables_in_place_of_the_file_serve_the_same_images(
     assert remove_and_pull(deployment, reference) == digest
 
 
-def test_render_says_what_up_gives(deployment: Deployment) -> None:
-    without = {
+def test_render_prints_the_environment_output(deployment: Deployment) -> None:
+    environment = {
         "PATH": f"{deployment.folder}/.venv/bin:{os.defpath}",
         "DOCKER_HOST": "tcp://127.0.0.1:1",
     }
     deployment.configure(registry={"delivery": "env"})
     deployment.up()
     words = ["--silent", "render", f"STACK={deployment.stack}"]
-    rendered = run_checked("make", "--directory", deployment.folder, *words, env=without)
+    rendered = run_checked("make", "--directory", deployment.folder, *words, env=environment)
     shown = deployment.outputs()["environment"]
     assert rendered.splitlines() == [f"{name}={text}" for name, text in shown.items()]
 
 
-# Faults that only the real command line shows.
+# Mistakes in the stack file that Pulumi's command line has to handle.
 
 
 @pytest.fixture
@@ -127,31 +127,31 @@ def new_stack(tmp_path: Path) -> Deployment:
     return Deployment(tmp_path)
 
 
-def test_a_secret_inside_a_section_is_refused_before_it_comes_out(new_stack: Deployment) -> None:
+def test_a_secret_in_a_section_is_refused_without_showing_it(new_stack: Deployment) -> None:
     new_stack.set_secret("storage.kind", "hunter2", "--path")
-    printed = new_stack.pulumi_fails("up", "--yes")
-    assert "oss-registry:storage: holds a secret" in printed
-    assert "hunter2" not in printed
-    assert "Traceback" not in printed
+    output = new_stack.pulumi_fails("up", "--yes")
+    assert "oss-registry:storage: holds a secret" in output
+    assert "hunter2" not in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    ("text", "message"),
     [
         ("config:\n  oss-registry:registry: {port: 1}\n  oss-registry:registry: {}\n", "already"),
         ("config: {a: [}\n", "did not find expected"),
     ],
 )
-def test_a_stack_file_that_is_not_yaml_is_one_clear_message(
-    new_stack: Deployment, text: str, word: str
+def test_an_invalid_yaml_file_is_reported_without_a_traceback(
+    new_stack: Deployment, text: str, message: str
 ) -> None:
     new_stack.file.write_text(text)
-    printed = new_stack.pulumi_fails("up", "--yes")
-    assert word in printed
-    assert "Traceback" not in printed
+    output = new_stack.pulumi_fails("up", "--yes")
+    assert message in output
+    assert "Traceback" not in output
 
 
-def test_a_warning_stands_in_the_preview(new_stack: Deployment) -> None:
+def test_a_preview_shows_warnings(new_stack: Deployment) -> None:
     htpasswd = {"realm": "Team", "path": "/users"}
     new_stack.configure(registry={"config": {"auth": {"htpasswd": htpasswd}}})
     assert "oss-registry:registry.config.auth.htpasswd.path" in new_stack.pulumi("preview")

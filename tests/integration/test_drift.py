@@ -1,4 +1,4 @@
-"""`make drift`: red where someone changed something by hand, and it is named."""
+"""`make drift` reports what was changed manually."""
 
 import os
 import shutil
@@ -11,64 +11,64 @@ from tests.integration.cloud import CloudDeployment
 pytestmark = pytest.mark.ops
 
 
-def test_where_nothing_drifted_it_is_green_and_changes_nothing(stack: CloudDeployment) -> None:
-    done = stack.make("--silent", "drift", separate_stderr=True)
-    assert (done.returncode, done.stdout) == (0, f"{stack.stack}: no change\n")
+def test_drift_succeeds_without_changes(stack: CloudDeployment) -> None:
+    output = stack.make_succeeds("--silent", "drift", separate_stderr=True)
+    assert output == f"{stack.stack}: no change\n"
     assert "ok    drift        no change (20" in stack.make("status").stdout
 
 
-def _public(stack: CloudDeployment) -> None:
+def _make_bucket_public(stack: CloudDeployment) -> None:
     stack.emulator.oss.buckets[stack.bucket].acl = "public-read"
 
 
-def _without_lifecycle(stack: CloudDeployment) -> None:
+def _delete_lifecycle_rule(stack: CloudDeployment) -> None:
     del stack.emulator.oss.buckets[stack.bucket].settings["lifecycle"]
 
 
-def _may_nothing(stack: CloudDeployment) -> None:
+def _revoke_permissions(stack: CloudDeployment) -> None:
     policy = stack.emulator.ram.policies[stack.prefix]
     policy.versions[policy.current] = '{"Statement":[],"Version":"1"}'
 
 
-def _without_key(stack: CloudDeployment) -> None:
+def _delete_access_key(stack: CloudDeployment) -> None:
     stack.emulator.ram.users[stack.prefix].keys.clear()
 
 
-def _without_redis(stack: CloudDeployment) -> None:
+def _remove_redis(stack: CloudDeployment) -> None:
     stack.docker("container", "rm", "--force", "--volumes", f"{stack.prefix}-redis")
 
 
-BY_HAND: Mapping[Callable[[CloudDeployment], None], str] = {
-    _public: "change   bucket acl acl",
-    _without_lifecycle: "change   bucket bucket",
-    _may_nothing: "change   policy ram-policy",
-    _without_key: "create   access key access-key-",
-    _without_redis: "create   container redis",
+MANUAL_CHANGES: Mapping[Callable[[CloudDeployment], None], str] = {
+    _make_bucket_public: "change   bucket acl acl",
+    _delete_lifecycle_rule: "change   bucket bucket",
+    _revoke_permissions: "change   policy ram-policy",
+    _delete_access_key: "create   access key access-key-",
+    _remove_redis: "create   container redis",
 }
 
 
-def test_manual_changes_are_named_by_drift_and_undone_by_up(stack: CloudDeployment) -> None:
-    for change in BY_HAND:
+def test_manual_changes_are_reported_by_drift_and_undone_by_up(stack: CloudDeployment) -> None:
+    for change in MANUAL_CHANGES:
         change(stack)
     output = stack.make_fails("--silent", "drift", separate_stderr=True)
-    for named in BY_HAND.values():
-        assert named in output
+    for row in MANUAL_CHANGES.values():
+        assert row in output
     stack.make_succeeds("up")
 
 
-def test_status_reports_what_the_last_drift_check_found(stack: CloudDeployment) -> None:
-    # `make up` has undone what the test above changed by hand.
+def test_status_reports_the_result_of_the_last_drift_check(stack: CloudDeployment) -> None:
+    # `make up` has undone the manual changes of the test above.
     stack.make_succeeds("drift")
-    _public(stack)
+    _make_bucket_public(stack)
     stack.make_fails("drift")
     assert "fail  drift " in stack.make("status").stdout
     stack.make_succeeds("up")
 
 
-def test_who_may_only_read_the_state_still_looks(stack: CloudDeployment) -> None:
+def test_drift_works_with_read_only_access_to_the_state(stack: CloudDeployment) -> None:
     pulumi = stack.folder / "bin/pulumi"
     pulumi.parent.mkdir()
-    # Root may write everywhere, so the backend's refusal is played.
+    # The tests may run as root, who can write everywhere, so a script simulates the refusal.
     pulumi.write_text(
         '#!/bin/sh\ncase "$*" in "stack tag set"*) echo AccessDenied >&2; exit 1 ;; esac\n'
         f'exec {shutil.which("pulumi")} "$@"\n'

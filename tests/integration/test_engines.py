@@ -1,4 +1,4 @@
-"""Engines that are not this machine's usual one: restarted, set up otherwise, or far away."""
+"""Docker engines with other defaults, engines that restart, and remote engines."""
 
 import getpass
 import json
@@ -18,7 +18,7 @@ from tests.integration.engine import ENGINE_UNAVAILABLE, Engine, engine_with_ima
 from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
-# All that an engine may be told to give to each container.
+# Options of an engine that change the defaults of containers.
 DEFAULTS = (
     "--log-opt=max-size=5m",
     "--init",
@@ -31,14 +31,14 @@ DEFAULTS = (
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """An engine with defaults of its own."""
+    """Run an engine with other defaults."""
     if ENGINE_UNAVAILABLE:
         pytest.skip(ENGINE_UNAVAILABLE)
-    with engine_with_images(*DEFAULTS) as made:
-        yield made
+    with engine_with_images(*DEFAULTS) as engine:
+        yield engine
 
 
-def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_after_its_restart(
+def test_an_engine_with_other_defaults_causes_no_changes_and_restarts_the_registry(
     engine: Engine, archive: Path, tmp_path: Path
 ) -> None:
     deployment = Deployment(tmp_path, host=engine.host)
@@ -56,23 +56,23 @@ def test_on_an_engine_with_other_defaults_nothing_is_left_to_do_and_all_is_back_
     assert deployment.docker_objects("container") == before
     assert remove_and_pull(deployment, reference) == digest
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
-    _see_the_same_engine_by_its_context(deployment, engine)
+    _check_docker_context(deployment, engine)
 
 
-def _see_the_same_engine_by_its_context(deployment: Deployment, engine: Engine) -> None:
+def _check_docker_context(deployment: Deployment, engine: Engine) -> None:
+    """Assert that commands reach the engine through a Docker context, and report a missing one."""
     context = unique_name("edge")
-    nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
+    unreachable = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
     run_checked("docker", "context", "create", context, "--docker", f"host={engine.host}")
     try:
         deployment.write_config({"docker:context": context})
-        status = deployment.make("status", env=nowhere)
-        # Its registry's port is one of the network namespace that this engine has to itself.
-        assert "ok    health       the registry is healthy" in status.stdout, status.stdout
-        assert "ok    cache" in status.stdout
-        drift = deployment.make("drift", env=nowhere)  # the plugin reads the containers again
-        assert drift.returncode == 0, drift.stdout
+        # This may fail: the registry's port is in the network namespace of this engine.
+        output = deployment.make("status", env=unreachable).stdout
+        assert "ok    health       the registry is healthy" in output, output
+        assert "ok    cache" in output
+        deployment.make_succeeds("drift", env=unreachable)  # the plugin reads the containers again
         deployment.write_config({"docker:context": f"{context}-gone"})
-        output = deployment.make_fails("status", env=nowhere)
+        output = deployment.make_fails("status", env=unreachable)
         assert f"{context}-gone, which docker:context names, does not exist" in output
     finally:
         run_checked("docker", "context", "rm", context)
@@ -80,10 +80,10 @@ def _see_the_same_engine_by_its_context(deployment: Deployment, engine: Engine) 
 
 @pytest.fixture
 def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
-    """The settings of a stack file for an engine on this machine that is reached by ssh."""
+    """Run an sshd, and provide the settings for an engine that is reached by ssh through it."""
     sshd = shutil.which("sshd")
     if not sshd:
-        pytest.skip("no sshd on PATH: the test of a remote engine is left out")
+        pytest.skip("no sshd on PATH: the tests of a remote engine are skipped")
     folder = tmp_path / "ssh"
     folder.mkdir()
     for name in ("host", "user"):
@@ -99,7 +99,7 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
         "MaxStartups 100\nMaxSessions 100\n"
     )
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # a service would make it
+        Path("/run/sshd").mkdir(exist_ok=True)  # usually created by the service
     options = ["-i", f"{folder}/user", "-o", f"UserKnownHostsFile={folder}/known"]
     words = [sshd, "-D", "-e", "-f", str(folder / "configuration")]
     with (folder / "log").open("w") as log, subprocess.Popen(words, stderr=log) as server:
@@ -113,7 +113,7 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
             server.terminate()
 
 
-def test_a_registry_runs_on_an_engine_behind_ssh_without_a_file_of_this_machine(
+def test_a_registry_on_an_engine_reached_by_ssh_uses_no_files_of_this_machine(
     ssh: Mapping[str, Any], image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
@@ -121,9 +121,9 @@ def test_a_registry_runs_on_an_engine_behind_ssh_without_a_file_of_this_machine(
     authority = trustme.CA().cert_pem.bytes().decode()
     deployment = Deployment(folder, registry={"delivery": "file", "ca_certificates": authority})
     deployment.write_config(ssh)
-    nowhere = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
+    unreachable = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
     try:
-        output = deployment.make_succeeds("up", env=nowhere)
+        output = deployment.make_succeeds("up", env=unreachable)
         assert f"Docker engine at {ssh['docker:host']}" in output
         reference, digest = docker_push(deployment, image, "remote")
         assert remove_and_pull(deployment, reference) == digest
@@ -131,22 +131,22 @@ def test_a_registry_runs_on_an_engine_behind_ssh_without_a_file_of_this_machine(
             assert {mount["Type"] for mount in deployment.inspect(part, ".Mounts")} == {"volume"}
             assert str(PROJECT) not in json.dumps(deployment.inspect(part, "."))
         words = ("preview", "--refresh", "--expect-no-changes")
-        run_checked(*deployment.pulumi_command(*words), env=nowhere)
+        run_checked(*deployment.pulumi_command(*words), env=unreachable)
 
-        output = deployment.make_succeeds("down", env=nowhere)
+        output = deployment.make_succeeds("down", env=unreachable)
         assert f"docker volume rm {deployment.prefix}-data" in output
         assert deployment.docker_objects("container") == []
     finally:
         deployment.remove()
 
 
-def test_an_engine_behind_an_unknown_host_key_is_not_taken(
+def test_an_engine_with_an_unknown_ssh_host_key_is_refused(
     ssh: Mapping[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     deployment = Deployment(folder)
     deployment.write_config({**ssh, "docker:sshOpts": ssh["docker:sshOpts"][:2]})
-    printed = deployment.pulumi_fails("up", "--yes", "--skip-preview")
-    assert "the Docker engine does not answer" in printed
-    assert "Host key verification failed" in printed
+    output = deployment.pulumi_fails("up", "--yes", "--skip-preview")
+    assert "the Docker engine does not answer" in output
+    assert "Host key verification failed" in output

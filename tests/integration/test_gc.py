@@ -1,4 +1,4 @@
-"""`make gc`: what no image needs goes, and nothing else does, whoever pushes meanwhile."""
+"""`make gc` deletes the blobs that no image needs, also while clients push and pull."""
 
 import random
 import re
@@ -21,10 +21,10 @@ from tests.integration.garbage import collect_garbage, push_garbage, stored_blob
 pytestmark = pytest.mark.ops
 
 
-def _spans(seeded_random: Collection[float]) -> list[tuple[float, float]]:
-    """First and last of those that lie less than five seconds apart."""
+def _spans(times: Collection[float]) -> list[tuple[float, float]]:
+    """Return the start and end of each span in which times are less than five seconds apart."""
     spans: list[tuple[float, float]] = []
-    for moment in sorted(seeded_random):
+    for moment in sorted(times):
         if spans and moment - spans[-1][1] < 5:
             spans[-1] = (spans[-1][0], moment)
         else:
@@ -32,36 +32,36 @@ def _spans(seeded_random: Collection[float]) -> list[tuple[float, float]]:
     return spans
 
 
-def test_what_was_deleted_goes_while_a_client_goes_on_and_its_pushes_alone_wait(
+def test_garbage_collection_refuses_pushes_but_serves_pulls(
     stack_on_each_storage: Deployment, seeded_random: random.Random
 ) -> None:
     stack, endpoint = stack_on_each_storage, stack_on_each_storage.outputs()["endpoint"]
     api, client = Api(endpoint), BusyClient(endpoint, seeded_random)
     content = secrets.token_bytes(100_000)
-    swept = api.push("team/again", content)
+    deleted = api.push("team/again", content)
     api.pull("team/again")
     body = api.manifest("team/again", "1")
-    api.delete("team/again", swept)
+    api.delete("team/again", deleted)
     with client.working():
         time.sleep(5)
-        said = collect_garbage(stack)
+        output = collect_garbage(stack)
         time.sleep(2)
-    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", said)
-    # A push is refused from the first restart to the second, by the registry's own 405.
+    assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", output)
+    # Between two restarts, the registry refuses pushes with status 405, and serves pulls.
     first, last = client.read_only[0], client.read_only[-1]
-    assert not [moment for moment in client.pushes if first < moment < last]
-    assert [moment for moment in client.pulls if first < moment < last]
+    assert not [push for push in client.pushes if first < push < last]
+    assert [pull for pull in client.pulls if first < pull < last]
     assert client.pushes[-1] > last
-    # Connections are refused by the restarts alone.
-    assert not [moment for moment in client.connection_errors if first < moment < last]
+    # Connections fail during the two restarts only.
+    assert not [error for error in client.connection_errors if first < error < last]
     spans = _spans(client.connection_errors)
     assert len(spans) <= 2
-    away = " and ".join(f"{end - begin:.1f} s" for begin, end in spans)
-    refused = len(client.connection_errors)
-    print(f"{refused} connections refused in {away}, {last - first:.1f} s of 405")
+    downtimes = " and ".join(f"{end - start:.1f} s" for start, end in spans)
+    failed = len(client.connection_errors)
+    print(f"{failed} connections failed in {downtimes}, {last - first:.1f} s of 405")
     client.check_images()
-    # What is not there is not taken for there: neither a blob nor, pushed again, an image.
-    assert swept not in stored_blobs(stack)
+    # The registry does not report deleted blobs as existing, also not for an image pushed again.
+    assert deleted not in stored_blobs(stack)
     with pytest.raises(RequestError) as error:
         api.put_manifest("team/again", "1", body, MANIFEST)
     assert set(error.value.codes) == {"MANIFEST_BLOB_UNKNOWN"}
@@ -70,26 +70,30 @@ def test_what_was_deleted_goes_while_a_client_goes_on_and_its_pushes_alone_wait(
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_a_dry_run_says_what_would_go_and_touches_nothing(stack: CloudDeployment) -> None:
+def test_a_dry_run_reports_what_would_be_deleted_and_changes_nothing(
+    stack: CloudDeployment,
+) -> None:
     api = push_garbage(stack)
     before, registry = stored_blobs(stack), stack.inspect("registry", ".Id")
-    said = collect_garbage(stack, "DRY_RUN=1")
-    assert re.search(r"gc: would free [\d,]+ of [\d,]+ blobs, .* of .*; what is being pushed", said)
+    output = collect_garbage(stack, "DRY_RUN=1")
+    assert re.search(
+        r"gc: would free [\d,]+ of [\d,]+ blobs, .* of .*; what is being pushed", output
+    )
     assert stored_blobs(stack) == before
     assert stack.inspect("registry", ".Id") == registry
     api.push("team/other", secrets.token_bytes(1000))
-    # Where OSS can't be asked from here, the registry's own word is enough.
+    # If this machine cannot ask OSS for sizes, the registry's own output is used.
     with stack.emulator.failing(
         hits=lambda call: call.agent.startswith("alibabacloud-python"),
         status=403,
         code="AccessDenied",
     ):
-        said = collect_garbage(stack, "DRY_RUN=1")
-    assert "gc: OSS does not tell how large they are: AccessDenied" in said
-    assert re.search(r"gc: would free [\d,]+ blobs; what is being pushed", said)
+        output = collect_garbage(stack, "DRY_RUN=1")
+    assert "gc: OSS does not tell how large they are: AccessDenied" in output
+    assert re.search(r"gc: would free [\d,]+ blobs; what is being pushed", output)
 
 
-def test_what_the_registry_cannot_read_is_named_and_nothing_is_deleted(
+def test_an_unreadable_manifest_or_link_is_reported_and_nothing_is_deleted(
     stack: CloudDeployment,
 ) -> None:
     push_garbage(stack)
@@ -99,20 +103,20 @@ def test_what_the_registry_cannot_read_is_named_and_nothing_is_deleted(
     blob = f"blobs/sha256/{hexes[:2]}/{hexes}/data"
     link = f"{revisions}/sha256/{hexes}/link"
     before = stored_blobs(stack)
-    for content, said in (
+    for content, message in (
         (digest.encode(), f"the manifest team/old@{digest} has schemaVersion 1"),
         (b"", f"{link} in the bucket {stack.bucket} is no link"),
     ):
-        with _planted(stack, {blob: manifest, link: content}):
+        with _with_files(stack, {blob: manifest, link: content}):
             output = stack.make_fails("gc", "DRY_RUN=1")
-        assert said in output
+        assert message in output
         assert "Nothing was deleted." in output
     assert stored_blobs(stack) == before
 
 
 @contextmanager
-def _planted(stack: CloudDeployment, files: Mapping[str, bytes]) -> Iterator[None]:
-    """The registry's files in the bucket are joined by `files`."""
+def _with_files(stack: CloudDeployment, files: Mapping[str, bytes]) -> Iterator[None]:
+    """Add `files` to the registry's files in the bucket, until the end of the block."""
     bucket = stack.emulator.oss.buckets[stack.bucket]
     root = f"{stack.settings['storage'].get('prefix', 'registry')}/docker/registry/v2"
     for path, content in files.items():
@@ -124,7 +128,7 @@ def _planted(stack: CloudDeployment, files: Mapping[str, bytes]) -> Iterator[Non
             del bucket.objects[f"{root}/{path}"]
 
 
-def test_where_more_would_change_it_is_left_to_up(stack: CloudDeployment) -> None:
+def test_garbage_collection_refuses_to_apply_pending_changes(stack: CloudDeployment) -> None:
     api = push_garbage(stack)
     stack.configure(registry={"log_level": "error"})
     try:
@@ -136,7 +140,7 @@ def test_where_more_would_change_it_is_left_to_up(stack: CloudDeployment) -> Non
 
 
 @pytest.mark.parametrize("release", ["3.0.0", "3.1.2"])
-def test_untagged_images_go_where_that_is_wanted_but_never_a_part_of_a_tagged_one(
+def test_untagged_images_are_deleted_on_request_except_parts_of_tagged_images(
     new_cloud_stack: CloudDeployment, release: str
 ) -> None:
     new_cloud_stack.use_release(release).configure(maintenance={"delete_untagged": True})
@@ -157,20 +161,20 @@ def test_untagged_images_go_where_that_is_wanted_but_never_a_part_of_a_tagged_on
         assert digest not in stored_blobs(new_cloud_stack)
 
 
-def test_redis_forgets_the_registrys_entries_and_nothing_else(new_stack: Deployment) -> None:
+def test_only_the_entries_of_the_registry_are_removed_from_redis(new_stack: Deployment) -> None:
     password = 'of "my own" \\'
     new_stack.configure(cache={"db": 3}, registry={"delivery": "file"})
     new_stack.set_secret("redis-password", password)
     new_stack.up()
     push_garbage(new_stack).pull("team/kept")
 
-    def said(*words: str) -> list[str]:
+    def ask(*words: str) -> list[str]:
         return redis_cli(new_stack, *words, password=password).split()
 
     for db in ("0", "3"):
-        said("-n", db, "SET", "another's", "1")
-    assert said("-n", "3", "KEYS", "blobs::*")
-    assert said("-n", "3", "KEYS", "repository::*")
+        ask("-n", db, "SET", "another's", "1")
+    assert ask("-n", "3", "KEYS", "blobs::*")
+    assert ask("-n", "3", "KEYS", "repository::*")
     collect_garbage(new_stack)
-    assert said("-n", "3", "KEYS", "*") == ["another's"]
-    assert said("-n", "0", "KEYS", "*") == ["another's"]
+    assert ask("-n", "3", "KEYS", "*") == ["another's"]
+    assert ask("-n", "0", "KEYS", "*") == ["another's"]

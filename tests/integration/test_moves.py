@@ -56,8 +56,8 @@ def test_an_engine_that_is_in_no_swarm_is_said_so_before_anything_is_made(
     assert "up: the engine is in no swarm: `docker swarm init` there" in output
     assert not deployment.docker_objects("volume")
     # Who does not use make is told by the resource that fails.
-    said = deployment.pulumi_fails("up", "--yes", "--skip-preview")
-    assert "error: the engine is in no swarm: `docker swarm init` there" in said
+    output = deployment.pulumi_fails("up", "--yes", "--skip-preview")
+    assert "error: the engine is in no swarm: `docker swarm init` there" in output
 
 
 @pytest.mark.usefixtures("swarm_of_one")
@@ -74,11 +74,11 @@ def test_a_registry_moves_into_a_swarm_and_back_with_its_images(
     output = deployment.make_fails("up")
     assert f"make move STACK={deployment.stack} RUNTIME=swarm" in output
     deployment.configure(registry={"runtime": "container", "swarm": SWARM})
-    done = deployment.make("up")
-    assert "oss-registry:registry.swarm: belongs to runtime: swarm" in done.stdout
+    result = deployment.make("up")
+    assert "oss-registry:registry.swarm: belongs to runtime: swarm" in result.stdout
 
-    said = _moved(deployment, "swarm")
-    assert "The registry runs by runtime: swarm; it was away for" in said
+    output = _moved(deployment, "swarm")
+    assert "The registry runs by runtime: swarm; it was away for" in output
     assert deployment.docker_objects("service")
     assert remove_and_pull(deployment, reference) == digest
     after = deployment.generated_values()
@@ -88,8 +88,8 @@ def test_a_registry_moves_into_a_swarm_and_back_with_its_images(
     deployment.settings["registry"]["runtime"] = "swarm"
     deployment.remove_setting("registry", "swarm")
     _killed_between(deployment)
-    said = _moved(deployment, "container")
-    assert "The registry runs by runtime: container; it was away for" in said
+    output = _moved(deployment, "container")
+    assert "The registry runs by runtime: container; it was away for" in output
     for kind in ("service", "secret", "config"):
         assert not deployment.docker_objects(kind), kind
     assert remove_and_pull(deployment, reference) == digest

@@ -65,9 +65,9 @@ def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudD
 
 
 def test_a_second_up_and_a_refreshed_preview_change_nothing(prod: CloudDeployment) -> None:
-    said = prod.up()
-    assert "unchanged" in said
-    assert not re.search(r"created|updated|replaced", said.partition("Resources:")[2])
+    output = prod.up()
+    assert "unchanged" in output
+    assert not re.search(r"created|updated|replaced", output.partition("Resources:")[2])
     prod.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
@@ -94,7 +94,7 @@ def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployme
 
 
 def test_a_protected_bucket_is_not_destroyed(prod: CloudDeployment) -> None:
-    said = prod.pulumi_fails("destroy", "--yes")
-    assert "protect" in said
+    output = prod.pulumi_fails("destroy", "--yes")
+    assert "protect" in output
     assert prod.bucket in prod.emulator.oss.buckets
     assert run("docker", "container", "inspect", f"{prod.prefix}-registry").returncode == 0

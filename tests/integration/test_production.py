@@ -81,8 +81,8 @@ def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
 def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDeployment) -> None:
     with _as_user(named, "previews"):
         named.pulumi("preview")
-        said = named.pulumi_fails("up", "--yes", "--skip-preview")
-    assert "the deployer's own access key is not allowed to do this: see docs/prod" in said
+        output = named.pulumi_fails("up", "--yes", "--skip-preview")
+    assert "the deployer's own access key is not allowed to do this: see docs/prod" in output
     assert named.bucket not in named.emulator.oss.buckets
     named.make_succeeds("up")
     with _as_user(named, "previews"):
@@ -92,10 +92,10 @@ def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDe
 def test_a_deployer_with_a_wrong_key_is_told_which_variables_to_see(named: CloudDeployment) -> None:
     named.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "wrong"
     try:
-        said = named.pulumi_fails("up", "--yes", "--skip-preview")
+        output = named.pulumi_fails("up", "--yes", "--skip-preview")
     finally:
         named.environment |= named.emulator.environment
-    assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in said
+    assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in output
 
 
 def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(

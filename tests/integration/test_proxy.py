@@ -76,10 +76,10 @@ def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
 ) -> None:
     server = secured.outputs()["login_server"]
     assert server == secured.settings["registry"]["external_url"].removeprefix("https://")
-    done = secured.make(
+    result = secured.make(
         "login", "USER=ci", env={**secured.environment, "DOCKER_CONFIG": str(tmp_path)}
     )
-    assert "Login Succeeded" in done.stdout
+    assert "Login Succeeded" in result.stdout
     secured.docker("tag", image, f"{server}/by/docker:1")
     secured.docker("--config", tmp_path, "push", f"{server}/by/docker:1")
     secured.docker("--config", tmp_path, "pull", f"{server}/by/docker:1")

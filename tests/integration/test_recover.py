@@ -24,11 +24,11 @@ def test_another_up_of_the_same_stack_is_not_disturbed(new_stack: Deployment) ->
         locks = new_stack.folder / ".pulumi/locks"
         while not [*locks.rglob("*.json")] and up.poll() is None:
             pass
-        done = new_stack.make("up")
+        result = new_stack.make("up")
     assert up.returncode == 0
-    assert done.returncode != 0
-    assert f"process {up.pid} of" in done.stdout
-    assert "wait until it has ended" in done.stdout
+    assert result.returncode != 0
+    assert f"process {up.pid} of" in result.stdout
+    assert "wait until it has ended" in result.stdout
 
 
 def test_what_was_removed_or_stopped_by_hand_is_back_with_the_next_up(

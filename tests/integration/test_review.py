@@ -38,19 +38,19 @@ def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def _previewed(stack: Reviewed, form: str = "markdown") -> tuple[int, str]:
     """How it ended, and what was printed, without the names that are the test's own."""
-    done = stack.make("--silent", "preview", f"FORMAT={form}", separate_stderr=True)
+    result = stack.make("--silent", "preview", f"FORMAT={form}", separate_stderr=True)
     own = {
         stack.stack: "prod",
         str(stack.port): "5000",
         str(stack.port + 1): "5001",
         stack.emulator.addresses[1]: "proxy:3128",
     }
-    shown = done.stdout
+    shown = result.stdout
     for name, common in own.items():
         shown = shown.replace(name, common)
     # The proxy's authority is another one each time.
     pem = r"(BEGIN CERTIFICATE-----\n).*?(.-----END)"
-    return done.returncode, re.sub(pem, r"\1…\n\2", shown, flags=re.DOTALL)
+    return result.returncode, re.sub(pem, r"\1…\n\2", shown, flags=re.DOTALL)
 
 
 def _is_golden(stack: Reviewed, name: str) -> str:

@@ -74,11 +74,11 @@ def test_one_that_was_killed_when_ram_had_done_it_goes_on(stack: CloudDeployment
 def test_a_key_whose_secret_was_lost_with_rams_answer_is_deleted(stack: CloudDeployment) -> None:
     before = stack.key_in_use()
     with stack.emulator.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
-        done = stack.make("rotate", "LABEL=new")
+        result = stack.make("rotate", "LABEL=new")
     assert fault.met
-    assert f" of {stack.prefix}: RAM's answer with it was lost" in done.stdout
+    assert f" of {stack.prefix}: RAM's answer with it was lost" in result.stdout
     # The provider asks for another key, which RAM refuses beside the old and the lost one.
-    assert done.returncode != 0
+    assert result.returncode != 0
     assert len(stack.emulator.ram.users[stack.prefix].keys) == 1
     stack.make_succeeds("rotate", "LABEL=new")
     _is_rotated(stack, before)
@@ -96,9 +96,9 @@ def test_one_that_is_killed_again_and_again_ends_well(
                 os.killpg(rotating.pid, signal.SIGKILL)
         if _labels(stack) == ["new"] and len(stack.emulator.ram.users[stack.prefix].keys) == 1:
             break
-    done = stack.make("rotate", "LABEL=new")
-    finished = "the access key in use is new already" in done.stdout
-    assert done.returncode == 0 or finished, done.stdout
+    result = stack.make("rotate", "LABEL=new")
+    finished = "the access key in use is new already" in result.stdout
+    assert result.returncode == 0 or finished, result.stdout
     _is_rotated(stack, before)
 
 

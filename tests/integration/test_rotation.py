@@ -99,9 +99,10 @@ def test_a_third_key_is_refused_with_the_way_to_have_it(new_cloud_stack: CloudDe
     new_cloud_stack.configure(storage={"access_keys": ["a", "b"]})
     new_cloud_stack.up()
     new_cloud_stack.configure(storage={"access_keys": ["b", "c"]})
-    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert (
-        f"the RAM user {new_cloud_stack.prefix} has two access keys, RAM's limit: leave one" in said
+        f"the RAM user {new_cloud_stack.prefix} has two access keys, RAM's limit: leave one"
+        in output
     )
     new_cloud_stack.configure(storage={"access_keys": ["b"]})
     new_cloud_stack.up()

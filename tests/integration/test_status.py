@@ -19,9 +19,9 @@ pytestmark = pytest.mark.ops
 
 def _status(deployment: Deployment) -> tuple[int, dict[str, tuple[str, str]]]:
     """How it ended; and state and text by what they are of."""
-    done = deployment.make("--silent", "status", separate_stderr=True)
-    rows = [re.split(r" +", line, maxsplit=2) for line in done.stdout.splitlines()]
-    return done.returncode, {part: (state, text) for state, part, text in rows}
+    result = deployment.make("--silent", "status", separate_stderr=True)
+    rows = [re.split(r" +", line, maxsplit=2) for line in result.stdout.splitlines()]
+    return result.returncode, {part: (state, text) for state, part, text in rows}
 
 
 def _fails(deployment: Deployment, part: str, why: str) -> None:
@@ -148,10 +148,10 @@ def test_a_release_that_is_not_up_yet_and_a_key_of_ninety_days_are_warned_of(
         if resource["type"] == "alicloud:ram/accessKey:AccessKey":
             old = datetime.now(UTC) - timedelta(days=90, hours=1)
             resource["created"] = old.isoformat().replace("+00:00", "Z")
-    done = run(
+    result = run(
         *stack.pulumi_command("stack", "import"), env=stack.environment, stdin=json.dumps(exported)
     )
-    assert done.returncode == 0, done.stdout
+    assert result.returncode == 0, result.stdout
     stack.configure(registry={"release": "3.0.0"})
     try:
         code, rows = _status(stack)

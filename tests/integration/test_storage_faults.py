@@ -125,8 +125,8 @@ def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
 ) -> None:
     new_cloud_stack.use_release("2.8.3")
     emulator.oss.new_take_v1 = False
-    said = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert f"{new_cloud_stack.prefix}-registry was not healthy within 60 s: `docker logs" in said
+    output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert f"{new_cloud_stack.prefix}-registry was not healthy within 60 s: `docker logs" in output
     assert "The bucket takes no Signature V1" in new_cloud_stack.log("registry")
 
 

@@ -169,9 +169,9 @@ class _Work:
             name = f"{self.server}/loop/{secrets.token_hex(4)}:1"
             _import(self.folder / "layer.tar", name)
             for step in ("push", "pull"):
-                done = run(*self._docker, step, name)
-                if done.returncode:
-                    self.lost.append(done.stdout)
+                result = run(*self._docker, step, name)
+                if result.returncode:
+                    self.lost.append(result.stdout)
                 self.done += 1
                 run_checked("docker", "image", "rm", "--force", name)
             time.sleep(0.5)  # leaves CPU time to other tests
@@ -502,9 +502,9 @@ def test_garbage_goes_from_a_volume_of_another_machine_than_the_one_that_is_aske
         api = Api(f"http://{other.address}:{made.settings['registry']['port']}")
         api.push("team/kept", secrets.token_bytes(1000))
         api.delete("team/deleted", api.push("team/gone", secrets.token_bytes(300_000)))
-        for words, said in ((["DRY_RUN=1"], "would free"), ([], "freed"), ([], "freed 0 of")):
+        for words, result in ((["DRY_RUN=1"], "would free"), ([], "freed"), ([], "freed 0 of")):
             output = made.make_succeeds("gc", *words)
-            assert f"gc: {said} " in output
+            assert f"gc: {result} " in output
         api.pull("team/kept")
         api.push("team/deleted", secrets.token_bytes(1000))
 
@@ -513,10 +513,12 @@ def test_more_replicas_than_machines_that_can_listen_are_refused_with_the_comman
     stack: SwarmDeployment,
 ) -> None:
     stack.configure(registry={"replicas": 4})
-    done = stack.make("up")
+    result = stack.make("up")
     stack.configure(registry={"replicas": 3})
-    assert done.returncode != 0
-    assert "`docker node ls` has 3 that are ready: `docker swarm join-token worker`" in done.stdout
+    assert result.returncode != 0
+    assert (
+        "`docker node ls` has 3 that are ready: `docker swarm join-token worker`" in result.stdout
+    )
 
 
 def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> None:
@@ -531,8 +533,8 @@ def test_a_worker_is_said_to_take_no_orders(swarm: Swarm, tmp_path: Path) -> Non
         )
         output = elsewhere.make_fails("up")
         assert "up: the engine is a worker of its swarm" in output
-        said = elsewhere.pulumi_fails("up", "--yes", "--skip-preview")
-        assert "error: the engine is a worker of its swarm" in said
+        output = elsewhere.pulumi_fails("up", "--yes", "--skip-preview")
+        assert "error: the engine is a worker of its swarm" in output
     finally:
         manager.docker("node", "promote", identity)
 

@@ -27,17 +27,17 @@ def _verified(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
     """How the command ended, the row that it printed, and all that it printed."""
     bundle = str(stack.emulator.ca)
     trusting = {"REQUESTS_CA_BUNDLE": bundle, "AWS_CA_BUNDLE": bundle}
-    done = stack.make("verify-oss", env={**stack.environment, **trusting})
-    head, _, row = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    result = stack.make("verify-oss", env={**stack.environment, **trusting})
+    head, _, row = [line for line in result.stdout.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, row)]
-    return done.returncode, dict(zip(*cells, strict=True)), done.stdout
+    return result.returncode, dict(zip(*cells, strict=True)), result.stdout
 
 
 def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
     stack: CloudDeployment,
 ) -> None:
-    code, row, said = _verified(stack)
-    assert code == 0, said
+    code, row, output = _verified(stack)
+    assert code == 0, output
     assert row.pop("region") == REGION
     assert row.pop("host") == f"oss-{REGION}-internal.aliyuncs.com"
     assert set(row.values()) == {verify_oss.YES}
@@ -46,7 +46,7 @@ def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
     assert bucket.names() == []
     assert not bucket.uploads
     (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
-    assert key.secret not in said
+    assert key.secret not in output
 
 
 def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) -> None:
@@ -54,7 +54,7 @@ def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) 
     bucket = emulator.oss.buckets[stack.bucket]
     bucket.takes_v1, emulator.s3_lists_uploads = False, False
     try:
-        code, row, said = _verified(stack)
+        code, row, output = _verified(stack)
     finally:
         bucket.takes_v1, emulator.s3_lists_uploads = True, True
     assert code != 0
@@ -69,7 +69,7 @@ def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) 
             "multipart push": "InvalidRequest",
         }
     )
-    assert "verify-oss: release 3.1.2 needs S3 ListMultipartUploads" in said
+    assert "verify-oss: release 3.1.2 needs S3 ListMultipartUploads" in output
 
 
 def test_a_stack_without_a_bucket_or_a_key_is_told_so(

@@ -82,8 +82,8 @@ def test_the_workflows_are_what_github_takes() -> None:
     files = sorted(WORKFLOWS.glob("*.yml"))
     assert {file.stem for file in files} == {"test", "preview", "drift", "stacks"}
     words = [str(ACTIONLINT.build()), "-no-color", *map(str, files)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 def test_what_has_secrets_never_runs_what_a_fork_brings() -> None:
@@ -117,14 +117,14 @@ def test_the_preview_is_a_comment_and_a_summary(stack: CloudDeployment) -> None:
     assert [*steps] == ["Report", "Comment"]
     stack.configure(registry={"log_level": "error"})
     try:
-        done = runner.run(steps["Report"])
+        result = runner.run(steps["Report"])
     finally:
         stack.configure(registry={"log_level": "warn"})
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     report = (stack.folder / "report.md").read_text()
     assert report.startswith(f"<!-- oss-registry: {stack.stack} -->\n### `{stack.stack}`: 1 to ")
     assert "+REGISTRY_LOG_LEVEL=error" in report
-    assert report == runner.summary == done.stdout
+    assert report == runner.summary == result.stdout
     assert runner.run(steps["Comment"]).returncode == 0
     calls = (stack.folder / "calls").read_text()
     assert "--method POST repos/me/images/issues/7/comments --field body=@report.md" in calls
@@ -134,10 +134,10 @@ def test_a_plan_that_fails_is_red_and_still_a_comment(stack: CloudDeployment) ->
     runner, steps = _Runner(stack, "preview"), _steps("stack")
     stack.configure(registry={"log_level": "loud"})
     try:
-        done = runner.run(steps["Report"])
+        result = runner.run(steps["Report"])
     finally:
         stack.configure(registry={"log_level": "warn"})
-    assert done.returncode != 0
+    assert result.returncode != 0
     assert "oss-registry:registry.log_level: " in runner.summary
     assert runner.run(steps["Comment"]).returncode == 0
     assert "--method POST" in (stack.folder / "calls").read_text()
@@ -145,15 +145,15 @@ def test_a_plan_that_fails_is_red_and_still_a_comment(stack: CloudDeployment) ->
 
 def test_drift_is_red_and_in_the_summary(stack: CloudDeployment) -> None:
     runner, steps = _Runner(stack, "drift"), _steps("stack")
-    done = runner.run(steps["Report"])
-    assert (done.returncode, "no change" in runner.summary) == (0, True), done.stderr
+    result = runner.run(steps["Report"])
+    assert (result.returncode, "no change" in runner.summary) == (0, True), result.stderr
     bucket = stack.emulator.oss.buckets[stack.bucket]
     bucket.acl = "public-read"
     try:
-        done = runner.run(steps["Report"])
+        result = runner.run(steps["Report"])
     finally:
         bucket.acl = "private"
-    assert done.returncode != 0
+    assert result.returncode != 0
     assert "| 🟡 **change** | bucket acl `acl` |" in runner.summary
 
 
@@ -163,17 +163,17 @@ def test_gitlabs_job_reports_on_each_stack_and_fails_after_all(stack: CloudDeplo
     assert "CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in job["rules"][0]["if"]
     runner = _Runner(stack, "")
     del runner.environment["STACK"]
-    done = runner.run(script)
-    assert done.returncode == 0, done.stderr
+    result = runner.run(script)
+    assert result.returncode == 0, result.stderr
     report = stack.folder / job["artifacts"]["paths"][0] / f"{stack.stack}.md"
     assert "no change" in report.read_text()
     report.unlink()
     report.parent.rmdir()
     (stack.folder / "stacks/Pulumi.a.yaml").write_text("config: {registry: {port: 0}}")
     try:
-        done = runner.run(script)
+        result = runner.run(script)
     finally:
         (stack.folder / "stacks/Pulumi.a.yaml").unlink()
-    assert done.returncode != 0
+    assert result.returncode != 0
     assert "oss-registry:registry.port: " in (report.parent / "a.md").read_text()
     assert "no change" in report.read_text()
