@@ -1,6 +1,10 @@
-"""Installs what `make up` and `make test` need on a machine without it.
+"""The toolchain: it installs the programs and images that `make up` and `make test` need.
 
-Each part is used if it is on PATH, else fetched from its vendor, else built from package mirrors
-(Go modules and Debian packages) and cached. Nothing in `components/` or `__main__.py` imports this
-package. It imports only `config`.
+A part that is already installed is used. Otherwise it is fetched from its vendor, or built from
+package mirrors (Go modules and Debian packages) and cached.
+
+This package may import the standard library and these modules of `config`: `docker_engine`,
+`releases` and `stack_yaml`. `language_host` is the exception: it is a program of its own, and also
+imports Pulumi's SDK and gRPC. `__main__.py`, `config/`, `components/` and `operations/` must not
+import this package.
 """

@@ -16,7 +16,7 @@ from config import docker_engine, stack_yaml
 from config.releases import DEFAULT_RELEASE
 from toolchain import debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
-from toolchain.progress import Unavailable, say
+from toolchain.progress import Unavailable, report
 
 PROJECT = Path(__file__).parent.parent
 CLI = PROJECT / ".state" / "bin"  # a link to the CLI's folder, if no CLI is on PATH
@@ -31,19 +31,21 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match arguments:
             case ["up", stack]:
-                config = _config_of(stack)
-                parts = _ready(chain(_pulumi(_plugins_of(config)), _engine_of(config)))
+                config = _stack_config(stack)
+                parts = _install(
+                    chain(_pulumi_parts(_plugins_for(config)), _engine_parts_for(config))
+                )
             case ["cli"]:
-                parts = _ready(_pulumi(()))
+                parts = _install(_pulumi_parts(()))
             case ["test"]:
-                parts = _ready(chain(_pulumi(PLUGINS), _engine(TEST_IMAGES)))
-                _have_skopeo()
-                _have_compose()
+                parts = _install(chain(_pulumi_parts(PLUGINS), _engine_parts(TEST_IMAGES)))
+                _ensure_skopeo()
+                _ensure_compose()
             case ["test-all"]:
-                parts = _ready(chain(_pulumi(PLUGINS), _engine(ALL_IMAGES)))
-                _have_skopeo()
-                _have_compose()
-                _have_sshd()
+                parts = _install(chain(_pulumi_parts(PLUGINS), _engine_parts(ALL_IMAGES)))
+                _ensure_skopeo()
+                _ensure_compose()
+                _ensure_sshd()
             case ["engine-stop"]:
                 engine.stop()
                 return 0
@@ -51,72 +53,78 @@ def main(arguments: Sequence[str]) -> int:
                 print(__doc__, file=sys.stderr)
                 return 2
     except Unavailable as missing:
-        say(str(missing))
+        report(str(missing))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; finished builds are kept")
+        report("interrupted; finished builds are kept")
         return 130
-    say(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
+    report(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
     return 0
 
 
-def _ready(parts: Iterable[Part]) -> list[str]:
-    """Build and install `parts`. Returns where each is from.
+def _install(parts: Iterable[Part]) -> list[str]:
+    """Build and install `parts`, and return the origin of each.
 
-    The modules of the first programs are downloaded while later parts are looked for, which may
-    install a Docker engine. All programs are built together.
+    Modules of the first programs are downloaded while later parts are looked up, because looking up
+    the engine may install one. All programs are built together.
     """
-    known = []
+    found = []
     with Builds() as builds:
         for part in parts:
             if part.program:
                 builds.add(part.program)
-            known.append(part)
+            found.append(part)
         builds.run()
-    return [part.finish() for part in known]
+    return [part.finish() for part in found]
 
 
-def _pulumi(plugins: Sequence[GoProgram]) -> Iterator[Part]:
+def _pulumi_parts(plugins: Sequence[GoProgram]) -> Iterator[Part]:
+    """The Pulumi CLI and `plugins`."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    yield pulumi_cli.cli(link=CLI)
+    yield pulumi_cli.cli_part(link=CLI)
     for plugin in plugins:
-        yield pulumi_cli.plugin(plugin, home)
+        yield pulumi_cli.plugin_part(plugin, home)
 
 
-def _plugins_of(config: Mapping[str, object]) -> Sequence[GoProgram]:
-    """The plugins of a stack. Only a stack with a bucket needs the large one for Alibaba Cloud."""
-    in_cloud = _section(config, "storage").get("kind") == "oss"
-    return PLUGINS if in_cloud else PLUGINS[:1]
+def _plugins_for(config: Mapping[str, object]) -> Sequence[GoProgram]:
+    """The plugins of a stack. Only OSS storage needs the large plugin for Alibaba Cloud."""
+    if _section(config, "storage").get("kind") == "oss":
+        return PLUGINS
+    return (pulumi_cli.DOCKER_PLUGIN,)
 
 
-def _engine(references: Iterable[str], *, login: bool = False) -> Iterator[Part]:
-    version = engine.ready()
+def _engine_parts(references: Iterable[str], *, login: bool = False) -> Iterator[Part]:
+    """The local Docker engine with the images `references`. See `images.image_part` for `login`."""
+    version = engine.ensure_running()
     yield Part(lambda: f"Docker engine {version}")
     for reference in references:
-        yield images.image(reference, login=login)
+        yield images.image_part(reference, login=login)
 
 
-def _engine_of(config: Mapping[str, object]) -> Iterator[Part]:
-    """A stack's engine, with the images that the stack uses."""
+def _engine_parts_for(config: Mapping[str, object]) -> Iterator[Part]:
+    """The Docker engine of a stack, with its images. A remote engine pulls its images itself."""
     if config.get(docker_engine.HOST) or config.get(docker_engine.CONTEXT):
-        engine.client_ready()
-        host = engine.named(config).host
+        engine.require_client()
+        host = engine.configured(config).host
         return iter([Part(lambda: f"Docker engine at {host}, which pulls its own images")])
-    return _engine(_images_of(config), login="docker:registryAuth" in config)
+    return _engine_parts(_images_for(config), login="docker:registryAuth" in config)
 
 
-def _images_of(config: Mapping[str, object]) -> list[str]:
-    """The images that a stack uses. An unknown release has none, and is reported by `up`."""
+def _images_for(config: Mapping[str, object]) -> list[str]:
+    """The images that a stack uses. An unknown release adds no image, because `up` reports it."""
     registry, cache = _section(config, "registry"), _section(config, "cache")
     release = registry.get("release", DEFAULT_RELEASE)
-    names = [registry.get("image") or images.registry(release)]
+    names = [registry.get("image") or images.registry_image(release)]
     if cache.get("enabled") is not False and not cache.get("address"):
         names.append(cache.get("image") or images.REDIS)
     return [name for name in names if isinstance(name, str)]
 
 
-def _config_of(stack: str) -> Mapping[str, object]:
-    """The configuration in the stack's file. Errors in it are reported later, by `up`."""
+def _stack_config(stack: str) -> Mapping[str, object]:
+    """The configuration in the stack's file, or an empty one if the file has errors.
+
+    `up` reports these errors. Raises Unavailable if there is no such file.
+    """
     try:
         file = PROJECT / "stacks" / stack_yaml.file_name(stack)
     except stack_yaml.Unreadable as error:
@@ -136,33 +144,37 @@ def _config_of(stack: str) -> Mapping[str, object]:
 
 
 def _section(config: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """A section of the stack file, or an empty one if it is missing or no mapping."""
     section = config.get(f"oss-registry:{name}")
     return section if isinstance(section, dict) else {}
 
 
-def _have_skopeo() -> None:
-    debian.have("skopeo", ["skopeo"], "Install skopeo, which the tests use.")
+def _ensure_skopeo() -> None:
+    debian.ensure_installed("skopeo", ["skopeo"], "Install skopeo, which the tests use.")
 
 
-def _have_compose() -> None:
-    """Have Docker's compose plugin or docker-compose, for the import tests. Raises Unavailable."""
+def _ensure_compose() -> None:
+    """Install docker-compose for the import tests, unless Docker's compose plugin is installed.
+
+    Raises Unavailable.
+    """
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
     if plugin.returncode:
         advice = "Install docker compose, which the import tests use."
-        debian.have("docker-compose", ["docker-compose"], advice)
+        debian.ensure_installed("docker-compose", ["docker-compose"], advice)
 
 
-def _have_sshd() -> None:
-    """Have sshd, for the tests of an engine that is reached over SSH. They are skipped without."""
+def _ensure_sshd() -> None:
+    """Install sshd for the tests of an engine behind SSH. Without sshd, they are skipped."""
     advice = "The tests of a remote engine are skipped. Install openssh-server to run them."
     try:
-        # Debian's package starts a service. Install it only where a policy forbids that.
+        # Debian's package starts a service. Install it only if a policy forbids that.
         if shutil.which("sshd") or Path("/usr/sbin/policy-rc.d").exists():
-            debian.have("sshd", ["openssh-server"], advice)
+            debian.ensure_installed("sshd", ["openssh-server"], advice)
         else:
             raise Unavailable(advice)
     except Unavailable as skipped:
-        say(str(skipped))
+        report(str(skipped))
 
 
 if __name__ == "__main__":

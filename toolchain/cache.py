@@ -1,4 +1,4 @@
-"""The cache of downloads and builds, outside the checkout. It has an entry for each version."""
+"""The cache of downloads and builds. It is outside the checkout and has an entry per version."""
 
 import fcntl
 import hashlib
@@ -16,9 +16,10 @@ LOGS = DIRECTORY / "logs"
 
 @dataclass(frozen=True)
 class Entry:
-    """A part and its inputs: `recipe` (by its repr) and the files below `sources`.
+    """A folder in the cache, named after a part and a digest of its inputs.
 
-    A change to them or to the machine type gives another entry.
+    The inputs are the repr of `recipe`, the files below `sources`, and the machine type. If one of
+    them changes, the entry has another name.
     """
 
     name: str
@@ -27,17 +28,18 @@ class Entry:
 
     @property
     def path(self) -> Path:
+        """The entry's folder, which may not exist yet."""
         digest = hashlib.sha256(f"{platform.machine()} {self.recipe!r}".encode())
         if self.sources:
             for file in sorted(file for file in self.sources.rglob("*") if file.is_file()):
                 digest.update(f"\0{file.relative_to(self.sources)}\0".encode() + file.read_bytes())
         return DIRECTORY / f"{self.name}-{digest.hexdigest()[:12]}"
 
-    def kept(self, make: Callable[[Path], None]) -> Path:
-        """The entry's folder, filled by `make` now or in an earlier run.
+    def get_or_create(self, make: Callable[[Path], None]) -> Path:
+        """Return the entry's folder, and let `make` fill it first if it does not exist.
 
-        `make` gets an empty folder. A lock keeps two checkouts from making one entry at once, and
-        the folder has its final name only after `make` returned.
+        `make` gets an empty folder. A lock keeps two checkouts from creating one entry at once. The
+        folder gets its final name only after `make` has returned.
         """
         path = self.path
         if path.is_dir():
@@ -55,6 +57,7 @@ class Entry:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path`, and wait for it if necessary."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

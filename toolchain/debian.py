@@ -1,4 +1,4 @@
-"""Debian packages: installed, if this is Debian and we are root, or unpacked for an image."""
+"""Debian packages: install them as root on Debian, or unpack them for an image."""
 
 import os
 import shutil
@@ -10,10 +10,11 @@ from toolchain.progress import Unavailable, run, step
 
 
 def is_debian() -> bool:
+    """Whether this machine runs Debian or a system based on it, with apt-get."""
     return Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
 
 
-def have(program: str, packages: Sequence[str], advice: str) -> None:
+def ensure_installed(program: str, packages: Sequence[str], advice: str) -> None:
     """Install `packages` unless `program` is on PATH. Raises Unavailable with `advice`."""
     if shutil.which(program):
         return
@@ -29,7 +30,10 @@ def have(program: str, packages: Sequence[str], advice: str) -> None:
 
 
 def unpack(packages: Sequence[str], root: Path, scratch: Path) -> None:
-    """Unpack `packages`, without their dependencies, below `root`. Raises Unavailable."""
+    """Unpack `packages` without their dependencies below `root`. Raises Unavailable.
+
+    The archives are downloaded into `scratch`, an empty folder.
+    """
     _apt_get(
         ["download", *packages],
         cwd=scratch,
@@ -44,6 +48,7 @@ def unpack(packages: Sequence[str], root: Path, scratch: Path) -> None:
 
 
 def _apt_get(arguments: Sequence[str], *, failure: str, cwd: Path | None = None) -> None:
+    """Run apt-get, and again after an update of its lists if it fails. Raises Unavailable."""
     command = ["apt-get", "--quiet", *arguments]
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     try:

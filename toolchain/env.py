@@ -1,4 +1,4 @@
-"""`python -m toolchain.env NAME …`, for `make env`: print these variables as shell commands."""
+"""`python -m toolchain.env NAME …` prints variables as shell commands, for `make env`."""
 
 import os
 import shlex
@@ -9,18 +9,18 @@ from config import docker_engine
 
 
 def exports(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """A command for each of `names` that has a value, and one for Docker's current context.
+    """An `export` command for each of `names` with a value, and for Docker's current context.
 
     Pulumi's docker plugin follows DOCKER_HOST and DOCKER_CONTEXT, but not the current context.
     """
     values = {name: environment.get(name) for name in names}
     try:
-        found = docker_engine.engine({}, environment)
+        engine = docker_engine.engine({}, environment)
     except docker_engine.EngineError as error:
         print(f"env: {error}", file=sys.stderr)
     else:
-        if found.setting.startswith(docker_engine.CURRENT):
-            variables = found.variables({})
+        if engine.setting.startswith(docker_engine.CURRENT):
+            variables = engine.variables({})
             values |= {name: variables.get(name) for name in docker_engine.PLUGIN_VARIABLES}
     return (f"export {name}={shlex.quote(value)}" for name, value in values.items() if value)
 

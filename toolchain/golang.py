@@ -1,4 +1,4 @@
-"""Go programs built from a module mirror. Each is a folder of `recipes/`, pinned by its go.sum."""
+"""Go programs that are built from a module mirror. Each has a folder, pinned by its go.sum."""
 
 import shutil
 import tempfile
@@ -8,31 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolchain.cache import LOGS, Entry
-from toolchain.progress import Unavailable, about, run, step
+from toolchain.progress import Unavailable, format_estimate, run, step
 
 RECIPES = Path(__file__).parent / "recipes"
-# These replace the user's own settings: static binaries, no change to go.mod, and no look at the
-# history of the checkout, which may belong to another user.
+# These replace the user's own settings. Binaries are static, go.mod stays unchanged, and Go does
+# not read the history of the checkout, which may belong to another user.
 ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
-# Compiling is most of the first set-up. Without inlining it takes 15 percent less CPU time, and
-# another 10 percent less without debug information, which the linker drops anyway (-s -w).
-# The standard library is inlined, because it compiles in seconds: a program derives the key of a
-# passphrase in 0.28 s of CPU time instead of 0.41 s, and handles JSON in 0.24 s instead of 0.40 s.
+# Compiling takes most of the time of the first set-up. Without inlining it takes 15 percent less
+# CPU time. Without debug information it takes another 10 percent less, and the linker drops that
+# anyway (-s -w). The standard library is inlined, because it compiles in seconds. A program then
+# derives the key of a passphrase in 0.28 s of CPU time instead of 0.41 s, and handles JSON in
+# 0.24 s instead of 0.40 s.
 COMPILER_FLAGS = ("-gcflags=all=-l -dwarf=false", "-gcflags=std=-dwarf=false")
-# A program's packages without its main package and the standard library.
+# A template of `go list`: the packages of a program except main and the standard library.
 LIBRARIES = '{{if not (or .Standard (eq .Name "main"))}}{{.ImportPath}}{{end}}'
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoProgram:
-    """A program of the module in `sources`, or in its folder `module`, which depends on it.
+    """A program of the Go module in the folder `sources`, or in its subfolder `module`.
 
-    `stamp` sets the program's version (`symbol=value`). `minutes` is a cold build on two cores, for
-    the progress line.
+    `stamp` sets the program's version (`symbol=value`). `minutes` is the time of a build on two
+    cores with empty caches, for the progress line. The repr is a part of the cache key.
     """
 
     binary: str
-    sources: Path = field(repr=False)  # neither this nor the estimate changes the binary
+    sources: Path = field(repr=False)  # not in the key: neither the path nor the estimate matters
     module: str = "."
     version: str
     stamp: str = ""
@@ -42,22 +43,23 @@ class GoProgram:
 
     @property
     def path(self) -> Path:
-        """Where `build` leaves the binary."""
+        """The path of the built binary."""
         return self.entry.path / self.binary
 
     @property
     def title(self) -> str:
+        """The name and version, for messages."""
         return f"{self.binary} {self.version}"
 
     def build(self) -> Path:
-        """Return `path`, and build the binary first if it is missing. Raises Unavailable."""
+        """Build the binary if it is missing, and return its path. Raises Unavailable."""
         with Builds() as builds:
             builds.add(self)
             builds.run()
         return self.path
 
     def download(self) -> Sequence[str]:
-        """Download the modules that the program needs. Returns its packages. Raises Unavailable."""
+        """Download the program's modules, and return its packages. Raises Unavailable."""
         with tempfile.TemporaryDirectory() as folder:
             packages = Path(folder, "packages")
             self._go("list", "-deps", f"-f={LIBRARIES}", self.package, results=packages)
@@ -69,20 +71,20 @@ class GoProgram:
             self._go("build", *packages)
 
     def link(self) -> None:
-        """Put the binary into the cache. Raises Unavailable."""
+        """Link the binary into the cache. Raises Unavailable."""
 
         def make(folder: Path) -> None:
             self._go("build", f"-o={folder / self.binary}", self.package)
 
-        self.entry.kept(make)
+        self.entry.get_or_create(make)
 
     @property
     def entry(self) -> Entry:
-        """The cache entry of the binary. Other sources or compiler flags give it another name."""
+        """The cache entry of the binary, whose name depends on the sources and compiler flags."""
         return Entry(f"{self.binary}-{self.version}", (self, COMPILER_FLAGS), self.sources)
 
     def _go(self, verb: str, *arguments: str, results: Path | None = None) -> None:
-        """Run `go` in the program's module."""
+        """Run `go` in the program's module, with its output in `results`. Raises Unavailable."""
         stamp = f" -X {self.stamp}" if self.stamp else ""
         flags = ["-trimpath", *COMPILER_FLAGS, f"-tags={self.tags}", f"-ldflags=-s -w{stamp}"]
         log = LOGS / f"{self.binary}-{self.version}-{verb}.log"
@@ -98,9 +100,9 @@ class GoProgram:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the toolchain. `finish` puts it into place and returns where it is from.
+    """A part of the toolchain. `finish` installs it and returns its name and origin.
 
-    `program` must be built before that.
+    `program`, if there is one, must be built before `finish` is called.
     """
 
     finish: Callable[[], str]
@@ -108,10 +110,10 @@ class Part:
 
 
 class Builds:
-    """The Go programs of one run, built one after the other in the order in which they are added.
+    """The Go programs of one run. They are built one after the other, in the order of `add`.
 
-    A second thread keeps both cores busy: while one program compiles, it downloads the modules of
-    the next ones, and it links the ones before.
+    A second thread keeps both cores busy. While one program compiles, it downloads the modules of
+    later programs and links earlier ones.
     """
 
     def __init__(self) -> None:
@@ -137,18 +139,19 @@ class Builds:
 
     def run(self) -> None:
         """Build the added programs. Raises Unavailable."""
-        left = sum(program.minutes for program in self._downloads)
+        minutes_left = sum(program.minutes for program in self._downloads)
         total = len(self._downloads)
         links = []
         for number, (program, packages) in enumerate(self._downloads.items(), 1):
-            estimate = about(program.minutes)
+            estimate = format_estimate(program.minutes)
             if total > 1:
-                estimate = f"{number} of {total}, {estimate}; {about(left)} left in all"
+                remaining = format_estimate(minutes_left)
+                estimate = f"{number} of {total}, {estimate}; {remaining} left in all"
             with step(f"building {program.title} from Go modules", estimate):
                 program.compile(packages.result())
                 links.append(self._background.submit(program.link))
                 if number == total:
                     for link in links:
                         link.result()
-            left -= program.minutes
+            minutes_left -= program.minutes
         self._downloads.clear()

@@ -1,7 +1,7 @@
-"""The images. Each is pulled, or built from mirrors if Docker Hub cannot be reached.
+"""Container images: pull them, or build them from mirrors if Docker Hub cannot be reached.
 
-A built image keeps the contract of the official one of the same name (entrypoint, command, paths,
-default configuration, volume, `wget` or `redis-cli` for the health check) and carries the label
+A built image keeps the contract of the official image of the same name: entrypoint, command, paths,
+default configuration, volume, and `wget` or `redis-cli` for the health check. Its label is
 `built-from=mirrors`.
 """
 
@@ -20,9 +20,9 @@ from toolchain import debian
 from toolchain.cache import LOGS, Entry
 from toolchain.golang import RECIPES, GoProgram, Part
 from toolchain.network import succeeds
-from toolchain.progress import Unavailable, run, say, step
+from toolchain.progress import Unavailable, report, run, step
 
-LABEL = "oss-registry.recipe"  # the cache entry that a built image was made from
+LABEL = "oss-registry.recipe"  # Its value is the cache entry of a built image.
 HUB = "https://registry-1.docker.io"
 CONNECT_SECONDS = 5.0
 ELSEWHERE = (
@@ -33,10 +33,11 @@ ELSEWHERE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """How the image `reference` is built: Debian's packages, one Go program, links and metadata.
+    """The recipe of the image `reference`: Debian packages, a Go program, links and metadata.
 
-    `links` maps a path in the image to what it points at; `configuration` is where the recipe's
-    config.yml goes; `changes` are Dockerfile instructions as `docker import` takes them.
+    `links` are pairs of a path in the image and its target. `configuration` is the path of the
+    recipe's config.yml in the image. `changes` are Dockerfile instructions for `docker import`. The
+    repr is a part of the cache key.
     """
 
     reference: str
@@ -48,6 +49,7 @@ class Image:
 
     @property
     def name(self) -> str:
+        """The reference as a part of a file name."""
         return _file_name(self.reference)
 
 
@@ -61,7 +63,8 @@ esac
 """
 
 
-def _registry_3(version: str) -> Image:
+def _registry_3_recipe(version: str) -> Image:
+    """The recipe of a release 3.x of the registry."""
     program = GoProgram(
         binary="registry",
         sources=RECIPES / f"registry-{version.rpartition('.')[0]}",
@@ -70,10 +73,11 @@ def _registry_3(version: str) -> Image:
         stamp=f"github.com/distribution/distribution/v3/version.version=v{version}",
         minutes=1.5,
     )
-    return _registry(program, "etc/distribution/config.yml")
+    return _registry_recipe(program, "etc/distribution/config.yml")
 
 
-def _registry(program: GoProgram, configuration: str) -> Image:
+def _registry_recipe(program: GoProgram, configuration: str) -> Image:
+    """The recipe of a registry that reads `configuration`, a path below the root."""
     return Image(
         reference=f"registry:{program.version}",
         packages="busybox-static ca-certificates",
@@ -92,9 +96,9 @@ def _registry(program: GoProgram, configuration: str) -> Image:
 
 REDIS = "redis:7.0.15"
 IMAGES = (
-    _registry_3("3.1.2"),
-    _registry_3("3.0.0"),
-    _registry(
+    _registry_3_recipe("3.1.2"),
+    _registry_3_recipe("3.0.0"),
+    _registry_recipe(
         GoProgram(
             binary="registry",
             sources=RECIPES / "registry-2.8",
@@ -127,19 +131,23 @@ IMAGES = (
 )
 
 
-def registry(release: object) -> str | None:
-    """The image of a registry's `release`, or None if it is not one of IMAGES."""
-    return next((i.reference for i in IMAGES if i.program and i.program.version == release), None)
+def registry_image(release: object) -> str | None:
+    """The image of a registry's `release`, or None if IMAGES has none."""
+    for recipe in IMAGES:
+        if recipe.program and recipe.program.version == release:
+            return recipe.reference
+    return None
 
 
-def image(reference: str, *, login: bool) -> Part:
-    """Have the image `reference` in the Docker engine. Raises Unavailable.
+def image_part(reference: str, *, login: bool) -> Part:
+    """The image `reference`, pulled into the Docker engine or to be built. Raises Unavailable.
 
-    An image that is not one of IMAGES is the user's. If it cannot be pulled here, or if the stack
-    has a `login` for images, which only the docker plugin uses, it is left to the plugin.
+    An image that is not in IMAGES belongs to the user. If it cannot be pulled here, the docker
+    plugin pulls it later. The plugin also pulls it if the stack has a `login`, because nothing else
+    uses that login.
     """
     recipe = next((image for image in IMAGES if image.reference == reference), None)
-    origin = _users(reference, login) if recipe is None else _pulled(recipe)
+    origin = _user_image_origin(reference, login) if recipe is None else _find_or_pull(recipe)
     if recipe is None or origin is not None:
         return Part(lambda: f"{reference} ({origin})")
     if not debian.is_debian():
@@ -148,21 +156,22 @@ def image(reference: str, *, login: bool) -> Part:
             f"Load it with `docker load`. {ELSEWHERE}"
         )
     program = None if _entry(recipe).path.is_dir() else recipe.program
-    return Part(lambda: f"{reference} ({_built(recipe)})", program)
+    return Part(lambda: f"{reference} ({_build(recipe)})", program)
 
 
-def _pulled(image: Image) -> str | None:
-    """Where the engine's image is from, after a pull if it is missing. None if it must be built."""
-    origin = _present(image)
-    if origin is None and _hub_answers():
+def _find_or_pull(image: Image) -> str | None:
+    """Pull `image` if it is missing, and return its origin. Returns None if it must be built."""
+    origin = _existing_origin(image)
+    if origin is None and _hub_is_reachable():
         try:
             return _pull(image.reference)
         except Unavailable as failed:
-            say(f"{failed}. Building it from mirrors instead. {ELSEWHERE}")
+            report(f"{failed}. Building it from mirrors instead. {ELSEWHERE}")
     return origin
 
 
-def _users(reference: str, login: bool) -> str:
+def _user_image_origin(reference: str, login: bool) -> str:
+    """Try to pull the user's image `reference`, and return its origin. See `image_part`."""
     if _inspect(reference, "{{.Id}}") is not None:
         return "in the Docker engine"
     if login:
@@ -170,7 +179,7 @@ def _users(reference: str, login: bool) -> str:
     try:
         return _pull(reference)
     except Unavailable as failed:
-        say(
+        report(
             f"{failed}. The docker plugin tries again when the container is created. "
             "Check the name and your access to its registry, or load the image with "
             f"`docker load`. {ELSEWHERE}"
@@ -179,6 +188,7 @@ def _users(reference: str, login: bool) -> str:
 
 
 def _pull(reference: str) -> str:
+    """Pull `reference`, and return its origin. Raises Unavailable."""
     with step(f"pulling {reference}"):
         run(
             ["docker", "pull", reference],
@@ -189,24 +199,25 @@ def _pull(reference: str) -> str:
 
 
 @functools.cache
-def _hub_answers() -> bool:
-    """Whether Docker Hub or a mirror of it takes connections.
+def _hub_is_reachable() -> bool:
+    """Whether Docker Hub or a mirror of it accepts connections.
 
-    Asked once in a run and before a pull, because the engine needs up to a minute to give up on a
-    host that drops its packets. An engine behind a proxy is left to find out itself.
+    This is checked once per run, before the first pull: the engine needs up to a minute to give up
+    on a host that drops its packets. With a proxy, the engine is assumed to reach Docker Hub.
     """
     command = ["docker", "info", "--format", "{{json .}}"]
     info = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     if info.get("HttpProxy") or info.get("HttpsProxy"):
         return True
     addresses = [HUB, *info["RegistryConfig"]["Mirrors"]]
-    if any(_takes_connections(address) for address in addresses):
+    if any(_accepts_connections(address) for address in addresses):
         return True
-    say(f"{' and '.join(addresses)} cannot be reached. Building images from mirrors. {ELSEWHERE}")
+    hosts = " and ".join(addresses)
+    report(f"{hosts} cannot be reached. Building images from mirrors. {ELSEWHERE}")
     return False
 
 
-def _takes_connections(address: str) -> bool:
+def _accepts_connections(address: str) -> bool:
     parts = urllib.parse.urlsplit(address)
     port = parts.port or (80 if parts.scheme == "http" else 443)
 
@@ -221,14 +232,14 @@ def _file_name(reference: str) -> str:
 
 
 def _inspect(reference: str, template: str) -> str | None:
-    """What `template` gives for an image, or None if the engine does not have it."""
+    """The output of `template` for an image, or None if the engine does not have the image."""
     command = ["docker", "image", "inspect", reference, "--format", template]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if found.returncode else found.stdout.strip()
 
 
-def _present(image: Image) -> str | None:
-    """Where the engine's image is from. None if it has none, or one of another recipe."""
+def _existing_origin(image: Image) -> str | None:
+    """The origin of the engine's image. None if it is missing or was built from another recipe."""
     label = _inspect(image.reference, f'{{{{index .Config.Labels "{LABEL}"}}}}')
     if label not in ("", _entry(image).path.name):
         return None
@@ -236,11 +247,16 @@ def _present(image: Image) -> str | None:
 
 
 def _entry(image: Image) -> Entry:
+    """The cache entry of a built image, which holds `image.tar`."""
     program = image.program.entry.path.name if image.program else ""
     return Entry(f"image-{image.name}", (image, ENTRYPOINT, program))
 
 
-def _built(image: Image) -> str:
+def _build(image: Image) -> str:
+    """Build `image` if it is not in the cache, import it, and return its origin.
+
+    Raises Unavailable.
+    """
     log = LOGS / f"image-{image.name}.log"
 
     def make(folder: Path) -> None:
@@ -249,7 +265,7 @@ def _built(image: Image) -> str:
             tempfile.TemporaryDirectory() as scratch,
         ):
             root = Path(scratch, "root")
-            _lay_out(image, root)
+            _create_root(image, root)
             pack = ["tar", "--create", "--owner=0", "--group=0", "--numeric-owner"]
             run(
                 [*pack, "--file", folder / "image.tar", "--directory", root, "."],
@@ -258,7 +274,7 @@ def _built(image: Image) -> str:
             )
 
     entry = _entry(image)
-    archive = entry.kept(make) / "image.tar"
+    archive = entry.get_or_create(make) / "image.tar"
     labels = ("LABEL built-from=mirrors", f"LABEL {LABEL}={entry.path.name}")
     changes = [f"--change={change}" for change in (*image.changes, *labels)]
     run(
@@ -269,7 +285,8 @@ def _built(image: Image) -> str:
     return "built from mirrors"
 
 
-def _lay_out(image: Image, root: Path) -> None:
+def _create_root(image: Image, root: Path) -> None:
+    """Create the file system of `image` in the new folder `root`. Raises Unavailable."""
     packages = root.with_name("packages")
     packages.mkdir()
     for folder in ("tmp", "data", "etc", "bin", "var/lib/registry"):

@@ -1,4 +1,4 @@
-"""Whether another machine answers."""
+"""A timeout for network requests that also covers name resolution."""
 
 import http.client
 import threading
@@ -7,21 +7,21 @@ from collections.abc import Callable
 FAULTS = (OSError, http.client.HTTPException)
 
 
-def succeeds(ask: Callable[[], object], seconds: float) -> bool:
-    """Whether `ask` returns within `seconds`, with name resolution, and raises none of FAULTS.
+def succeeds(request: Callable[[], object], seconds: float) -> bool:
+    """Whether `request` returns within `seconds` without raising one of FAULTS.
 
     It runs in a thread, because the timeout of a socket does not cover name resolution.
     """
-    answered = threading.Event()
+    succeeded = threading.Event()
 
     def attempt() -> None:
         try:
-            ask()
+            request()
         except FAULTS:
             return
-        answered.set()
+        succeeded.set()
 
-    asking = threading.Thread(target=attempt, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    return answered.is_set()
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return succeeded.is_set()

@@ -1,4 +1,4 @@
-"""Progress lines for long work, and the errors of parts that are not available."""
+"""Progress lines for long steps, and the errors of parts that are not available."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-REMINDER = 20.0  # seconds between two "still running" lines
+REMINDER = 20.0  # Seconds between two "still running" lines.
 
 
 class Unavailable(Exception):
@@ -17,36 +17,37 @@ class Unavailable(Exception):
 
 
 class Untrusted(Unavailable):
-    """A download failed its check. It was not run, and it is not replaced by another source."""
+    """A download failed its check. It is neither used nor replaced by another source."""
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
+    """Print a line to standard error."""
     print(f"toolchain: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(what: str, estimate: str = "") -> Iterator[None]:
-    """Print `what` with its `estimate`, a reminder while it runs, and how many seconds it took."""
+    """Print a line at the start of a step, reminders while it runs, and its duration at the end."""
     begun = time.monotonic()
-    over = threading.Event()
+    finished = threading.Event()
 
     def remind() -> None:
-        while not over.wait(REMINDER):
-            say(f"{what}: still running after {time.monotonic() - begun:.0f} s")
+        while not finished.wait(REMINDER):
+            report(f"{what}: still running after {time.monotonic() - begun:.0f} s")
 
-    say(f"{what} ({estimate}) …" if estimate else f"{what} …")
+    report(f"{what} ({estimate}) …" if estimate else f"{what} …")
     reminder = threading.Thread(target=remind, daemon=True)
     reminder.start()
     try:
         yield
-        say(f"{what}: done in {time.monotonic() - begun:.0f} s")
+        report(f"{what}: done in {time.monotonic() - begun:.0f} s")
     finally:
-        over.set()
+        finished.set()
         reminder.join()
 
 
-def about(minutes: float) -> str:
-    """An estimate as a person would give it: `about 40 s`, `about 4 min`."""
+def format_estimate(minutes: float) -> str:
+    """A rounded duration as text: `about 40 s`, `about 4 min`."""
     seconds = minutes * 60
     return f"about {seconds:.0f} s" if seconds < 90 else f"about {minutes:.0f} min"
 
@@ -62,10 +63,11 @@ def run(
 ) -> None:
     """Run `command` with its output in `log`, and with `env` added to this process's environment.
 
-    With `results`, standard output goes to that file, and only errors go to the log: in one file,
-    an error may stand in the middle of a line.
+    With `results`, standard output goes to that file and only errors go to the log. In one file, an
+    error could appear in the middle of a line.
 
-    Raises Unavailable if it fails: `failure`, the last line of the log, and the log's path.
+    Raises Unavailable if the command fails. Its text has `failure`, the last line of the log, and
+    the log's path.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors, results.open("w") if results else nullcontext(errors) as output:

@@ -1,6 +1,6 @@
-"""The Pulumi CLI with its language host, and the plugins.
+"""The Pulumi CLI with its language host, and Pulumi's plugins.
 
-Each is used if it is installed, else fetched from its vendor, else built from Go modules.
+A part that is installed is used. Otherwise it is fetched from its vendor or built from Go modules.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from pathlib import Path
 from toolchain.cache import LOGS, Entry
 from toolchain.golang import RECIPES, GoProgram, Part
 from toolchain.network import FAULTS, succeeds
-from toolchain.progress import Unavailable, Untrusted, run, say, step
+from toolchain.progress import Unavailable, Untrusted, report, run, step
 
 VENDOR = "https://get.pulumi.com"
 ANSWER_SECONDS = 5.0
-STALL_SECONDS = 60.0  # how long a download may pause once the vendor has answered
+STALL_SECONDS = 60.0  # The longest pause of a download after the vendor has answered.
 LANGUAGE_HOST = Path(__file__).with_name("language_host.py")
 BUILT = "built from mirrors"
 INSTALL_PULUMI = (
@@ -54,48 +54,50 @@ ALICLOUD_PLUGIN = GoProgram(
 )
 
 
-def cli(link: Path) -> Part:
-    """Have `pulumi` on PATH, which ends with `link`, a link to the CLI's folder.
+def cli_part(link: Path) -> Part:
+    """The CLI, found on PATH, fetched, or to be built.
 
-    Raises Unavailable, and Untrusted if the vendor's archive fails its check.
+    PATH ends with `link`, which becomes a link to the CLI's folder unless another CLI is on PATH.
+    Raises Untrusted if the vendor's archive fails its check.
     """
     others = [entry for entry in os.get_exec_path() if Path(entry) != link]
     if found := shutil.which("pulumi", path=os.pathsep.join(others)):
         link.unlink(missing_ok=True)
         return Part(lambda: f"pulumi ({found})")
-    ours, vendors = _our_cli(), _vendors_cli()
-    if not ours.path.is_dir() and _fetched("pulumi", lambda: vendors.kept(_download_cli)):
-        return _linked(link, vendors.path, VENDOR)
-    if ours.path.is_dir():
-        return _linked(link, ours.path, BUILT)
-    return Part(lambda: _linked(link, ours.kept(_assemble_cli), BUILT).finish(), CLI)
+    built, fetched = _built_cli(), _vendor_cli()
+    if built.path.is_dir():
+        return _link_cli(link, built.path, BUILT)
+    if _try_fetch("pulumi", lambda: fetched.get_or_create(_download_cli)):
+        return _link_cli(link, fetched.path, VENDOR)
+    return Part(lambda: _link_cli(link, built.get_or_create(_assemble_cli), BUILT).finish(), CLI)
 
 
-def plugin(program: GoProgram, home: Path) -> Part:
-    """Have the plugin `program` in the PULUMI_HOME `home`. Raises Unavailable."""
-    name, version, ours = _name(program), program.version, program.path
-    file = home / "plugins" / f"resource-{name}-v{version}" / ours.name
+def plugin_part(program: GoProgram, home: Path) -> Part:
+    """The plugin `program` in the PULUMI_HOME `home`: found, fetched, or to be built."""
+    name, version, built = _name(program), program.version, program.path
+    file = home / "plugins" / f"resource-{name}-v{version}" / built.name
 
-    def found() -> str:
+    def title() -> str:
         return f"{name} plugin {version} ({BUILT if file.is_symlink() else 'its vendor'})"
 
     def link() -> str:
         file.parent.mkdir(parents=True)
         # A link, because each checkout has its own PULUMI_HOME and a plugin is 100 MB or more.
-        file.symlink_to(ours)
-        return found()
+        file.symlink_to(built)
+        return title()
 
-    if file.exists() and (not file.is_symlink() or file.resolve() == ours):
-        return Part(found)
+    if file.exists() and (not file.is_symlink() or file.resolve() == built):
+        return Part(title)
     shutil.rmtree(file.parent, ignore_errors=True)
-    # A CLI that is still to be built can fetch nothing.
-    can_fetch = shutil.which("pulumi") and not ours.exists()
-    if can_fetch and _fetched(f"the {name} plugin", lambda: _fetch_plugin(program)):
-        return Part(found)
+    # The CLI fetches plugins, so it must exist already.
+    can_fetch = shutil.which("pulumi") and not built.exists()
+    if can_fetch and _try_fetch(f"the {name} plugin", lambda: _fetch_plugin(program)):
+        return Part(title)
     return Part(link, program)
 
 
-def _linked(link: Path, folder: Path, origin: str) -> Part:
+def _link_cli(link: Path, folder: Path, origin: str) -> Part:
+    """Make `link` a link to the CLI in `folder`."""
     if link.resolve() != folder:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
@@ -104,21 +106,24 @@ def _linked(link: Path, folder: Path, origin: str) -> Part:
 
 
 def _name(program: GoProgram) -> str:
+    """The name of a plugin: `docker` for pulumi-resource-docker."""
     return program.binary.rpartition("-")[2]
 
 
-def _fetched(part: str, fetch: Callable[[], object]) -> bool:
+def _try_fetch(part: str, fetch: Callable[[], object]) -> bool:
+    """Call `fetch`, and return whether it succeeded. Raises Untrusted."""
     try:
         fetch()
     except Untrusted:
         raise
-    except Unavailable as closed:
-        say(f"{closed}. Building {part} from Go modules instead.")
+    except Unavailable as error:
+        report(f"{error}. Building {part} from Go modules instead.")
         return False
     return True
 
 
 def _fetch_plugin(program: GoProgram) -> None:
+    """Let the CLI fetch the plugin from its vendor. Raises Unavailable."""
     name, version = _name(program), program.version
     _require_answer(f"{VENDOR}/latest-version")
     with step(f"fetching the {name} plugin {version} from its vendor"):
@@ -129,32 +134,40 @@ def _fetch_plugin(program: GoProgram) -> None:
         )
 
 
-def _vendors_cli() -> Entry:
+def _vendor_cli() -> Entry:
+    """The cache entry of the CLI that is fetched from its vendor."""
     return Entry(f"pulumi-cli-{CLI.version}-vendor", (_archive(), _checksums()))
 
 
-def _our_cli() -> Entry:
+def _built_cli() -> Entry:
+    """The cache entry of the CLI that is built from Go modules, with its language host."""
     return Entry(f"pulumi-cli-{CLI.version}", (CLI.entry.path.name, LANGUAGE_HOST.read_text()))
 
 
 def _assemble_cli(folder: Path) -> None:
-    # The CLI warns about a language host that it finds on PATH, but not about one beside itself.
+    """Put the built CLI and its language host into `folder`."""
+    # The CLI warns about a language host on PATH, but not about one in its own folder.
     shutil.copy(LANGUAGE_HOST, folder / "pulumi-language-python")
     (folder / "pulumi").hardlink_to(CLI.path)
 
 
 def _archive() -> str:
+    """The URL of the vendor's archive for this machine."""
     machine = MACHINES.get(platform.machine(), platform.machine())
     return f"{VENDOR}/releases/sdk/pulumi-v{CLI.version}-{sys.platform}-{machine}.tar.gz"
 
 
 def _checksums() -> str:
-    # Without the v: https://github.com/pulumi/pulumi/issues/10807.
+    """The URL of the vendor's list of checksums."""
+    # Its name has no `v` before the version: https://github.com/pulumi/pulumi/issues/10807.
     return f"{VENDOR}/releases/sdk/pulumi-{CLI.version}-checksums.txt"
 
 
 def _download_cli(folder: Path) -> None:
-    """Fetch the vendor's CLI, check it, and unpack it into `folder`."""
+    """Fetch the vendor's CLI, check it, and unpack it into `folder`.
+
+    Raises Unavailable, or Untrusted if the archive is not the published one.
+    """
     address = _archive()
     _require_answer(address)
     checksums, archive = folder / "checksums.txt", folder / "archive.tar.gz"
@@ -179,7 +192,10 @@ def _download_cli(folder: Path) -> None:
 
 
 def _published_sha256(checksums: str) -> str:
-    """The SHA-256 of the archive in the vendor's list, whose lines are `digest  file name`."""
+    """The SHA-256 of the archive in the vendor's list, whose lines are `digest  file name`.
+
+    Raises Untrusted if the list does not have it.
+    """
     archive = _archive().rpartition("/")[2]
     for line in checksums.splitlines():
         digest, _, name = line.partition("  ")
@@ -192,6 +208,7 @@ def _published_sha256(checksums: str) -> str:
 
 
 def _fetch(address: str, file: Path) -> None:
+    """Download `address` into `file`. Raises Unavailable."""
     try:
         with (
             urllib.request.urlopen(address, timeout=STALL_SECONDS) as answer,
@@ -203,12 +220,12 @@ def _fetch(address: str, file: Path) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Raise Unavailable unless `address` answers in time."""
+    """Raise Unavailable unless `address` answers within ANSWER_SECONDS."""
 
-    def ask() -> None:
+    def request_headers() -> None:
         request = urllib.request.Request(address, method="HEAD")
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):
             pass
 
-    if not succeeds(ask, ANSWER_SECONDS):
+    if not succeeds(request_headers, ANSWER_SECONDS):
         raise Unavailable(f"{address} does not answer")

@@ -40,7 +40,7 @@ def find_program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str,
         scratch.mkdir()
         debian.unpack(packages, folder / "root", scratch)
 
-    root = Entry(name, packages).kept(make) / "root"
+    root = Entry(name, packages).get_or_create(make) / "root"
     libraries = ":".join(map(str, root.glob("usr/lib/*-linux-gnu")))
     return root / "usr/sbin" / name, {"LD_LIBRARY_PATH": libraries}
 

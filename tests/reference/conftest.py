@@ -25,7 +25,8 @@ seeded = seed(SEED)
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
-        f"reference reader: {EXAMPLES} examples per release and property; again: REFERENCE_SEED={SEED}"
+        f"reference reader: {EXAMPLES} examples per release and property; "
+        f"to repeat them, set REFERENCE_SEED={SEED}"
     )
 
 

@@ -216,7 +216,7 @@ def test_an_engine_that_does_not_answer_is_reported_in_one_line_with_its_context
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Unavailable) as unavailable:
-        toolchain.ready()
+        toolchain.ensure_running()
     with engine.reached({}) as reached, pytest.raises(Blocked) as blocked:
         engine.docker(reached, "info")
     for message in (str(unavailable.value), str(blocked.value)):
@@ -232,14 +232,14 @@ def test_no_second_engine_is_started_if_the_running_one_refuses_the_api_version(
     monkeypatch.setenv("DOCKER_API_VERSION", "9.99")
     (docker / "error").write_text(TOO_NEW)
     with pytest.raises(Unavailable, match=f"engine at {LOCAL} takes 1.41 at most. Unset"):
-        toolchain.ready()
+        toolchain.ensure_running()
 
 
 def test_finding_the_engine_of_another_machine_does_not_check_its_version(docker: Path) -> None:
     _add_context(docker, "edge", EDGE)
-    assert toolchain.named({"docker:context": "edge"}).host == EDGE
+    assert toolchain.configured({"docker:context": "edge"}).host == EDGE
     with pytest.raises(Unavailable, match="does not exist"):
-        toolchain.named({"docker:context": "none"})
+        toolchain.configured({"docker:context": "none"})
 
 
 def test_a_host_with_a_context_is_reported_together_with_other_problems() -> None:

@@ -32,7 +32,7 @@ def _temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "DIRECTORY", tmp_path / "cache")
     for module in (debian, golang, images, pulumi_cli):
         monkeypatch.setattr(module, "LOGS", tmp_path / "logs")
-    images._hub_answers.cache_clear()
+    images._hub_is_reachable.cache_clear()
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ esac
 
 def _install(part: Part) -> str:
     """Build and install `part` as the toolchain does, and return its line of the summary."""
-    (text,) = toolchain._ready([part])
+    (text,) = toolchain._install([part])
     return text
 
 
@@ -140,7 +140,7 @@ def test_each_pinned_version_is_the_same_everywhere() -> None:
     built = {image.reference for image in images.IMAGES}
     assert {release.image for release in RELEASES.values()} <= built
     assert StackSettings().cache.image == images.REDIS
-    assert images.registry(DEFAULT_RELEASE) == RELEASES[DEFAULT_RELEASE].image
+    assert images.registry_image(DEFAULT_RELEASE) == RELEASES[DEFAULT_RELEASE].image
     assert set(toolchain.TEST_IMAGES) < set(toolchain.ALL_IMAGES) == built
     modules = {
         pulumi_cli.CLI: "github.com/pulumi/pulumi/pkg/v3 v{}",
@@ -166,14 +166,14 @@ def test_a_pulumi_on_path_is_used_and_our_link_is_removed(path: Path, tmp_path: 
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     os.environ["PATH"] += f":{link}"
-    assert _install(pulumi_cli.cli(link)) == f"pulumi ({installed})"
+    assert _install(pulumi_cli.cli_part(link)) == f"pulumi ({installed})"
     assert not link.is_symlink()
 
 
 @pytest.mark.usefixtures("path", "vendor")
 def test_a_downloaded_cli_with_the_published_checksum_is_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
-    assert "http://127.0.0.1" in _install(pulumi_cli.cli(link))
+    assert "http://127.0.0.1" in _install(pulumi_cli.cli_part(link))
     assert sorted(program.name for program in link.iterdir()) == [
         "pulumi",
         "pulumi-language-python",
@@ -188,9 +188,9 @@ def test_a_downloaded_cli_with_another_checksum_is_an_error_and_no_build_follows
     with pytest.raises(
         Untrusted, match=r"has the SHA-256 [0-9a-f]{64}, but .*-checksums\.txt lists"
     ):
-        pulumi_cli.cli(tmp_path / "link")
+        pulumi_cli.cli_part(tmp_path / "link")
     assert not (tmp_path / "link").exists()
-    assert not pulumi_cli._vendors_cli().path.exists()
+    assert not pulumi_cli._vendor_cli().path.exists()
 
 
 def test_a_cli_without_a_published_checksum_is_not_downloaded(
@@ -199,7 +199,7 @@ def test_a_cli_without_a_published_checksum_is_not_downloaded(
     _fake_program(path, "go", FAKE_GO)
     vendor.checksums = f"{'0' * 64}  pulumi-v0.0.0-plan9-x64.tar.gz\n"
     with pytest.raises(Untrusted, match=r"lists no SHA-256 for pulumi-v.*\.tar\.gz"):
-        pulumi_cli.cli(tmp_path / "link")
+        pulumi_cli.cli_part(tmp_path / "link")
     assert vendor.requests == [f"pulumi-{pulumi_cli.CLI.version}-checksums.txt"]
 
 
@@ -208,7 +208,7 @@ def test_the_cli_is_built_if_the_list_of_checksums_cannot_be_downloaded(
 ) -> None:
     _fake_program(path, "go", FAKE_GO)
     vendor.checksums = None
-    assert "built from mirrors" in _install(pulumi_cli.cli(tmp_path / "link"))
+    assert "built from mirrors" in _install(pulumi_cli.cli_part(tmp_path / "link"))
     assert "checksums.txt could not be fetched (HTTP Error 404" in capsys.readouterr().err
 
 
@@ -216,7 +216,7 @@ def test_two_checkouts_share_one_download_of_the_cli(
     path: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
     for checkout in ("one", "two"):
-        pulumi_cli.cli(tmp_path / checkout)
+        pulumi_cli.cli_part(tmp_path / checkout)
     assert len(vendor.requests) == 2
     assert (tmp_path / "one").resolve() == (tmp_path / "two").resolve()
 
@@ -225,15 +225,15 @@ def test_two_checkouts_share_one_download_of_the_cli(
 def test_the_docker_plugin_is_downloaded_if_its_vendor_answers(path: Path, tmp_path: Path) -> None:
     arguments = tmp_path / "arguments"
     _fake_program(path, "pulumi", f'echo "$@" > {arguments}')
-    part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
+    part = pulumi_cli.plugin_part(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
     assert "its vendor" in _install(part)
     expected = f"plugin install resource docker {version('pulumi-docker')}\n"
     assert arguments.read_text() == expected
 
 
 def test_our_own_link_does_not_count_as_a_cli_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulumi_cli, "cli", lambda link: Part(lambda: str(link)))
-    (part,) = toolchain._pulumi([])
+    monkeypatch.setattr(pulumi_cli, "cli_part", lambda link: Part(lambda: str(link)))
+    (part,) = toolchain._pulumi_parts([])
     assert part.finish() == str(toolchain.PROJECT / ".state" / "bin")
 
 
@@ -248,7 +248,7 @@ def test_our_own_link_does_not_count_as_a_cli_on_path(monkeypatch: pytest.Monkey
 def test_only_a_stack_with_oss_storage_needs_the_alicloud_plugin(
     config: dict[str, object], plugins: list[str]
 ) -> None:
-    plugins_of_stack = toolchain._plugins_of(config)
+    plugins_of_stack = toolchain._plugins_for(config)
     assert [plugin.binary.rpartition("-")[2] for plugin in plugins_of_stack] == plugins
     assert pulumi_cli.ALICLOUD_PLUGIN.version == version("pulumi-alicloud")
 
@@ -259,7 +259,7 @@ def test_without_network_access_the_cli_is_built_with_a_language_host_beside_it(
 ) -> None:
     _fake_program(path, "go", FAKE_GO)
     link = tmp_path / "link"
-    assert "built from mirrors" in _install(pulumi_cli.cli(link))
+    assert "built from mirrors" in _install(pulumi_cli.cli_part(link))
     assert (link / "pulumi").read_text() == "built\n"
     assert os.access(link / "pulumi-language-python", os.X_OK)
 
@@ -269,8 +269,8 @@ def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None
     _fake_program(path, "go", FAKE_GO)
     for checkout in ("one", "two"):
         home = tmp_path / f"home-{checkout}"
-        _install(pulumi_cli.cli(tmp_path / checkout))
-        part = pulumi_cli.plugin(pulumi_cli.DOCKER_PLUGIN, home)
+        _install(pulumi_cli.cli_part(tmp_path / checkout))
+        part = pulumi_cli.plugin_part(pulumi_cli.DOCKER_PLUGIN, home)
         assert "built from mirrors" in _install(part)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
@@ -283,7 +283,7 @@ def test_changed_compiler_flags_rebuild_the_cli_and_the_registry_images(
 ) -> None:
     def entries() -> set[Path]:
         built = [image for image in images.IMAGES if image.program]
-        return {pulumi_cli._our_cli().path, *(images._entry(image).path for image in built)}
+        return {pulumi_cli._built_cli().path, *(images._entry(image).path for image in built)}
 
     before = entries()
     monkeypatch.setattr(golang, "COMPILER_FLAGS", ())
@@ -296,7 +296,7 @@ def test_a_missing_go_is_reported_with_a_fix(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unavailable, match=r"^pulumi [\d.]+ is built from Go modules.*Install Go"):
-        _install(pulumi_cli.cli(tmp_path / "link"))
+        _install(pulumi_cli.cli_part(tmp_path / "link"))
 
 
 def _go_programs(*names: str) -> list[GoProgram]:
@@ -364,7 +364,7 @@ def test_a_changed_time_estimate_does_not_rebuild_a_program() -> None:
     ("minutes", "text"), [(0.5, "about 30 s"), (1.4, "about 84 s"), (1.6, "about 2 min")]
 )
 def test_time_estimates_are_rounded(minutes: float, text: str) -> None:
-    assert progress.about(minutes) == text
+    assert progress.format_estimate(minutes) == text
 
 
 def test_a_cache_entry_is_created_once_and_again_after_its_sources_change(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_a_cache_entry_is_created_once_and_again_after_its_sources_change(tmp_pa
     sources.mkdir()
     for text in ("one", "one", "two"):
         (sources / "main.go").write_text(text)
-        Entry("part", "recipe", sources).kept(lambda folder: created.append(folder.name))
+        Entry("part", "recipe", sources).get_or_create(lambda folder: created.append(folder.name))
     assert len(created) == 2
 
 
@@ -383,8 +383,8 @@ def test_a_cache_entry_that_failed_is_created_again() -> None:
 
     entry = Entry("part", "recipe")
     with pytest.raises(Unavailable):
-        entry.kept(fail_halfway)
-    assert list(entry.kept(lambda _: None).iterdir()) == []
+        entry.get_or_create(fail_halfway)
+    assert list(entry.get_or_create(lambda _: None).iterdir()) == []
 
 
 def test_a_failed_command_is_reported_with_its_last_line_of_output(tmp_path: Path) -> None:
@@ -401,14 +401,14 @@ def test_a_long_step_prints_reminders_and_its_duration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "REMINDER", 0.01)
-    reminded, say = threading.Event(), progress.say
+    reminded, report = threading.Event(), progress.report
 
     def record(text: str) -> None:
-        say(text)
+        report(text)
         if "still" in text:
             reminded.set()
 
-    monkeypatch.setattr(progress, "say", record)
+    monkeypatch.setattr(progress, "report", record)
     with progress.step("building"):
         assert reminded.wait(10)
     lines = capsys.readouterr().err.splitlines()
@@ -473,19 +473,19 @@ def test_a_slow_pull_prints_progress_lines(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reminded, say = tmp_path / "reminded", progress.say
+    reminded, report = tmp_path / "reminded", progress.report
 
     def record(text: str) -> None:
-        say(text)
+        report(text)
         if "still running" in text:
             reminded.touch()
 
-    monkeypatch.setattr(progress, "say", record)
+    monkeypatch.setattr(progress, "report", record)
     monkeypatch.setattr(progress, "REMINDER", 0.01)
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     # The pull prints nothing and ends after the first reminder.
     _fake_docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
-    assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
+    assert images.image_part(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
     assert "pulling demo:9.9.9: still running after" in capsys.readouterr().err
 
 
@@ -500,7 +500,7 @@ def test_an_unreachable_docker_hub_is_reported_once_and_no_pull_is_tried(
     monkeypatch.setattr(debian, "is_debian", lambda: True)
     commands = _fake_docker(path, "exit 0")
     for _ in range(2):
-        assert images.image(image.reference, login=False).program == image.program
+        assert images.image_part(image.reference, login=False).program == image.program
     assert "pull" not in commands.read_text()
     assert commands.read_text().count("info") == 1
     printed = capsys.readouterr().err
@@ -519,9 +519,9 @@ def test_an_engine_with_a_mirror_or_a_proxy_pulls_even_if_docker_hub_is_unreacha
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     mirror = {"RegistryConfig": {"Mirrors": [f"http://127.0.0.1:{open_port}/"]}}
     for info in (mirror, {"HttpsProxy": "http://proxy.example:3128"}):
-        images._hub_answers.cache_clear()
+        images._hub_is_reachable.cache_clear()
         _fake_docker(path, "exit 0", **info)
-        assert images.image(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
+        assert images.image_part(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
 
 
 def test_an_image_is_built_after_a_failed_pull(
@@ -534,7 +534,7 @@ def test_an_image_is_built_after_a_failed_pull(
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: True)
     _fake_docker(path, "echo toomanyrequests >&2; exit 1")
-    assert images.image(image.reference, login=False).program == image.program
+    assert images.image_part(image.reference, login=False).program == image.program
     printed = capsys.readouterr().err
     assert "demo:9.9.9 could not be pulled: toomanyrequests" in printed
     assert "registry-mirrors" in printed
@@ -547,7 +547,7 @@ def test_an_image_that_can_neither_be_pulled_nor_built_is_reported_with_a_fix(
     monkeypatch.setattr(debian, "is_debian", lambda: False)
     _fake_docker(path, "exit 1")
     with pytest.raises(Unavailable, match=r"^demo:9\.9\.9 could not be pulled.*docker load"):
-        images.image(image.reference, login=False)
+        images.image_part(image.reference, login=False)
 
 
 def test_an_address_that_answers_too_late_counts_as_unreachable() -> None:
@@ -559,11 +559,11 @@ def test_an_address_that_answers_too_late_counts_as_unreachable() -> None:
 
 def test_an_image_is_built_again_after_its_recipe_changed(path: Path, image: images.Image) -> None:
     _fake_program(path, "docker", f"echo {images._entry(image).path.name}")
-    assert images._present(image) == "built from mirrors"
+    assert images._existing_origin(image) == "built from mirrors"
     _fake_program(path, "docker", "echo image-demo-9.9.9-another")
-    assert images._present(image) is None
+    assert images._existing_origin(image) is None
     _fake_program(path, "docker", "echo")
-    assert images._present(image) == "pulled"
+    assert images._existing_origin(image) == "pulled"
 
 
 USERS_IMAGE = "registry.example/team/registry:3.1.2"
@@ -581,14 +581,14 @@ def test_an_image_of_the_user_that_cannot_be_pulled_does_not_stop_the_run(
     path: Path, pull: str, login: bool, origin: str
 ) -> None:
     commands = _fake_docker(path, pull)
-    part = images.image(USERS_IMAGE, login=login)
+    part = images.image_part(USERS_IMAGE, login=login)
     assert (part.program, part.finish()) == (None, f"{USERS_IMAGE} ({origin})")
     assert ("pull " not in commands.read_text()) == login
 
 
 def test_an_image_of_the_user_that_the_engine_has_is_not_pulled(path: Path) -> None:
     _fake_program(path, "docker", '[ "$1" = image ] && echo sha256:1')
-    part = images.image(USERS_IMAGE, login=False)
+    part = images.image_part(USERS_IMAGE, login=False)
     assert part.finish() == f"{USERS_IMAGE} (in the Docker engine)"
 
 
@@ -596,7 +596,7 @@ def test_a_failed_pull_of_an_image_of_the_user_is_reported_with_fixes(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _fake_docker(path, "echo denied >&2; exit 1")
-    images.image(USERS_IMAGE, login=False)
+    images.image_part(USERS_IMAGE, login=False)
     printed = capsys.readouterr().err
     assert f"{USERS_IMAGE} could not be pulled: denied" in printed
     for fix in ("docker load", "registry-mirrors", "registry.image", "cache.image"):
@@ -611,7 +611,7 @@ def test_no_other_engine_is_started_if_the_one_in_docker_host_does_not_answer(
     with pytest.raises(
         Unavailable, match=r"^The Docker engine at tcp://127\.0\.0\.1:1 does not answer"
     ):
-        engine.ready()
+        engine.ensure_running()
 
 
 def test_without_root_a_missing_engine_is_reported_in_one_sentence(
@@ -621,7 +621,7 @@ def test_without_root_a_missing_engine_is_reported_in_one_sentence(
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Unavailable, match=r"^Install and start a Docker engine"):
-        engine.ready()
+        engine.ensure_running()
 
 
 def test_without_root_a_stopped_engine_is_reported_with_the_command_that_starts_it(
@@ -632,7 +632,7 @@ def test_without_root_a_stopped_engine_is_reported_with_the_command_that_starts_
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Unavailable, match="systemctl start docker"):
-        engine.ready()
+        engine.ensure_running()
 
 
 @pytest.mark.parametrize(
@@ -731,31 +731,31 @@ def test_the_images_of_a_stack_are_those_that_its_file_names_or_implies(
     stack_file: Path, sections: str, expected: list[str]
 ) -> None:
     stack_file.write_text(f"config: {sections}")
-    assert toolchain._images_of(toolchain._config_of("mine")) == expected
+    assert toolchain._images_for(toolchain._stack_config("mine")) == expected
 
 
 @pytest.mark.parametrize(
     ("command", "installed"),
     [
-        ("test", ["_have_skopeo", "_have_compose"]),
-        ("test-all", ["_have_skopeo", "_have_compose", "_have_sshd"]),
+        ("test", ["_ensure_skopeo", "_ensure_compose"]),
+        ("test-all", ["_ensure_skopeo", "_ensure_compose", "_ensure_sshd"]),
     ],
 )
 def test_make_test_prepares_fewer_images_and_programs_than_make_test_all(
     command: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    for name in ("_have_skopeo", "_have_compose", "_have_sshd"):
+    for name in ("_ensure_skopeo", "_ensure_compose", "_ensure_sshd"):
         monkeypatch.setattr(toolchain, name, lambda name=name: calls.append(name))
     needed: list[object] = []
-    monkeypatch.setattr(toolchain, "_pulumi", lambda plugins: iter(plugins))
-    monkeypatch.setattr(toolchain, "_engine", lambda references: iter(references))
+    monkeypatch.setattr(toolchain, "_pulumi_parts", lambda plugins: iter(plugins))
+    monkeypatch.setattr(toolchain, "_engine_parts", lambda references: iter(references))
 
     def ready(parts: Iterator[object]) -> list[str]:
         needed.extend(parts)
         return []
 
-    monkeypatch.setattr(toolchain, "_ready", ready)
+    monkeypatch.setattr(toolchain, "_install", ready)
     assert toolchain.main([command]) == 0
     assert ("registry:3.0.0" in needed) == (command == "test-all")
     assert set(toolchain.PLUGINS) < set(needed)
@@ -764,11 +764,11 @@ def test_make_test_prepares_fewer_images_and_programs_than_make_test_all(
 
 def test_a_key_without_a_namespace_belongs_to_the_project(stack_file: Path) -> None:
     stack_file.write_text("config: {storage: {kind: oss}}")
-    assert len(toolchain._plugins_of(toolchain._config_of("mine"))) == 2
+    assert len(toolchain._plugins_for(toolchain._stack_config("mine"))) == 2
 
 
 def test_a_stack_on_another_machine_needs_no_local_engine(stack_file: Path, path: Path) -> None:
     stack_file.write_text("config: {'docker:host': ssh://ops@example}")
     _fake_program(path, "docker", "exit 1")
-    (part,) = toolchain._engine_of(toolchain._config_of("mine"))
+    (part,) = toolchain._engine_parts_for(toolchain._stack_config("mine"))
     assert "Docker engine at ssh://ops@example" in part.finish()
