@@ -1,4 +1,4 @@
-"""Keys of RAM's that a state does not have are deleted only where no run can be using them."""
+"""Tests of orphaned access keys: those that RAM has, and the stack's state does not."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -25,47 +25,50 @@ def _state(*ids: str, pending: bool = False) -> Mapping[str, Any]:
 
 @pytest.fixture
 def deleted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(ram, "delete", lambda user, key: found.append(key))
-    return found
+    """Return the list of the access keys that RAM is asked to delete."""
+    keys: list[str] = []
+    monkeypatch.setattr(ram, "delete", lambda user, key: keys.append(key))
+    return keys
 
 
-def _ram_has(ids: Collection[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def _set_keys_of_ram(ids: Collection[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ram, "keys", lambda user: dict.fromkeys(ids, NOW))
 
 
 @pytest.mark.parametrize(
-    ("listed", "earlier", "state", "lost"),
+    ("listed", "earlier", "state", "orphaned"),
     [
-        pytest.param(["a"], [], _state("a"), [], id="nothing was lost"),
-        pytest.param(["a", "b"], [], _state("b"), ["a"], id="one answer was lost"),
-        pytest.param(["a", "b"], [], _state(), ["a", "b"], id="each answer was lost"),
-        pytest.param(["a", "b"], ["a"], _state("b"), [], id="it was there before"),
-        pytest.param(["a", "b"], [], _state("b", pending=True), [], id="another run goes on"),
-        pytest.param(["a"], [], _state("a", "b"), [], id="one was deleted by hand"),
+        pytest.param(["a"], [], _state("a"), [], id="no response was lost"),
+        pytest.param(["a", "b"], [], _state("b"), ["a"], id="one response was lost"),
+        pytest.param(["a", "b"], [], _state(), ["a", "b"], id="each response was lost"),
+        pytest.param(["a", "b"], ["a"], _state("b"), [], id="the key existed before the update"),
+        pytest.param(
+            ["a", "b"], [], _state("b", pending=True), [], id="another operation is pending"
+        ),
+        pytest.param(["a"], [], _state("a", "b"), [], id="a key was deleted by hand"),
     ],
 )
-def test_only_a_key_that_this_update_made_and_lost_is_deleted(
+def test_an_orphaned_key_is_deleted_only_if_this_update_created_it(
     listed: list[str],
     earlier: list[str],
     state: Mapping[str, Any],
-    lost: list[str],
+    orphaned: list[str],
     deleted: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _ram_has(listed, monkeypatch)
+    _set_keys_of_ram(listed, monkeypatch)
     monkeypatch.setattr(orphans, "deployment", lambda stack: state)
     orphans.drop("dev", USER, earlier)
-    assert deleted == lost
-    said = capsys.readouterr().err
-    assert all(f"deleted the access key {key} of {USER}" in said for key in lost)
+    assert deleted == orphaned
+    printed = capsys.readouterr().err
+    assert all(f"deleted the access key {key} of {USER}" in printed for key in orphaned)
 
 
-def test_a_key_that_was_there_before_is_named_with_the_command(
+def test_an_orphaned_key_from_before_the_update_is_reported_with_the_command_that_deletes_it(
     deleted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _ram_has(["a", "b"], monkeypatch)
+    _set_keys_of_ram(["a", "b"], monkeypatch)
     monkeypatch.setattr(orphans, "deployment", lambda stack: _state("b"))
     orphans.drop("dev", USER, ["a"])
     assert not deleted
@@ -73,44 +76,44 @@ def test_a_key_that_was_there_before_is_named_with_the_command(
     assert command in capsys.readouterr().err
 
 
-def test_a_key_that_takes_a_new_ones_place_is_named_before_the_update(
+def test_an_orphaned_key_that_leaves_no_room_for_a_new_one_is_reported_before_the_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _ram_has(["a", "b"], monkeypatch)
+    _set_keys_of_ram(["a", "b"], monkeypatch)
     with pytest.raises(Blocked, match="does not have the access key a of oss-registry-dev"):
         orphans.before(USER, _state("b")["resources"])
-    # RAM's refusal of a third key of the state's is the stack file's matter.
+    # Two keys in the state are no orphans, so RAM's limit of two is not reported here.
     assert orphans.before(USER, _state("a", "b")["resources"]) is not None
-    _ram_has(["a"], monkeypatch)
+    _set_keys_of_ram(["a"], monkeypatch)
     assert orphans.before(USER, _state()["resources"]) is not None
 
 
-def _unasked(user: str) -> Mapping[str, datetime]:
+def _raise_unasked(user: str) -> Mapping[str, datetime]:
     raise ram.Unasked("no credentials")
 
 
-def test_a_ram_that_can_t_be_asked_keeps_nothing_from_being_done(
+def test_without_access_to_ram_the_update_continues_and_no_key_is_deleted(
     deleted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ram, "keys", _unasked)
+    monkeypatch.setattr(ram, "keys", _raise_unasked)
     assert orphans.before(USER, ()) is None
     orphans.drop("dev", USER, ())
     assert not deleted
     assert capsys.readouterr().err.count("were not checked: no credentials") == 2
 
 
-def test_status_warns_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_warns_about_an_orphaned_key(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     key = {**_state("b")["resources"][0], "created": NOW.isoformat()}
     outputs = {"type": STACK, "outputs": {"access_key": "0"}}
     running = status.Running(stack, {}, [outputs, key], {})
-    _ram_has(["b"], monkeypatch)
+    _set_keys_of_ram(["b"], monkeypatch)
     assert status._key(running) == (status.OK, "the access key 0 is 0 days old")
-    _ram_has(["a", "b"], monkeypatch)
+    _set_keys_of_ram(["a", "b"], monkeypatch)
     state, text = status._key(running)
     assert state == status.WARN
     assert "--UserAccessKeyId a`" in text
-    monkeypatch.setattr(ram, "keys", _unasked)
+    monkeypatch.setattr(ram, "keys", _raise_unasked)
     state, text = status._key(running)
     assert state == status.OK
     assert text.endswith("not checked: other access keys of oss-registry-dev (no credentials)")

@@ -1,4 +1,4 @@
-"""A preview shows what `make up` would change."""
+"""Tests of `make preview`: the flags that it passes to Pulumi."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from tests.unit.stack_files import load_stack
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The flags with which Pulumi is asked for plans, which are empty."""
+def pulumi_flags(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Return the flags of each plan that Pulumi is asked for. The plans have no change."""
     flags: list[tuple[str, ...]] = []
     stack = load_stack()
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
@@ -27,18 +27,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return flags
 
 
-def test_it_looks_at_what_is_there_as_up_does(
-    asked: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+def test_a_preview_refreshes_the_state_as_up_does(
+    pulumi_flags: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert preview.main("dev", "text") == 0
-    assert asked == [("--refresh",)]
+    assert pulumi_flags == [("--refresh",)]
     assert capsys.readouterr().out == "dev: no change\n"
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])
-def test_where_it_does_not_look_it_says_so(
-    form: str, asked: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+def test_a_preview_without_a_refresh_prints_a_note(
+    form: str, pulumi_flags: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert preview.main("dev", form, "--no-refresh") == 0
-    assert asked == [()]
+    assert pulumi_flags == [()]
     assert "compares the stack file with the state only" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""A redis, the stack's or the user's own, is asked as the registry's configuration says."""
+"""Tests of the redis client, which connects as the registry's configuration says."""
 
 import json
 import subprocess
@@ -18,12 +18,12 @@ DIGEST = f"sha256:{'a' * 64}"
 ENTRIES = (f"blobs::{DIGEST}", "repository::team/app::blobs", f"repository::a_b.c::blobs::{DIGEST}")
 
 
-class _Redis:
-    """What `docker` is asked, and a redis that answers as redis-cli 7.0 prints it."""
+class _FakeRedis:
+    """Records docker commands, and answers redis commands as redis-cli 7.0 prints the answers."""
 
     def __init__(self) -> None:
-        self.run: list[tuple[str, ...]] = []
-        self.given: list[str] = []
+        self.commands: list[tuple[str, ...]] = []
+        self.inputs: list[str] = []
         self.files: list[str] = []
         self.keys: list[str] = []
         self.password = ""
@@ -31,14 +31,14 @@ class _Redis:
         self.hangs = False
 
     def docker(self, _: Mapping[str, str], *words: str, given: str = "", **__: object) -> str:
-        self.run.append(words)
+        self.commands.append(words)
         if words[0] == "cp":
             self.files.append(Path(words[1]).read_text())
         if words[0] not in ("run", "start"):
             return ""
         if self.hangs:
             raise subprocess.TimeoutExpired("docker", 10)
-        self.given.append(given)
+        self.inputs.append(given)
         return "".join(f"{self._answer(line)}\n" for line in given.splitlines())
 
     def _answer(self, line: str) -> str:
@@ -56,17 +56,17 @@ class _Redis:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> _Redis:
-    made = _Redis()
-    monkeypatch.setattr(engine, "docker", made.docker)
+def server(monkeypatch: pytest.MonkeyPatch) -> _FakeRedis:
+    fake = _FakeRedis()
+    monkeypatch.setattr(engine, "docker", fake.docker)
     monkeypatch.setattr(redis, "secret", lambda stack, name, brought: f"secret of {name}")
-    return made
+    return fake
 
 
-def _own(
+def _stack_with_external_redis(
     config: Mapping[str, Any] | None = None, *, password: bool = False, **cache: object
 ) -> Stack:
-    """A stack with a redis of the user's own."""
+    """Load a stack that uses a redis of the user."""
     return load_stack(
         secrets={"redis-password": "x"} if password else {},
         cache={"address": "redis.example.com:6380", **cache},
@@ -74,34 +74,34 @@ def _own(
     )
 
 
-def test_a_redis_without_a_password_is_asked_without_a_login(server: _Redis) -> None:
-    assert redis.said(_own(), {}, "PING") == ["PONG"]
-    assert server.given == ["PING\n"]
+def test_a_redis_without_a_password_gets_no_auth_command(server: _FakeRedis) -> None:
+    assert redis.said(_stack_with_external_redis(), {}, "PING") == ["PONG"]
+    assert server.inputs == ["PING\n"]
 
 
 @pytest.mark.parametrize("database", [0, 3])
-def test_a_redis_without_a_password_forgets_the_registrys_entries_alone(
-    database: int, server: _Redis
+def test_flushing_the_cache_deletes_only_the_registrys_entries(
+    database: int, server: _FakeRedis
 ) -> None:
-    others = ["others", "blobs::x", "myblobs::y", "repository::A B::blobs"]
-    server.keys = [*ENTRIES, *others]
-    redis.forget(_own(db=database), {})
-    assert server.keys == others
-    selected = [line for given in server.given for line in given.splitlines() if "SELECT" in line]
+    other_keys = ["others", "blobs::x", "myblobs::y", "repository::A B::blobs"]
+    server.keys = [*ENTRIES, *other_keys]
+    redis.forget(_stack_with_external_redis(db=database), {})
+    assert server.keys == other_keys
+    selected = [line for text in server.inputs for line in text.splitlines() if "SELECT" in line]
     assert set(selected) == ({f"SELECT {database}"} if database else set())
 
 
-def test_each_page_of_a_large_redis_is_looked_at(
-    server: _Redis, monkeypatch: pytest.MonkeyPatch
+def test_flushing_the_cache_scans_all_pages(
+    server: _FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis, "PAGE", 2)
     monkeypatch.setattr(redis, "BATCH", 1)
     server.keys = [*ENTRIES]
     pages = iter([f"17\n{ENTRIES[0]}", f"5\n{ENTRIES[1]}", f"0\n{ENTRIES[2]}"])
     monkeypatch.setattr(server, "_answer", _paged(server._answer, pages))
-    redis.forget(_own(), {})
+    redis.forget(_stack_with_external_redis(), {})
     assert not server.keys
-    assert [given for given in server.given if given.startswith("SCAN")] == [
+    assert [text for text in server.inputs if text.startswith("SCAN")] == [
         f"SCAN {cursor} MATCH *blobs* COUNT 2\n" for cursor in (0, 17, 5)
     ]
 
@@ -110,57 +110,63 @@ def _paged(answer: Callable[[str], str], pages: Iterator[str]) -> Callable[[str]
     return lambda line: next(pages) if line.startswith("SCAN") else answer(line)
 
 
-def test_a_user_of_an_acl_logs_in_by_name_and_password(server: _Redis) -> None:
+def test_a_redis_user_logs_in_with_name_and_password(server: _FakeRedis) -> None:
     server.password = "x"
-    stack = _own({"redis": {"username": "registry"}}, password=True)
+    stack = _stack_with_external_redis({"redis": {"username": "registry"}}, password=True)
     assert redis.said(stack, {}, "PING") == ["PONG"]
     quoted = [redis._quoted(word) for word in ("registry", "secret of redis-password")]
-    assert server.given == [f"AUTH {quoted[0]} {quoted[1]}\nPING\n"]
+    assert server.inputs == [f"AUTH {quoted[0]} {quoted[1]}\nPING\n"]
     redis.forget(stack, {})
 
 
-def test_a_user_without_a_password_is_the_default_user_as_it_is_to_the_registry(
-    server: _Redis,
-) -> None:
-    assert redis.said(_own({"redis": {"username": "registry"}}), {}, "PING") == ["PONG"]
-    assert server.given == ["PING\n"]
+def test_a_redis_user_without_a_password_does_not_log_in(server: _FakeRedis) -> None:
+    assert redis.said(
+        _stack_with_external_redis({"redis": {"username": "registry"}}), {}, "PING"
+    ) == ["PONG"]
+    assert server.inputs == ["PING\n"]
 
 
-def test_the_password_is_no_argument_and_no_variable(server: _Redis) -> None:
+def test_the_password_is_in_no_argument_and_no_variable(server: _FakeRedis) -> None:
     server.password = "x"
-    redis.said(_own(password=True), {}, "PING")
-    assert "secret of" not in json.dumps(server.run)
-    assert "secret of" not in server.given[0]  # each byte is escaped
+    redis.said(_stack_with_external_redis(password=True), {}, "PING")
+    assert "secret of" not in json.dumps(server.commands)
+    assert "secret of" not in server.inputs[0]  # each byte is escaped
 
 
-def test_a_redis_over_tls_is_verified_by_the_registrys_authorities(server: _Redis) -> None:
-    stack = _own({"redis": {"tls": {"rootcas": [CERTIFICATES]}}})
+def test_a_redis_certificate_is_verified_with_the_registrys_ca_certificates(
+    server: _FakeRedis,
+) -> None:
+    stack = _stack_with_external_redis({"redis": {"tls": {"rootcas": [CERTIFICATES]}}})
     assert redis.said(stack, {}, "PING") == ["PONG"]
-    created, copied, started = server.run
+    created, copied, started = server.commands
     assert created[-5:] == ("--tls", "--sni", "redis.example.com", "--cacert", redis.AUTHORITIES)
     assert copied[2].endswith(f":{redis.AUTHORITIES}")
     assert server.files == [CA]
     assert started[:3] == ("start", "--attach", "--interactive")
 
 
-def test_a_redis_that_asks_for_a_client_certificate_is_not_checked(server: _Redis) -> None:
+def test_a_redis_that_requires_a_client_certificate_is_reported_as_not_checked(
+    server: _FakeRedis,
+) -> None:
     tls = {"certificate": "/c.pem", "key": "/k.pem"}
-    stack = _own({"redis": {"tls": tls}})
+    stack = _stack_with_external_redis({"redis": {"tls": tls}})
     with pytest.raises(NotChecked, match=r"registry\.config\.redis\.tls\.key"):
         redis.said(stack, {}, "PING")
     with pytest.raises(Blocked, match=r"registry\.config\.redis\.tls\.key.*cache\.enabled: false"):
         redis.forget(stack, {})
-    assert not server.run
+    assert not server.commands
 
 
-def test_the_master_is_asked_of_a_sentinel(server: _Redis) -> None:
+def test_the_address_of_the_master_comes_from_a_sentinel(server: _FakeRedis) -> None:
     server.answers["SENTINEL"] = "10.0.0.7\n6379"
-    assert redis.said(_own({"redis": {"mastername": "images"}}), {}, "PING") == ["PONG"]
-    assert server.given == ["SENTINEL GET-MASTER-ADDR-BY-NAME images\n", "PING\n"]
-    assert server.run[-1][-4:] == ("-h", "10.0.0.7", "-p", "6379")
+    assert redis.said(
+        _stack_with_external_redis({"redis": {"mastername": "images"}}), {}, "PING"
+    ) == ["PONG"]
+    assert server.inputs == ["SENTINEL GET-MASTER-ADDR-BY-NAME images\n", "PING\n"]
+    assert server.commands[-1][-4:] == ("-h", "10.0.0.7", "-p", "6379")
 
 
-def test_a_redis_of_the_registrys_configuration_alone_forgets_too(server: _Redis) -> None:
+def test_the_cache_is_flushed_if_only_registry_config_names_the_redis(server: _FakeRedis) -> None:
     config = {
         "redis": {"addrs": ["redis.lan:6379"], "db": 2},
         "storage": {"cache": {"blobdescriptor": "redis"}},
@@ -168,12 +174,12 @@ def test_a_redis_of_the_registrys_configuration_alone_forgets_too(server: _Redis
     server.keys = [*ENTRIES]
     redis.forget(load_stack(cache={"enabled": False}, registry={"config": config}), {})
     assert not server.keys
-    assert server.run[0][-4:] == ("-h", "redis.lan", "-p", "6379")
+    assert server.commands[0][-4:] == ("-h", "redis.lan", "-p", "6379")
 
 
-def test_without_a_redis_there_is_nothing_to_forget(server: _Redis) -> None:
+def test_without_a_redis_flushing_the_cache_does_nothing(server: _FakeRedis) -> None:
     redis.forget(load_stack(cache={"enabled": False}), {})
-    assert not server.run
+    assert not server.commands
 
 
 @pytest.mark.parametrize(
@@ -187,20 +193,22 @@ def test_without_a_redis_there_is_nothing_to_forget(server: _Redis) -> None:
         ("AUTH", "ERR AUTH <password> called without any password", "redis has none"),
     ],
 )
-def test_what_redis_refuses_is_shown_with_the_setting(
-    verb: str, answer: str, hint: str, server: _Redis
+def test_an_error_of_redis_is_reported_with_the_setting_to_change(
+    verb: str, answer: str, hint: str, server: _FakeRedis
 ) -> None:
     server.password = "x"
     server.answers[verb] = f"{answer}\n"
     with pytest.raises(Blocked) as blocked:
-        redis.forget(_own(password=True, db=3), {})
+        redis.forget(_stack_with_external_redis(password=True, db=3), {})
     assert f"redis.example.com:6380 does not forget what it knows: {answer}" in str(blocked.value)
     assert hint in str(blocked.value)
 
 
-def test_a_redis_that_hangs_answers_nothing_and_its_client_is_removed(server: _Redis) -> None:
+def test_a_redis_that_hangs_counts_as_no_answer_and_its_client_is_removed(
+    server: _FakeRedis,
+) -> None:
     server.hangs = True
-    assert redis.said(_own(), {}, "PING") == []
-    assert server.run[-1][:2] == ("container", "rm")
+    assert redis.said(_stack_with_external_redis(), {}, "PING") == []
+    assert server.commands[-1][:2] == ("container", "rm")
     with pytest.raises(Blocked, match=r"does not forget what it knows: nothing$"):
-        redis.forget(_own(), {})
+        redis.forget(_stack_with_external_redis(), {})

@@ -1,4 +1,4 @@
-"""The registry is asked as its stack file configures it."""
+"""Tests of the client for the registry's HTTP API, which connects as the stack file says."""
 
 import ssl
 import threading
@@ -23,14 +23,15 @@ def _stack(config: dict[str, Any] | None = None, **sections: Any) -> Stack:  # n
     return load_stack(registry=registry, **sections)
 
 
-def _secure(clientauth: str | None = None) -> Stack:
+def _stack_with_client_certificates(clientauth: str | None = None) -> Stack:
     tls: dict[str, Any] = {"clientcas": ["/etc/clients.pem"]}
-    tls |= {"clientauth": clientauth} if clientauth else {}
+    if clientauth:
+        tls["clientauth"] = clientauth
     return _stack({"http": {"tls": tls}}, tls={"self_signed": True})
 
 
-class _Registry(BaseHTTPRequestHandler):
-    """Answers 401 to the version check of a registry below /registry/, else 404."""
+class _FakeRegistry(BaseHTTPRequestHandler):
+    """Answers 401 to GET /registry/v2/, as a registry with that prefix does, and 404 otherwise."""
 
     def do_GET(self) -> None:
         self.send_response(401 if self.path == "/registry/v2/" else 404)
@@ -42,8 +43,9 @@ class _Registry(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving(context: ssl.SSLContext | None = None) -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Registry)
+def _running_registry(context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Run the fake registry, with TLS if there is a context, and yield its address."""
+    server = HTTPServer(("127.0.0.1", 0), _FakeRegistry)
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -65,17 +67,17 @@ def _serving(context: ssl.SSLContext | None = None) -> Iterator[str]:
         ("https://r.example.com/", "/a/b/", "https://r.example.com/a/b/v2/"),
     ],
 )
-def test_the_configured_prefix_is_part_of_the_address(
+def test_the_address_contains_the_configured_prefix(
     endpoint: str, prefix: str | None, url: str
 ) -> None:
     stack = _stack({"http": {"prefix": prefix}} if prefix else {})
     assert registry_api.address(stack, endpoint) == url
 
 
-def test_a_registry_below_a_prefix_answers() -> None:
-    with _serving() as endpoint:
-        below = _stack({"http": {"prefix": "/registry/"}})
-        assert registry_api.http_status(below, endpoint) == 401
+def test_a_registry_with_a_prefix_is_checked_below_it() -> None:
+    with _running_registry() as endpoint:
+        stack = _stack({"http": {"prefix": "/registry/"}})
+        assert registry_api.http_status(stack, endpoint) == 401
         assert registry_api.http_status(_stack(), endpoint) == 404
 
 
@@ -84,46 +86,51 @@ def test_a_proxy_is_not_used_for_an_address_of_this_machine(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:1")
-    below = _stack({"http": {"prefix": "/registry/"}})
-    with _serving() as endpoint:
-        assert registry_api.http_status(below, endpoint) == 401
+    stack = _stack({"http": {"prefix": "/registry/"}})
+    with _running_registry() as endpoint:
+        assert registry_api.http_status(stack, endpoint) == 401
         by_name = endpoint.replace("127.0.0.1", "localhost")
-        assert registry_api.http_status(below, by_name) == 401
+        assert registry_api.http_status(stack, by_name) == 401
 
 
 @contextmanager
-def _asking_for_a_certificate(verify: ssl.VerifyMode) -> Iterator[str]:
+def _registry_with_client_certificates(verify: ssl.VerifyMode) -> Iterator[str]:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = verify
-    with _serving(context) as endpoint:
+    with _running_registry(context) as endpoint:
         yield endpoint
 
 
-def test_a_registry_that_asks_for_a_client_certificate_is_not_checked() -> None:
+def test_a_registry_that_requires_a_client_certificate_is_reported_as_not_checked() -> None:
     with (
-        _asking_for_a_certificate(ssl.CERT_REQUIRED) as endpoint,
+        _registry_with_client_certificates(ssl.CERT_REQUIRED) as endpoint,
         pytest.raises(NotChecked, match=r"registry\.config\.http\.tls\.clientcas"),
     ):
-        registry_api.http_status(_secure(), endpoint)
+        registry_api.http_status(_stack_with_client_certificates(), endpoint)
 
 
-def test_a_registry_that_takes_clients_without_a_certificate_is_asked() -> None:
-    with _asking_for_a_certificate(ssl.CERT_OPTIONAL) as endpoint:
-        assert registry_api.http_status(_secure("verify-client-cert-if-given"), endpoint) == 404
+def test_a_registry_with_optional_client_certificates_is_checked() -> None:
+    with _registry_with_client_certificates(ssl.CERT_OPTIONAL) as endpoint:
+        assert (
+            registry_api.http_status(
+                _stack_with_client_certificates("verify-client-cert-if-given"), endpoint
+            )
+            == 404
+        )
 
 
-@pytest.mark.parametrize("stack", [_stack(), _secure()])
-def test_a_registry_that_does_not_run_does_not_answer(stack: Stack) -> None:
-    with _serving() as endpoint:
+@pytest.mark.parametrize("stack", [_stack(), _stack_with_client_certificates()])
+def test_a_stopped_registry_is_a_refused_connection(stack: Stack) -> None:
+    with _running_registry() as endpoint:
         pass
     with pytest.raises(OSError, match="refused"):
         registry_api.http_status(stack, endpoint)
 
 
-def test_a_certificate_that_only_a_proxy_could_show_is_not_checked(
+def test_a_certificate_that_is_only_reachable_by_a_proxy_is_reported_as_not_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_route(*_: object, **__: object) -> str:

@@ -1,4 +1,4 @@
-"""What keeps a stack from its engine, said before anything is changed."""
+"""Tests of the preflight check for Swarm, and of the removal of unused secrets and configs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,31 +18,34 @@ OSS: Mapping[str, Any] = {
     "storage": {"kind": "oss", "bucket": "images-of-mine"},
     "region": "cn-hangzhou",
 }
-Docker = Callable[[Mapping[str, str]], list[str]]
+FakeDocker = Callable[[Mapping[str, str]], list[str]]
 
 
 @pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
-    """Gives docker's answers, by the first words of the command; what else it is told is kept."""
+def docker(monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
+    """Return a function that sets docker's answers by the first words of a command.
 
-    def answering(answers: Mapping[str, str]) -> list[str]:
-        told: list[str] = []
+    It returns the list of the commands without an answer.
+    """
+
+    def set_answers(answers: Mapping[str, str]) -> list[str]:
+        unanswered: list[str] = []
 
         def run(_: Mapping[str, str], *words: str) -> str:
-            said = " ".join(words)
-            found = [answer for begin, answer in answers.items() if said.startswith(begin)]
+            command = " ".join(words)
+            found = [answer for start, answer in answers.items() if command.startswith(start)]
             if not found:
-                told.append(said)
+                unanswered.append(command)
             return next(iter(found), "")
 
         monkeypatch.setattr(engine, "docker", run)
-        return told
+        return unanswered
 
-    return answering
+    return set_answers
 
 
 def _nodes(*states: str) -> str:
-    """`docker node ls`, each machine by its status and availability."""
+    """Return the output of `docker node ls` for nodes of this status and availability."""
     nodes = []
     for number, state in enumerate(states):
         status, availability = state.split()
@@ -52,18 +55,18 @@ def _nodes(*states: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("info", "sentence"),
+    ("info", "fix"),
     [
         ({"LocalNodeState": "inactive", "ControlAvailable": False}, "`docker swarm init`"),
         ({"LocalNodeState": "active", "ControlAvailable": False}, "`docker node promote`"),
     ],
 )
-def test_an_engine_that_takes_no_orders_for_a_swarm(
-    docker: Docker, info: Mapping[str, object], sentence: str
+def test_an_engine_that_is_no_swarm_manager_is_reported(
+    docker: FakeDocker, info: Mapping[str, object], fix: str
 ) -> None:
     docker({"info": json.dumps(info)})
     stack = load_stack(registry={"runtime": "swarm", "exposure": "open"})
-    assert sentence in str(obstacle(stack, (), {}))
+    assert fix in str(obstacle(stack, (), {}))
 
 
 @pytest.mark.parametrize(
@@ -74,38 +77,40 @@ def test_an_engine_that_takes_no_orders_for_a_swarm(
         ({**HOST, "order": "start-first"}, ["Ready Active"] * 3, 2),
     ],
 )
-def test_a_port_of_its_own_takes_a_machine_for_each_replica(
-    docker: Docker, swarm: Mapping[str, str], states: list[str], most: int
+def test_in_host_mode_more_replicas_than_nodes_are_reported(
+    docker: FakeDocker, swarm: Mapping[str, str], states: list[str], most: int
 ) -> None:
     docker({"info": json.dumps(MANAGER), "node ls": _nodes(*states)})
 
-    def hindered(replicas: int) -> str | None:
+    def problem_with(replicas: int) -> str | None:
         registry = {"runtime": "swarm", "exposure": "open", "swarm": swarm, "replicas": replicas}
         return obstacle(load_stack(registry=registry, **OSS), (), {})
 
-    assert hindered(most) is None
-    assert f"or set registry.replicas: {most}" in str(hindered(most + 1))
+    assert problem_with(most) is None
+    assert f"or set registry.replicas: {most}" in str(problem_with(most + 1))
 
 
-def test_any_machine_passes_on_to_any_number_of_replicas(docker: Docker) -> None:
+def test_in_ingress_mode_a_node_may_run_several_replicas(docker: FakeDocker) -> None:
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     registry = {"runtime": "swarm", "exposure": "open", "replicas": 5}
     assert obstacle(load_stack(registry=registry, **OSS), (), {}) is None
 
 
-def test_a_volume_must_not_be_left_behind(docker: Docker) -> None:
+def test_a_volume_without_a_node_constraint_is_reported_on_a_swarm_of_several_nodes(
+    docker: FakeDocker,
+) -> None:
     registry: dict[str, Any] = {"runtime": "swarm", "exposure": "open"}
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     assert obstacle(load_stack(registry=registry), (), {}) is None
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active", "Ready Active")})
-    said = str(obstacle(load_stack(registry=registry), (), {}))
-    assert "such as [node.hostname==machine0]" in said
+    problem = str(obstacle(load_stack(registry=registry), (), {}))
+    assert "such as [node.hostname==machine0]" in problem
     registry["swarm"] = {"constraints": ["node.hostname==machine0"]}
     assert obstacle(load_stack(registry=registry), (), {}) is None
 
 
 @pytest.mark.parametrize(
-    ("runtime", "there", "hindered"),
+    ("runtime", "existing", "reported"),
     [
         ("container", [CONTAINER], False),
         ("container", [SERVICE], True),
@@ -113,19 +118,21 @@ def test_a_volume_must_not_be_left_behind(docker: Docker) -> None:
         ("swarm", [CONTAINER], True),
     ],
 )
-def test_what_runs_otherwise_has_to_be_moved(
-    docker: Docker, runtime: str, there: list[Mapping[str, str]], hindered: bool
+def test_a_changed_runtime_is_reported_with_the_command_make_move(
+    docker: FakeDocker, runtime: str, existing: list[Mapping[str, str]], reported: bool
 ) -> None:
     docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     stack = load_stack(registry={"runtime": runtime, "exposure": "open"})
-    said = obstacle(stack, there, {})
-    assert (said is not None) == hindered
-    assert said is None or f"make move STACK=dev RUNTIME={runtime}" in said
+    problem = obstacle(stack, existing, {})
+    assert (problem is not None) == reported
+    assert problem is None or f"make move STACK=dev RUNTIME={runtime}" in problem
 
 
-def test_what_a_service_uses_or_would_go_back_to_stays(docker: Docker) -> None:
+def test_secrets_and_configs_of_a_services_current_and_previous_version_are_retained(
+    docker: FakeDocker,
+) -> None:
     before, now = {"SecretID": "s1", "ConfigID": "c1"}, {"SecretID": "s2"}
-    told = docker(
+    unanswered = docker(
         {
             "info": "true\n",
             "service ls": "id dev-registry\n",
@@ -135,13 +142,17 @@ def test_what_a_service_uses_or_would_go_back_to_stays(docker: Docker) -> None:
         }
     )
     remove_unused("dev", {})
-    assert told == ["secret rm s0"]
+    assert unanswered == ["secret rm s0"]
 
 
-def test_without_a_service_all_goes_and_without_a_swarm_nothing_is_asked(docker: Docker) -> None:
-    told = docker({"info": "true\n", "service ls": "", "secret ls": "s1 b\n", "config ls": "c1 a"})
+def test_without_a_service_all_secrets_and_configs_are_removed_and_without_a_swarm_none(
+    docker: FakeDocker,
+) -> None:
+    unanswered = docker(
+        {"info": "true\n", "service ls": "", "secret ls": "s1 b\n", "config ls": "c1 a"}
+    )
     remove_unused("dev", {})
-    assert told == ["secret rm s1", "config rm c1"]
-    told = docker({"info": "false\n"})
+    assert unanswered == ["secret rm s1", "config rm c1"]
+    unanswered = docker({"info": "false\n"})
     remove_unused("dev", {})
-    assert told == []
+    assert unanswered == []
