@@ -88,7 +88,7 @@ HEAD = "| key | what it is | default | what it does | example |\n| --- | --- | -
 INTRO = """# Settings
 
 Each key of a stack file, by its section; `make schema` writes this page from the models in
-`components/settings.py`. All are optional, unless they are said to be required.
+`config/settings.py`. All are optional, unless they are said to be required.
 [stack-file.md](stack-file.md) has what goes beyond single keys: secrets, config, the engine."""
 # Where the type does not give one: a setting that is true or false, or one of several words.
 EXAMPLES: Mapping[str, object] = {
