@@ -37,9 +37,9 @@ _DATE_FORMAT = "%Y-%m-%d"
 
 
 def chain(pem: str) -> Sequence[x509.Certificate]:
-    """Return the certificates in `pem` in their order, which starts with the server's own.
+    """Return the certificates in `pem`, in order. The server's own certificate comes first.
 
-    Raises ValueError if there is none.
+    Raises ValueError if `pem` has no certificate.
     """
     return x509.load_pem_x509_certificates(pem.encode())
 
@@ -54,9 +54,9 @@ def bundle_problem(pem: str) -> tuple[str, str] | None:
 
 
 def key_set_problem(text: str) -> tuple[str, str] | None:
-    """Return the rule that `text` breaks, and the fix, or None.
+    """Return the rule that a JSON Web Key Set breaks, and the fix, or None.
 
-    `text` must be a JSON Web Key Set (RFC 7517) with public keys only.
+    `text` must have the format of RFC 7517 and contain public keys only.
     """
     try:
         keys = json.loads(text)["keys"]
@@ -69,9 +69,9 @@ def key_set_problem(text: str) -> tuple[str, str] | None:
 
 
 def key_problem(key: str, pem: str) -> tuple[str, str] | None:
-    """Return the rule that the private `key` (PEM) breaks, and the fix, or None.
+    """Return the rule that a private key breaks, and the fix, or None.
 
-    `key` must belong to the first certificate in `pem`.
+    `key` must be PEM and belong to the first certificate in `pem`.
     """
     try:
         private = serialization.load_pem_private_key(key.encode(), None)
@@ -96,7 +96,7 @@ def key_problem(key: str, pem: str) -> tuple[str, str] | None:
 
 
 def problems(pem: str, host: str | None, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield each rule that the certificates in `pem` break, with the fix.
+    """Yield each rule that a certificate chain breaks, and the fix.
 
     `host` is the host to which clients connect. None skips the check of the names.
     """
