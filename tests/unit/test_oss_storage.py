@@ -1,4 +1,4 @@
-"""The program in the cloud: which resources a stack with a bucket has, and in which order."""
+"""Tests of the resources of a stack with OSS storage, of their order, and of their error hints."""
 
 import asyncio
 import json
@@ -20,22 +20,22 @@ CONTAINER = "docker:index/container:Container"
 SECRET = "MOCKED-SECRET-OF-THE-KEY"
 
 
-class Cloud(Provider):
+class CloudProvider(Provider):
     COMPUTED: Mapping[str, Mapping[str, str]] = {**Provider.COMPUTED, KEY: {"secret": SECRET}}
 
 
-def _run(name: str, **storage_settings: object) -> Engine:
+def _run_with_storage(name: str, **storage_settings: object) -> Engine:
     file = dict(stack_file(name))
     file["oss-registry:storage"] = {**file["oss-registry:storage"], **storage_settings}
-    return run(file, stack=name, engine=Engine(Cloud()))
+    return run(file, stack=name, engine=Engine(CloudProvider()))
 
 
 @pytest.fixture(scope="module")
 def prod() -> Engine:
-    return _run("prod")
+    return _run_with_storage("prod")
 
 
-def _urns(engine: Engine) -> list[str]:
+def _cloud_resources(engine: Engine) -> list[str]:
     return sorted(
         urn.rpartition("::")[0].rpartition("$")[2] + "::" + urn.rpartition("::")[2]
         for urn in engine.requests
@@ -43,8 +43,10 @@ def _urns(engine: Engine) -> list[str]:
     )
 
 
-def test_urns_stay_the_same_because_a_new_one_makes_another_bucket(prod: Engine) -> None:
-    assert _urns(prod) == [
+def test_urns_of_cloud_resources_do_not_change_as_a_new_urn_would_replace_the_bucket(
+    prod: Engine,
+) -> None:
+    assert _cloud_resources(prod) == [
         "alicloud:oss/bucket:Bucket::bucket",
         "alicloud:oss/bucketAcl:BucketAcl::acl",
         "alicloud:oss/bucketHttpsConfig:BucketHttpsConfig::https-config",
@@ -61,23 +63,25 @@ def test_urns_stay_the_same_because_a_new_one_makes_another_bucket(prod: Engine)
     assert parents == {"storage"}
 
 
-def test_the_registry_waits_for_key_policy_and_bucket(prod: Engine) -> None:
-    def before(kind: str, name: str) -> set[str]:
+def test_the_registry_is_created_after_the_access_key_and_that_after_policy_and_bucket(
+    prod: Engine,
+) -> None:
+    def dependencies(kind: str, name: str) -> set[str]:
         request = prod.request(kind, name)
         return {urn.rpartition("::")[2] for urn in request.dependencies}
 
-    assert "access-key-2026-11" in before(CONTAINER, "registry")
-    needed = {"bucket", "ram-policy-attachment", "ram-user"}
-    assert needed <= before(KEY, "access-key-2026-11")
+    assert "access-key-2026-11" in dependencies(CONTAINER, "registry")
+    expected = {"bucket", "ram-policy-attachment", "ram-user"}
+    assert expected <= dependencies(KEY, "access-key-2026-11")
     attachment = "alicloud:ram/userPolicyAttachment:UserPolicyAttachment"
-    assert {"ram-policy", "ram-user"} <= before(attachment, "ram-policy-attachment")
+    assert {"ram-policy", "ram-user"} <= dependencies(attachment, "ram-policy-attachment")
 
 
-def test_only_the_bucket_is_protected_and_what_has_its_own_resource_is_left_to_it(
+def test_only_the_bucket_is_protected_and_ignores_properties_that_other_resources_set(
     prod: Engine,
 ) -> None:
     assert [r.name for r in prod.requests.values() if r.protect] == ["bucket"]
-    assert not _run("prod", protect=False).request(BUCKET, "bucket").protect
+    assert not _run_with_storage("prod", protect=False).request(BUCKET, "bucket").protect
     assert set(prod.request(BUCKET, "bucket").ignoreChanges) == {
         "acl",
         "policy",
@@ -87,7 +91,9 @@ def test_only_the_bucket_is_protected_and_what_has_its_own_resource_is_left_to_i
     assert not prod.inputs(BUCKET, "bucket")["forceDestroy"]
 
 
-def test_the_keys_secret_is_in_secret_boxes_wherever_it_is(prod: Engine) -> None:
+def test_the_secret_of_the_access_key_is_a_pulumi_secret_in_each_input_and_output(
+    prod: Engine,
+) -> None:
     for name, value in {
         "secret": prod.inputs(KEY, "access-key-2026-11"),
         "registry": prod.inputs(CONTAINER, "registry"),
@@ -100,16 +106,18 @@ def test_the_keys_secret_is_in_secret_boxes_wherever_it_is(prod: Engine) -> None
 
 def _without_secrets(value: Any) -> Any:  # noqa: ANN401
     if is_secret(value):
-        return "boxed"
+        return "secret"
     if isinstance(value, dict):
         return {key: _without_secrets(item) for key, item in value.items()}
     return [_without_secrets(item) for item in value] if isinstance(value, list) else str(value)
 
 
-def test_the_registrys_policy_is_its_bucket_and_prefix_and_nothing_else(prod: Engine) -> None:
+def test_the_registrys_policy_allows_only_its_bucket_and_prefix(prod: Engine) -> None:
     text = prod.inputs("alicloud:ram/policy:Policy", "ram-policy")["policyDocument"]
     policy = json.loads(text)
-    assert text == json.dumps(policy, sort_keys=True, separators=(",", ":"))  # no new version
+    assert text == json.dumps(
+        policy, sort_keys=True, separators=(",", ":")
+    )  # stable text makes no new policy version
     allowed = {
         (action, resource)
         for statement in policy["Statement"]
@@ -119,15 +127,15 @@ def test_the_registrys_policy_is_its_bucket_and_prefix_and_nothing_else(prod: En
     bucket = "acs:oss:*:*:example-registry-prod"
     assert {resource for _, resource in allowed} == {bucket, f"{bucket}/registry/*"}
     assert len(allowed) == 7
-    kms = _run("prod", encryption={"kms_key_id": "k1"}).inputs(
+    kms = _run_with_storage("prod", encryption={"kms_key_id": "k1"}).inputs(
         "alicloud:ram/policy:Policy", "ram-policy"
     )["policyDocument"]
     assert '"kms:Decrypt","kms:GenerateDataKey"' in kms
     assert "acs:kms:*:*:key/k1" in kms
 
 
-def test_a_bucket_whose_objects_have_no_prefix_is_reached_as_a_whole() -> None:
-    engine = _run("prod", adopt=True, prefix="", versioning=None, encryption=None)
+def test_without_a_prefix_the_policy_allows_the_whole_bucket() -> None:
+    engine = _run_with_storage("prod", adopt=True, prefix="", versioning=None, encryption=None)
     policy = json.loads(engine.inputs("alicloud:ram/policy:Policy", "ram-policy")["policyDocument"])
     assert {r for statement in policy["Statement"] for r in statement["Resource"]} == {
         "acs:oss:*:*:example-registry-prod",
@@ -136,38 +144,40 @@ def test_a_bucket_whose_objects_have_no_prefix_is_reached_as_a_whole() -> None:
     assert not [statement for statement in policy["Statement"] if "Condition" in statement]
 
 
-def test_two_labels_are_two_keys_and_the_last_one_is_in_use() -> None:
-    engine = _run("prod", access_keys=["old", "new"])
+def test_two_labels_are_two_access_keys_and_the_registry_uses_the_last_one() -> None:
+    engine = _run_with_storage("prod", access_keys=["old", "new"])
     assert {r.name for r in engine.requests.values() if r.type == KEY} == {
         "access-key-old",
         "access-key-new",
     }
-    before = engine.request(CONTAINER, "registry").dependencies
-    keys = {urn.rpartition("::")[2] for urn in before if "AccessKey" in urn}
+    dependencies = engine.request(CONTAINER, "registry").dependencies
+    keys = {urn.rpartition("::")[2] for urn in dependencies if "AccessKey" in urn}
     assert keys == {"access-key-new"}
     assert engine.exports["access_key"] == "new"
 
 
-def test_a_key_without_a_secret_starts_no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Cloud, "COMPUTED", {**Cloud.COMPUTED, KEY: {"secret": ""}})
+def test_an_access_key_without_a_secret_is_an_error_before_the_registry_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CloudProvider, "COMPUTED", {**CloudProvider.COMPUTED, KEY: {"secret": ""}})
     with pytest.raises(pulumi.RunError, match="add a new label for another one"):
-        _run("prod")
+        _run_with_storage("prod")
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])
-def test_each_stack_file_of_ours_is_a_registry_in_a_bucket(name: str) -> None:
-    engine = _run(name)
+def test_our_stack_files_dev_staging_and_prod_use_a_bucket(name: str) -> None:
+    engine = _run_with_storage(name)
     assert engine.inputs(BUCKET, "bucket")["bucket"] == f"example-registry-{name}"
     assert engine.exports["ram_user"] == f"oss-registry-{name}"
 
 
-def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
+def test_the_local_stack_has_no_cloud_resources() -> None:
     engine = run(stack_file("local"), stack="local")
     assert not [urn for urn in engine.requests if "alicloud" in urn]
 
 
 @pytest.mark.parametrize(
-    ("error", "inputs", "said"),
+    ("error", "inputs", "hint"),
     [
         ("BucketAlreadyExists", {"bucket": "b"}, "the bucket b is another account's"),
         ("The bucket namespace is shared by all", {"bucket": "b"}, "the bucket b is there already"),
@@ -188,15 +198,16 @@ def test_a_stack_without_a_cloud_has_nothing_of_it() -> None:
         ("SignatureDoesNotMatch", {}, "is not right"),
     ],
 )
-def test_what_only_the_cloud_can_know_is_one_sentence(
-    error: str, inputs: dict[str, str], said: str
-) -> None:
-    assert said in (explanation(f"ErrorCode: {error}", inputs, storage.ERROR_HINTS) or "")
+def test_an_error_of_oss_or_ram_has_a_hint(error: str, inputs: dict[str, str], hint: str) -> None:
+    assert hint in (explanation(f"ErrorCode: {error}", inputs, storage.ERROR_HINTS) or "")
 
 
 @pytest.fixture
-def failed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], list[str]]]:
-    """Fails with these errors in turn; gives whether each is retried, and what is logged."""
+def fail_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], list[str]]]:
+    """Return a function that runs the error hook with these errors, one after the other.
+
+    It returns whether each of them is retried, and the log of errors.
+    """
     logged: list[str] = []
 
     async def sleep(_: float) -> None:
@@ -209,21 +220,25 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], l
 
     def run(*errors: str, operation: str = "create") -> tuple[list[bool], list[str]]:
         hook: Any = error_hints.explained("x", storage.ERROR_HINTS, transient=storage.NOT_YET)
-        facts: dict[str, Any] = {"new_inputs": {}, "old_inputs": {}, "failed_operation": operation}
-        seen: list[str] = []
+        failure: dict[str, Any] = {
+            "new_inputs": {},
+            "old_inputs": {},
+            "failed_operation": operation,
+        }
+        errors_so_far: list[str] = []
         retried = []
         for error in errors:
-            seen.insert(0, f"ErrorCode: {error}")
-            retried.append(asyncio.run(hook(SimpleNamespace(errors=[*seen], **facts))))
+            errors_so_far.insert(0, f"ErrorCode: {error}")
+            retried.append(asyncio.run(hook(SimpleNamespace(errors=[*errors_so_far], **failure))))
         return retried, logged
 
     return run
 
 
-def test_a_user_that_ram_does_not_find_yet_is_waited_for_and_then_explained(
-    failed: Callable[..., tuple[list[bool], list[str]]],
+def test_a_new_ram_user_that_is_not_found_yet_is_retried_five_times(
+    fail_with: Callable[..., tuple[list[bool], list[str]]],
 ) -> None:
-    retried, logged = failed(*["EntityNotExist.User"] * 6)
+    retried, logged = fail_with(*["EntityNotExist.User"] * 6)
     assert retried == [True] * 5 + [False]
     assert logged == [
         "RAM does not find the user or the policy that it has just made: run `make up` again in a "
@@ -239,23 +254,23 @@ def test_a_user_that_ram_does_not_find_yet_is_waited_for_and_then_explained(
         ("EntityNotExist.User", "delete"),
     ],
 )
-def test_no_other_error_is_tried_again(
-    error: str, operation: str, failed: Callable[..., tuple[list[bool], list[str]]]
+def test_other_errors_are_not_retried(
+    error: str, operation: str, fail_with: Callable[..., tuple[list[bool], list[str]]]
 ) -> None:
-    assert failed(error, operation=operation)[0] == [False]
+    assert fail_with(error, operation=operation)[0] == [False]
 
 
-# Whether OSS takes a new key.
+# The check that OSS accepts a new access key.
 
 
 FACTS = OssFacts(region="r", host="h", bucket="b", prefix="p", key="1")
 
 
 @pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is said, with a clock that each second of sleep moves on."""
+def printed_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the logged warnings. A fake clock moves on with each sleep."""
     now: list[float] = [0.0]
-    said: list[str] = []
+    warnings: list[str] = []
 
     async def sleep(seconds: float) -> None:
         now[0] += seconds
@@ -263,37 +278,40 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(storage, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(storage, "_signed", lambda *_: "address")
-    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
     monkeypatch.setattr(storage, "ResourceHook", lambda _, hook: hook)
     monkeypatch.setattr(storage, "ResourceHookBinding", lambda after_create: after_create[0])
-    return said
+    return warnings
 
 
-def _wait(*answers: str) -> None:
-    given = iter(answers)
+def _wait_for_key(*answers: str) -> None:
+    """Run the check with these answers: error codes, or "" for success. The last one repeats."""
+    codes = iter(answers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "_asked", lambda _: next(given, answers[-1]))
+        patch.setattr(storage, "_asked", lambda _: next(codes, answers[-1]))
         hook: Any = storage._settled("1", FACTS)
         asyncio.run(hook(SimpleNamespace(id="id", new_outputs={"secret": "secret"})))
 
 
-def test_a_new_key_is_waited_for_until_oss_takes_it(waited: list[str]) -> None:
-    _wait("InvalidAccessKeyId", "InvalidAccessKeyId", "")
-    assert not waited
+def test_a_new_access_key_is_checked_until_oss_accepts_it(printed_warnings: list[str]) -> None:
+    _wait_for_key("InvalidAccessKeyId", "InvalidAccessKeyId", "")
+    assert not printed_warnings
 
 
-def test_a_key_that_is_never_taken_ends_the_up_before_the_registry_gets_it(
-    waited: list[str],
+def test_an_access_key_that_oss_does_not_accept_in_time_is_an_error(
+    printed_warnings: list[str],
 ) -> None:
     with pytest.raises(RuntimeError, match="OSS does not take the new access key 1"):
-        _wait("InvalidAccessKeyId")
-    assert not waited
+        _wait_for_key("InvalidAccessKeyId")
+    assert not printed_warnings
 
 
-def test_an_oss_out_of_reach_of_this_machine_is_said_and_no_obstacle(waited: list[str]) -> None:
-    _wait("timed out")
-    assert waited == ["whether OSS takes the new access key 1 is not known: timed out"]
+def test_an_oss_endpoint_that_cannot_be_reached_is_only_a_warning(
+    printed_warnings: list[str],
+) -> None:
+    _wait_for_key("timed out")
+    assert printed_warnings == ["whether OSS takes the new access key 1 is not known: timed out"]
 
 
-def test_a_registry_without_a_volume_runs_as_a_user_that_owns_nothing() -> None:
-    assert _run("dev").inputs(CONTAINER, "registry")["user"] == "65532:65532"
+def test_a_registry_without_a_volume_does_not_run_as_root() -> None:
+    assert _run_with_storage("dev").inputs(CONTAINER, "registry")["user"] == "65532:65532"
