@@ -1,4 +1,4 @@
-"""An image of the user's own: derived, named by its digest, in a registry that wants a login."""
+"""A custom image of the registry, with a digest, from a registry that requires a login."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
 OFFICIAL = f"registry:{DEFAULT_RELEASE}"
-# Of two users, each with a password and its bcrypt hash.
+# The passwords of two users, and their bcrypt hashes.
 TOKENS = {"first": "first seed password", "second": "second seed password"}
 HTPASSWD = (
     "first:$2y$04$abcdefghijklmnopqrstuu48klauptuuvup7ZFQLpjy3ghF0S/WEa\n"
@@ -23,8 +23,8 @@ DERIVED = f"FROM {OFFICIAL}\nWORKDIR /srv\nUSER 0:0\nENV OTHER=1\nLABEL own=1\nS
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """Where a registry with a login is, which is none of a stack's."""
+def server(tmp_path: Path) -> Iterator[str]:
+    """Run a registry that requires a login and belongs to no stack, and provide its address."""
     name, port = unique_name("oss-registry-test"), free_port()
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     variables = ("REGISTRY_AUTH_HTPASSWD_REALM=seed", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
@@ -41,36 +41,39 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def reference(address: str, tmp_path: Path) -> Iterator[str]:
-    """A derived image, by tag and digest, that is there and no longer in the engine."""
+def custom_image(server: str, tmp_path: Path) -> Iterator[str]:
+    """Push a derived image to `server`, and provide its reference with tag and digest.
+
+    The image is not in the engine.
+    """
     built = f"{unique_name('oss-registry-test')}:1"
     (tmp_path / "Dockerfile").write_text(DERIVED)
     build = ("docker", "build", "--quiet", "--tag", built, tmp_path)
-    identity = run_checked(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
+    built_id = run_checked(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
     try:
         login = ["--dest-tls-verify=false", f"--dest-creds=first:{TOKENS['first']}"]
-        there = f"{address}/team/registry:own"
+        pushed = f"{server}/team/registry:own"
         digest = tmp_path / "digest"
         source = f"docker-daemon:{built}"
-        skopeo("copy", f"--digestfile={digest}", *login, source, f"docker://{there}")
+        skopeo("copy", f"--digestfile={digest}", *login, source, f"docker://{pushed}")
         run_checked("docker", "image", "rm", built)
-        pulled = f"{there}@{digest.read_text().strip()}"
-        yield pulled
-        run("docker", "image", "rm", "--force", pulled)  # by an id of its own
+        reference = f"{pushed}@{digest.read_text().strip()}"
+        yield reference
+        run("docker", "image", "rm", "--force", reference)  # its id differs from the built one
     finally:
-        run("docker", "image", "rm", "--force", identity)
+        run("docker", "image", "rm", "--force", built_id)
 
 
-def test_an_image_from_a_registry_with_a_login_is_pulled_and_replaced_by_no_new_token(
-    address: str, reference: str, tmp_path: Path
+def test_a_custom_image_is_pulled_with_a_login_and_a_new_token_replaces_nothing(
+    server: str, custom_image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
-    deployment = Deployment(folder, registry={"release": DEFAULT_RELEASE, "image": reference})
+    deployment = Deployment(folder, registry={"release": DEFAULT_RELEASE, "image": custom_image})
 
     def log_in(user: str) -> None:
         for key, value, *secret in (
-            ("address", address),
+            ("address", server),
             ("username", user),
             ("password", TOKENS[user], "--secret"),
         ):
@@ -95,7 +98,7 @@ def test_an_image_from_a_registry_with_a_login_is_pulled_and_replaced_by_no_new_
         deployment.remove()
 
 
-def test_a_login_that_docker_would_not_use_or_that_is_no_secret_is_refused(tmp_path: Path) -> None:
+def test_a_login_with_an_invalid_address_or_a_plain_password_is_refused(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     entry = {"address": "https://registry.example/team", "username": "u", "password": "hunter2"}
     deployment.write_config({"docker:registryAuth": [entry]})

@@ -1,4 +1,4 @@
-"""A registry that runs by docker compose moves in: the same images pull from the new one."""
+"""Import a registry that runs by Docker Compose: the same images pull from the imported one."""
 
 import json
 import re
@@ -24,12 +24,12 @@ from tests.unit.test_importing import MOVABLE
 
 pytestmark = pytest.mark.ops
 
-PLUGIN = run("docker", "compose", "version").returncode == 0
-COMPOSE = ("docker", "compose") if PLUGIN else ("docker-compose",)
-# What the program that came before the plugin does not know: `name`, and `host_ip` of a port.
-NEWER = {"nginx", "release-3-notifications"}
-READABLE = [file for file in MOVABLE if PLUGIN or file.parent.name not in NEWER]
-PASSWORD, REDIS_PASSWORD, HTTP_SECRET = "pa55 word & more", "redis pa55$word", "long and drawn"
+HAS_COMPOSE_PLUGIN = run("docker", "compose", "version").returncode == 0
+COMPOSE = ("docker", "compose") if HAS_COMPOSE_PLUGIN else ("docker-compose",)
+# Files with `name`, or with `host_ip` of a port, which the old program docker-compose refuses.
+NEWER_SYNTAX = {"nginx", "release-3-notifications"}
+READABLE = [file for file in MOVABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX]
+PASSWORD, REDIS_PASSWORD, HTTP_SECRET = "pa55 word & more", "redis pa55$word", "long and random"
 CONFIG = """\
 version: 0.1
 storage:
@@ -46,26 +46,26 @@ auth:
 
 
 @pytest.mark.parametrize("file", READABLE, ids=lambda file: file.parent.name)
-def test_a_compose_file_is_read_as_compose_reads_it(file: Path, tmp_path: Path) -> None:
-    printed = run(*COMPOSE, "--file", file, "config", separate_stderr=True)
-    assert not printed.returncode, printed.stderr
-    whole = file.with_name("whole.yml")
-    whole.write_text(printed.stdout)
+def test_a_compose_file_is_read_as_docker_compose_reads_it(file: Path, tmp_path: Path) -> None:
+    result = run(*COMPOSE, "--file", file, "config", separate_stderr=True)
+    assert not result.returncode, result.stderr
+    resolved = file.with_name("whole.yml")
+    resolved.write_text(result.stdout)
     try:
-        ours, its = ([*_became(each)] for each in (file, whole))
+        actual, expected = ([*_import_result(each)] for each in (file, resolved))
     finally:
-        whole.unlink()
-    assert ours == its
+        resolved.unlink()
+    assert actual == expected
 
 
-def _became(file: Path) -> Iterator[object]:
+def _import_result(file: Path) -> Iterator[object]:
     compose = read(file, {})
-    its = moved(compose, chosen(compose, ""), "imported")
-    yield from (its.config, its.secrets, its.steps, its.old)
+    result = moved(compose, chosen(compose, ""), "imported")
+    yield from (result.config, result.secrets, result.steps, result.old)
 
 
-class Old:
-    """A registry that runs by a compose file in `folder`, on `port`."""
+class ComposeRegistry:
+    """A registry that runs by a compose file in `folder`. `env` is the content of `.env`."""
 
     def __init__(self, folder: Path, services: Mapping[str, Any], env: str = "") -> None:
         self.file = folder / "docker-compose.yml"
@@ -76,6 +76,7 @@ class Old:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """Run the registry until the end of the block, and delete its volumes."""
         try:
             run_checked(*COMPOSE, "--file", self.file, "up", "--detach")
             yield
@@ -83,27 +84,29 @@ class Old:
             run(*COMPOSE, "--file", self.file, "down", "--volumes")
 
 
-def _named(parent: Path) -> Path:
-    """A folder whose name, which compose gives to all that it makes, nobody else has."""
+def _project_folder(parent: Path) -> Path:
+    """Create a folder with a unique name, because Compose names all objects after it."""
     folder = parent / unique_name("compose")
     folder.mkdir()
     return folder
 
 
-def _imported(new: Deployment, file: Path) -> list[str]:
-    """Make the stack from `file` with `make import`; gives the lines that it printed."""
+def _make_import(new: Deployment, file: Path) -> list[str]:
+    """Replace the stack by one that `make import` creates from `file`, and return its output.
+
+    Lines in which make reports its folder are left out.
+    """
     new.pulumi("stack", "rm", "--yes")
     new.file.unlink(missing_ok=True)
-    output = new.make_succeeds("import", f"COMPOSE={file}")
-    lines = output.splitlines()
-    return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]  # of folders
+    lines = new.make_succeeds("import", f"COMPOSE={file}").splitlines()
+    return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]
 
 
-def _do(new: Deployment, printed: list[str]) -> None:
-    """Run what it printed below Then:, word by word."""
-    for line in printed[printed.index("Then:") + 1 :]:
+def _run_printed_commands(new: Deployment, lines: list[str]) -> None:
+    """Run the commands that `make import` printed below "Then:"."""
+    for line in lines[lines.index("Then:") + 1 :]:
         words = line.strip()
-        if not PLUGIN:
+        if not HAS_COMPOSE_PLUGIN:
             words = words.replace("docker compose", "docker-compose")
         script = f"cd {shlex.quote(str(new.folder))} && {words}"
         run_checked("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=900)
@@ -119,7 +122,7 @@ def _removed(new: Deployment) -> Iterator[None]:
         new.docker("volume", "rm", "--force", f"{new.prefix}-data")
 
 
-def _pushed(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
+def _push_image(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
     api = Api(f"http://127.0.0.1:{port}", login)
     wait_until(lambda: _answers(api))
     api.push("team/app", b"a layer" * 10_000)
@@ -134,8 +137,11 @@ def _answers(api: Api) -> bool:
     return True
 
 
-def _by_variables(folder: Path, port: int) -> Old:
-    """The tutorial's: a list, a named volume, a redis with its password in the command line."""
+def _with_variables(folder: Path, port: int) -> ComposeRegistry:
+    """Create the tutorial's registry: a list of variables, a named volume, and a redis.
+
+    The password of redis is in its command line.
+    """
     redis = {"image": "redis:7.0.15", "command": "redis-server --requirepass '${REDIS_PASSWORD}'"}
     registry = {
         "image": "registry:2.8.3",
@@ -152,11 +158,11 @@ def _by_variables(folder: Path, port: int) -> Old:
         ],
     }
     env = f"REDIS_PASSWORD='{REDIS_PASSWORD}'\nHTTP_SECRET={HTTP_SECRET}\n"
-    return Old(folder, {"registry": registry, "redis": redis}, env)
+    return ComposeRegistry(folder, {"registry": registry, "redis": redis}, env)
 
 
-def _by_file(folder: Path, port: int) -> Old:
-    """A whole config.yml, a folder of the machine, and redis as a list of words."""
+def _with_configuration_file(folder: Path, port: int) -> ComposeRegistry:
+    """Create a registry with a config.yml and a folder, and a redis whose command is a list."""
     (folder / "config" / "config.yml").write_text(CONFIG)
     words = ["redis-server", "--requirepass", REDIS_PASSWORD.replace("$", "$$")]
     registry = {
@@ -170,11 +176,13 @@ def _by_file(folder: Path, port: int) -> Old:
         ],
         "depends_on": ["cache"],
     }
-    return Old(folder, {"registry": registry, "cache": {"image": "redis:7.0.15", "command": words}})
+    return ComposeRegistry(
+        folder, {"registry": registry, "cache": {"image": "redis:7.0.15", "command": words}}
+    )
 
 
-def _by_hand(folder: Path, port: int) -> Old:
-    """As few words as it takes: the images are in a volume without a name."""
+def _with_minimal_settings(folder: Path, port: int) -> ComposeRegistry:
+    """Create a registry with a minimal file and an anonymous volume."""
     registry = {
         "image": "registry:2.8.3",
         "ports": [f"127.0.0.1:{port}:5000"],
@@ -187,43 +195,52 @@ def _by_hand(folder: Path, port: int) -> Old:
         },
     }
     words = ["redis-server", "--requirepass", REDIS_PASSWORD.replace("$", "$$")]
-    return Old(folder, {"registry": registry, "redis": {"image": "redis:7.0.15", "command": words}})
+    return ComposeRegistry(
+        folder, {"registry": registry, "redis": {"image": "redis:7.0.15", "command": words}}
+    )
 
 
 @pytest.mark.parametrize(
-    "composed", [pytest.param(_by_variables, marks=pytest.mark.quick), _by_file, _by_hand]
+    "create",
+    [
+        pytest.param(_with_variables, marks=pytest.mark.quick),
+        _with_configuration_file,
+        _with_minimal_settings,
+    ],
 )
-def test_the_images_of_a_volume_and_of_a_folder_pull_from_the_new_registry(
-    new_stack: Deployment, tmp_path: Path, composed: Callable[[Path, int], Old]
+def test_images_in_a_volume_or_a_folder_pull_from_the_imported_registry(
+    new_stack: Deployment, tmp_path: Path, create: Callable[[Path, int], ComposeRegistry]
 ) -> None:
-    folder = _named(tmp_path)
+    folder = _project_folder(tmp_path)
     (folder / "config").mkdir()
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
-    old = composed(folder, port)
+    old = create(folder, port)
     with old.running(), _removed(new_stack):
-        api, manifest = _pushed(port, ("ci", PASSWORD))
+        api, manifest = _push_image(port, ("ci", PASSWORD))
 
-        printed = _imported(new_stack, old.file)
-        _do(new_stack, printed)
+        lines = _make_import(new_stack, old.file)
+        _run_printed_commands(new_stack, lines)
 
         api.pull("team/app")
         assert api.manifest("team/app", "1") == manifest
         api.push("team/other", b"new")
         with pytest.raises(RequestError):
             Api(f"http://127.0.0.1:{port}").pull("team/app")
-        told = new_stack.inspect("registry", ".Config.Env")
-        assert f"REGISTRY_HTTP_SECRET={json.dumps(HTTP_SECRET)}" in told
-        assert [each for each in told if "REDIS" in each and json.dumps(REDIS_PASSWORD) in each]
-    clear = "\n".join((*printed, new_stack.file.read_text(), new_stack.state()))
-    assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in clear]
+        variables = new_stack.inspect("registry", ".Config.Env")
+        assert f"REGISTRY_HTTP_SECRET={json.dumps(HTTP_SECRET)}" in variables
+        assert [
+            each for each in variables if "REDIS" in each and json.dumps(REDIS_PASSWORD) in each
+        ]
+    plain_text = "\n".join((*lines, new_stack.file.read_text(), new_stack.state()))
+    assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in plain_text]
 
 
-def test_the_images_of_a_bucket_pull_from_the_new_registry(
+def test_images_in_a_bucket_pull_from_the_imported_registry(
     new_cloud_stack: CloudDeployment, emulator: Emulator, tmp_path: Path
 ) -> None:
-    folder = _named(tmp_path)
+    folder = _project_folder(tmp_path)
     (folder / "ca.pem").write_text(emulator.registry["ca_certificates"])
     emulator.add_bucket(new_cloud_stack.bucket, REGION)
     port = free_port()
@@ -241,23 +258,23 @@ def test_the_images_of_a_bucket_pull_from_the_new_registry(
             "REGISTRY_STORAGE_OSS_SECURE": "true",
         },
     }
-    old = Old(folder, {"registry": registry})
+    old = ComposeRegistry(folder, {"registry": registry})
     with old.running():
-        api, manifest = _pushed(port, None)
+        api, manifest = _push_image(port, None)
         before = set(emulator.oss.buckets[new_cloud_stack.bucket].names())
         assert before
 
-        printed = _imported(new_cloud_stack, old.file)
-        _do(new_cloud_stack, printed)
+        lines = _make_import(new_cloud_stack, old.file)
+        _run_printed_commands(new_cloud_stack, lines)
 
-        # Its clients are sent to OSS, as they were.
-        image, there = f"docker://127.0.0.1:{port}/team/app:1", tmp_path / "pulled"
-        skopeo("copy", "--src-tls-verify=false", image, f"dir:{there}", env=emulator.environment)
-        assert (there / "manifest.json").read_bytes() == manifest
+        # The old registry redirected clients to OSS, so the new one does too.
+        image, pulled = f"docker://127.0.0.1:{port}/team/app:1", tmp_path / "pulled"
+        skopeo("copy", "--src-tls-verify=false", image, f"dir:{pulled}", env=emulator.environment)
+        assert (pulled / "manifest.json").read_bytes() == manifest
         api.push("team/other", b"new")
         names = set(emulator.oss.buckets[new_cloud_stack.bucket].names())
         assert names > before
         assert all(name.startswith("docker/registry/v2/") for name in names)
         assert new_cloud_stack.key_in_use() != emulator.key_id
-    clear = "\n".join((*printed, new_cloud_stack.file.read_text(), new_cloud_stack.state()))
-    assert emulator.key_secret not in clear
+    plain_text = "\n".join((*lines, new_cloud_stack.file.read_text(), new_cloud_stack.state()))
+    assert emulator.key_secret not in plain_text
