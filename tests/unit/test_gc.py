@@ -1,4 +1,4 @@
-"""What `make gc` asks for: a stack file of its own, a service like the registry's, an interrupt."""
+"""Tests of `make gc`: the read-only stack file, the service that collects, and interrupts."""
 
 import json
 import os
@@ -21,13 +21,13 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _read_only(stacks: Path, text: str) -> dict[str, Any]:
+def _read_only_stack_file(stacks: Path, text: str) -> dict[str, Any]:
     (stacks / "Pulumi.mine.yaml").write_text(text)
     content: dict[str, Any] = json.loads(stack_file.read_only("mine"))
     return content
 
 
-def test_a_read_only_stack_file_says_the_same_but_for_pushes_and_the_cache(stacks: Path) -> None:
+def test_the_read_only_stack_file_differs_from_the_original_only_in_readonly(stacks: Path) -> None:
     written = """
 encryptionsalt: v1:abc
 config:
@@ -38,7 +38,7 @@ config:
       http: {draintimeout: 10s}
       storage: {cache: {blobdescriptor: inmemory}, maintenance: {uploadpurging: {age: 24h}}}
 """
-    assert _read_only(stacks, written) == {
+    assert _read_only_stack_file(stacks, written) == {
         "encryptionsalt": "v1:abc",
         "config": {
             "oss-registry:http-secret": {"secure": "v1:def"},
@@ -69,18 +69,18 @@ config:
         "registry: {config: {storage: {maintenance: }}}",
     ],
 )
-def test_a_stack_file_with_next_to_nothing_becomes_read_only_too(stacks: Path, config: str) -> None:
-    content = _read_only(stacks, f"config: {{oss-registry:cache: {{}}, {config}}}")
+def test_a_nearly_empty_stack_file_becomes_read_only_too(stacks: Path, config: str) -> None:
+    content = _read_only_stack_file(stacks, f"config: {{oss-registry:cache: {{}}, {config}}}")
     registry = content["config"]["oss-registry:registry"]
     stack = load_stack(registry=registry)
     assert stack.read_only
-    # Whole, as the registry takes it.
+    # The registry accepts only the complete section.
     assert stack.redacted["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
 
 
-def test_what_is_wrong_with_the_stack_file_is_said(stacks: Path) -> None:
+def test_problems_of_the_stack_file_are_reported_before_garbage_collection(stacks: Path) -> None:
     with pytest.raises(SettingsError, match=r"registry\.port"):
-        _read_only(stacks, 'config: {oss-registry:registry: {port: "5000"}}')
+        _read_only_stack_file(stacks, 'config: {oss-registry:registry: {port: "5000"}}')
 
 
 SERVICE: Mapping[str, Any] = {
@@ -111,45 +111,45 @@ SERVICE: Mapping[str, Any] = {
 }
 
 
-class _Engine:
-    """A swarm's manager: what it answers, by the first two words, and what it was told."""
+class _FakeSwarm:
+    """A Swarm manager that runs the registry's service, and records the commands that it gets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.labels: Mapping[str, str] = {READ_ONLY_LABEL: "true"}
         self.tasks: list[Mapping[str, str]] = []
-        self.told: list[tuple[str, ...]] = []
-        self.there: dict[str, str] = {}
-        self.ends = True  # what is removed
+        self.commands: list[tuple[str, ...]] = []
+        self.services: dict[str, str] = {}
+        self.tasks_end = True  # whether the tasks of a removed service end
         monkeypatch.setattr(engine, "docker", self._docker)
         monkeypatch.setattr(engine, "printed", self._printed)
-        monkeypatch.setattr(engine, "labelled", lambda *_: dict(self.there))
-        self._moment = 0.0
-        monkeypatch.setattr("time.monotonic", lambda: self._moment)
+        monkeypatch.setattr(engine, "labelled", lambda *_: dict(self.services))
+        self._now = 0.0
+        monkeypatch.setattr("time.monotonic", lambda: self._now)
         monkeypatch.setattr("time.sleep", self._sleep)
 
     def _sleep(self, seconds: float) -> None:
-        self._moment += seconds
+        self._now += seconds
 
     def _docker(self, _: Mapping[str, str], *words: str, **__: object) -> str:
-        self.told.append(words)
+        self.commands.append(words)
         if words[:2] == ("service", "inspect"):
             spec = {"Labels": self.labels, "TaskTemplate": SERVICE}
             return json.dumps(self.labels if "--format" in words else [{"Spec": spec}])
         if words[:2] in (("service", "ps"), ("node", "ps")):
-            over = self.ends and words[0] == "node"
-            return "\n".join(map(json.dumps, [] if over else self.tasks))
+            ended = self.tasks_end and words[0] == "node"
+            return "\n".join(map(json.dumps, [] if ended else self.tasks))
         if words[:2] == ("service", "create"):
-            self.there = {"j1": "oss-registry-dev-gc"}
+            self.services = {"j1": "oss-registry-dev-gc"}
         return {"inspect": "machine-1\n", "node": "node-1\n"}.get(words[0], "")
 
     def _printed(self, _: Mapping[str, str], *words: str) -> Iterator[str]:
-        self.told.append(words)
+        self.commands.append(words)
         yield "blob eligible for deletion: sha256:aa\n"
 
 
 @pytest.fixture
-def manager(monkeypatch: pytest.MonkeyPatch) -> _Engine:
-    return _Engine(monkeypatch)
+def manager(monkeypatch: pytest.MonkeyPatch) -> _FakeSwarm:
+    return _FakeSwarm(monkeypatch)
 
 
 def _task(state: str, desired: str = "Running") -> Mapping[str, str]:
@@ -163,18 +163,18 @@ def _task(state: str, desired: str = "Running") -> Mapping[str, str]:
     }
 
 
-def _sweep() -> collector.Collector:
+def _collector() -> collector.Collector:
     return collector.collector(load_stack(registry={"runtime": "swarm", "exposure": "open"}), {})
 
 
-def test_a_sweep_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(
-    manager: _Engine,
+def test_garbage_collection_runs_as_a_copy_of_the_service_on_a_node_with_a_replica(
+    manager: _FakeSwarm,
 ) -> None:
     manager.tasks = [_task("Running 3 minutes ago"), _task("Complete 1 second ago")]
-    assert [*_sweep().run("registry", "garbage-collect")] == [
+    assert [*_collector().run("registry", "garbage-collect")] == [
         "blob eligible for deletion: sha256:aa\n"
     ]
-    (created,) = [words for words in manager.told if words[:2] == ("service", "create")]
+    (created,) = [words for words in manager.commands if words[:2] == ("service", "create")]
     assert {
         "--restart-condition=none",
         "--stop-signal=SIGKILL",
@@ -190,117 +190,127 @@ def test_a_sweep_has_all_that_the_service_has_on_a_machine_that_runs_a_replica(
         "--network=n1",
     } <= set(created)
     assert created[-3:] == ("registry:3.1.2@sha256:aa", "registry", "garbage-collect")
-    assert ("service", "rm", "j1") in manager.told
+    assert ("service", "rm", "j1") in manager.commands
 
 
-def test_a_replica_of_before_that_is_not_seen_to_end_keeps_it_from_sweeping(
-    manager: _Engine,
+def test_garbage_collection_does_not_start_until_the_old_replicas_have_ended(
+    manager: _FakeSwarm,
 ) -> None:
     manager.tasks = [_task("Running 3 hours ago", desired="Shutdown")]
     with pytest.raises(Blocked, match="a replica on one is not seen to have ended"):
-        _sweep().alone()
+        _collector().alone()
     manager.tasks = [_task("Shutdown 1 second ago", desired="Shutdown"), _task("Running 1 s ago")]
-    _sweep().alone()
+    _collector().alone()
 
 
-def test_a_registry_that_takes_pushes_again_keeps_it_from_sweeping(manager: _Engine) -> None:
+def test_garbage_collection_does_not_start_if_the_registry_accepts_pushes_again(
+    manager: _FakeSwarm,
+) -> None:
     manager.labels = {}
     with pytest.raises(Blocked, match="takes pushes again"):
-        _sweep().alone()
+        _collector().alone()
 
 
-def test_a_sweep_ends_as_soon_as_the_registry_takes_pushes(manager: _Engine) -> None:
+def test_garbage_collection_stops_as_soon_as_the_registry_accepts_pushes(
+    manager: _FakeSwarm,
+) -> None:
     manager.tasks = [_task("Running 1 second ago")]
-    sweep = _sweep()
-    sweep.alone()
+    registry_collector = _collector()
+    registry_collector.alone()
     manager.labels = {}
     with pytest.raises(Blocked, match="takes pushes again"):
-        next(sweep.run("registry", "garbage-collect"))
-    assert ("service", "rm", "j1") in manager.told
+        next(registry_collector.run("registry", "garbage-collect"))
+    assert ("service", "rm", "j1") in manager.commands
 
 
-def test_a_sweep_that_was_left_and_does_not_end_is_named(manager: _Engine) -> None:
-    manager.ends = False
-    manager.there = {"j1": "oss-registry-dev-gc", "r1": "oss-registry-dev-registry"}
+def test_an_earlier_garbage_collection_that_does_not_end_is_reported(manager: _FakeSwarm) -> None:
+    manager.tasks_end = False
+    manager.services = {"j1": "oss-registry-dev-gc", "r1": "oss-registry-dev-registry"}
     manager.tasks = [_task("Running 1 second ago")]
     with pytest.raises(Blocked, match="a collection of garbage on one is not seen to have ended"):
         swarm.end_collection("dev", {})
-    assert ("service", "rm", "j1") in manager.told
+    assert ("service", "rm", "j1") in manager.commands
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    kept = {ends: signal.getsignal(ends) for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+def restored_handlers() -> Iterator[None]:
+    """Restore the signal handlers after the test."""
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
-    for ends, handler in kept.items():
-        signal.signal(ends, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-def _come(ends: signal.Signals) -> None:
-    os.kill(os.getpid(), ends)
+def _send(number: signal.Signals) -> None:
+    """Send this process a signal."""
+    os.kill(os.getpid(), number)
 
 
-@pytest.mark.usefixtures("handlers")
-def test_the_first_interrupt_ends_it_and_no_other_disturbs_the_way_back() -> None:
+@pytest.mark.usefixtures("restored_handlers")
+def test_the_first_interrupt_stops_garbage_collection_and_later_ones_wait_for_the_clean_up() -> (
+    None
+):
     interrupts = gc._Interrupts()
     with pytest.raises(KeyboardInterrupt):
-        _come(signal.SIGTERM)
-    for ends in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        _come(ends)
+        _send(signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        _send(number)
     with pytest.raises(KeyboardInterrupt):
         interrupts.heed()
 
 
-@pytest.mark.usefixtures("handlers")
-def test_an_interrupt_that_is_deferred_comes_when_it_is_heeded() -> None:
+@pytest.mark.usefixtures("restored_handlers")
+def test_a_deferred_interrupt_is_raised_later() -> None:
     interrupts = gc._Interrupts()
     interrupts.defer()
-    _come(signal.SIGINT)
+    _send(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         interrupts.heed()
 
 
-@pytest.mark.usefixtures("handlers")
-def test_nohup_keeps_it_going_when_the_terminal_goes() -> None:
+@pytest.mark.usefixtures("restored_handlers")
+def test_with_nohup_garbage_collection_continues_after_the_terminal_is_closed() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     interrupts = gc._Interrupts()
-    _come(signal.SIGHUP)
+    _send(signal.SIGHUP)
     interrupts.heed()
 
 
-# The way back, by the stack file as it was.
+# Opening the registry for pushes again.
 
 
 @pytest.fixture
 def ups(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What applies the stack file `mine`: Pulumi alone, or `make up` with its guard."""
-    done: list[str] = []
+    """Return how the stack file `mine` was applied: by `pulumi up`, or by `up` with its guard."""
+    commands: list[str] = []
     (stacks / "Pulumi.mine.yaml").write_text("config: {oss-registry:registry: {port: 5001}}")
     monkeypatch.setattr(gc, "recover", lambda name: None)
-    monkeypatch.setattr(gc, "_up", lambda name, *flags: done.append("pulumi up"))
-    monkeypatch.setattr(gc, "up", lambda name, *, consent, meant: done.append(f"up {meant}"))
-    return done
+    monkeypatch.setattr(gc, "_up", lambda name, *flags: commands.append("pulumi up"))
+    monkeypatch.setattr(gc, "up", lambda name, *, consent, meant: commands.append(f"up {meant}"))
+    return commands
 
 
-def test_pushes_are_let_in_by_the_stack_file_of_before(ups: list[str]) -> None:
+def test_the_original_stack_file_is_applied_by_pulumi_up(ups: list[str]) -> None:
     gc._open("mine", stack_file.text("mine"))
     assert ups == ["pulumi up"]
 
 
-def test_a_stack_file_that_was_written_meanwhile_goes_through_the_guard(
+def test_a_stack_file_that_changed_meanwhile_is_applied_by_up_with_its_guard(
     stacks: Path, ups: list[str]
 ) -> None:
-    own = stack_file.text("mine")
+    before = stack_file.text("mine")
     (stacks / "Pulumi.mine.yaml").write_text(
         "config: {oss-registry:storage: {volume: another-one}}"
     )
-    gc._open("mine", own)
+    gc._open("mine", before)
     assert ups == ["up ()"]
 
 
-def test_a_stack_file_that_was_broken_meanwhile_is_said(stacks: Path, ups: list[str]) -> None:
-    own = stack_file.text("mine")
+def test_a_stack_file_that_became_invalid_meanwhile_is_reported(
+    stacks: Path, ups: list[str]
+) -> None:
+    before = stack_file.text("mine")
     (stacks / "Pulumi.mine.yaml").unlink()
     with pytest.raises(Blocked, match="the registry refuses pushes until this is mended"):
-        gc._open("mine", own)
+        gc._open("mine", before)
     assert not ups

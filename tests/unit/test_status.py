@@ -1,4 +1,4 @@
-"""What `make status` reports of a stack whose file was changed since the last `make up`."""
+"""Tests of `make status` for a stack file that was changed after the last `make up`."""
 
 from config.stack import Stack
 from operations import status
@@ -7,12 +7,12 @@ from tests.unit.stack_files import load_stack
 
 
 def _running(stack: Stack, **outputs: str) -> Running:
-    """The stack as `up` has left it, with these outputs."""
+    """Return the stack after an `up` with these outputs."""
     resources = [{"type": "pulumi:pulumi:Stack", "outputs": outputs}]
     return Running(stack, {}, resources, {})
 
 
-def test_a_bucket_that_up_has_not_made_yet_is_one_sentence() -> None:
+def test_a_bucket_that_up_has_not_created_yet_is_reported_with_the_command_make_up() -> None:
     stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     running = _running(stack, endpoint="http://127.0.0.1:5000", release="3.1.2", volume="data")
     state, text = status._storage(running)
