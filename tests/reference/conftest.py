@@ -1,3 +1,8 @@
+"""Fixtures: the reference readers, and the settings of Hypothesis.
+
+REFERENCE_EXAMPLES is the number of examples per release and property. REFERENCE_SEED repeats a run.
+"""
+
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,7 +19,7 @@ EXAMPLES = int(os.environ.get("REFERENCE_EXAMPLES") or (1000 if os.environ.get("
 settings.register_profile(
     "reference",
     max_examples=EXAMPLES,
-    deadline=None,  # no test depends on timing
+    deadline=None,  # the time of an example depends on the load of the machine
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
@@ -32,6 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def readers() -> Iterator[dict[str, ReferenceReader]]:
+    """The reader of each release, by version."""
     started: dict[str, ReferenceReader] = {}
     try:
         for version in RELEASES:
@@ -44,9 +50,11 @@ def readers() -> Iterator[dict[str, ReferenceReader]]:
 
 @pytest.fixture(scope="session", params=RELEASES)
 def release(request: pytest.FixtureRequest) -> Release:
+    """Each release of the registry in turn."""
     return RELEASES[request.param]
 
 
 @pytest.fixture(scope="session")
 def reader(readers: dict[str, ReferenceReader], release: Release) -> ReferenceReader:
+    """The reader of `release`."""
     return readers[release.version]

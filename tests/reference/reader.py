@@ -1,4 +1,8 @@
-"""The registry's own reader, a process for each release: what does it make of a configuration?"""
+"""The reference reader: a test oracle that reads a configuration with a release's own Go code.
+
+Tests compare what this project writes with what the registry reads. `go/` has one program for each
+release, which is built from the release's Go modules and imports its configuration package.
+"""
 
 import json
 import subprocess
@@ -22,11 +26,11 @@ PROGRAMS = {
 
 
 class Refused(Exception):
-    """The registry's own message."""
+    """The registry refused a configuration or panicked. The text is its own message."""
 
 
 class ReferenceReader:
-    """One release's reader; it lives until `close`."""
+    """The reader of one release, a process that runs until `close`."""
 
     def __init__(self, version: str) -> None:
         self._process = subprocess.Popen(
@@ -37,24 +41,25 @@ class ReferenceReader:
         )
 
     def close(self) -> None:
+        """End the process."""
         self._process.communicate()
 
     def read(self, file: str, environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
-        """The effective configuration by the keys of a file; durations are nanoseconds.
+        """The effective configuration of a config file with environment variables over it.
 
-        Raises Refused.
+        Its keys are those of a config file, and durations are in nanoseconds. Raises Refused.
         """
-        return self._ask("read", file, environment)
+        return self._request("read", file, environment)
 
     def start(self, file: str, environment: Mapping[str, str] | None = None) -> None:
-        """Make an app of it, on storage in memory. Raises Refused where the registry panics."""
-        self._ask("start", file, environment)
+        """Start the registry's app with storage in memory. Raises Refused if it panics."""
+        self._request("start", file, environment)
 
     def schema(self) -> Any:  # noqa: ANN401
-        """What the release understands, as `config/schema` keeps it."""
-        return self._ask("schema", "", None)
+        """The keys that the release understands, in the form of the files in `config/schema`."""
+        return self._request("schema", "", None)
 
-    def _ask(self, verb: str, file: str, environment: Mapping[str, str] | None) -> Any:  # noqa: ANN401
+    def _request(self, verb: str, file: str, environment: Mapping[str, str] | None) -> Any:  # noqa: ANN401
         request = {"verb": verb, "file": file, "environment": environment or {}}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""Single cases: counter-examples, public failures, and the quirks that our writing goes round."""
+"""Single cases: counter-examples, public failures, and quirks that `config` works around."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pytest
 from config.releases import RELEASES, Release
 from config.render import quote
 from config.tree import Placeholder, Section
-from tests.reference import trees
+from tests.reference import strategies
 from tests.reference.reader import ReferenceReader, Refused
-from tests.reference.test_reading import agrees, delivered, image_file
+from tests.reference.test_reading import contains, image_config, read_both_ways
 from tests.unit.stack_files import load_stack
 
 IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
@@ -17,42 +17,45 @@ TYPED = ("http.secret", "redis.password")
 UNTYPED = ("storage.filesystem.rootdirectory", "auth.htpasswd.realm", "log.fields")
 
 
-def _at(path: str, value: Any) -> Section:  # noqa: ANN401
+def _tree_with(path: str, value: Any) -> Section:  # noqa: ANN401
+    """A configuration with `value` at `path`, or in a map below `log.fields`."""
     tree: Any = {"storage": {"filesystem": {}}}
     inner = tree
     *above, last = path.split(".")
     for key in above:
         inner = inner.setdefault(key, {})
-    inner[last] = {"a_B": value} if path == "log.fields" else value
+    if path == "log.fields":
+        value = {"a_B": value}
+    inner[last] = value
     return tree  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("path", TYPED + UNTYPED)
-def test_a_nasty_string_is_read_as_it_was_written_wherever_it_stands(
+def test_an_unusual_string_reaches_the_registry_unchanged_at_any_path(
     reader: ReferenceReader, release: Release, path: str
 ) -> None:
-    for text in trees.NASTY:
-        for read_back in delivered(reader, release, _at(path, text)):
-            assert agrees(_at(path, text), read_back, release.schema.keys), text
+    for text in strategies.UNUSUAL_TEXTS:
+        for read_back in read_both_ways(reader, release, _tree_with(path, text)):
+            assert contains(_tree_with(path, text), read_back, release.schema.keys), text
 
 
-@pytest.mark.parametrize("secret", trees.SECRETS)
-def test_a_secret_is_read_as_it_was_brought(
+@pytest.mark.parametrize("secret", strategies.SECRETS)
+def test_a_secret_reaches_the_registry_unchanged(
     reader: ReferenceReader, release: Release, secret: str
 ) -> None:
-    tree = _at("http.secret", Placeholder(secret))
-    for read_back in delivered(reader, release, tree):
-        assert read_back["http"]["secret"] == trees.SECRETS[secret]
+    tree = _tree_with("http.secret", Placeholder(secret))
+    for read_back in read_both_ways(reader, release, tree):
+        assert read_back["http"]["secret"] == strategies.SECRETS[secret]
 
 
 def test_a_large_number_keeps_its_last_digit(reader: ReferenceReader, release: Release) -> None:
     for number in (2**63 - 1, -(2**63), 6.542779618291365e16, 5e-324):
-        tree = _at("log.fields", number)
-        for read_back in delivered(reader, release, tree):
-            assert agrees(tree, read_back, release.schema.keys), number
+        tree = _tree_with("log.fields", number)
+        for read_back in read_both_ways(reader, release, tree):
+            assert contains(tree, read_back, release.schema.keys), number
 
 
-def test_tls_and_users_reach_the_registry_by_either_delivery(
+def test_tls_and_users_reach_the_registry_by_variables_and_by_file(
     reader: ReferenceReader, release: Release
 ) -> None:
     kinds: list[dict[str, Any]] = [{"self_signed": True}]
@@ -63,15 +66,16 @@ def test_tls_and_users_reach_the_registry_by_either_delivery(
     for tls in kinds:
         auth = {"realm": "Team: A", "users": {"alice": {}}}
         tree = load_stack(registry=registry, auth=auth, tls=tls).tree
-        for read_back in delivered(reader, release, tree):
-            assert agrees(tree, read_back, release.schema.keys)
+        for read_back in read_both_ways(reader, release, tree):
+            assert contains(tree, read_back, release.schema.keys)
             assert read_back["http"]["tls"]["minimumtls"] == "tls1.2"
 
 
-# The quirks: should a release lose one, these say so, and a rule of ours can go.
+# Quirks of the releases. If a later release fixes one, its test fails, and a rule of ours can be
+# deleted.
 
 SILENT = [
-    # A path that goes on below a text, and the _FILE that other images understand.
+    # A variable for a path below a text, and the suffix _FILE, which other images understand.
     ("2.8.3", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
     ("3.1.2", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
     ("3.0.0", {"REGISTRY_REDIS_ADDRS": '["r:1"]'}, "redis.addrs", []),
@@ -90,17 +94,18 @@ SILENT = [
 
 
 @pytest.mark.parametrize(("version", "environment", "path", "value"), SILENT)
-def test_what_goes_wrong_without_a_word(
+def test_the_registry_silently_misreads_or_ignores_some_variables(
     readers: dict[str, ReferenceReader],
     version: str,
     environment: dict[str, str],
     path: str,
     value: Any,  # noqa: ANN401
 ) -> None:
-    found = readers[version].read(image_file(RELEASES[version]), environment)
+    found = readers[version].read(image_config(RELEASES[version]), environment)
     for key in path.split("."):
         found = found.get(key)
-    found = found["rootdirectory"] if path == "storage.filesystem" else found
+    if path == "storage.filesystem":
+        found = found["rootdirectory"]
     assert found == value
 
 
@@ -124,18 +129,20 @@ FATAL = [
 
 
 @pytest.mark.parametrize(("text", "section", "word"), FATAL)
-def test_what_keeps_the_registry_from_starting(
+def test_the_registry_does_not_start_with_some_values(
     reader: ReferenceReader, text: str, section: str, word: str
 ) -> None:
-    inside = f"{{inmemory: {{}}, {text}}}" if section else "{inmemory: {}}"
-    file = f"version: 0.1\nstorage: {inside}\n{'' if section else text}\n"
+    if section == "storage":
+        file = f"version: 0.1\nstorage: {{inmemory: {{}}, {text}}}\n"
+    else:
+        file = f"{IN_MEMORY}{text}\n"
     with pytest.raises(Refused) as refused:
         reader.start(file)
     assert word in str(refused.value)
 
 
 @pytest.mark.parametrize("version", ["3.0.0", "3.1.2"])
-def test_numbers_that_keep_release_3_from_starting(
+def test_release_3_does_not_start_with_some_pool_sizes(
     readers: dict[str, ReferenceReader], version: str
 ) -> None:
     for redis in ("poolsize: -1", "poolsize: 9999999999999999"):
@@ -150,14 +157,14 @@ def test_numbers_that_keep_release_3_from_starting(
         {"REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": "true"},
     ],
 )
-def test_a_maintenance_section_given_by_key_is_a_panic(
+def test_the_registry_panics_if_a_variable_sets_a_key_of_the_maintenance_section(
     reader: ReferenceReader, variable: dict[str, str]
 ) -> None:
     with pytest.raises(Refused, match="panic"):
         reader.start(IN_MEMORY, variable)
 
 
-def test_an_emoji_as_surrogate_escapes_is_refused(reader: ReferenceReader) -> None:
+def test_an_emoji_that_is_written_as_surrogate_escapes_is_refused(reader: ReferenceReader) -> None:
     with pytest.raises(Refused):
         reader.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": '"pw\\ud83d\\ude00"'})
     assert reader.read(IN_MEMORY, {"REGISTRY_HTTP_SECRET": quote("pw😀")})

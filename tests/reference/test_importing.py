@@ -1,6 +1,6 @@
-"""A registry that moved in from compose is configured as it was, for its own reader."""
+"""For the registry's own reader, an imported registry is configured as it was in compose."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -17,12 +17,12 @@ from operations.importing.compose import read
 from operations.importing.moving import chosen, differences, moved
 from tests.reference.conftest import seeded
 from tests.reference.reader import ReferenceReader
-from tests.reference.test_reading import filled, image_file
+from tests.reference.test_reading import image_config, resolve
 from tests.unit.test_importing import FILES, MOVABLE
 
 
 @pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
-def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
+def test_an_imported_registry_differs_only_in_the_listed_settings(
     readers: Mapping[str, ReferenceReader], file: Path
 ) -> None:
     compose = read(file, {})
@@ -32,24 +32,24 @@ def test_what_its_reader_has_is_what_it_had_but_for_what_is_listed(
     release, reader = stack.release, readers[stack.release.version]
     mounted = service.text(release.config_path)
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
-    old = reader.read(mounted or image_file(release), told)
+    old = reader.read(mounted or image_config(release), told)
 
-    variables = {name: filled(text, its.secrets) for name, text in stack.environment.items()}
+    variables = {name: resolve(text, its.secrets) for name, text in stack.environment.items()}
     whole = stack.files.get(release.config_path)
     new = (
-        reader.read(filled(whole, its.secrets))
+        reader.read(resolve(whole, its.secrets))
         if whole is not None
-        else reader.read(image_file(release), variables)
+        else reader.read(image_config(release), variables)
     )
 
     listed = dict(its.changed())
     assert {*differences(old, new)} <= listed.keys()
-    # Each has its reason: what nothing gives one would be this program's alone.
+    # Each difference has a reason. A difference without one would be caused by this program.
     assert all(listed.values())
     assert not [path for path, why in listed.items() if "this program" in why]
 
 
-# What people write where something else belongs.
+# Values that people write into the wrong place of a compose file.
 ODD: Any = (
     *(None, "", [], {}, "x", "5000", ":", "/", "$", "{", "- x", "true", "-1", "1e5", "9" * 30),
     *("./a:/b:ro", "a:b:c:d", "[::1]:5:6", "${X}", "${A:-${B}}", "REGISTRY_STORAGE=oss", "é\u2028"),
@@ -58,8 +58,12 @@ ODD: Any = (
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
-    """Each section or list in `tree`, with a key or number of it."""
-    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    """Each mapping or list in `tree`, with each of its keys or indexes."""
+    keys: Iterable[Any] = ()
+    if isinstance(tree, dict):
+        keys = tree
+    elif isinstance(tree, list):
+        keys = range(len(tree))
     for key in keys:
         yield tree, key
         yield from _places(tree[key])
@@ -67,7 +71,7 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
 
 @seeded
 @given(data=st.data())
-def test_a_compose_file_with_odd_values_moves_in_or_is_refused_in_words(
+def test_a_compose_file_with_odd_values_is_imported_or_refused_with_a_message(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     file = data.draw(st.sampled_from(FILES))

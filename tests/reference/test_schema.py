@@ -1,18 +1,18 @@
-"""The schemas that the program ships are those of the releases' own types."""
+"""The schemas in `config/schema` match the Go types of the releases."""
 
 import json
 
 from config.releases import Release
-from tests.reference.dump import SCHEMAS, text
+from tests.reference.dump import SCHEMAS, schema_text
 from tests.reference.reader import ReferenceReader
 
 
-def test_the_dumped_schema_is_current(reader: ReferenceReader, release: Release) -> None:
+def test_the_shipped_schema_matches_the_release(reader: ReferenceReader, release: Release) -> None:
     shipped = (SCHEMAS / f"{release.version}.json").read_text()
-    assert shipped == text(reader.schema()), "run `make schema`"
+    assert shipped == schema_text(reader.schema()), "run `make schema`"
 
 
-def test_what_is_written_by_hand_only_refines_what_was_dumped(release: Release) -> None:
+def test_schema_entries_written_by_hand_only_refine_the_dumped_ones(release: Release) -> None:
     dumped = json.loads((SCHEMAS / f"{release.version}.json").read_text())["keys"]
     keys = release.schema.keys
     assert keys.keys() == dumped.keys()
@@ -21,7 +21,7 @@ def test_what_is_written_by_hand_only_refines_what_was_dumped(release: Release) 
 
 
 def _shape(kinds: object) -> object:
-    """The keys without what is refined: a string's values, a number's span."""
+    """The keys without their refinements, such as a string's values or a number's range."""
     if isinstance(kinds, dict):
         return {key: _shape(below) for key, below in kinds.items()}
     if isinstance(kinds, list):

@@ -1,7 +1,7 @@
-// Package reader lets a test ask one release of the registry how it understands a configuration.
+// Package reader reports how one release of the registry understands a configuration.
 //
-// A program serves one release. It reads a request a line from standard input, as JSON, and writes
-// an answer a line: {"result": …} or {"error": "…"}; a panic of the registry is an error too.
+// A program serves one release. It reads requests as JSON from standard input, one per line. It
+// writes one line for each: {"result": …} or {"error": "…"}. A panic of the registry is an error.
 package reader
 
 import (
@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// Release is what differs between two releases' Go packages.
+// Release has the parts that differ between the Go packages of the releases.
 type Release struct {
 	// Configuration is the type that a configuration file is read into.
 	Configuration reflect.Type
-	// Read reads a file, with this process's environment over it.
+	// Read reads a config file. Variables of this process override it.
 	Read func(file string) (any, error)
-	// Start makes an app of a configuration that was read, on storage in memory.
+	// Start creates the registry's app for a configuration, with storage in memory.
 	Start func(configuration any)
 }
 
@@ -49,46 +49,51 @@ func Serve(release Release) {
 	}
 }
 
+// answer handles one request.
 func answer(release Release, line []byte) (result any, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("panic: %v", reason)
 		}
 	}()
-	var asked request
-	if err := json.Unmarshal(line, &asked); err != nil {
+	var received request
+	if err := json.Unmarshal(line, &received); err != nil {
 		return nil, err
 	}
-	if asked.Verb == "schema" {
+	if received.Verb == "schema" {
 		return schemaOf(release), nil
 	}
 	os.Clearenv()
-	for name, value := range asked.Environment {
+	for name, value := range received.Environment {
 		if err := os.Setenv(name, value); err != nil {
 			return nil, err
 		}
 	}
-	configuration, err := release.Read(asked.File)
+	configuration, err := release.Read(received.File)
 	if err != nil {
 		return nil, err
 	}
-	if asked.Verb == "start" {
+	if received.Verb == "start" {
 		release.Start(configuration)
 		return nil, nil
 	}
-	return plain(reflect.ValueOf(configuration)), nil
+	return jsonValue(reflect.ValueOf(configuration)), nil
 }
 
-// field is a field of a configuration struct by its key in a file; name is for its variable, after
-// inlined where the release knows no field of an inlined struct by name alone.
+// field is a field of a configuration struct that a file can set.
 type field struct {
-	key, name, inlined string
-	index              []int
-	kind               reflect.Type
+	// key is its key in a file.
+	key string
+	// name is its name in a variable.
+	name string
+	// inlined is the name of the inlined struct that has the field, with an underscore. Some
+	// releases need it before name in a variable.
+	inlined string
+	index   []int
+	kind    reflect.Type
 }
 
-// fieldsOf lists what a file can set in a struct, those of an inlined struct among them; their
-// names may begin with that struct's.
+// fieldsOf lists the fields that a file can set in a struct, including those of inlined structs.
 func fieldsOf(structure reflect.Type) []field {
 	var fields []field
 	for number := 0; number < structure.NumField(); number++ {
@@ -107,60 +112,64 @@ func fieldsOf(structure reflect.Type) []field {
 		}
 		if settable(member.Type) {
 			name := strings.ToUpper(member.Name)
-			fields = append(fields, field{tag, name, "", []int{number}, member.Type})
+			fields = append(fields, field{key: tag, name: name, index: []int{number}, kind: member.Type})
 		}
 	}
 	return fields
 }
 
-// settable leaves out what no file can hold: functions, and go-redis's own TLS configuration.
+// settable excludes types that no file can hold: functions, and the TLS configuration of go-redis.
 func settable(kind reflect.Type) bool {
 	return kind.Kind() != reflect.Func && kind.String() != "*tls.Config"
 }
 
 var duration = reflect.TypeOf(time.Duration(0))
 
-// plain is a configuration as JSON can carry it, by the keys of a file; a duration in nanoseconds.
-func plain(value reflect.Value) any {
+// jsonValue converts a configuration to values that JSON can represent. Keys are those of a file,
+// and durations are in nanoseconds.
+func jsonValue(value reflect.Value) any {
 	switch value.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if value.IsNil() {
 			return nil
 		}
-		return plain(value.Elem())
+		return jsonValue(value.Elem())
 	case reflect.Struct:
 		entries := map[string]any{}
 		for _, field := range fieldsOf(value.Type()) {
-			entries[field.key] = plain(value.FieldByIndex(field.index))
+			entries[field.key] = jsonValue(value.FieldByIndex(field.index))
 		}
 		return entries
 	case reflect.Map:
 		entries := map[string]any{}
 		for _, key := range value.MapKeys() {
-			entries[fmt.Sprint(key.Interface())] = plain(value.MapIndex(key))
+			entries[fmt.Sprint(key.Interface())] = jsonValue(value.MapIndex(key))
 		}
 		return entries
 	case reflect.Slice:
 		items := make([]any, value.Len())
 		for number := range items {
-			items[number] = plain(value.Index(number))
+			items[number] = jsonValue(value.Index(number))
 		}
 		return items
 	}
 	return value.Interface()
 }
 
-// schema is what a release understands: the keys with their kinds, the names of variables that are
-// not the key in upper case, and the sections that variables can't set key by key.
+// schema describes what a release understands.
 type schema struct {
-	Keys  any               `json:"keys"`
+	// Keys has the keys with their kinds.
+	Keys any `json:"keys"`
+	// Names has the names of variables that are not the key in upper case, by path.
 	Names map[string]string `json:"names"`
-	Whole []string          `json:"whole"`
+	// Whole has the paths of sections that variables cannot set key by key.
+	Whole []string `json:"whole"`
 }
 
+// schemaOf derives the schema from the Go types of a release.
 func schemaOf(release Release) schema {
 	found := schema{Names: map[string]string{}, Whole: []string{}}
-	sees := seesThroughInlined(release)
+	bareNames := acceptsBareNames(release)
 	var describe func(path string, kind reflect.Type) any
 	describe = func(path string, kind reflect.Type) any {
 		if kind == duration {
@@ -176,7 +185,7 @@ func schemaOf(release Release) schema {
 			keys := map[string]any{}
 			for _, field := range fieldsOf(kind) {
 				below := strings.TrimPrefix(path+"."+field.key, ".")
-				if !sees {
+				if !bareNames {
 					field.name = field.inlined + field.name
 				}
 				if field.name != strings.ToUpper(field.key) && !strings.Contains(below, "[]") {
@@ -196,19 +205,20 @@ func schemaOf(release Release) schema {
 		}
 	}
 	keys := describe("", release.Configuration).(map[string]any)
-	delete(keys, "version") // the file's own, not the registry's
+	delete(keys, "version") // the version of the file format, not a setting
 	found.Keys = keys
 	return found
 }
 
-// seesThroughInlined tries whether a variable can name a field of an inlined struct, redis's.
-func seesThroughInlined(release Release) bool {
+// acceptsBareNames tests whether a variable can name a field of an inlined struct without the name
+// of that struct. Only the redis section has such a struct.
+func acceptsBareNames(release Release) bool {
 	os.Clearenv()
 	os.Setenv("REGISTRY_REDIS_DB", "7")
 	configuration, err := release.Read("{version: 0.1, storage: inmemory}")
 	if err != nil {
 		panic(err)
 	}
-	redis := plain(reflect.ValueOf(configuration)).(map[string]any)["redis"]
+	redis := jsonValue(reflect.ValueOf(configuration)).(map[string]any)["redis"]
 	return fmt.Sprint(redis.(map[string]any)["db"]) == "7"
 }

@@ -1,4 +1,4 @@
-// The reader of release 2.8.3.
+// The reference reader of release 2.8.3.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 			config := read.(*configuration.Configuration)
 			delete(config.Storage, config.Storage.Type())
 			config.Storage["inmemory"] = configuration.Parameters{}
-			// Each app registers its metrics, and a process has but one app.
+			// An app registers its metrics, and only one app per process can do so.
 			prometheus.DefaultRegisterer = prometheus.NewRegistry()
 			handlers.NewApp(context.Background(), config)
 		},

@@ -1,4 +1,4 @@
-// The reader of releases 3.x; go.mod says which.
+// The reference reader of a release 3.x. The go.mod beside it pins the release.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 			config := read.(*configuration.Configuration)
 			delete(config.Storage, config.Storage.Type())
 			config.Storage["inmemory"] = configuration.Parameters{}
-			// Each app registers its metrics, and a process has but one app.
+			// An app registers its metrics, and only one app per process can do so.
 			prometheus.DefaultRegisterer = prometheus.NewRegistry()
 			handlers.NewApp(context.Background(), config).Shutdown()
 		},

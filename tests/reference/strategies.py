@@ -1,4 +1,4 @@
-"""Configurations drawn from a release's schema, as nasty as a user's may be."""
+"""Hypothesis strategies: configurations with unusual values, from a release's schema."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,28 +10,30 @@ from config.render import BESIDE_DRIVER
 from config.schema import Kinds
 from config.tree import ANY, Placeholder
 
-WORDS = r"""
+UNUSUAL_WORDS = r"""
 : :/ a: ~ null y yes n No ON on off true False << = #b tail: *x &x !x %x @x `x | > ' " \ {x [x] ?
 , --- ... 0123 0899 08 1e5 1e+5 12e03 0x1F 0o17 0b1 .5 0. 1_000 1__0 12:30:45 -0 +1 .inf .nan 10 1.5
 10s 168h 2026-11-25 ${HOME} $(id) a=b a;b %s 日本
 """
-NASTY = (
-    *WORDS.split(),
+UNUSUAL_TEXTS = (
+    *UNUSUAL_WORDS.split(),
     *("", " ", " lead", "trail ", "- x", "a: b", "a #b", "k: [", "\t\n\x00", "a\r\nb"),
     *("pw😀", "\x7f", "\x85", "\x9f", "\ue000", "9" * 23, "x" * 2000),
     *("\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff"),
 )
-texts = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-# As keys that are not our own: http.Header and untyped maps take any.
+texts = st.sampled_from(UNUSUAL_TEXTS) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=20
+)
+# Keys that the schema does not name: http.Header and untyped maps accept any.
 keys = st.sampled_from(
     ("a_b", "UPPER", "X-Header", "yes", "1", "~", "<<", "a b", "é")
 ) | texts.filter(lambda text: len(text) < 100)
 SECRETS = {"one": "pw😀\x7f: &x", "two": "0899"}
-holes = st.sampled_from([Placeholder(label) for label in SECRETS])
+placeholders = st.sampled_from([Placeholder(label) for label in SECRETS])
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-10, 1000)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 anything = st.recursive(
-    texts | holes | integers | st.booleans() | floats,
+    texts | placeholders | integers | st.booleans() | floats,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=6,
 )
@@ -43,7 +45,7 @@ durations = st.lists(
 
 
 def values(kinds: Kinds) -> st.SearchStrategy[Any]:
-    """Values of these kinds, as the registry's tree has them."""
+    """Values of `kinds`, a part of a release's schema."""
     if isinstance(kinds, Mapping):
         if ANY in kinds:
             return st.dictionaries(keys, values(kinds[ANY]), max_size=3)
@@ -55,7 +57,7 @@ def values(kinds: Kinds) -> st.SearchStrategy[Any]:
     if kind == "anycase" or "|" in kind:
         return st.sampled_from((span or kind).split("|"))
     return {
-        "string": texts | holes,
+        "string": texts | placeholders,
         "int": st.integers(least, most),
         "bool": st.booleans(),
         "duration": durations,
@@ -64,7 +66,7 @@ def values(kinds: Kinds) -> st.SearchStrategy[Any]:
 
 
 def leaves(kinds: Kinds, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Kinds]]:
-    """The paths below which a value is given whole, or has no more keys of its own."""
+    """Each path of the schema below which no further key is named, with its kinds."""
     if isinstance(kinds, Mapping) and ANY not in kinds:
         for key, below in kinds.items():
             yield from leaves(below, (*path, key))
@@ -73,16 +75,19 @@ def leaves(kinds: Kinds, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 @st.composite
-def trees(draw: st.DrawFn, release: Release, overrides: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
-    """A configuration with some of the release's keys; `overrides` has strategies by path.
+def configurations(
+    draw: st.DrawFn, release: Release, overrides: Mapping[str, Any] | None = None
+) -> Any:  # noqa: ANN401
+    """A configuration with some of the release's keys.
 
-    One of them may be None: then the key or section is left out.
+    `overrides` has strategies by path. None in it leaves a key or section out.
     """
     overrides = overrides or {}
+    omitted = {path for path, strategy in overrides.items() if strategy is None}
     known = [
         (path, kinds)
         for path, kinds in leaves(release.schema.keys)
-        if all(overrides.get(".".join(path[:end]), "") is not None for end in range(len(path) + 1))
+        if omitted.isdisjoint(".".join(path[:end]) for end in range(len(path) + 1))
     ]
     drivers = {
         section: draw(st.sampled_from(sorted(release.schema.keys[section].keys() - beside)))  # type: ignore[union-attr]
@@ -90,13 +95,9 @@ def trees(draw: st.DrawFn, release: Release, overrides: Mapping[str, Any] | None
     }
     tree: dict[str, Any] = {}
     for path, kinds in draw(st.lists(st.sampled_from(known), max_size=8, unique_by=lambda p: p[0])):
-        section, key = path[0], path[1:2]
-        if (
-            section in drivers
-            and key != (drivers[section],)
-            and key[0] not in BESIDE_DRIVER[section]
-        ):
-            continue
+        section = path[0]
+        if section in drivers and path[1] not in (drivers[section], *BESIDE_DRIVER[section]):
+            continue  # A section has one driver.
         inner = tree
         for part in path[:-1]:
             inner = inner.setdefault(part, {})
