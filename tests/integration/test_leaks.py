@@ -1,7 +1,7 @@
-"""A stack with every secret there is, through all that is done to one: none shows anywhere.
+"""No secret of a stack appears in outputs, files, logs or command lines.
 
-With `delivery: env` the registry's own variables hold what it needs to know; with `file` no
-variable of any process does. See docs/security.md.
+With `delivery: env`, only the variables of the registry have the secrets that it needs. With
+`file`, no variable of a process has them. See docs/security.md.
 """
 
 import base64
@@ -27,13 +27,13 @@ from toolchain import engine
 
 pytestmark = pytest.mark.secure
 PARTS = ("registry", "redis")
-BROUGHT = {
+CONFIGURED_SECRETS = {
     "redis-password": 'of redis: "$1\\n" %41',
     "http-secret": "of http: ☂ & more",
     "password-alice": "alice's: <own> + secret",
     "hook": "Bearer of-the-hook/+=",
 }
-PULLS = "of the puller"
+IMAGE_PULL_PASSWORD = "of the puller"
 HOOK = {
     "name": "hook",
     "url": "http://127.0.0.1:9/",
@@ -53,10 +53,10 @@ def authority() -> trustme.CA:
 def stack(emulator: Emulator, authority: trustme.CA, tmp_path: Path) -> Iterator[CloudDeployment]:
     folder = tmp_path / "project"
     folder.mkdir()
-    made = CloudDeployment(folder, emulator)
-    port = made.settings["registry"]["port"]
+    deployment = CloudDeployment(folder, emulator)
+    port = deployment.settings["registry"]["port"]
     certificate = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
-    made.configure(
+    deployment.configure(
         registry={
             "exposure": "tls",
             "bind": "127.0.0.1",
@@ -66,42 +66,46 @@ def stack(emulator: Emulator, authority: trustme.CA, tmp_path: Path) -> Iterator
         auth={"users": {"alice": {}, "ci": {}}},
         tls={"certificate": certificate.cert_chain_pems[0].bytes().decode()},
     )
-    for name, value in {**BROUGHT, "tls-key": certificate.private_key_pem.bytes().decode()}.items():
-        made.set_secret(name, value)
+    for name, value in {
+        **CONFIGURED_SECRETS,
+        "tls-key": certificate.private_key_pem.bytes().decode(),
+    }.items():
+        deployment.set_secret(name, value)
     login = "docker:registryAuth[0]."
-    made.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
-    made.pulumi("config", "set", "--path", f"{login}username", "puller")
-    made.set_secret(f"{login}password", PULLS, "--path")
+    deployment.pulumi("config", "set", "--path", f"{login}address", "images.example.com")
+    deployment.pulumi("config", "set", "--path", f"{login}username", "puller")
+    deployment.set_secret(f"{login}password", IMAGE_PULL_PASSWORD, "--path")
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
-class _Hunt:
-    """All that was printed, and each command line, while something was done to the stack."""
+class _Recorder:
+    """Records outputs, command lines, logs and files of a stack, by their source."""
 
     def __init__(self, stack: CloudDeployment) -> None:
-        self.stack, self.begun = stack, time.time()
+        self.stack, self.started_at = stack, time.time()
         self.texts: dict[str, str] = {}
 
     def run(self, *words: str) -> None:
+        """Run pulumi, and record its output and the command lines of all processes."""
         printed, command_lines = self.stack.watch_pulumi(*words)
-        self._keep(f"printed by {words[0]}", printed)
-        self._keep(f"command lines during {words[0]}", "\n".join(command_lines))
+        self._record(f"printed by {words[0]}", printed)
+        self._record(f"command lines during {words[0]}", "\n".join(command_lines))
 
     def up(self) -> None:
         self.run("up", "--yes", "--diff", "--show-full-output")
 
-    def look(self) -> None:
-        """At all that is left of it, but the variables of the registry itself."""
+    def record_everything(self) -> None:
+        """Record containers, logs, images, state, outputs, configuration and written files."""
         for part in PARTS:
             inspected = self.stack.inspect(part, ".")
             image = inspected["Image"]
-            self._keep(f"variables of {part}", "\n".join(inspected["Config"].pop("Env")))
-            self._keep(f"inspected {part}", json.dumps(inspected, ensure_ascii=False))
-            self._keep(f"log of {part}", self.stack.log(part))
-            self._keep(f"image of {part}", run("docker", "history", "--no-trunc", image).stdout)
+            self._record(f"variables of {part}", "\n".join(inspected["Config"].pop("Env")))
+            self._record(f"inspected {part}", json.dumps(inspected, ensure_ascii=False))
+            self._record(f"log of {part}", self.stack.log(part))
+            self._record(f"image of {part}", run("docker", "history", "--no-trunc", image).stdout)
         words = (
             ("stack", "export"),
             ("stack", "output", "--json"),
@@ -109,29 +113,29 @@ class _Hunt:
             ("config", "--json"),
         )
         for each in words:
-            self._keep(" ".join(each), self.stack.pulumi(*each))
+            self._record(" ".join(each), self.stack.pulumi(*each))
         if engine.LOG.exists():
-            self._keep("the engine's log", engine.LOG.read_text(errors="replace"))
-        self._keep("command lines", "\n".join(proc_files("cmdline").values()))
-        for file in self._written():
+            self._record("the engine's log", engine.LOG.read_text(errors="replace"))
+        self._record("command lines", "\n".join(proc_files("cmdline").values()))
+        for file in self._files():
             with suppress(OSError):
-                self._keep(f"the file {file}", file.read_text(errors="replace"))
+                self._record(f"the file {file}", file.read_text(errors="replace"))
 
-    def _written(self) -> Iterator[Path]:
-        """The stack's folder, and what changed in this checkout since it began."""
+    def _files(self) -> Iterator[Path]:
+        """Yield the files of the stack's folder, and those of this checkout that have changed."""
         yield from (file for file in self.stack.folder.rglob("*") if file.is_file())
         for folder, folders, names in os.walk(PROJECT):
             folders[:] = [name for name in folders if name not in (".venv", ".git")]
             for file in (Path(folder, name) for name in names):
                 with suppress(OSError):
-                    if file.stat().st_mtime >= self.begun:
+                    if file.stat().st_mtime >= self.started_at:
                         yield file
 
-    def _keep(self, where: str, text: str) -> None:
+    def _record(self, where: str, text: str) -> None:
         self.texts[where] = self.texts.get(where, "") + text
 
-    def found(self, secrets: Mapping[str, str]) -> Sequence[str]:
-        """Which secret is where."""
+    def found_secrets(self, secrets: Mapping[str, str]) -> Sequence[str]:
+        """Return the name and the source of each secret that a recorded text includes."""
         return [
             f"{name} in {where}"
             for where, text in self.texts.items()
@@ -140,26 +144,29 @@ class _Hunt:
         ]
 
 
-def _secrets(stack: CloudDeployment) -> dict[str, str]:
-    """Every secret of the stack by its name, also those that were made for it."""
+def _all_secrets(stack: CloudDeployment) -> dict[str, str]:
+    """Return all secrets of the stack by name: configured, generated and created ones."""
     exported = json.loads(stack.pulumi("stack", "export", "--show-secrets"))
     keys = {
         resource["urn"].rpartition("::")[2]: json.loads(resource["outputs"]["secret"]["plaintext"])
         for resource in exported["deployment"]["resources"]
         if resource["type"] == "alicloud:ram/accessKey:AccessKey"
     }
-    drawn = stack.generated_values()
-    # Each line of the key is one, and so is what a login sends.
+    generated = stack.generated_values()
+    # Each line of the key is a secret, and so is the header that a login sends.
     tls_key = stack.pulumi("config", "get", "oss-registry:tls-key").splitlines()[1:-1]
     logins = {
         user: base64.b64encode(f"{user}:{password}".encode()).decode()
-        for user, password in (("alice", BROUGHT["password-alice"]), ("ci", drawn["password-ci"]))
+        for user, password in (
+            ("alice", CONFIGURED_SECRETS["password-alice"]),
+            ("ci", generated["password-ci"]),
+        )
     }
     return {
-        **BROUGHT,
+        **CONFIGURED_SECRETS,
         **keys,
-        **drawn,
-        "puller": PULLS,
+        **generated,
+        "puller": IMAGE_PULL_PASSWORD,
         "deployer": stack.emulator.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"],
         **{f"line {number} of tls-key": line for number, line in enumerate(tls_key)},
         **{f"hash of {user}": hashed for user, hashed in password_hashes(stack).items()},
@@ -168,13 +175,13 @@ def _secrets(stack: CloudDeployment) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
-def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
+def test_no_secret_appears_in_any_output_file_or_command_line(
     stack: CloudDeployment, authority: trustme.CA, release: str
 ) -> None:
     trusted = authority.cert_pem.bytes().decode()
-    login = ("alice", BROUGHT["password-alice"])
+    login = ("alice", CONFIGURED_SECRETS["password-alice"])
     stack.use_release(release)
-    hunt = _Hunt(stack)
+    recorder = _Recorder(stack)
 
     def use() -> None:
         endpoint = stack.outputs()["endpoint"]
@@ -184,58 +191,60 @@ def test_no_secret_shows_in_anything_that_is_done_to_a_stack(
         with pytest.raises(RequestError):
             Api(endpoint, ("alice", "wrong"), trusted).pull("team/app")
 
-    hunt.up()
+    recorder.up()
     use()
-    secrets = _secrets(stack)
-    hunt.look()
-    in_variables = [each for each in hunt.found(secrets) if "in variables of registry" in each]
+    secrets = _all_secrets(stack)
+    recorder.record_everything()
+    in_variables = [
+        each for each in recorder.found_secrets(secrets) if "in variables of registry" in each
+    ]
     assert {each.partition(" in ")[0] for each in in_variables} == {
         *("http-secret", "redis-password", "hook", "access-key-2026-11")
     }
-    del hunt.texts["variables of registry"]
+    del recorder.texts["variables of registry"]
 
-    # Everything changes: how it is configured, the access key, a password. And it logs all it can,
-    # without the hook, whose header it would log: a warning says so.
+    # Change the delivery of the configuration, the access keys and the log level. Remove the hook,
+    # because the registry would log its header; the program warns about this.
     stack.configure(
         registry={"delivery": "file", "log_level": "debug", "config": {}},
         storage={"access_keys": ["2026-11", "2027-02"]},
     )
     stack.pulumi("config", "rm", "oss-registry:hook")
-    hunt.run("preview", "--diff", "--show-full-output")
-    hunt.up()
+    recorder.run("preview", "--diff", "--show-full-output")
+    recorder.up()
     use()
-    # The old key goes, and clients are sent to the bucket for layers, by signed addresses.
+    # Delete the old key, and redirect clients to the bucket with signed addresses.
     stack.configure(
         registry={
             "config": {"storage": {"redirect": {"disable": False}}},
-            "log_level": "warn" if release.startswith("2.") else "debug",  # refused else
+            "log_level": "warn" if release.startswith("2.") else "debug",  # debug is refused
         },
         storage={"access_keys": ["2027-02"], "internal": False},
     )
     stack.set_secret("redis-password", "another, of redis")
-    hunt.up()
+    recorder.up()
     signature = _signature_of_a_layer(Api(stack.outputs()["endpoint"], login, trusted))
-    secrets |= {f"{name} later": value for name, value in _secrets(stack).items()}
+    secrets |= {f"{name} later": value for name, value in _all_secrets(stack).items()}
     secrets |= {"redis later": "another, of redis", "signed address": signature}
-    hunt.look()
-    hunt.run("preview", "--refresh", "--diff", "--expect-no-changes")
-    hunt.run("refresh", "--yes", "--diff")
+    recorder.record_everything()
+    recorder.run("preview", "--refresh", "--diff", "--expect-no-changes")
+    recorder.run("refresh", "--yes", "--diff")
     own = proc_files("environ").get(stack.inspect("registry", ".State.Pid"), "")
     assert not any(form in own for secret in secrets.values() for form in encoded_forms(secret))
     assert registry_variables(stack).keys().isdisjoint({"REGISTRY_HTTP_SECRET"})
     stack.allow_destroy()
-    hunt.run("destroy", "--yes", "--diff")
-    hunt.texts["the state"] = stack.state()
+    recorder.run("destroy", "--yes", "--diff")
+    recorder.texts["the state"] = stack.state()
 
     assert len(secrets) > 20
     assert all(secrets.values())
-    assert hunt.found(secrets) == []
-    # That it would have been found.
-    assert hunt.found({"release": release, "bucket": stack.bucket})
+    assert recorder.found_secrets(secrets) == []
+    # The search finds texts that are not secret.
+    assert recorder.found_secrets({"release": release, "bucket": stack.bucket})
 
 
 def _signature_of_a_layer(api: Api) -> str:
-    """What would let others get at a layer, from the address that a client is sent to."""
+    """Return the signature in the address to which a client is redirected for a layer."""
     digest = api.push_blob("team/app", [b"other layer" * 1000])
     response = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
     signed = parse_qs(urlsplit(response.headers["location"]).query)

@@ -1,4 +1,4 @@
-"""The check of what a run leaves sees processes, Docker objects and folders of the tests."""
+"""The check for leftovers of a test run finds processes, Docker objects and folders."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.integration.leftovers import RUN, VARIABLE, unique_name
 pytestmark = [pytest.mark.local, pytest.mark.quick]
 
 
-def test_a_process_that_a_test_started_is_found_until_it_ends() -> None:
+def test_a_process_of_a_test_is_found_until_it_ends() -> None:
     environment = {**os.environ, VARIABLE: RUN}
     with subprocess.Popen(["sleep", "600"], env=environment) as running:
         assert leftovers.processes_of(VARIABLE, RUN)[running.pid] == "sleep 600"
@@ -33,7 +33,7 @@ def test_a_docker_object_of_a_test_is_found_until_it_is_removed(kind: str) -> No
     assert (kind, name) not in leftovers.objects()
 
 
-def test_a_volume_without_a_name_that_a_test_forgets_is_found() -> None:
+def test_an_anonymous_volume_that_a_test_leaves_is_found() -> None:
     name = run_checked("docker", "volume", "create").strip()
     try:
         assert ("volume", name) in leftovers.objects()
@@ -41,7 +41,7 @@ def test_a_volume_without_a_name_that_a_test_forgets_is_found() -> None:
         run_checked("docker", "volume", "rm", name)
 
 
-def test_a_folder_of_an_engine_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_an_engine_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     (tmp_path / f"oss-registry-{RUN}-x").mkdir()
     (tmp_path / "oss-registry-of-another-run").mkdir()

@@ -1,4 +1,4 @@
-"""Certificates that the registry fetches itself, from Let's Encrypt's own test server."""
+"""Certificates that the registry requests from Pebble, the test server of Let's Encrypt."""
 
 import contextlib
 import http.client
@@ -24,25 +24,26 @@ NAME = "registry.example.com"
 MODULE = "github.com/letsencrypt/pebble/v2/cmd"
 
 
-def _program(name: str) -> Path:
-    """A program of Pebble's, built once."""
+def _build(name: str) -> Path:
+    """Build a program of Pebble, unless the cache has it, and return its path."""
     sources = Path(__file__).with_name("pebble")
-    made = GoProgram(
+    program = GoProgram(
         binary=name, sources=sources, version="2.10.1", package=f"{MODULE}/{name}", minutes=1
     )
-    return made.build()
+    return program.build()
 
 
 @pytest.fixture
 def authority() -> trustme.CA:
-    """Who vouches for Pebble itself."""
+    """Provide the authority of Pebble's own certificate."""
     return trustme.CA()
 
 
 class _Relay(http.server.BaseHTTPRequestHandler):
-    """To Pebble, whose answer to "finalize" lacks what Go's client needs and Boulder's has.
+    """A proxy of Pebble that adds the order's URL to responses of "finalize".
 
-    That is the order's own address (golang.org/x/crypto/acme, CreateOrderCert).
+    Go's client needs this header (golang.org/x/crypto/acme, CreateOrderCert). Boulder, the server
+    of Let's Encrypt, sends it, but Pebble does not.
     """
 
     pebble = 0
@@ -50,11 +51,11 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        there = http.client.HTTPSConnection("127.0.0.1", self.pebble, context=self.trusted)
-        there.request(self.command, self.path, body, dict(self.headers.items()))
-        response = there.getresponse()
+        pebble = http.client.HTTPSConnection("127.0.0.1", self.pebble, context=self.trusted)
+        pebble.request(self.command, self.path, body, dict(self.headers.items()))
+        response = pebble.getresponse()
         content = response.read()
-        there.close()
+        pebble.close()
         self.send_response(response.status)
         for name, value in response.getheaders():
             self.send_header(name, value)
@@ -64,7 +65,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_HEAD = do_POST = do_GET  # noqa: N815  # as the base class has them
+    do_HEAD = do_POST = do_GET  # noqa: N815  # names that the base class expects
 
     def log_message(self, *_: object) -> None:
         pass
@@ -72,7 +73,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
-    """The address of a running Pebble, which finds every name at 127.0.0.1."""
+    """Run Pebble, which resolves all names to 127.0.0.1, and provide the URL of its directory."""
     address = engines_address()
     port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
     certificate = authority.issue_cert(address, "127.0.0.1")
@@ -88,22 +89,32 @@ def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) ->
         "profiles": {"default": {"description": "", "validityPeriod": 7776000}},
     }
     (tmp_path / "pebble.json").write_text(json.dumps({"pebble": settings}))
-    off = [word for kind in ("doh", "http01", "https01", "tlsalpn01") for word in (f"-{kind}", "")]
-    names = ["-defaultIPv6", "", "-dnsserver", dns, "-management", f"127.0.0.1:{free_port()}", *off]
+    disabled = [
+        word for kind in ("doh", "http01", "https01", "tlsalpn01") for word in (f"-{kind}", "")
+    ]
+    names = [
+        "-defaultIPv6",
+        "",
+        "-dnsserver",
+        dns,
+        "-management",
+        f"127.0.0.1:{free_port()}",
+        *disabled,
+    ]
     with contextlib.ExitStack() as running:
         for program, words in (
             ("pebble-challtestsrv", names),
             ("pebble", ["-config", str(tmp_path / "pebble.json"), "-dnsserver", dns]),
         ):
             log = running.enter_context((tmp_path / f"{program}.log").open("w"))
-            started = [str(_program(program)), *words]
+            started = [str(_build(program)), *words]
             process = subprocess.Popen(started, stdout=log, stderr=subprocess.STDOUT)
             running.callback(process.wait)
             running.callback(process.kill)
         wait_until(lambda: is_listening(port) and is_listening(management))
         _Relay.pebble = port
         _Relay.trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
-        _root_of(management, _Relay.trusted, tmp_path / "root")
+        _save_root(management, _Relay.trusted, tmp_path / "root")
         relay = running.enter_context(http.server.ThreadingHTTPServer((address, 0), _Relay))
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         certificate.configure_cert(context)
@@ -113,25 +124,25 @@ def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) ->
         yield f"https://{address}:{relay.server_port}/dir"
 
 
-def _root_of(management: int, trusted: ssl.SSLContext, file: Path) -> None:
-    """Write down the root that Pebble has made for this run."""
+def _save_root(management: int, trusted: ssl.SSLContext, file: Path) -> None:
+    """Save the root certificate that Pebble has created for this run."""
     connection = http.client.HTTPSConnection("127.0.0.1", management, context=trusted)
     connection.request("GET", "/roots/0")
     file.write_bytes(connection.getresponse().read())
     connection.close()
 
 
-def _served(port: int, root: Path, name: str = NAME) -> bytes:
-    """The certificate that a client gets who comes by `name` and trusts `root`."""
+def _served_certificate(port: int, root: Path, name: str = NAME) -> bytes:
+    """Return the certificate that a client gets for `name` if it trusts `root`."""
     context = ssl.create_default_context(cafile=root)
     with (
         socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
-        context.wrap_socket(connection, server_hostname=name) as spoken,
+        context.wrap_socket(connection, server_hostname=name) as encrypted,
     ):
-        return spoken.getpeercert(binary_form=True) or b""
+        return encrypted.getpeercert(binary_form=True) or b""
 
 
-def test_the_registry_fetches_its_certificate_and_keeps_it(
+def test_the_registry_requests_a_certificate_once_and_keeps_it(
     secured: SecuredDeployment, pebble: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
     port = secured.settings["registry"]["port"]
@@ -144,14 +155,14 @@ def test_the_registry_fetches_its_certificate_and_keeps_it(
         tls={"letsencrypt": {"hosts": [NAME], "email": "ops@example.com", "directory_url": pebble}},
     )
     secured.up()
-    first = _served(port, tmp_path / "root")
+    first = _served_certificate(port, tmp_path / "root")
     assert first
-    # It speaks to nobody who comes by another name.
+    # The registry refuses connections for other names.
     with pytest.raises(ssl.SSLError):
-        _served(port, tmp_path / "root", "other.example.com")
+        _served_certificate(port, tmp_path / "root", "other.example.com")
 
     secured.configure(registry={"log_level": "error"})
     secured.up()
-    assert _served(port, tmp_path / "root") == first
+    assert _served_certificate(port, tmp_path / "root") == first
     secured.pulumi("preview", "--refresh", "--expect-no-changes")
     assert f"docker volume rm {secured.prefix}-letsencrypt" in secured.make("down").stdout

@@ -1,4 +1,4 @@
-"""A registry on a volume: the real program, engine, plugin, registry, redis and clients."""
+"""A registry with a volume: the real program, engine, plugin, registry, redis and clients."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,68 +17,73 @@ from tests.integration.clients import (
 from tests.integration.deployment import Deployment, run_checked
 
 pytestmark = pytest.mark.local
-# The default release is the quick run's, and so is one push to the oldest.
-QUICK = {DEFAULT_RELEASE, "2.8.3"}
+# Quick tests use the default release, and the oldest one for tests of all releases.
+QUICK_RELEASES = {DEFAULT_RELEASE, "2.8.3"}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(release, marks=[pytest.mark.quick] if release in QUICK else [])
+        pytest.param(release, marks=[pytest.mark.quick] if release in QUICK_RELEASES else [])
         for release in RELEASES
     ],
 )
 def each_release(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A registry that is up, once for each release."""
-    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.deployed():
-        yield made
+    """Deploy a registry of each release."""
+    deployment = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A registry of the default release that `make up` created."""
-    made = Deployment(tmp_path_factory.mktemp("project"))
-    with made.deployed_with_make():
-        yield made
+    """Deploy a registry of the default release with `make up`."""
+    deployment = Deployment(tmp_path_factory.mktemp("project"))
+    with deployment.deployed_with_make():
+        yield deployment
 
 
 def _generated(deployment: Deployment) -> Mapping[str, str]:
-    """The SECRET for http and the PASSWORD of redis, whose variable differs between releases."""
+    """Return the generated SECRET of HTTP and PASSWORD of redis.
+
+    The name of the password's variable differs between releases.
+    """
     found = registry_variables(deployment).items()
     kinds = {name.rpartition("_")[2]: text for name, text in found}
     return {kind: json.loads(kinds[kind]) for kind in ("SECRET", "PASSWORD")}
 
 
-def test_the_docker_client_gets_back_what_it_pushed(each_release: Deployment, image: str) -> None:
+def test_the_docker_client_pulls_the_image_that_it_pushed(
+    each_release: Deployment, image: str
+) -> None:
     reference, digest = docker_push(each_release, image, "docker")
     assert remove_and_pull(each_release, reference) == digest
 
 
 @pytest.mark.quick
-def test_skopeo_gets_back_what_it_pushed(
+def test_skopeo_pulls_the_image_that_it_pushed(
     deployment: Deployment, image: str, tmp_path: Path
 ) -> None:
-    there = f"docker://{deployment.outputs()['login_server']}/skopeo:1"
+    destination = f"docker://{deployment.outputs()['login_server']}/skopeo:1"
     first, second = tmp_path / "pushed", tmp_path / "pulled"
     skopeo("copy", f"docker-daemon:{image}", f"dir:{first}")
-    skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", f"dir:{first}", there)
-    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", there, f"dir:{second}")
+    skopeo("copy", "--preserve-digests", "--dest-tls-verify=false", f"dir:{first}", destination)
+    skopeo("copy", "--preserve-digests", "--src-tls-verify=false", destination, f"dir:{second}")
     pushed, pulled = ({f.name: f.read_bytes() for f in d.iterdir()} for d in (first, second))
     assert len(json.loads(pushed["manifest.json"])["layers"]) == 5
     assert pushed == pulled
 
 
 @pytest.mark.quick
-def test_one_client_pulls_what_the_other_pushed(deployment: Deployment, image: str) -> None:
+def test_one_client_pulls_an_image_of_the_other_client(deployment: Deployment, image: str) -> None:
     reference, digest = docker_push(deployment, image, "both")
     inspected = skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest
 
 
-def test_redis_holds_the_descriptors_of_pushed_blobs(each_release: Deployment, image: str) -> None:
+def test_redis_has_the_descriptors_of_pushed_blobs(each_release: Deployment, image: str) -> None:
     reference, _ = docker_push(each_release, image, "cached")
     raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
@@ -88,11 +93,11 @@ def test_redis_holds_the_descriptors_of_pushed_blobs(each_release: Deployment, i
 
 
 @pytest.mark.quick
-def test_redis_answers_nobody_without_the_password(deployment: Deployment) -> None:
+def test_redis_requires_the_password(deployment: Deployment) -> None:
     assert redis_cli(deployment, "ping").startswith("NOAUTH")
 
 
-def test_what_the_environment_output_shows_is_what_the_container_has(
+def test_the_environment_output_shows_the_variables_of_the_container(
     each_release: Deployment,
 ) -> None:
     running = registry_variables(each_release)
@@ -103,7 +108,7 @@ def test_what_the_environment_output_shows_is_what_the_container_has(
     assert {name for name in running if name.startswith("REGISTRY_")} <= set(shown)
 
 
-def test_the_release_that_runs_is_the_one_asked_for(each_release: Deployment) -> None:
+def test_the_configured_release_runs(each_release: Deployment) -> None:
     container = f"{each_release.prefix}-registry"
     version = run_checked("docker", "exec", container, "registry", "--version")
     assert f"v{each_release.outputs()['release']}" in version
@@ -131,7 +136,7 @@ def test_a_changed_setting_reaches_the_running_registry_and_loses_no_image(
 
 
 @pytest.mark.quick
-def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
+def test_images_are_kept_when_the_stack_is_destroyed(deployment: Deployment, image: str) -> None:
     reference, digest = docker_push(deployment, image, "kept")
     deployment.pulumi("destroy", "--yes")
     assert deployment.docker_objects("container") == []
@@ -141,11 +146,11 @@ def test_images_outlive_the_stack(deployment: Deployment, image: str) -> None:
 
 
 @pytest.mark.quick
-def test_a_bad_stack_file_is_told_once_and_without_a_traceback(tmp_path: Path) -> None:
+def test_errors_in_a_stack_file_are_reported_once_and_without_a_traceback(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, registry={"port": "5000", "release": "1.0"})
     for command_line in (["preview"], ["up", "--yes"]):
-        printed = deployment.pulumi_fails(*command_line)
-        assert "Traceback" not in printed
-        assert printed.count("oss-registry:registry.port: ") == 1
-        assert printed.count("oss-registry:registry.release: ") == 1
+        output = deployment.pulumi_fails(*command_line)
+        assert "Traceback" not in output
+        assert output.count("oss-registry:registry.port: ") == 1
+        assert output.count("oss-registry:registry.release: ") == 1
     assert json.loads(deployment.pulumi("stack", "export"))["deployment"].get("resources") is None

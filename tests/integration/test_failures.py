@@ -1,4 +1,4 @@
-"""What dies is back by itself, or with the next `make up`, and no image is lost."""
+"""After a failure, the registry recovers or the next `up` repairs it, and no image is lost."""
 
 import socket
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.local
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A registry by each of the two redis clients that the releases have."""
-    made = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
-    with made.deployed():
-        yield made
+    """Deploy a registry with each of the two redis clients that the releases use."""
+    deployment = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
+    with deployment.deployed():
+        yield deployment
 
 
-def test_pushes_and_pulls_go_on_without_redis(
+def test_pushes_and_pulls_work_without_redis(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     redis = f"{deployment.prefix}-redis"
@@ -31,7 +31,7 @@ def test_pushes_and_pulls_go_on_without_redis(
     with_redis = skopeo_pull(deployment, "with", tmp_path / "with")
     deployment.docker("container", "stop", redis)
     try:
-        # skopeo does not try again: one answer with 503 would fail it.
+        # skopeo does not retry: a single response with status 503 would fail the test.
         assert skopeo_pull(deployment, "with", tmp_path / "without") == with_redis
         skopeo_push(deployment, archive, "without")
     finally:
@@ -39,7 +39,7 @@ def test_pushes_and_pulls_go_on_without_redis(
     skopeo_pull(deployment, "without", tmp_path / "again")
 
 
-def test_a_redis_that_hangs_does_not_hang_the_registry(
+def test_a_redis_that_hangs_does_not_block_the_registry(
     deployment: Deployment, archive: Path
 ) -> None:
     redis = f"{deployment.prefix}-redis"
@@ -53,13 +53,13 @@ def test_a_redis_that_hangs_does_not_hang_the_registry(
         deployment.docker("container", "unpause", redis)
 
 
-def test_a_registry_whose_process_is_killed_is_back_by_itself(
+def test_a_registry_whose_process_is_killed_restarts(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     skopeo_push(deployment, archive, "killed")
     before = skopeo_pull(deployment, "killed", tmp_path / "before")
     process = deployment.inspect("registry", ".State.Pid")
-    # `docker kill` would count as a user's wish that it be down.
+    # After `docker kill`, the engine would not restart the container.
     busybox = ["--entrypoint", "busybox", deployment.inspect("registry", ".Config.Image")]
     kill = ["kill", "-9", str(process)]
     deployment.docker("run", "--rm", "--pid", "host", "--network", "none", *busybox, *kill)
@@ -73,7 +73,7 @@ def test_a_registry_whose_process_is_killed_is_back_by_itself(
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_what_was_swept_and_is_pushed_again_is_pulled(
+def test_a_collected_image_can_be_pushed_and_pulled_again(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     skopeo_push(deployment, archive, "swept")
@@ -83,17 +83,18 @@ def test_what_was_swept_and_is_pushed_again_is_pulled(
     )
     registry, redis = (f"{deployment.prefix}-{part}" for part in ("registry", "redis"))
     path = RELEASES[deployment.outputs()["release"]].config_path
-    swept = deployment.docker("exec", registry, "registry", "garbage-collect", path)
-    blobs = {name for name in before if f"sha256:{name}" in swept}
-    assert len(blobs) == 6  # five layers and their configuration
-    # Redis remembers the blobs that are gone; having no persistence, it forgets them now.
+    collected = deployment.docker("exec", registry, "registry", "garbage-collect", path)
+    blobs = {name for name in before if f"sha256:{name}" in collected}
+    assert len(blobs) == 6  # five layers and the configuration
+    # Redis still has the descriptors of the deleted blobs. It has no persistence, so a restart
+    # deletes them.
     deployment.docker("container", "restart", redis)
     wait_until(lambda: deployment.is_healthy("redis"))
     skopeo_push(deployment, archive, "swept")
     assert skopeo_pull(deployment, "swept", tmp_path / "after") == before
 
 
-def test_a_full_disk_is_an_error_and_harms_no_other_image(
+def test_a_full_disk_fails_a_push_and_keeps_other_images(
     new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     tmpfs = ["type=tmpfs", "device=tmpfs", f"o=size={archive.stat().st_size * 3 // 2}"]
@@ -111,54 +112,54 @@ def test_a_full_disk_is_an_error_and_harms_no_other_image(
     assert new_stack.is_healthy("registry")
 
 
-# What only the engine can know is one clear sentence, and the next `up` ends well.
+# Errors that only the engine can detect are reported, and the next `up` succeeds.
 
 
-def test_a_port_that_is_taken_is_one_sentence(new_stack: Deployment) -> None:
+def test_a_port_in_use_is_reported_with_the_setting_to_change(new_stack: Deployment) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         new_stack.configure(registry={"port": port})
-        printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
-        assert (
-            f"127.0.0.1:{port} is taken: stop what listens there, or set registry.port" in printed
-        )
+        output = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
+        assert f"127.0.0.1:{port} is taken: stop what listens there, or set registry.port" in output
     new_stack.up()
 
 
-def test_an_image_that_is_not_to_be_had_is_one_sentence(new_stack: Deployment) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported(new_stack: Deployment) -> None:
     new_stack.configure(registry={"release": "3.1.2", "image": "127.0.0.1:1/registry:3"})
-    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert "the image 127.0.0.1:1/registry:3 is not in the engine" in printed
+    output = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert "the image 127.0.0.1:1/registry:3 is not in the engine" in output
     new_stack.remove_setting("registry", "image")
     new_stack.up()
 
 
-def test_an_engine_that_does_not_answer_is_one_sentence(new_stack: Deployment) -> None:
+def test_an_unreachable_engine_is_reported(new_stack: Deployment) -> None:
     new_stack.write_config({"docker:host": "unix:///nowhere.sock"})
-    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert "the Docker engine does not answer: start it, or say where it is" in printed
+    output = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    assert "the Docker engine does not answer: start it, or say where it is" in output
 
 
-def test_a_registry_that_does_not_start_is_one_sentence(new_stack: Deployment) -> None:
+def test_a_registry_that_does_not_start_is_reported_with_the_command_for_its_log(
+    new_stack: Deployment,
+) -> None:
     token = {"realm": "https://auth.example", "service": "s", "issuer": "i"}
     token["rootcertbundle"] = "/nowhere.pem"
     new_stack.configure(registry={"config": {"auth": {"token": token}}})
-    printed = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
+    output = new_stack.pulumi_fails("up", "--yes", "--skip-preview")
     name = f"{new_stack.prefix}-registry"
-    assert f"{name} was not healthy within 60 s: `docker logs {name}` says why" in printed
+    assert f"{name} was not healthy within 60 s: `docker logs {name}` says why" in output
     assert "/nowhere.pem" in new_stack.log("registry")
     new_stack.configure(registry={"config": {}})
     new_stack.up()
 
 
-def test_a_volume_that_was_removed_is_there_again_and_takes_the_same_images(
+def test_a_removed_volume_is_created_again_and_accepts_the_same_images(
     new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     new_stack.up()
     skopeo_push(new_stack, archive, "team/app")
-    skopeo_pull(new_stack, "team/app", tmp_path / "before")  # redis remembers its layers
+    skopeo_pull(new_stack, "team/app", tmp_path / "before")  # redis has its layers
     new_stack.docker("container", "rm", "--force", "--volumes", f"{new_stack.prefix}-registry")
     new_stack.docker("volume", "rm", f"{new_stack.prefix}-data")
 

@@ -1,8 +1,7 @@
-"""A registry goes from a container to a swarm and back, on an engine of its own."""
+"""`make move` takes a registry from a container to a swarm and back."""
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +20,13 @@ SWARM = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # without IPVS in th
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    with engine_with_images() as made:
-        yield made
+    with engine_with_images() as engine:
+        yield engine
 
 
 @pytest.fixture
-def swarm_of_one(engine: Engine) -> Iterator[None]:
-    """The engine is a swarm's only machine."""
+def single_node_swarm(engine: Engine) -> Iterator[None]:
+    """Make the engine the only machine of a swarm."""
     docker = ("docker", "--host", engine.host, "swarm")
     run_checked(*docker, "init", "--advertise-addr=127.0.0.1")
     yield
@@ -36,40 +35,41 @@ def swarm_of_one(engine: Engine) -> Iterator[None]:
 
 @pytest.fixture
 def deployment(engine: Engine, tmp_path: Path) -> Iterator[Deployment]:
-    """A stack that is not up. The engine is removed with everything in it."""
-    made = Deployment(tmp_path, host=engine.host, registry={"exposure": "open"})
-    yield made
-    made.kill_processes()
+    """Provide a stack that is not deployed. It is removed together with its engine."""
+    deployment = Deployment(tmp_path, host=engine.host, registry={"exposure": "open"})
+    yield deployment
+    deployment.kill_processes()
 
 
-def _moved(deployment: Deployment, runtime: str) -> str:
+def _move(deployment: Deployment, runtime: str) -> str:
+    """Run `make move`, print the line with the downtime, and return the output."""
     output = deployment.make_succeeds("move", f"RUNTIME={runtime}")
     print(next(line for line in output.splitlines() if "it was away for" in line))
     return output
 
 
-def test_an_engine_that_is_in_no_swarm_is_said_so_before_anything_is_made(
+def test_an_engine_outside_a_swarm_is_reported_before_anything_is_created(
     deployment: Deployment,
 ) -> None:
     deployment.configure(registry={"runtime": "swarm"})
     output = deployment.make_fails("up")
     assert "up: the engine is in no swarm: `docker swarm init` there" in output
     assert not deployment.docker_objects("volume")
-    # Who does not use make is told by the resource that fails.
+    # Without make, the resource that fails reports it.
     output = deployment.pulumi_fails("up", "--yes", "--skip-preview")
     assert "error: the engine is in no swarm: `docker swarm init` there" in output
 
 
-@pytest.mark.usefixtures("swarm_of_one")
-def test_a_registry_moves_into_a_swarm_and_back_with_its_images(
+@pytest.mark.usefixtures("single_node_swarm")
+def test_a_registry_moves_to_a_swarm_and_back_with_its_images(
     engine: Engine, deployment: Deployment, image: str
 ) -> None:
     engine.load(image)
     deployment.up()
     reference, digest = docker_push(deployment, image, "kept")
-    drawn = deployment.generated_values()
+    before = deployment.generated_values()
 
-    # `up` alone could not: the port and the names are taken.
+    # `make up` cannot do this, because the old containers use the port and the names.
     deployment.configure(registry={"runtime": "swarm"})
     output = deployment.make_fails("up")
     assert f"make move STACK={deployment.stack} RUNTIME=swarm" in output
@@ -77,18 +77,18 @@ def test_a_registry_moves_into_a_swarm_and_back_with_its_images(
     result = deployment.make("up")
     assert "oss-registry:registry.swarm: belongs to runtime: swarm" in result.stdout
 
-    output = _moved(deployment, "swarm")
+    output = _move(deployment, "swarm")
     assert "The registry runs by runtime: swarm; it was away for" in output
     assert deployment.docker_objects("service")
     assert remove_and_pull(deployment, reference) == digest
     after = deployment.generated_values()
-    assert drawn == {name: after[name] for name in drawn}
+    assert before == {name: after[name] for name in before}
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
     deployment.settings["registry"]["runtime"] = "swarm"
     deployment.remove_setting("registry", "swarm")
-    _killed_between(deployment)
-    output = _moved(deployment, "container")
+    _start_move_and_kill(deployment)
+    output = _move(deployment, "container")
     assert "The registry runs by runtime: container; it was away for" in output
     for kind in ("service", "secret", "config"):
         assert not deployment.docker_objects(kind), kind
@@ -96,8 +96,8 @@ def test_a_registry_moves_into_a_swarm_and_back_with_its_images(
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-@pytest.mark.usefixtures("swarm_of_one")
-def test_an_up_that_was_killed_while_it_made_a_service_is_gone_on_with(
+@pytest.mark.usefixtures("single_node_swarm")
+def test_an_up_killed_while_it_creates_services_is_finished_by_the_next_one(
     deployment: Deployment,
 ) -> None:
     deployment.configure(registry={"runtime": "swarm", "swarm": SWARM})
@@ -112,15 +112,8 @@ def test_an_up_that_was_killed_while_it_made_a_service_is_gone_on_with(
         assert not deployment.docker_objects(kind), kind
 
 
-def _killed_between(deployment: Deployment) -> None:
-    """Begin to move it to a container, and die when the services are gone."""
-    words = ("move", "RUNTIME=container", f"STACK={deployment.stack}", "YES=1")
-    with subprocess.Popen(
-        ["make", "--directory", deployment.folder, *words],
-        env={**os.environ, **deployment.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as moving:
+def _start_move_and_kill(deployment: Deployment) -> None:
+    """Start a move to a container, and kill it when the services are deleted."""
+    with deployment.start_make("move", "RUNTIME=container") as moving:
         wait_until(lambda: not deployment.docker_objects("service"))
         os.killpg(moving.pid, signal.SIGKILL)
