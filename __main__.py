@@ -1,15 +1,16 @@
-"""The composition root: a stack file becomes storage, cache and registry."""
+"""The Pulumi program: create the registries of a stack."""
 
 import os
 
 import pulumi
 
-from components import persisted, runtime
-from components.cache import redis_cache
+from components.cache import create_cache
+from components.persisted import provided_secrets
 from components.registry import Registry, RegistryArgs
-from components.storage import storage
-from components.tls import tls
-from components.users import users
+from components.runtime import create_runtime
+from components.storage import BACKENDS, storage_backend
+from components.tls import create_certificate
+from components.users import create_users
 from config.load import load, warnings
 from config.plan import drain_seconds
 from config.problems import SettingsError
@@ -20,44 +21,47 @@ try:
         pulumi.runtime.get_config_env(),
         set(pulumi.runtime.get_config_secret_keys_env()),
         os.environ,
+        BACKENDS,
     )
 except SettingsError as error:
-    # Pulumi prints the text of this one without a traceback.
+    # Pulumi prints the text of this error without a traceback.
     raise pulumi.RunError(str(error)) from None
 for warning in warnings(stack):
     pulumi.log.warn(warning)
-engine = runtime.runtime(stack)
-parts = [
-    storage("storage", stack),
-    redis_cache("cache", stack, engine),
-    users("users", stack),
-    tls("tls", stack),
-]
-Registry(
-    "registry",
-    RegistryArgs(
-        name=f"{stack.prefix}-registry",
-        image=stack.image,
-        address=stack.address,
-        port=stack.settings.registry.port,
-        memory=stack.settings.registry.limits.memory,
-        cpus=stack.settings.registry.limits.cpus,
-        replicas=stack.settings.registry.replicas,
-        drain_seconds=drain_seconds(stack.tree),
-        tls=stack.settings.tls is not None,
-        labels=stack.labels,
-        environment=stack.environment,
-        files=stack.files,
-        brought=persisted.provided(stack),
-        provisions=parts,
-        runtime=engine,
-    ),
-)
 
-pulumi.export("endpoint", stack.endpoint)
-pulumi.export("login_server", stack.login_server)
-pulumi.export("release", stack.release.version)
-pulumi.export("images", stack.images)
-for name, value in [output for part in parts for output in part.outputs.items()]:
-    pulumi.export(name, value)
-pulumi.export("environment", stack.redacted)
+runtime = create_runtime(stack)
+for registry in stack.registries:
+    bindings = [
+        storage_backend(registry).create("storage"),
+        create_cache("cache", stack, runtime),
+        create_users("users", stack),
+        create_certificate("tls", registry),
+    ]
+    Registry(
+        registry.name,
+        RegistryArgs(
+            name=registry.container,
+            image=registry.image,
+            address=registry.address,
+            port=registry.settings.port,
+            memory=registry.settings.limits.memory,
+            cpus=registry.settings.limits.cpus,
+            replicas=registry.settings.replicas,
+            drain_seconds=drain_seconds(registry.tree),
+            tls=stack.settings.tls is not None,
+            labels=registry.labels,
+            environment=registry.environment,
+            files=registry.files,
+            provided=provided_secrets(stack),
+            bindings=bindings,
+            runtime=runtime,
+        ),
+    )
+    pulumi.export("endpoint", registry.endpoint)
+    pulumi.export("login_server", registry.login_server)
+    pulumi.export("release", registry.release.version)
+    pulumi.export("images", registry.storage.location)
+    for part in bindings:
+        for name, value in part.outputs.items():
+            pulumi.export(name, value)
+    pulumi.export("environment", registry.redacted)

@@ -1,4 +1,4 @@
-"""The redis that holds the registry's blob descriptors."""
+"""The redis that caches blob descriptors for the registry."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, ResourceOptions
 
-from components import runtime
-from components.persisted import provided, secret
-from config import releases
+from components.persisted import provided_or_generated, provided_secrets
+from components.runtime.workload import Bindings, File, Runtime, Workload
+from config.plan import REDIS_PASSWORD
 from config.stack import Stack
 
 CONFIGURATION = "/etc/redis.conf"
@@ -16,49 +16,43 @@ CONFIGURATION = "/etc/redis.conf"
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCacheArgs:
-    """`host` is its name, also on the network; `max_memory` is in bytes.
+    """`host` is its name, also on the network. `max_memory` is in bytes.
 
-    `brought` are the secrets that the user brings, by name.
+    `provided` are the secrets that the user provides, by name.
     """
 
     host: str
     image: str
     max_memory: int
-    brought: Mapping[str, Input[str]]
-    runtime: runtime.Runtime
+    provided: Mapping[str, Input[str]]
+    runtime: Runtime
 
 
 class RedisCache(ComponentResource):
-    """A redis without persistence, reachable on the stack's network with a password of its own."""
+    """A redis without persistence, on the network of the stack, with its own password."""
 
-    provision: runtime.Provision
+    bindings: Bindings
 
     def __init__(
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:RedisCache", name, None, opts)
-        label = releases.REDIS_PASSWORD.label
-        password = secret(label, args.brought, parent=self)
-        self.provision = runtime.Provision(holes={label: password})
+        password = provided_or_generated(REDIS_PASSWORD.label, args.provided, parent=self)
+        configuration = password.apply(lambda text: _configuration(text, args.max_memory))
+        self.bindings = Bindings(values={REDIS_PASSWORD.label: password})
         args.runtime.run(
             "redis",
-            runtime.Workload(
+            Workload(
                 name=args.host,
                 image=args.image,
-                # Absolute and without the image's own entrypoint: no shell, no change of user.
+                # The image's own entrypoint is a shell script that changes the user.
                 entrypoint=["/usr/local/bin/redis-server"],
                 command=[CONFIGURATION],
                 user="999:999",
-                files=[
-                    runtime.File(
-                        path=CONFIGURATION,
-                        content=password.apply(lambda text: _configuration(text, args.max_memory)),
-                        secret=True,
-                    )
-                ],
-                # Without the password: a redis that answers NOAUTH is alive.
+                files=[File(path=CONFIGURATION, content=configuration, secret=True)],
+                # It needs no password: a redis that answers NOAUTH is healthy.
                 health=["/usr/local/bin/redis-cli", "ping"],
-                # Beside what it holds it needs buffers, and what allocation wastes.
+                # redis needs more than its data: buffers, and what fragmentation wastes.
                 memory=2 * args.max_memory + 64 * 2**20,
                 stop_seconds=10,
             ),
@@ -67,26 +61,27 @@ class RedisCache(ComponentResource):
         self.register_outputs({})
 
 
-def redis_cache(name: str, stack: Stack, engine: runtime.Runtime) -> runtime.Provision:
-    """The stack's redis; none where it is the user's own, or there is none."""
+def create_cache(name: str, stack: Stack, runtime: Runtime) -> Bindings:
+    """Create the redis of the stack, if it has one."""
     if not stack.runs_redis:
-        return runtime.Provision()
+        return Bindings()
     args = RedisCacheArgs(
         host=stack.redis_host,
         image=stack.settings.cache.image,
         max_memory=stack.settings.cache.max_memory,
-        brought=provided(stack),
-        runtime=engine,
+        provided=provided_secrets(stack),
+        runtime=runtime,
     )
-    return RedisCache(name, args).provision
+    return RedisCache(name, args).bindings
 
 
 def _configuration(password: str, max_memory: int) -> str:
-    """redis.conf: nothing is kept on disk, and when memory is full the least used entries go.
+    """Return a redis.conf without persistence.
 
-    The registry sets no expiry on its keys, so any policy but allkeys-lru ends in refused writes.
+    The registry sets no expiry on its keys. With any other policy than allkeys-lru, redis would
+    refuse writes when its memory is full.
     """
-    # As redis reads a quoted word of its configuration, which ends with the line.
+    # redis reads these escapes in a quoted word.
     escaped = re.sub(r'["\\\x00-\x1f\x7f]', lambda match: f"\\x{ord(match[0]):02x}", password)
     return (
         f'requirepass "{escaped}"\n'

@@ -1,4 +1,4 @@
-"""What a provider's error means to who wrote the stack file, said beside its own words."""
+"""Hints for errors of providers: what a user can do, printed beside the provider's own text."""
 
 import asyncio
 import re
@@ -9,43 +9,44 @@ from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding, log
 
 from config import addresses
 
-Sentences: TypeAlias = Sequence[tuple[str, str]]
-"""A pattern in the error, and what to say; `{name}`, `{address}` … are the resource's inputs."""
+ErrorHints: TypeAlias = Sequence[tuple[str, str]]
+"""A pattern in the error, and the hint. `{name}`, `{address}` … are inputs of the resource."""
 
-
-# Seconds before each further try: RAM may take half a minute to know what it has just made.
+# Seconds before each retry: RAM may take half a minute to find what it has just created.
 RETRIES = (1, 2, 4, 8, 15)
 
 
-def explained(name: str, sentences: Sentences, transient: str = "") -> ResourceHookBinding:
-    """Has what fails of the resource `name` explained in one of `sentences`.
+def with_hints(name: str, hints: ErrorHints, transient: str = "") -> ResourceHookBinding:
+    """Return a hook that logs a hint if an operation on the resource `name` fails.
 
-    Errors of its creation that match the pattern `transient` are retried first.
+    If a creation fails with an error that matches the pattern `transient`, it is retried first.
     """
 
-    async def explain(failed: ErrorHookArgs) -> bool:
-        error, tries = failed.errors[0], len(failed.errors)
-        creating = failed.failed_operation == "create"
-        if transient and creating and tries <= len(RETRIES) and re.search(transient, error):
-            await asyncio.sleep(RETRIES[tries - 1])
+    async def handle(failure: ErrorHookArgs) -> bool:
+        error, attempts = failure.errors[0], len(failure.errors)
+        is_creation = failure.failed_operation == "create"
+        is_transient = bool(transient and re.search(transient, error))
+        if is_creation and is_transient and attempts <= len(RETRIES):
+            await asyncio.sleep(RETRIES[attempts - 1])
             return True
-        inputs = failed.new_inputs or failed.old_inputs or {}
-        if sentence := explanation(error, inputs, sentences):
-            log.error(sentence)
+        inputs = failure.new_inputs or failure.old_inputs or {}
+        hint = error_hint(error, inputs, hints)
+        if hint:
+            log.error(hint)
         return False
 
-    return ResourceHookBinding(on_error=[ErrorHook(f"explain-{name}", explain)])
+    return ResourceHookBinding(on_error=[ErrorHook(f"explain-{name}", handle)])
 
 
-def explanation(error: str, inputs: Mapping[str, Any], sentences: Sentences) -> str | None:
-    """What `error` means for the resource with `inputs`, if that is known."""
+def error_hint(error: str, inputs: Mapping[str, Any], hints: ErrorHints) -> str | None:
+    """Return the first hint whose pattern `error` matches, for a resource with `inputs`."""
     port, *_ = inputs.get("ports") or [{}]
     facts = {
-        "name": inputs.get("policyName"),  # what a RAM policy calls it
+        "name": inputs.get("policyName"),  # a RAM policy has no input `name`
         **inputs,
         "address": port.get("ip"),
         # A hook gets numbers as floats.
         "published": addresses.join(str(port.get("ip")), int(port.get("external", 0))),
     }
-    found = (text for pattern, text in sentences if re.search(pattern, error))
-    return next((text.format_map(facts) for text in found), None)
+    matching = (hint for pattern, hint in hints if re.search(pattern, error))
+    return next((hint.format_map(facts) for hint in matching), None)

@@ -1,4 +1,4 @@
-"""Values that the user brings, or that are drawn once and kept, encrypted, in the state."""
+"""Secrets that the user provides, or that are generated once and persisted in the state."""
 
 import secrets
 from collections.abc import Mapping
@@ -8,27 +8,34 @@ from pulumi import Input, Output, Resource, ResourceOptions, Stash
 from config.stack import Stack
 
 
-def provided(stack: Stack) -> Mapping[str, Output[str]]:
+def provided_secrets(stack: Stack) -> Mapping[str, Output[str]]:
     """Return the secrets that the user provides, by the labels of their placeholders."""
     return {name: Output.secret(value) for name, value in stack.secrets.items()}
 
 
-def secret(name: str, brought: Mapping[str, Input[str]], parent: Resource) -> Output[str]:
-    """The secret `name` if the user brought it along, else one that is drawn.
+def provided_or_generated(
+    name: str, provided: Mapping[str, Input[str]], parent: Resource
+) -> Output[str]:
+    """Return the secret `name` that the user provides, or else a generated one.
 
-    That is 256 random bits as text of letters, digits, `-` and `_`: the same at each `up`.
+    A generated secret has 256 random bits, as letters, digits, `-` and `_`.
     """
-    if name in brought:
-        return Output.secret(brought[name])
-    return kept(name, secrets.token_urlsafe(32), parent)
+    if name in provided:
+        return Output.secret(provided[name])
+    return persist(name, secrets.token_urlsafe(32), parent)
 
 
-def kept(name: str, drawn: str, parent: Resource, trigger: Input[str] | None = None) -> Output[str]:
-    """What was `drawn` by the first run, a secret; drawn anew only when `trigger` changes."""
+def persist(
+    name: str, generated: str, parent: Resource, trigger: Input[str] | None = None
+) -> Output[str]:
+    """Return the value that the first run generated, as a secret.
+
+    A later value replaces it only if `trigger` has changed.
+    """
     stash = Stash(
         name,
-        input=Output.secret(drawn),
-        # The input is drawn anew by each run of the program: only the first one counts.
+        input=Output.secret(generated),
+        # Each run of the program generates another input.
         opts=ResourceOptions(
             parent=parent,
             ignore_changes=["input"],

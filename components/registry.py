@@ -1,36 +1,37 @@
-"""The registry itself: the one place where Outputs meet the text of its configuration."""
+"""The registry: the only place where the values of placeholders are inserted into texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components import runtime
-from components.persisted import secret
-from config import releases
+from components.persisted import provided_or_generated
+from components.runtime.workload import Bindings, File, Port, Runtime, Workload
+from config.plan import HTTP_SECRET, PORT
 from config.render import Text, holds_secret, quote
 from config.tree import Placeholder
 
-# `/` answers without a login, whatever the registry's own access rules are.
-ANSWERS = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{releases.PORT}/"]
-# The images' wget speaks a TLS that Go from 1.25 on refuses (no signature algorithms), and each
-# connection that is no TLS is a line in the registry's log. It listens once all else is in order.
-LISTENS = [
+# The registry answers requests for `/` without a login.
+HTTP_CHECK = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{PORT}/"]
+# Go from 1.25 on refuses the TLS of the image's wget (no signature algorithms), and the registry
+# logs each connection without TLS. It listens on the port only after everything else works.
+LISTEN_CHECK = [
     "sh",
     "-c",
     "for sockets in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
-    f'case "$address $state" in *:{releases.PORT:04X}\\ 0A) exit 0 ;; esac; '
+    f'case "$address $state" in *:{PORT:04X}\\ 0A) exit 0 ;; esac; '
     "done < $sockets; done; exit 1",
 ]
-NOBODY = "65532:65532"  # a user that no image has, and that owns nothing
+NOBODY = "65532:65532"  # a user that owns nothing in any image
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
-    """`environment` and `files` (by path) are filled from `brought` and `provisions`, by label.
+    """`environment` and `files` (by path) may have placeholders.
 
-    `address` is where `port` is published; `memory` is in bytes; `drain_seconds` is as in the
-    configuration. With `tls` it speaks nothing else; `labels` are written on it.
+    Their values come from `provided` secrets and from `bindings`. The port is published on
+    `address`:`port`. `memory` is in bytes. `drain_seconds` is the registry's own setting. With
+    `tls`, the registry accepts TLS only. `labels` are those of its container or service.
     """
 
     name: str
@@ -45,9 +46,9 @@ class RegistryArgs:
     labels: Mapping[str, str]
     environment: Mapping[str, Text]
     files: Mapping[str, Text]
-    brought: Mapping[str, Input[str]]
-    provisions: Sequence[runtime.Provision]
-    runtime: runtime.Runtime
+    provided: Mapping[str, Input[str]]
+    bindings: Sequence[Bindings]
+    runtime: Runtime
 
 
 class Registry(ComponentResource):
@@ -55,30 +56,29 @@ class Registry(ComponentResource):
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("oss-registry:index:Registry", name, None, opts)
-        label = releases.HTTP_SECRET.label
-        holes = {**args.brought, label: secret(label, args.brought, parent=self)}
-        for provision in args.provisions:
-            holes.update(provision.holes)
-        mounts = [mount for provision in args.provisions for mount in provision.mounts]
+        http_secret = provided_or_generated(HTTP_SECRET.label, args.provided, parent=self)
+        values = {**args.provided, HTTP_SECRET.label: http_secret}
+        for bindings in args.bindings:
+            values.update(bindings.values)
+        mounts = [mount for bindings in args.bindings for mount in bindings.mounts]
         args.runtime.run(
-            "registry",
-            runtime.Workload(
+            name,
+            Workload(
                 name=args.name,
                 image=args.image,
-                environment={key: fill(text, holes) for key, text in args.environment.items()},
+                environment={key: resolve(text, values) for key, text in args.environment.items()},
                 files=[
-                    runtime.File(path=path, content=fill(text, holes), secret=holds_secret(text))
+                    File(path=path, content=resolve(text, values), secret=holds_secret(text))
                     for path, text in args.files.items()
                 ],
                 mounts=mounts,
-                # A new volume is root's, and a root without capabilities is the least that can
-                # write there.
+                # Only root can write to a new volume. It gets no capabilities.
                 user=None if mounts else NOBODY,
-                ports=[runtime.Port(address=args.address, host=args.port, container=releases.PORT)],
+                ports=[Port(address=args.address, host=args.port, container=PORT)],
                 memory=args.memory,
                 cpus=args.cpus,
                 replicas=args.replicas,
-                health=LISTENS if args.tls else ANSWERS,
+                health=LISTEN_CHECK if args.tls else HTTP_CHECK,
                 stop_seconds=args.drain_seconds + 5,
                 labels=args.labels,
             ),
@@ -87,16 +87,20 @@ class Registry(ComponentResource):
         self.register_outputs({})
 
 
-def fill(text: Text, holes: Mapping[str, Input[str]]) -> Input[str]:
-    """`text` with a value in each hole: secret if one is; a string without holes."""
+def resolve(text: Text, values: Mapping[str, Input[str]]) -> Input[str]:
+    """Return `text` with the `values` of its placeholders, by label.
+
+    The result is a string if there are none, and a secret if one of them is.
+    """
     if not any(isinstance(piece, Placeholder) for piece in text):
         return "".join(str(piece) for piece in text)
-    return Output.concat(*(_filled(piece, holes) for piece in text))
+    return Output.concat(*(_resolved(piece, values) for piece in text))
 
 
-def _filled(piece: str | Placeholder, holes: Mapping[str, Input[str]]) -> Input[str]:
+def _resolved(piece: str | Placeholder, values: Mapping[str, Input[str]]) -> Input[str]:
     if isinstance(piece, str):
         return piece
-    value = Output.from_input(holes[piece.label])
-    value = value.apply(quote) if piece.quoted else value
+    value = Output.from_input(values[piece.label])
+    if piece.quoted:
+        value = value.apply(quote)
     return Output.secret(value) if piece.secret else value

@@ -1,90 +1,81 @@
-"""The registry's certificate, where it is not the user's own."""
+"""Certificates that the user does not provide: self-signed ones, and those of Let's Encrypt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components import runtime
-from components.persisted import kept
-from config import certificates, releases
-from config.stack import Stack
+from components.persisted import persist
+from components.runtime.resources import create_volume
+from components.runtime.workload import Bindings, Mount
+from config import certificates
+from config.plan import LETSENCRYPT_PATH, SELF_SIGNED, TLS_KEY
+from config.stack import RegistryConfig
 
-BEGIN = "-----BEGIN CERTIFICATE-----"
-# For the machine of a client, as root: `docker` and its relatives look there.
-TRUST = """\
+BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+# For the machine of a client, as root: Docker and other clients read this folder.
+TRUST_COMMAND = """\
 install -D -m 644 /dev/stdin '/etc/docker/certs.d/{server}/ca.crt' <<'END'
 {certificate}END
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class SelfSignedArgs:
-    """`hosts` are the names and addresses that clients come to, `login_server` as they write it."""
-
-    hosts: Sequence[str]
-    login_server: str
-
-
 class SelfSigned(ComponentResource):
-    """A key and a certificate for trials: the same at each `up` until they are due."""
+    """A key and a certificate for trials, which stay the same until they must be renewed.
 
-    certificate: Output[str]
-    provision: runtime.Provision
+    `hosts` are the names and addresses by which clients connect. `login_server` is the registry in
+    an image reference.
+    """
+
+    bindings: Bindings
 
     def __init__(
-        self, name: str, args: SelfSignedArgs, opts: ResourceOptions | None = None
+        self,
+        name: str,
+        hosts: Sequence[str],
+        login_server: str,
+        opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("oss-registry:index:SelfSigned", name, None, opts)
-        now, hosts = certificates.now(), ",".join(args.hosts)
-        since = kept("self-signed-since", now.isoformat(), parent=self)
-        due = since.apply(lambda first: f"{hosts} {certificates.renewals_due(first, now)}")
-        made = certificates.self_signed_pair(args.hosts, now)
-        pair = kept("self-signed", made, parent=self, trigger=due)
-        key = pair.apply(lambda text: text.partition(BEGIN)[0])
-        self.certificate = Output.unsecret(
-            pair.apply(lambda text: BEGIN + text.partition(BEGIN)[2])
+        now = certificates.now()
+        since = persist("self-signed-since", now.isoformat(), parent=self)
+        trigger = since.apply(
+            lambda first: f"{','.join(hosts)} {certificates.renewals_due(first, now)}"
         )
-        trust = self.certificate.apply(
-            lambda text: TRUST.format(server=args.login_server, certificate=text)
+        generated = certificates.self_signed_pair(hosts, now)
+        pair = persist("self-signed", generated, parent=self, trigger=trigger)
+        key = pair.apply(lambda text: text.partition(BEGIN_CERTIFICATE)[0])
+        certificate = Output.unsecret(
+            pair.apply(lambda text: BEGIN_CERTIFICATE + text.partition(BEGIN_CERTIFICATE)[2])
         )
-        self.provision = runtime.Provision(
-            holes={releases.TLS_KEY.label: key, releases.SELF_SIGNED.label: self.certificate},
-            outputs={"certificate": self.certificate, "trust": trust},
+        trust = certificate.apply(
+            lambda text: TRUST_COMMAND.format(server=login_server, certificate=text)
         )
-        self.register_outputs({"certificate": self.certificate})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LetsEncryptArgs:
-    """`volume` is the name of the one that keeps the account and its certificates."""
-
-    stack: str
-    volume: str
+        self.bindings = Bindings(
+            values={TLS_KEY.label: key, SELF_SIGNED.label: certificate},
+            outputs={"certificate": certificate, "trust": trust},
+        )
+        self.register_outputs({"certificate": certificate})
 
 
 class LetsEncrypt(ComponentResource):
-    """A place for what the registry fetches: the authority gives out few certificates a week."""
+    """A `volume` for the account and its certificates: the authority limits them for each week."""
 
-    provision: runtime.Provision
+    bindings: Bindings
 
     def __init__(
-        self, name: str, args: LetsEncryptArgs, opts: ResourceOptions | None = None
+        self, name: str, volume: str, stack: str, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:LetsEncrypt", name, None, opts)
-        volume = runtime.volume("letsencrypt", args.volume, args.stack, parent=self)
-        mount = runtime.Mount(volume=volume, path=releases.LETSENCRYPT_PATH)
-        self.provision = runtime.Provision(mounts=[mount])
+        created = create_volume("letsencrypt", volume, stack, parent=self)
+        self.bindings = Bindings(mounts=[Mount(volume=created, path=LETSENCRYPT_PATH)])
         self.register_outputs({})
 
 
-def tls(name: str, stack: Stack) -> runtime.Provision:
-    """What the stack's kind of certificate takes beside the stack file."""
-    settings = stack.settings.tls
-    if settings and settings.self_signed:
-        args = SelfSignedArgs(hosts=stack.hosts, login_server=stack.login_server)
-        return SelfSigned(name, args).provision
-    if settings and settings.letsencrypt:
-        letsencrypt = LetsEncryptArgs(stack=stack.name, volume=stack.letsencrypt_volume)
-        return LetsEncrypt(name, letsencrypt).provision
-    return runtime.Provision()
+def create_certificate(name: str, registry: RegistryConfig) -> Bindings:
+    """Create what the registry needs for its certificate, if the user does not provide one."""
+    tls = registry.stack.settings.tls
+    if tls and tls.self_signed:
+        return SelfSigned(name, registry.self_signed_hosts, registry.login_server).bindings
+    if tls and tls.letsencrypt:
+        return LetsEncrypt(name, registry.letsencrypt_volume, registry.stack.name).bindings
+    return Bindings()

@@ -1,60 +1,59 @@
-"""The registry's own users: a bcrypt hash for each."""
+"""The users of the registry: a bcrypt hash for each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import bcrypt
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components.persisted import kept, provided, secret
-from components.runtime import Provision
-from config import releases
+from components.persisted import persist, provided_or_generated, provided_secrets
+from components.runtime.workload import Bindings
+from config.plan import password_hash, password_secret
 from config.stack import Stack
 
-# The registry computes the hash for each request. A password that was drawn here (256 bits) can't
-# be guessed at any cost; one that a person chose must be dear to try.
-COST_DRAWN = 5
-COST_BROUGHT = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class UsersArgs:
-    """`hashes` are by user, None where there is a password: one of `brought`, or one to draw."""
-
-    hashes: Mapping[str, str | None]
-    brought: Mapping[str, Input[str]]
+# The registry computes the hash for each request. A generated password (256 bits) cannot be guessed
+# at any cost. Guesses of a password that a person chose must be expensive.
+GENERATED_COST = 5
+PROVIDED_COST = 10
 
 
 class Users(ComponentResource):
-    """What the registry's htpasswd file says of each user: others' lines stay when one changes."""
+    """The lines of the registry's htpasswd file. A change of one user keeps the other lines.
 
-    provision: Provision
+    `hashes` are by user, with None for a user with a password: one of the `provided` secrets, or a
+    generated one.
+    """
 
-    def __init__(self, name: str, args: UsersArgs, opts: ResourceOptions | None = None) -> None:
+    bindings: Bindings
+
+    def __init__(
+        self,
+        name: str,
+        hashes: Mapping[str, str | None],
+        provided: Mapping[str, Input[str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
         super().__init__("oss-registry:index:Users", name, None, opts)
-        holes = {
-            releases.hash_of(user).label: Output.secret(given)
-            if given
-            else self._hashed(user, args.brought)
-            for user, given in sorted(args.hashes.items())
-        }
-        self.provision = Provision(holes=holes)
+        values: dict[str, Input[str]] = {}
+        for user, given in sorted(hashes.items()):
+            hashed = Output.secret(given) if given else self._hash_password(user, provided)
+            values[password_hash(user).label] = hashed
+        self.bindings = Bindings(values=values)
         self.register_outputs({})
 
-    def _hashed(self, user: str, brought: Mapping[str, Input[str]]) -> Output[str]:
-        label = releases.password_of(user)
-        cost = COST_BROUGHT if label in brought else COST_DRAWN
-        salt = kept(f"salt-{user}", bcrypt.gensalt(cost).decode(), self, trigger=str(cost))
-        password = secret(label, brought, parent=self)
+    def _hash_password(self, user: str, provided: Mapping[str, Input[str]]) -> Output[str]:
+        secret = password_secret(user)
+        cost = PROVIDED_COST if secret in provided else GENERATED_COST
+        salt = persist(f"salt-{user}", bcrypt.gensalt(cost).decode(), self, trigger=str(cost))
+        password = provided_or_generated(secret, provided, parent=self)
         return Output.all(password, salt).apply(
             lambda both: bcrypt.hashpw(both[0].encode(), both[1].encode()).decode()
         )
 
 
-def users(name: str, stack: Stack) -> Provision:
-    """The stack's users; none where it leaves logins to `registry.config.auth`, or has none."""
+def create_users(name: str, stack: Stack) -> Bindings:
+    """Create the users of the stack, if it has some."""
     auth = stack.settings.auth
     if auth is None:
-        return Provision()
+        return Bindings()
     hashes = {user: settings.hash for user, settings in auth.users.items()}
-    return Users(name, UsersArgs(hashes=hashes, brought=provided(stack))).provision
+    return Users(name, hashes, provided_secrets(stack)).bindings

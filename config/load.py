@@ -1,5 +1,10 @@
-"""Read and validate a stack file."""
+"""Read and validate a stack file before the first resource is registered.
 
+The models in `config.settings` check each key alone, `config.rules` the settings together, and
+`config.overlay` the user's own configuration of the registry.
+"""
+
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -8,94 +13,121 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config import docker_engine, overlay, providers, sizes, stack_rules
-from config.messages import invalid, line
+from config import docker_engine, overlay, providers, rules
+from config.messages import OVERLAY, full_key, invalid, message
+from config.plan import password_secret
 from config.problems import SET_SECRET, WRONG_KIND, Problem, closest, overlaps, suggestion, within
-from config.releases import RELEASES, password_of
+from config.releases import RELEASES
+from config.rule import Context, check
+from config.rules import REGISTRY_LOGINS, SECRET_NAMES, Sealed
 from config.settings import PROJECT, StackSettings, model_in
-from config.stack import REGION, Stack
-from config.stack_rules import LOGINS, SECRETS, Sealed, in_config, parsed
-from config.tree import Section
+from config.stack import REGION, Backends, Stack
+from config.tree import Section, dotted, leaves, lookup
 
-PROVIDERS = (*providers.KEYS, "pulumi")  # whose own keys a stack file may have
-# Secrets among the providers' keys, and another place for each.
-PROVIDERSECRETS = {
+NAMESPACES = (*providers.KEYS, "pulumi")  # of other keys that a stack file may have
+# Secrets among the keys of the providers, and another place for each.
+PROVIDER_SECRETS = {
     "alicloud:secretKey": ", or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET",
     "alicloud:securityToken": ", or leave it to ALIBABA_CLOUD_SECURITY_TOKEN",
     "docker:keyMaterial": ", or set docker:certPath",
 }
-# What the alicloud provider heeds when the stack file names no region.
+# What the alicloud provider reads if the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
-
-
-def warnings(stack: Stack) -> Sequence[str]:
-    """What works, but not as the user may think."""
-    found = overlay.warnings(stack.release, stack.tree, stack.files.keys())
-    return [line(problem) for problem in (*map(in_config, found), *stack_rules.remarks(stack))]
 
 
 def load(
     name: str,
     config: Mapping[str, str],
     secret_keys: Set[str],
-    variables: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
+    backends: Backends,
 ) -> Stack:
-    """The stack `name` from its configuration as Pulumi hands it over: JSON text by full key.
+    """Return the stack `name`.
 
-    `variables` are this process's own, which may name the region. Raises SettingsError with every
-    problem: config key, rule, value and fix, but no secret value.
+    `config` is its configuration as Pulumi passes it on: JSON text by full key. The `environment`
+    of this process may name the region and the Docker engine. Raises SettingsError with all
+    problems: key, rule, value (never a secret) and fix.
     """
-    stack, problems = checked(name, config, secret_keys, variables)
+    stack, problems = validate(name, config, secret_keys, environment, backends)
     if problems:
         raise invalid(name, problems)
     return stack
 
 
-def checked(
+def validate(
     name: str,
     config: Mapping[str, str],
     secret_keys: Set[str],
-    variables: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
+    backends: Backends,
 ) -> tuple[Stack, Sequence[Problem]]:
-    """The stack as `load` gives it, without what is wrong with its file, and that."""
-    sections, secrets, problems = _divided(config, secret_keys)
-    settings, found = _validated(sections)
-    meant = _meant(found)
-    problems += [p for p in found if not (p.path in meant and p.rule == "is required")]
-    named = (variables or {}).get
-    region = config.get(REGION) or next(filter(None, map(named, REGION_VARIABLES)), "")
-    engine = config.get(docker_engine.HOST) or named("DOCKER_HOST") or ""
-    stack = Stack(name, settings, region, secrets, engine=engine)
-    refused = _refused(problems)
-    found = [
-        *stack_rules.logins(config.get(LOGINS, ""), LOGINS in secret_keys),
-        *stack_rules.engines(config, stack),
-        *stack_rules.contradictions(stack, refused),
-        *stack_rules.certificate(stack, refused),
+    """Return the stack without its invalid settings, and all problems. See `load`."""
+    sections, secrets, problems = _read_sections(config, secret_keys)
+    settings, found = _validate_sections(sections)
+    misspelled = _misspelled(found)
+    problems += [
+        problem
+        for problem in found
+        if not (problem.path in misspelled and problem.rule == "is required")
     ]
-    problems += [problem for problem in found if not _has_wrong(problem.path, refused)]
-    problems += stack_rules.unused(stack, refused)
-    problems += stack_rules.reserved_files(stack)
-    problems += stack_rules.passwords(stack)
-    user, found = _configured(stack, refused)
+    region = config.get(REGION) or _first(environment, REGION_VARIABLES)
+    engine = config.get(docker_engine.HOST) or environment.get("DOCKER_HOST", "")
+    stack = Stack(name, settings, backends, region, secrets, engine=engine)
+    refused = _refused(problems)
+    stack, found = _read_overlay(stack, refused)
     problems += found
     refused |= _refused(found)
-    stack = replace(stack, user=user)
-    problems += stack_rules.file_contents(stack)
-    decrypted = {n: value for n, value in secrets.items() if not isinstance(value, Sealed)}
-    checks: Sequence[tuple[Iterator[Problem], Sequence[str]]] = (
-        (stack_rules.unguarded(stack), ("registry.exposure", "auth", "registry.config.auth")),
-        (stack_rules.stack_name(stack), ("registry.runtime", "storage.kind", "cache")),
-        (sizes.problems(stack, decrypted), ("registry.runtime", "registry.delivery")),
-        (
-            stack_rules.too_large_chunks(stack),
-            ("storage.kind", "registry.limits", "registry.config.storage"),
-        ),
+    context = Context(
+        {
+            **settings.model_dump(),
+            REGION: region,
+            REGISTRY_LOGINS: _registry_logins(config, secret_keys),
+            docker_engine.HOST: config.get(docker_engine.HOST),
+            docker_engine.CONTEXT: config.get(docker_engine.CONTEXT),
+            rules.NAME: name,
+            rules.SECRETS: secrets,
+        },
+        stack.registry.release,
+        stack.registry,
+        {path.removeprefix(f"{PROJECT}:") for path in refused},
     )
-    for check, reads in checks:
-        if not any(overlaps(f"{PROJECT}:{path}", refused) for path in reads):
-            problems += check
+    for problem in check(rules.RULES, context):
+        key = full_key(problem.path, name)
+        if not _is_or_contains(key, refused):
+            problems.append(problem._replace(path=key))
     return stack, problems
+
+
+def warnings(stack: Stack) -> Sequence[str]:
+    """Return messages about settings that work, but not as a user may think."""
+    registry = stack.registry
+    context = Context(stack.settings.model_dump(), registry.release, registry)
+    found = [*map(_in_overlay, overlay.warnings(registry)), *check(rules.WARNINGS, context)]
+    return [message(each._replace(path=full_key(each.path, stack.name))) for each in found]
+
+
+def upgrade_warnings(stack: Stack, previous_release: str | None) -> Sequence[str]:
+    """Return messages about what changes for clients when `previous_release` is replaced."""
+    release, previous = stack.registry.release, RELEASES.get(previous_release or "")
+    token = lookup(stack.registry.tree, "auth.token") or {}
+    upgraded = previous is not None and previous.major < 3 <= release.major
+    if not upgraded or not token or token.get("jwks"):
+        return []
+    problem = (
+        f"release {release.version} refuses tokens with libtrust's key ids, which release "
+        f"{previous_release} takes: it looks for x5c or a key id by RFC 7638"
+    )
+    fix = "change the token server first, or set jwks to its public keys with their ids"
+    return [message(Problem(f"{PROJECT}:{OVERLAY}auth.token", problem, fix))]
+
+
+def _in_overlay(problem: Problem) -> Problem:
+    return problem._replace(path=f"{OVERLAY}{problem.path}")
+
+
+def _first(environment: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return the value of the first of these variables that is set."""
+    return next((environment[name] for name in names if environment.get(name)), "")
 
 
 def _refused(problems: Sequence[Problem]) -> set[str]:
@@ -103,76 +135,103 @@ def _refused(problems: Sequence[Problem]) -> set[str]:
 
     A check that reads a value at one of these would report the same mistake once more.
     """
-    return {problem.path for problem in problems} | _meant(problems)
+    return {problem.path for problem in problems} | _misspelled(problems)
 
 
-def _meant(problems: Sequence[Problem]) -> set[str]:
+def _misspelled(problems: Sequence[Problem]) -> set[str]:
     """Return the paths of the keys that misspelled ones stand for."""
-    unknown = (problem for problem in problems if problem.rule.startswith("is not a"))
-    suggested = ((each.path, re.fullmatch(r"write (\S+)", each.fix)) for each in unknown)
-    return {re.sub(r"[^.:]+$", found[1], path) for path, found in suggested if found}
+    paths = set()
+    for problem in problems:
+        suggested = re.fullmatch(r"write (\S+)", problem.fix)
+        if problem.rule.startswith("is not a") and suggested:
+            paths.add(re.sub(r"[^.:]+$", suggested[1], problem.path))
+    return paths
 
 
-def _has_wrong(path: str, refused: Iterable[str]) -> bool:
-    """Whether what is at `path` was refused, or a part of it."""
-    return any(within(other, path) for other in refused)
+def _is_or_contains(path: str, others: Iterable[str]) -> bool:
+    return any(within(other, path) for other in others)
 
 
-def _divided(
+def _read_sections(
     config: Mapping[str, str], secret_keys: Set[str]
 ) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
-    """The sections, and the secrets, by name."""
+    """Return the sections and the secrets of the stack file by name, and problems of its keys."""
     sections: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     problems = []
-    set_secret = SET_SECRET
     for key, text in sorted(config.items()):
         namespace, _, name = key.partition(":")
-        if key in PROVIDERSECRETS and key not in secret_keys:
-            fix = f"{set_secret} {key}{PROVIDERSECRETS[key]}"
+        if key in PROVIDER_SECRETS and key not in secret_keys:
+            fix = f"{SET_SECRET} {key}{PROVIDER_SECRETS[key]}"
             problems.append(Problem(key, "is a secret in plain text", fix))
         if namespace in providers.KEYS:
-            problems += providers.unknown_keys(key, parsed(text))
-        if namespace in PROVIDERS:
+            problems += providers.unknown_keys(key, parse_value(text))
+        if namespace in NAMESPACES:
             continue
         if namespace != PROJECT:
-            fix = f"known are {', '.join((PROJECT, *PROVIDERS))}"
+            fix = f"known are {', '.join((PROJECT, *NAMESPACES))}"
             problems.append(Problem(key, f"{namespace} is not a namespace here", fix))
         elif name in StackSettings.model_fields:
             if key in secret_keys:
-                rule = "holds a secret, which would come out as plain text"
-                fix = f"{set_secret} {PROJECT}:NAME, and {{from_secret: NAME}} in its place"
-                problems.append(Problem(key, rule, fix))
+                problem = "holds a secret, which would come out as plain text"
+                fix = f"{SET_SECRET} {PROJECT}:NAME, and {{from_secret: NAME}} in its place"
+                problems.append(Problem(key, problem, fix))
             else:
-                sections[name] = parsed(text)
-                problems += _dates(key, sections[name])
+                sections[name] = parse_value(text)
+                problems += _rewritten_dates(key, sections[name])
         elif key in secret_keys:
             secrets[name] = text
-        elif name in SECRETS or name.startswith(password_of("")):
-            problems.append(Problem(key, "must be a secret", f"{set_secret} {key}"))
+        elif name in SECRET_NAMES or name.startswith(password_secret("")):
+            problems.append(Problem(key, "must be a secret", f"{SET_SECRET} {key}"))
         else:
-            fix = suggestion(name, [*StackSettings.model_fields, *SECRETS])
+            fix = suggestion(name, [*StackSettings.model_fields, *SECRET_NAMES])
             problems.append(Problem(key, "is not a setting", fix))
     return sections, secrets, problems
 
 
-# A date without quotes, as Pulumi hands it over (Go's time.Time.String).
-_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} \S+", re.ASCII)
+def parse_value(text: str) -> object:
+    """Return a value that Pulumi passes on: a scalar as it is written, everything else as JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
-def _dates(path: str, value: object) -> Iterator[Problem]:
-    """Dates that Pulumi has rewritten, for `pulumi up` without `make`, which reads the file."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield from _dates(f"{path}.{key}", below)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _dates(f"{path}[{number}]", item)
-    elif isinstance(value, str) and _DATE.fullmatch(value):
-        yield Problem(path, "is a date, which Pulumi rewrites", "put it in quotes")
+# A date without quotes, as Pulumi passes it on (Go's time.Time.String).
+_REWRITTEN_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} \S+", re.ASCII)
 
 
-# How to say each kind of error that pydantic finds, by its own name for it: rule and fix.
+def _rewritten_dates(key: str, section: object) -> Iterator[Problem]:
+    """Find dates that Pulumi has rewritten. `make` finds them in the stack file itself."""
+    for place, value in leaves(section):
+        if isinstance(value, str) and _REWRITTEN_DATE.fullmatch(value):
+            yield Problem(
+                f"{key}{dotted(place)}", "is a date, which Pulumi rewrites", "put it in quotes"
+            )
+
+
+def _registry_logins(config: Mapping[str, str], secret_keys: Set[str]) -> Sequence[Section]:
+    """Return the logins for pulling images, with an instance of Sealed for each secret.
+
+    Pulumi marks the whole list as secret if one value in it is. Only the text of the stack file
+    shows which one, so `make` finds a plain password beside a secret, and `pulumi up` does not.
+    """
+    text = config.get(REGISTRY_LOGINS, "")
+    entries = parse_value(text)
+    logins = []
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        login: dict[str, Any] = {"path": f"{REGISTRY_LOGINS}[{number}]"}
+        for key in ("address", "password", "configFileContent"):
+            value = entry.get(key, "") if isinstance(entry, Mapping) else ""
+            is_encrypted = isinstance(value, Mapping) and value.keys() == {"secure"}
+            is_marked = REGISTRY_LOGINS in secret_keys and not isinstance(text, Sealed)
+            is_secret = is_encrypted or (is_marked and key != "address")
+            login[key] = Sealed(value) if is_secret else str(value or "")
+        logins.append(login)
+    return logins
+
+
+# The problem and fix for each type of error that pydantic reports.
 _ERRORS = {
     "bool_type": WRONG_KIND["bool"],
     "dict_type": WRONG_KIND["section"],
@@ -189,48 +248,8 @@ _ERRORS = {
     "too_long": ("can have two entries at most", "drop the oldest"),
     "too_short": ("can't be empty", "add an entry"),
 }
-
-
-def _validated(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
-    """The settings without what is wrong with them, and that."""
-    problems: list[Problem] | None = None
-    while True:
-        try:
-            return StackSettings.model_validate(sections), problems or []
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            if problems is None:  # what is wrong later is wrong for want of what was dropped
-                problems = [_problem(detail) for detail in details]
-            for detail in details:
-                place = _place(detail)
-                _drop(sections, place[:-1] if detail["type"] == "missing" else place)
-
-
-def _place(detail: ErrorDetails) -> list[str | int]:
-    *place, last = detail["loc"]
-    # What is wrong with a key itself is at the key and this word.
-    return place if last == "[key]" else [*place, last]
-
-
-def _problem(detail: ErrorDetails) -> Problem:
-    place = _place(detail)
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    kind, value = detail["type"], detail["input"]
-    message = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-    rule, fix = _ERRORS.get(kind) or (*message.split("; ", 1), "write one that is")[:2]
-    if kind == "extra_forbidden":
-        fix = suggestion(str(place[-1]), _known_at(place[:-1]))
-    elif kind == "string_type" and isinstance(value, list | dict):
-        fix = "write a single value"
-    elif kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        found = closest(str(value), allowed)
-        fix = f"write {found}" if found else fix
-    return Problem(f"{PROJECT}:{path[1:]}", rule, _HINTS.get(path[1:], fix), value)
-
-
-# Better than a general fix for what users look for.
-_HINTS = {
+# More specific than the general fix.
+_FIXES = {
     "cache.policy": "remove it: redis always drops the oldest entries, as any other policy ends in "
     "refused pushes",
     "cache.tls": 'write registry.config.redis.tls, which needs release "3.1.2"',
@@ -240,28 +259,71 @@ _HINTS = {
 }
 
 
-def _known_at(place: Sequence[str | int]) -> Iterable[str]:
-    """The settings of the section at `place`."""
+def _validate_sections(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
+    """Return the settings without the invalid ones, and the problems of those."""
+    problems: list[Problem] | None = None
+    while True:
+        try:
+            return StackSettings.model_validate(sections), problems or []
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if problems is None:  # later ones only follow from what is removed here
+                problems = [_problem(detail) for detail in details]
+            for detail in details:
+                place = _place(detail)
+                _remove(sections, place[:-1] if detail["type"] == "missing" else place)
+
+
+def _place(detail: ErrorDetails) -> list[str | int]:
+    *place, last = detail["loc"]
+    # pydantic appends this word for a problem of the key itself.
+    return place if last == "[key]" else [*place, last]
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    place = _place(detail)
+    path = dotted(place)[1:]
+    kind, value = detail["type"], detail["input"]
+    if kind in _ERRORS:
+        rule, fix = _ERRORS[kind]
+    else:
+        text = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+        rule, _, fix = text.partition("; ")
+        fix = fix or "write one that is"
+    if kind == "extra_forbidden":
+        fix = suggestion(str(place[-1]), _known_keys(place[:-1]))
+    elif kind == "string_type" and isinstance(value, list | dict):
+        fix = "write a single value"
+    elif kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        suggested = closest(str(value), allowed)
+        if suggested:
+            fix = f"write {suggested}"
+    return Problem(f"{PROJECT}:{path}", rule, _FIXES.get(path, fix), value)
+
+
+def _known_keys(place: Sequence[str | int]) -> Sequence[str]:
+    """Return the settings of the section at `place`."""
     model: Any = StackSettings
     parts = iter(place)
     for part in parts:
         annotation = model.model_fields[part].annotation
         model = model_in(annotation)
         if get_origin(annotation) is Mapping:
-            next(parts, None)  # a name, such as a user's
+            next(parts, None)  # a name that the user chooses
     return list(model.model_fields)
 
 
-def _drop(tree: dict[str, Any], place: Sequence[Any]) -> None:
-    """Remove what is at `place`; of a list, all of it."""
+def _remove(tree: dict[str, Any], place: Sequence[Any]) -> None:
+    """Remove the value at `place`, or the whole list that contains it."""
     part, *below = place
     if below and isinstance(tree.get(part), dict):
-        _drop(tree[part], below)
+        _remove(tree[part], below)
     else:
         tree.pop(part, None)
 
 
-# The settings that decide what the sections of the registry's configuration are checked against.
+# The settings that decide what the sections of the overlay are checked against.
 _PLANNED_FROM = {
     "auth": ("auth",),
     "http.tls": ("tls",),
@@ -277,28 +339,34 @@ _PLANNED_FROM = {
 }
 
 
-def _configured(stack: Stack, refused: Set[str]) -> tuple[Section, list[Problem]]:
-    """The user's own tree; and what is wrong with it, for each release if that is not known."""
-    unknown = f"{PROJECT}:registry.release" in refused
-    candidates = [*RELEASES.values()] if unknown else [stack.release]
+def _read_overlay(stack: Stack, refused: Set[str]) -> tuple[Stack, list[Problem]]:
+    """Return the stack with the valid part of `registry.config`, and the problems of the rest.
+
+    If the release is invalid, these are the problems that all releases have.
+    """
+    registry = stack.registry
+    release_is_known = f"{PROJECT}:registry.release" not in refused
+    candidates = [registry.release] if release_is_known else [*RELEASES.values()]
     unplanned = [
         section
         for section, settings in _PLANNED_FROM.items()
         if any(overlaps(f"{PROJECT}:{path}", refused) for path in settings)
     ]
-    found: list[list[Problem]] = []
-    user: Section = {}
+    by_release: list[list[Problem]] = []
+    tree: Section = {}
     for release in candidates:
-        user, problems = overlay.read(release, stack.settings.registry.config, stack.secrets.keys())
-        broken = {problem.path for problem in problems}
-        more = overlay.problems(release, stack.planned(release, {}), user)
-        found.append(
-            problems
-            + [
-                problem
-                for problem in more
-                if not _has_wrong(problem.path, broken) and not overlaps(problem.path, unplanned)
-            ]
-        )
-    common = set.intersection(*({problem.path for problem in problems} for problems in found))
-    return user, [in_config(problem) for problem in found[-1] if problem.path in common]
+        tree, problems = overlay.read(release, registry.settings.config, stack.secrets.keys())
+        invalid_paths = {problem.path for problem in problems}
+        problems += [
+            problem
+            for problem in overlay.problems(release, registry, tree)
+            if not _is_or_contains(problem.path, invalid_paths)
+            and not overlaps(problem.path, unplanned)
+        ]
+        by_release.append(problems)
+    common = set.intersection(*({each.path for each in problems} for problems in by_release))
+    found = [_in_overlay(problem) for problem in by_release[-1] if problem.path in common]
+    return (
+        replace(stack, overlay=tree),
+        [problem._replace(path=f"{PROJECT}:{problem.path}") for problem in found],
+    )

@@ -1,4 +1,4 @@
-"""Problems as text, without secrets."""
+"""A problem as text. The text never shows a value that may be a secret."""
 
 import json
 import re
@@ -6,38 +6,48 @@ from collections.abc import Iterable
 
 from config import overlay
 from config.problems import Problem, SettingsError
+from config.rules import NAME, SECRETS
 from config.settings import PROJECT, is_public
 from config.stack import REGION
 
-CONFIG = "registry.config."
+OVERLAY = "registry.config."
 
 
-def invalid(name: str, problems: Iterable[Problem]) -> SettingsError:
-    """The error that lists `problems` of the stack `name`'s file."""
-    lines = "".join(f"\n  - {line(problem)}" for problem in problems)
-    return SettingsError(f"stacks/Pulumi.{name}.yaml can't be used:{lines}")
+def full_key(path: str, stack: str) -> str:
+    """Return the key of the stack file for a `path` that a rule names."""
+    if path == NAME:
+        return f"the stack name {stack}"
+    if ":" in path.partition(".")[0]:
+        return path
+    return f"{PROJECT}:{path.removeprefix(f'{SECRETS}.')}"
 
 
-def line(problem: Problem) -> str:
-    """`problem` on one line, with the value that was refused if everyone may read it."""
+def message(problem: Problem) -> str:
+    """Return `problem` on one line, with the refused value if everyone may read it."""
     value = ""
     if problem.rule.startswith("must") and _is_public(problem.path):
-        value = _repeated(problem.shown)
+        value = _shown(problem.shown)
     return f"{problem.path}: {problem.rule}{value}; {problem.fix}"
 
 
+def invalid(stack: str, problems: Iterable[Problem]) -> SettingsError:
+    """Return the error that lists `problems` of a stack's file."""
+    lines = "".join(f"\n  - {message(problem)}" for problem in problems)
+    return SettingsError(f"stacks/Pulumi.{stack}.yaml can't be used:{lines}")
+
+
 def _is_public(path: str) -> bool:
-    """Whether a message may repeat a value that was refused at `path`."""
     setting = path.removeprefix(f"{PROJECT}:")
-    config = setting.removeprefix(CONFIG)
-    if config != setting:
-        return overlay.is_public(config)
+    if setting.startswith(OVERLAY):
+        return overlay.is_public(setting.removeprefix(OVERLAY))
     return path == REGION or is_public(re.split(r"[.\[]", setting))
 
 
-def _repeated(value: object) -> str:
-    """A single value as a message repeats it: short, on one line, without a user of an address."""
+def _shown(value: object) -> str:
+    """Return a single value if it is short, on one line, and no address with a user."""
     if not isinstance(value, str | int | float):
         return ""
     text = json.dumps(value, ensure_ascii=False)
-    return "" if len(text) > 60 or "@" in text or "\\n" in text else f", not {text}"
+    if len(text) > 60 or "@" in text or "\\n" in text:
+        return ""
+    return f", not {text}"

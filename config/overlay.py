@@ -1,9 +1,12 @@
-"""The registry's own configuration, as users may lay it over the planned one."""
+"""The user's own configuration of the registry: read, check and apply it to the planned one."""
 
-from collections.abc import Iterator, Mapping, Set
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from config.addresses import has_wrong_port
+from config.plan import apply_overlay
 from config.problems import (
     INVALID_PORT,
     WRITE_SECRET,
@@ -14,28 +17,15 @@ from config.problems import (
 )
 from config.releases import RELEASES, Release
 from config.render import BESIDE_DRIVER
-from config.rules import Context, Rule, _there, _unlike, broken
+from config.rule import Context, Facts, Rule, check, is_set
 from config.schema import Kinds, kinds_at
-from config.secrecy import Place, plain_secret
-from config.tree import ANY, Placeholder, Section, Tree, lookup, merge, overlaid, walk
+from config.secrecy import plain_secret
+from config.stack import RegistryConfig
+from config.tree import ANY, Place, Placeholder, Section, Tree, lookup, merge, walk
 from config.values import value_problem
 
-
-def read(
-    release: Release, config: Mapping[str, Any], secrets: Set[str]
-) -> tuple[Section, list[Problem]]:
-    """The user's own tree in the registry's terms, without what is a problem; and the problems.
-
-    `{from_secret: NAME}` becomes a hole; NAME must be one of `secrets`. Keys come out sorted.
-    """
-    reader = _Reader(release, secrets, [])
-    # A whole config.yml says its version; `to_file` says the same.
-    own = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
-    return reader.section("", ("config",), own, release.schema.keys), reader.problems
-
-
-_DEPTH = 60  # sections and lists inside each other; the registry's own go to 6
-# What the other generation calls it.
+_MOST_LEVELS = 60  # of nested sections and lists; the registry's own configuration has up to 6
+# The name of a key in the other generation of releases.
 _RENAMED = {
     "redis.addr": "redis.addrs",
     "redis.addrs": "redis.addr",
@@ -46,14 +36,14 @@ _RENAMED = {
     "redis.tls.clientcas": "redis.tls.rootcas",
     "redis.tls.rootcas": "redis.tls.clientcas",
 }
-# Text that a message may repeat even if it was refused: every client gets it.
+# Text that every client gets, so a message may show it even if it is refused.
 _PUBLIC_TEXT = ("http.host", "http.prefix")
 
 
 def is_public(path: str) -> bool:
-    """Whether a message may repeat a value that was refused at `path`.
+    """Return whether a message may show a value that was refused at `path`.
 
-    Keys whose kind is a number, a switch, a duration or one of several words hold no free text.
+    Keys for numbers, switches, durations and words of a list hold no free text.
     """
     kinds = [kinds_at(release.schema.keys, path) for release in RELEASES.values()]
     known = [kind for kind in kinds if kind is not None]
@@ -98,12 +88,12 @@ class _Reader(NamedTuple):
         self.refuse(path, f"is not a key of release {version}", fix)
 
     def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
-        """`value` as the registry is to get it, or None where it was refused."""
-        if path.count(".") + path.count("[") > _DEPTH:
+        """Return `value` for the registry, or None if it is refused."""
+        if path.count(".") + path.count("[") > _MOST_LEVELS:
             self.refuse(path, "is nested too deep", "write less")
             return None
         if isinstance(value, Mapping) and set(value) == {"from_secret"}:
-            return self.hole(path, value["from_secret"], kinds)
+            return self.placeholder(path, value["from_secret"], kinds)
         if kinds == "any" and isinstance(value, Mapping | list):
             kinds = {ANY: "any"} if isinstance(value, Mapping) else ["any"]
         match kinds:
@@ -114,7 +104,7 @@ class _Reader(NamedTuple):
             case str() if rule := plain_secret(place, value):
                 self.refuse(path, rule, WRITE_SECRET)
             case str() if isinstance(value, float) and path.startswith("log.fields."):
-                self.refuse(path, *WRONG_KIND["string"], value)  # 1.10 comes as 1.1
+                self.refuse(path, *WRONG_KIND["string"], value)  # 1.10 arrives as 1.1
             case str() if against := value_problem(place[-1], value, kinds):
                 rule, fix = against
                 self.refuse(path, rule, _FIXES.get(path, fix), value)
@@ -131,7 +121,7 @@ class _Reader(NamedTuple):
                 self.refuse(path, *WRONG_KIND["list"])
         return None
 
-    def hole(self, path: str, name: object, kinds: Kinds) -> Tree:
+    def placeholder(self, path: str, name: object, kinds: Kinds) -> Tree:
         if kinds not in ("string", "any"):
             self.refuse(path, "can't come from a secret", "write it plainly")
         elif name not in self.secrets:
@@ -139,6 +129,19 @@ class _Reader(NamedTuple):
         else:
             return Placeholder(str(name))
         return None
+
+
+def read(
+    release: Release, config: Mapping[str, Any], secrets: Set[str]
+) -> tuple[Section, list[Problem]]:
+    """Return the valid part of `registry.config` as a tree with sorted keys, and all problems.
+
+    `{from_secret: NAME}` becomes a placeholder. NAME must be one of `secrets`.
+    """
+    reader = _Reader(release, secrets, [])
+    # A whole config.yml has its version, which `to_file` writes in any case.
+    keys = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
+    return reader.section("", ("config",), keys, release.schema.keys), reader.problems
 
 
 # More specific than the fix that goes with a kind.
@@ -164,7 +167,7 @@ def _sends_secret(endpoint: Section) -> bool:
 
 
 # What the registry does where nothing is said, or null has taken away what we say.
-_UNSAID: Section = {
+_DEFAULTS: Section = {
     "log": {"level": "info"},
     "storage": {
         "redirect": {"disable": False},
@@ -175,7 +178,7 @@ _UNSAID: Section = {
 # first two, and S3 all of them.
 _PUBLIC_ACLS = ("public-read", "public-read-write", "authenticated-read", "aws-exec-read")
 # Without these the registry does not start.
-_NEEDED = {
+_REQUIRED = {
     "auth.htpasswd": ("realm", "path"),
     "auth.silly": ("realm", "service"),
     "auth.token": ("realm", "service", "issuer"),
@@ -192,9 +195,28 @@ _FILES = (
     "redis.tls.clientcas.*",
     "redis.tls.rootcas.*",
 )
+
+
+def _differs_from(pattern: str) -> Callable[[Any, Context], bool]:
+    return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
+
+
+def _missing(*keys: str) -> Callable[[Any, Context], Sequence[Facts]]:
+    def missing(section: Mapping[str, Any], _: Context) -> Sequence[Facts]:
+        if section.get("enabled") is False:
+            return []
+        return [{"key": key} for key in keys if key not in section]
+
+    return missing
+
+
 _RULES = (
-    Rule("proxy", _there, "makes the registry refuse every push", "run a mirror on its own"),
-    Rule("loglevel", _there, "is not heeded beside log.level", "set registry.log_level"),
+    *(
+        Rule(path, _missing(*keys), "needs {key}: the registry does not start without", "add {key}")
+        for path, keys in _REQUIRED.items()
+    ),
+    Rule("proxy", is_set, "makes the registry refuse every push", "run a mirror on its own"),
+    Rule("loglevel", is_set, "is not heeded beside log.level", "set registry.log_level"),
     Rule(
         "http.tls",
         lambda tls, _: not (tls.keys() & {"certificate", "key", "letsencrypt"}),
@@ -221,13 +243,13 @@ _RULES = (
     ),
     Rule(
         "http.host",
-        _unlike(rf"https?://[\w.:\[\]-]+(?!\S*{_ODD_SEGMENT})(/\S*)?"),
+        _differs_from(rf"https?://[\w.:\[\]-]+(?!\S*{_ODD_SEGMENT})(/\S*)?"),
         "must be an address with its scheme, and without empty, . and .. parts in its path",
         "write such as https://registry.example.com",
     ),
     Rule(
         "http.prefix",
-        _unlike(rf"(?!\S*{_ODD_SEGMENT})/([\w.~-]+/)*"),
+        _differs_from(rf"(?!\S*{_ODD_SEGMENT})/([\w.~-]+/)*"),
         "must begin and end with /, with letters and digits between, and no part . or ..",
         "write such as /registry/",
     ),
@@ -268,30 +290,34 @@ _RULES = (
     ),
     Rule(
         "middleware.*.*.name",
-        lambda name, its: its.release.middleware is not None and name not in its.release.middleware,
+        lambda name, context: (
+            context.release.middleware is not None and name not in context.release.middleware
+        ),
         "is not a middleware of the official image",
         "remove it, or set registry.image to an image that has it",
     ),
     Rule(
         "storage.cache.blobdescriptor",
-        lambda kind, its: kind == "redis" and not (its.lookup("redis.addr") or its.lookup("redis.addrs")),
+        lambda kind, context: (
+            kind == "redis" and not (context.lookup("redis.addr") or context.lookup("redis.addrs"))
+        ),
         "redis needs the cache, which is off",
         "set cache.enabled: true, or write inmemory",
     ),
     Rule(
         "storage.cache.layerinfo",
-        _there,
+        is_set,
         "is the old name of blobdescriptor, and not heeded beside it",
         "write blobdescriptor",
     ),
     Rule(
         "storage.redirect.disable",
-        lambda off, its: (
+        lambda off, context: (
             not off
-            and not its.lookup("storage.s3.redirectendpoint")
+            and not context.lookup("storage.s3.redirectendpoint")
             and (
-                its.lookup("storage.oss.internal")
-                or "-internal." in str(its.lookup("storage.s3.regionendpoint"))
+                context.lookup("storage.oss.internal")
+                or "-internal." in str(context.lookup("storage.s3.regionendpoint"))
             )
         ),
         "can't be false with storage.internal: clients can't reach an address inside the region",
@@ -299,10 +325,10 @@ _RULES = (
     ),
     Rule(
         "log.level",
-        lambda _, its: (
-            _logs_requests(its)
-            and its.lookup("storage.oss") is not None
-            and its.lookup("storage.redirect.disable") is False
+        lambda _, context: (
+            _logs_requests(context)
+            and context.lookup("storage.oss") is not None
+            and context.lookup("storage.redirect.disable") is False
         ),
         "writes each signed address into the log, as storage.redirect.disable is false",
         "write warn or error",
@@ -315,27 +341,31 @@ _RULES = (
     ),
     Rule(
         "storage.s3.redirectendpoint",
-        _unlike(r"https?://[\w.:\[\]-]+/?"),
+        _differs_from(r"https?://[\w.:\[\]-]+/?"),
         "must be an address with its scheme, and without path and query",
         "set storage.cname in place of it",
     ),
     Rule(
         "storage.maintenance.uploadpurging.enabled",
-        lambda on, its: on and not its.release.purges_oss and its.lookup("storage.s3") is not None,
+        lambda on, context: (
+            on
+            and not context.release.purges_object_storage
+            and context.lookup("storage.s3") is not None
+        ),
         "ends the registry within an hour on an object store, up to release 3.1.0",
         "remove it: a rule of the bucket clears unfinished uploads",
     ),
     Rule(
         "redis.addrs",
         # go-redis, universal.go: several addresses without a master are those of a cluster.
-        lambda addrs, its: len(addrs) > 1 and not its.lookup("redis.mastername"),
+        lambda addrs, context: len(addrs) > 1 and not context.lookup("redis.mastername"),
         "makes the registry use its servers as one Redis Cluster, from which `make gc` can remove "
         "no entries",
         "keep one address, or name Sentinels and set redis.mastername",
     ),
     Rule(
         "redis.tls",
-        lambda tls, its: tls and not its.release.redis_tls,
+        lambda tls, context: tls and not context.release.redis_supports_tls,
         "does not verify redis's certificate before release 3.1",
         'set registry.release: "3.1.2"',
     ),
@@ -352,29 +382,31 @@ _REDIRECTING = ("alicdn", "cloudfront", "redirect", "rewrite")
 _WARNINGS = (
     Rule(
         "notifications.endpoints.*",
-        lambda endpoint, its: _logs_requests(its) and _sends_secret(endpoint),
+        lambda endpoint, context: _logs_requests(context) and _sends_secret(endpoint),
         "sends a secret, which config.log.level info and debug write into the log",
         "set registry.log_level: warn",
     ),
     Rule(
         "middleware.storage.*",
-        lambda middleware, its: (
+        lambda middleware, context: (
             middleware.get("name") in _REDIRECTING
             and not middleware.get("disabled")
-            and its.lookup("storage.redirect.disable") is True
+            and context.lookup("storage.redirect.disable") is True
         ),
         "is never used, as it redirects clients and storage.redirect.disable is true",
         "set storage.redirect.disable: false, or remove it",
     ),
     Rule(
         "health.tcp.*.addr",
-        lambda addr, its: addr in (its.lookup("redis.addr"), *(its.lookup("redis.addrs") or ())),
+        lambda addr, context: (
+            addr in (context.lookup("redis.addr"), *(context.lookup("redis.addrs") or ()))
+        ),
         "answers every request with 503 while redis is away, which the registry can do without",
         "remove it",
     ),
     Rule(
         "auth.htpasswd.path",
-        lambda path, its: path not in its.files,
+        lambda path, context: path not in context.registry.files,
         "is a file that only you can put there: where there is none, the registry makes up a user "
         "and logs the password",
         "name users in oss-registry:auth instead",
@@ -387,13 +419,13 @@ _WARNINGS = (
     ),
     Rule(
         "http.debug.addr",
-        _there,
+        is_set,
         "opens metrics and profiles, without a login, to all that is on the stack's network",
         "remove it",
     ),
 )
-# Other parts of the stack are made to match these, so they are set in one place only.
-MANAGED = {
+# Other parts of the stack depend on these keys, so only the named setting may set them.
+_MANAGED = {
     "auth.htpasswd.path": "oss-registry:auth",
     "http.addr": "registry.port",
     "http.host": "registry.external_url",
@@ -422,55 +454,63 @@ MANAGED = {
 }
 
 
-def problems(release: Release, planned: Section, user: Section) -> list[Problem]:
-    """What `user`, laid over `planned`, can't say to this release."""
-    context = Context(release, overlaid(planned, user))
-    managed = {
-        (here := _there_or_above(path, context.tree)): Problem(
-            here, f"is set by {setting}", "set it there, and remove it here"
-        )
-        for path, setting in MANAGED.items()
-        if _is_managed(path, planned) and context.lookup(path) != lookup(planned, path)
-    }
-    needed = [
-        Problem(path, f"needs {key}: the registry does not start without", f"add {key}")
-        for path, keys in _NEEDED.items()
-        for _, section in walk(path, context.tree)
-        for key in keys
-        if key not in section and section.get("enabled") is not False
-    ]
-    own = BESIDE_DRIVER["storage"].union(lookup(planned, "storage"))
-    second = [
-        Problem(f"storage.{driver}", "is a second driver: storage.kind decides", "remove it")
-        for driver in sorted(set(context.lookup("storage") or ()) - own)
-    ]
-    return [*managed.values(), *second, *needed, *broken(_RULES, _with_unsaid(context))]
+def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Facts]:
+    reported = set()
+    for path, setting in _MANAGED.items():
+        place = _existing(path, tree)
+        differs = lookup(tree, path) != lookup(context.planned, path)
+        if _is_managed(path, context.planned) and differs and place not in reported:
+            reported.add(place)
+            yield {"path": place, "setting": setting}
 
 
 def _is_managed(path: str, planned: Section) -> bool:
-    """Whether another setting decides on `path`, also by leaving it out."""
+    """Return whether another setting decides on `path`, also if it leaves the key out."""
     section, _, key = path.rpartition(".")
-    left_out = section == "http.tls" or (key == "rootdirectory" and lookup(planned, section))
-    return bool(left_out) or lookup(planned, path) is not None
+    if section == "http.tls" or (key == "rootdirectory" and lookup(planned, section)):
+        return True
+    return lookup(planned, path) is not None
 
 
-def _there_or_above(path: str, tree: Section) -> str:
-    """`path`, or the section that was taken away with it."""
+def _existing(path: str, tree: Section) -> str:
+    """Return `path`, or the section above it that null has removed."""
     section = path.rpartition(".")[0]
-    return path if not section or lookup(tree, section) is not None else _there_or_above(section, tree)
+    if not section or lookup(tree, section) is not None:
+        return path
+    return _existing(section, tree)
 
 
-def warnings(release: Release, tree: Section, files: Set[str] = frozenset()) -> list[Problem]:
-    """What works, but not as the user may think; `files` are put into the container."""
-    return broken(_WARNINGS, _with_unsaid(Context(release, tree, files)))
+def _second_drivers(storage: Section, context: Context) -> Sequence[Facts]:
+    known = BESIDE_DRIVER["storage"].union(lookup(context.planned, "storage"))
+    return [{"path": f"storage.{driver}"} for driver in sorted(set(storage) - known)]
 
 
-def _with_unsaid(context: Context) -> Context:
-    return context._replace(tree=merge(_UNSAID, context.tree))
+# These compare the configuration with the planned one.
+_PLAN_RULES = (
+    Rule("", _managed_elsewhere, "is set by {setting}", "set it there, and remove it here"),
+    Rule("storage", _second_drivers, "is a second driver: storage.kind decides", "remove it"),
+)
+
+
+def problems(release: Release, registry: RegistryConfig, overlay: Section) -> list[Problem]:
+    """Return what `overlay` must not set for this release."""
+    planned = registry.planned(release, {})
+    context = Context(apply_overlay(planned, overlay), release, registry, planned=planned)
+    return [*check(_PLAN_RULES, context), *check(_RULES, _with_defaults(context))]
+
+
+def warnings(registry: RegistryConfig) -> list[Problem]:
+    """Return the keys that work, but not as a user may think."""
+    context = Context(registry.tree, registry.release, registry)
+    return [*check(_WARNINGS, _with_defaults(context))]
+
+
+def _with_defaults(context: Context) -> Context:
+    return replace(context, tree=merge(_DEFAULTS, context.tree))
 
 
 def named_files(tree: Section) -> Iterator[tuple[str, str]]:
-    """The files that `tree` names, after the path of each one's key."""
+    """Yield the path of each key that names a file in the container, and that file."""
     for pattern in _FILES:
         for path, value in walk(pattern, tree):
             if isinstance(value, str):

@@ -1,91 +1,164 @@
-"""From settings to the registry's configuration tree."""
+"""The registry's configuration, as it follows from the settings of a stack."""
 
 import math
+from typing import TYPE_CHECKING
 
 from config.durations import seconds
-from config.releases import (
-    _HEALTH,
-    HTTP_SECRET,
-    PORT,
-    USERS_PATH,
-    CacheFacts,
-    HttpFacts,
-    OssFacts,
-    Release,
-    VolumeFacts,
-)
-from config.tree import Section, lookup, overlaid
+from config.releases import HEALTH, Release
+from config.settings import TlsSettings
+from config.tree import Placeholder, Section, Tree, lookup, merge
 
-SMALLEST_CHUNK_SIZE = 5 * 2**20
-DRIVERS_CHUNK_SIZE = 2 * SMALLEST_CHUNK_SIZE  # where `chunksize` is not set
-CHUNKS_OF_UPLOAD = 2  # in memory: 2.8 holds two parts, and the buffer of 3.x doubles as it grows
-UPLOADS_OF_CLIENT = 5  # Docker's max-concurrent-uploads
+if TYPE_CHECKING:
+    from config.stack import RegistryConfig
+
+PORT = 5000  # of the official images, inside of the container
+DATA_PATH = "/var/lib/registry"  # the volume of the official images
+LETSENCRYPT_PATH = "/var/lib/letsencrypt"
+OWN_FILES = "/etc/oss-registry/"
+USERS_PATH = f"{OWN_FILES}htpasswd"
+TLS_PATHS = {"certificate": f"{OWN_FILES}tls.crt", "key": f"{OWN_FILES}tls.key"}
+# Users may provide a secret of the same name for each of the first three.
+HTTP_SECRET = Placeholder("http-secret")
+REDIS_PASSWORD = Placeholder("redis-password")
+TLS_KEY = Placeholder("tls-key", quoted=False)
+SELF_SIGNED = Placeholder("self-signed certificate", secret=False, quoted=False)
+DRAIN_SECONDS = 30
 READ_ONLY = "storage.maintenance.readonly.enabled"
+SMALLEST_CHUNK_SIZE = 5 * 2**20
+DEFAULT_CHUNK_SIZE = 2 * SMALLEST_CHUNK_SIZE  # of the drivers, if `chunksize` is not set
+# Release 2.8 keeps two parts of an upload in memory. The buffer of release 3 doubles as it grows.
+CHUNKS_PER_UPLOAD = 2
+UPLOADS_PER_CLIENT = 5  # Docker's max-concurrent-uploads
 
 
-def plan(
-    release: Release,
-    storage: VolumeFacts | OssFacts,
-    cache: CacheFacts | None,
-    http: HttpFacts,
-    user: Section,
-) -> Section:
-    """The registry's whole configuration, with holes where secrets go and `user` laid over it."""
-    level = lookup(user, "log.level") or http.log_level
-    if isinstance(storage, OssFacts):
-        driver, purges = release.oss_door(storage), release.purges_oss
-        redirect: Section = {"redirect": {"disable": not storage.cname}}
-    else:
-        driver, purges = {"filesystem": {"rootdirectory": storage.path}}, True
-        redirect = {}
-    htpasswd: Section = {"htpasswd": {"realm": http.realm, "path": USERS_PATH}}
-    planned: Section = {
+def password_secret(user: str) -> str:
+    """Return the name of the secret that holds the user's password."""
+    return f"password-{user}"
+
+
+def password_hash(user: str) -> Placeholder:
+    """Return the placeholder of the bcrypt hash in the user's line for htpasswd."""
+    return Placeholder(f"hash of {user}", quoted=False)
+
+
+def plan(registry: "RegistryConfig", release: Release, overlay: Section) -> Section:
+    """Return the configuration for `release`, with the user's `overlay` applied to it."""
+    level = lookup(overlay, "log.level") or registry.settings.log_level
+    stack, storage = registry.stack, registry.storage
+    http: dict[str, Tree] = {
+        "addr": f":{PORT}",
+        "secret": HTTP_SECRET,
+        "draintimeout": f"{DRAIN_SECONDS}s",
+        "headers": {"X-Content-Type-Options": ["nosniff"]},
+    }
+    if registry.settings.external_url:
+        http["host"] = registry.endpoint
+    if stack.settings.tls:
+        # The default of the releases. It is written out for reviewers.
+        http["tls"] = {**_tls(stack.settings.tls), "minimumtls": "tls1.2"}
+    planned: dict[str, Tree] = {
         "log": {
             "level": level,
             "fields": {"service": "registry"},
-            # It would be written at every level, with each health check.
+            # The registry would write it at every level, with each health check.
             "accesslog": {"disabled": level in ("error", "warn")},
         },
         "storage": {
-            **driver,
-            **redirect,
+            **storage.section(release),
             "delete": {"enabled": True},
-            "cache": {"blobdescriptor": "redis" if cache else "inmemory"},
+            "cache": {"blobdescriptor": "redis" if stack.settings.cache.enabled else "inmemory"},
             "maintenance": {
-                # Whole, as the registry panics when one of the four is missing.
+                # The registry panics if one of the four keys is missing.
                 "uploadpurging": {
-                    "enabled": purges,
+                    "enabled": storage.purges_uploads(release),
                     "age": "168h",
                     "interval": "24h",
                     "dryrun": False,
                 }
             },
         },
-        "http": {
-            "addr": f":{PORT}",
-            "secret": HTTP_SECRET,
-            "draintimeout": f"{http.drain_seconds}s",
-            "headers": {"X-Content-Type-Options": ["nosniff"]},
-            **({"host": http.external_url} if http.external_url else {}),
-            # The releases' own default, said for who reviews it.
-            **({"tls": {**http.tls, "minimumtls": "tls1.2"}} if http.tls else {}),
-        },
-        "health": _HEALTH,
-        **({"redis": release.redis(cache)} if cache else {}),
-        **({"auth": htpasswd} if http.realm else {}),
+        "http": http,
+        "health": HEALTH,
     }
-    return overlaid(planned, user)
+    if stack.settings.cache.enabled:
+        planned["redis"] = _REDIS[release.redis_client](registry)
+    if stack.settings.auth:
+        planned["auth"] = {"htpasswd": {"realm": stack.settings.auth.realm, "path": USERS_PATH}}
+    return apply_overlay(planned, overlay)
+
+
+def _tls(settings: TlsSettings) -> Section:
+    if settings.letsencrypt is None:
+        return TLS_PATHS
+    given = settings.letsencrypt.model_dump(exclude_none=True)
+    by_key = {name.replace("_", ""): value for name, value in given.items()}
+    return {"letsencrypt": {"cachefile": LETSENCRYPT_PATH, **by_key}}
+
+
+def _redis_options(registry: "RegistryConfig") -> Section:
+    """Return what both clients name alike.
+
+    The timeouts are short, so that a redis that hangs does not block the registry: release 2.8 has
+    no timeouts of its own, and release 3 waits for 3 s in each attempt.
+    """
+    password: Section = {"password": REDIS_PASSWORD} if registry.stack.redis_has_password else {}
+    timeout = "500ms"
+    return {
+        **password,
+        "db": registry.stack.settings.cache.db,
+        "dialtimeout": timeout,
+        "readtimeout": timeout,
+        "writetimeout": timeout,
+    }
+
+
+def _redigo(registry: "RegistryConfig") -> Section:
+    pool = registry.stack.settings.cache.pool
+    return {
+        "addr": registry.stack.redis_address,
+        **_redis_options(registry),
+        "pool": {
+            "maxidle": pool.max_idle,
+            "maxactive": pool.max_active,
+            "idletimeout": pool.idle_timeout,
+        },
+    }
+
+
+def _go_redis(registry: "RegistryConfig") -> Section:
+    pool = registry.stack.settings.cache.pool
+    return {
+        "addrs": [registry.stack.redis_address],
+        **_redis_options(registry),
+        "maxidleconns": pool.max_idle,
+        "poolsize": pool.max_active,
+        "connmaxidletime": pool.idle_timeout,
+    }
+
+
+_REDIS = {"redigo": _redigo, "go-redis": _go_redis}
+
+
+def apply_overlay(planned: Section, overlay: Section) -> Section:
+    """Return `planned` with the values of `overlay`.
+
+    Names of HTTP headers are compared in any case: the registry would send `X-A` and `x-a` both.
+    """
+    given = {name.lower() for name in lookup(overlay, "http.headers") or {}}
+    headers = lookup(planned, "http.headers") or {}
+    replaced: Section = {name: None for name in headers if name.lower() in given}
+    return merge(merge(planned, {"http": {"headers": replaced}}), overlay)
 
 
 def drain_seconds(tree: Section) -> int:
-    """What requests under way get when the registry stops."""
+    """Return how long a registry that stops waits for the requests in progress, in seconds."""
     return math.ceil(seconds(lookup(tree, "http.draintimeout") or "0s"))
 
 
 def chunk_size(tree: Section) -> tuple[str, int] | None:
-    """Return the path of `chunksize` and its value in bytes; None if images are not in OSS."""
+    """Return the path of `chunksize` and its value in bytes, or None for a volume."""
     for driver in ("oss", "s3"):
         if lookup(tree, f"storage.{driver}") is not None:
             path = f"storage.{driver}.chunksize"
-            return path, int(lookup(tree, path) or DRIVERS_CHUNK_SIZE)
+            return path, int(lookup(tree, path) or DEFAULT_CHUNK_SIZE)
     return None

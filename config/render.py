@@ -1,4 +1,9 @@
-"""Write a configuration tree as REGISTRY_* variables, or as one config.yml."""
+"""Write a configuration tree as REGISTRY_* variables, or as one config.yml.
+
+A secret stays a placeholder until `components.registry` resolves it, so that the text is complete
+and safe to show in a preview. The rules are those of distribution's configuration/parser.go. They
+are the same in release 2.8 and in release 3, unless a comment says otherwise.
+"""
 
 import json
 import re
@@ -12,47 +17,52 @@ from config.tree import ANY, Placeholder, Section, Tree
 
 Text: TypeAlias = tuple[str | Placeholder, ...]
 """The pieces of one text."""
-# Each other key in these sections names a driver, and there can be but one (configuration.go).
+
+# Each other key in these sections names a driver, and only one may be set (configuration.go).
 BESIDE_DRIVER: Mapping[str, frozenset[str]] = {
     "auth": frozenset(),
     "storage": frozenset({"cache", "delete", "maintenance", "redirect", "tag"}),
 }
-# Both readers take these for something else than a string, in any case.
+# In any case, both YAML readers read these as something else than text.
 _WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
-_PLAIN = re.compile(
+_NEEDS_NO_QUOTES = re.compile(
     r"(?:[A-Za-z/]|:(?=\w))(?:[\w/.@-]|:(?=[\w/]))*|(?:\d+(?:ns|us|ms|s|m|h))+", re.ASCII
 )
-# JSON leaves these as they are, and yaml.v2 2.2.1 (2.8) or 2.4.0 (3.x) refuses them so (measured).
-_RAW = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-# What a part of a variable's name can spell: the reader splits at "_" and lower-cases a map's key.
-_SPELLABLE = re.compile(r"[a-z0-9]+")
+# JSON does not escape these, and yaml.v2 2.2.1 (release 2.8) and 2.4.0 (release 3) refuse them.
+_UNESCAPED_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+# The keys that a variable name can express: the reader splits it at "_" and lower-cases the parts.
+_EXPRESSIBLE = re.compile(r"[a-z0-9]+")
 
 
 def quote(text: str) -> str:
-    """`text` as a double-quoted string that both Go YAML readers read as `text`."""
+    """Return `text` in double quotes, such that both YAML readers read it back."""
     quoted = json.dumps(text, ensure_ascii=False)
-    return _RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+    return _UNESCAPED_BY_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
 def redact(text: Text) -> str:
-    """`text` with `[secret: LABEL]` in its holes."""
-    return "".join(
-        f"[{'secret: ' * piece.secret}{piece.label}]" if isinstance(piece, Placeholder) else piece
-        for piece in text
-    )
+    """Return `text` with `[secret: LABEL]` or `[LABEL]` for each placeholder."""
+    return "".join(_redacted(piece) for piece in text)
+
+
+def _redacted(piece: str | Placeholder) -> str:
+    if isinstance(piece, str):
+        return piece
+    return f"[secret: {piece.label}]" if piece.secret else f"[{piece.label}]"
 
 
 def holds_secret(text: Text) -> bool:
+    """Return whether a placeholder in `text` is secret."""
     return any(isinstance(piece, Placeholder) and piece.secret for piece in text)
 
 
 def to_file(tree: Section) -> Text:
-    """`tree` as a config.yml: JSON, which is YAML; a switched-off key is left out."""
+    """Return `tree` as a config.yml in JSON, which is YAML. Keys with None are left out."""
     return _joined((*_json({"version": "0.1", **tree}, "\n"), "\n"))
 
 
 def to_environment(tree: Section, schema: Schema) -> dict[str, Text]:
-    """The variables of `tree`, sorted by name as the reader applies them."""
+    """Return `tree` as variables, in the order in which the reader applies them."""
     return dict(sorted(_variables("REGISTRY", "", tree, schema.keys, schema), key=itemgetter(0)))
 
 
@@ -64,13 +74,14 @@ def _variables(
         variable = f"{name}_{schema.names.get(below, key.upper())}"
         kinds = keys.get(key)
         if path in BESIDE_DRIVER and key not in BESIDE_DRIVER[path]:
-            # The reader applies names in their order: this one replaces the image's whole section.
+            # Variables are applied in the order of their names. This one comes first and replaces
+            # the whole section of the image's own file.
             yield name, (_scalar(key),)
         if (
             isinstance(value, Mapping)
             and isinstance(kinds, Mapping)
             and not (ANY in kinds or below in schema.whole)
-            and all(map(_SPELLABLE.fullmatch, value))
+            and all(map(_EXPRESSIBLE.fullmatch, value))
         ):
             yield from _variables(variable, below, value, kinds, schema)
         else:
@@ -84,41 +95,50 @@ def _value(value: Tree) -> Text:
 
 
 def _scalar(text: str) -> str:
-    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
-    return text if plain else quote(text)
+    if _NEEDS_NO_QUOTES.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return quote(text)
 
 
 def _joined(pieces: Iterable[str | Placeholder]) -> Text:
-    """`pieces` with the strings between two holes made one."""
+    """Return `pieces` with adjacent strings joined."""
     groups = groupby(pieces, lambda piece: isinstance(piece, Placeholder))
     return tuple(
         chain.from_iterable(
-            group if holes else ["".join(map(str, group))] for holes, group in groups
+            group if are_placeholders else ["".join(map(str, group))]
+            for are_placeholders, group in groups
         )
     )
 
 
-def _json(value: Tree, line: str = "") -> Iterator[str | Placeholder]:
-    """`value` as JSON on one line; or, with `line` (a line feed and blanks), one entry a line."""
-    inner = line and line + "  "
+def _json(value: Tree, line_start: str = "") -> Iterator[str | Placeholder]:
+    """Yield `value` as JSON.
+
+    It is on one line, or has an entry on each line if `line_start` is a line feed and blanks.
+    """
+    inner = f"{line_start}  " if line_start else ""
     match value:
         case Placeholder():
             yield value
         case str():
             yield quote(value)
         case Mapping():
-            colon = ": " if line else ":"
-            entries = [(key, item) for key, item in value.items() if item is not None]
+            colon = ": " if line_start else ":"
+            entries = {key: item for key, item in value.items() if item is not None}
+            separator = ""
             yield "{"
-            for number, (key, item) in enumerate(entries):
-                yield "," * bool(number) + inner + quote(key) + colon
+            for key, item in entries.items():
+                yield f"{separator}{inner}{quote(key)}{colon}"
                 yield from _json(item, inner)
-            yield line * bool(entries) + "}"
+                separator = ","
+            yield f"{line_start}}}" if entries else "}"
         case Sequence():
+            separator = ""
             yield "["
-            for number, element in enumerate(value):
-                yield "," * bool(number) + inner
+            for element in value:
+                yield f"{separator}{inner}"
                 yield from _json(element, inner)
-            yield line * bool(value) + "]"
+                separator = ","
+            yield f"{line_start}]" if value else "]"
         case _:
             yield json.dumps(value)

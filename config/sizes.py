@@ -1,44 +1,53 @@
-"""How large files and variables may be, with the values of placeholders in them."""
+"""Limits on the size of files and variables, with the values of placeholders in them."""
 
 from collections.abc import Iterator, Mapping
 
-from config import releases
-from config.problems import Problem
+from config import plan
 from config.render import Text, holds_secret, quote
-from config.settings import PROJECT
-from config.stack import CERTIFICATES, Stack
+from config.stack import CA_CERTIFICATES_PATH, RegistryConfig
 from config.tree import Placeholder
 
-# Bytes that Docker refuses (swarmkit: MaxSecretSize and MaxConfigSize), and Linux (MAX_ARG_STRLEN,
-# which counts the NUL at the end).
+# The first sizes in bytes that Docker refuses (swarmkit: MaxSecretSize and MaxConfigSize), and
+# Linux (MAX_ARG_STRLEN, which includes the NUL at the end).
 SECRET, CONFIG, VARIABLE = 500 * 1024, 1000 * 1024, 128 * 1024
 GENERATED = 60  # bytes of a bcrypt hash, the longest value that this program generates
 
 
-def problems(stack: Stack, secrets: Mapping[str, str]) -> Iterator[Problem]:
-    """What is too large in `stack`; `secrets` are those of the user whose values are known."""
-    if stack.settings.registry.runtime == "swarm":
-        for path, text in stack.files.items():
+def problems(
+    registry: RegistryConfig, secrets: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the setting, the problem and the fix of each text that is too large.
+
+    `secrets` are the values that the user provides, by name, if they are known.
+    """
+    if registry.settings.runtime == "swarm":
+        for path, text in registry.files.items():
             noun, limit = ("secret", SECRET) if holds_secret(text) else ("config", CONFIG)
-            if (size := resolved_size(text, secrets)) >= limit:
-                rule = f"makes {path} a Docker {noun} of {size} bytes, and {limit - 1} are the most"
-                yield Problem(f"{PROJECT}:{_key_of_file(stack, path)}", rule, "make it shorter")
-    for name, text in stack.environment.items():
-        if (size := resolved_size((f"{name}=", *text), secrets)) >= VARIABLE:
-            rule = f"makes the variable {name} {size} bytes long, and {VARIABLE - 1} are the most"
-            if name in stack.settings.registry.environment:
-                key, fix = f"registry.environment.{name}", "make it shorter"
+            size = resolved_size(text, secrets)
+            if size >= limit:
+                setting = _setting_of_file(registry, path)
+                problem = (
+                    f"makes {path} a Docker {noun} of {size} bytes, and {limit - 1} are the most"
+                )
+                yield setting, problem, "make it shorter"
+    for name, text in registry.environment.items():
+        size = resolved_size((f"{name}=", *text), secrets)
+        if size >= VARIABLE:
+            problem = (
+                f"makes the variable {name} {size} bytes long, and {VARIABLE - 1} are the most"
+            )
+            if name in registry.settings.environment:
+                yield f"registry.environment.{name}", problem, "make it shorter"
             else:
-                key, fix = "registry.config", "set registry.delivery: file"
-            yield Problem(f"{PROJECT}:{key}", rule, fix)
+                yield "registry.config", problem, "set registry.delivery: file"
 
 
 def resolved_size(text: Text, secrets: Mapping[str, str]) -> int:
-    """Return the bytes of `text` with `secrets`, by label, in place of their placeholders."""
-    return sum(_size_of(piece, secrets) for piece in text)
+    """Return the bytes of `text` with the values of its placeholders."""
+    return sum(_size(piece, secrets) for piece in text)
 
 
-def _size_of(piece: str | Placeholder, secrets: Mapping[str, str]) -> int:
+def _size(piece: str | Placeholder, secrets: Mapping[str, str]) -> int:
     if isinstance(piece, Placeholder):
         if piece.label not in secrets:
             return GENERATED
@@ -47,13 +56,13 @@ def _size_of(piece: str | Placeholder, secrets: Mapping[str, str]) -> int:
     return len(piece.encode(errors="surrogatepass"))
 
 
-def _key_of_file(stack: Stack, path: str) -> str:
-    """Return the key of the stack file that the file at `path` comes from."""
-    keys = {
-        stack.release.config_path: "registry.config",
-        CERTIFICATES: "registry.ca_certificates",
-        releases.USERS_PATH: "auth.users",
-        releases.TLS_PATHS["certificate"]: "tls.certificate",
-        releases.TLS_PATHS["key"]: releases.TLS_KEY.label,
+def _setting_of_file(registry: RegistryConfig, path: str) -> str:
+    """Return the setting that the content of the file at `path` comes from."""
+    settings = {
+        registry.release.config_path: "registry.config",
+        CA_CERTIFICATES_PATH: "registry.ca_certificates",
+        plan.USERS_PATH: "auth.users",
+        plan.TLS_PATHS["certificate"]: "tls.certificate",
+        plan.TLS_PATHS["key"]: f"secrets.{plan.TLS_KEY.label}",
     }
-    return keys.get(path, f"registry.files.{path}")
+    return settings.get(path, f"registry.files.{path}")

@@ -1,270 +1,259 @@
-"""What follows from a stack's settings, without any resource."""
+"""Everything that follows from the valid settings of a stack, without any resource."""
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from config import addresses, docker_engine, releases
-from config.plan import READ_ONLY, plan
-from config.releases import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
+from config import addresses, docker_engine, plan
+from config.releases import RELEASES, Release
 from config.render import Text, redact, to_environment, to_file
 from config.secrecy import masked
-from config.settings import PROJECT, StackSettings, SwarmSettings
-from config.tree import Placeholder, Section, lookup, switch_off_defaults
+from config.settings import PROJECT, RegistrySettings, StackSettings, SwarmSettings
+from config.storage import StorageDriver
+from config.tree import Placeholder, Section, lookup, switch_off_missing
 
 REGION = "alicloud:region"
-STACK_LABEL = "oss-registry.stack"  # on all that a stack makes in the engine
-READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that takes no pushes
-FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path that it is for
-DRAIN_SECONDS = 30
-CERTIFICATES = "/etc/ssl/certs/oss-registry.pem"  # Go reads each file there, beside the bundle
-# Where a user has the registry send traces (release 3, tracing/tracing.go).
-TRACES_TO = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"})
-# Who can reach the registry, by the address that its port is published on unless another is set.
+STACK_LABEL = "oss-registry.stack"  # on everything that a stack creates in the engine
+READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that refuses pushes
+FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path of its file
+CA_CERTIFICATES_PATH = "/etc/ssl/certs/oss-registry.pem"  # Go reads all files in this folder
+# With one of these variables, the user has the registry send traces (release 3, tracing.go).
+TRACES_ENDPOINTS = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"})
+# The address that the port is published on by default, for each `exposure`.
 EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
+
+Backends = Mapping[str, Callable[["RegistryConfig"], StorageDriver]]
+"""A constructor for each `storage.kind`."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack's settings and what follows from them without any resource.
+    """A stack: its settings, and the registries that they describe.
 
-    `region` is OSS's; `secrets` are those that the user brings, by name; `engine` is the address
-    of the Docker engine, as DOCKER_HOST has it, if it is known.
+    `region` is that of OSS. `secrets` are those that the user provides, by name. `engine` is the
+    address of the Docker engine as in DOCKER_HOST, if it is known. `overlay` is the user's own
+    configuration of the registry.
     """
 
     name: str
     settings: StackSettings
+    backends: Backends
     region: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    user: Section = field(default_factory=dict)
+    overlay: Section = field(default_factory=dict)
     engine: str = ""
 
     @property
     def prefix(self) -> str:
-        """The start of the name of everything that the stack makes in the engine."""
+        """The start of the names of everything that the stack creates."""
         return f"{PROJECT}-{self.name}"
 
-    @property
-    def volume(self) -> str:
-        """The volume that holds the images, where none other does."""
-        return self.settings.storage.volume or f"{self.prefix}-data"
+    @cached_property
+    def registries(self) -> Sequence["RegistryConfig"]:
+        return [RegistryConfig(self, "registry", self.settings.registry)]
 
     @property
-    def release(self) -> Release:
-        release = releases.RELEASES[self.settings.registry.release]
-        return release._replace(middleware=None) if self.settings.registry.image else release
-
-    @property
-    def image(self) -> str:
-        return self.settings.registry.image or self.release.image
-
-    @property
-    def address(self) -> str:
-        """The address that the port is published on."""
-        registry = self.settings.registry
-        exposed = "0.0.0.0" if registry.runtime == "swarm" else EXPOSURES[registry.exposure]
-        return registry.bind or exposed
-
-    @property
-    def published(self) -> str:
-        """The address and port that the engine listens on."""
-        return addresses.join(self.address, self.settings.registry.port)
+    def registry(self) -> "RegistryConfig":
+        """The registry that clients push to."""
+        return self.registries[0]
 
     @property
     def swarm(self) -> SwarmSettings:
         return self.settings.registry.swarm or SwarmSettings()
 
     @property
-    def delivery(self) -> str:
-        """How the registry is configured: `env` or `file`."""
-        registry = self.settings.registry
-        return registry.delivery or ("file" if registry.runtime == "swarm" else "env")
-
-    @property
-    def endpoint(self) -> str:
-        """The registry's address for clients."""
-        registry = self.settings.registry
-        scheme = "https" if self.settings.tls else "http"
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-        address = self.address
-        if address in everywhere:
-            address = docker_engine.machine(self.engine) or everywhere[address]
-        here = addresses.join(address, registry.port)
-        return (registry.external_url or f"{scheme}://{here}").rstrip("/")
-
-    @property
-    def only_on_engine(self) -> bool:
-        """Whether the registry is reached only from the engine's machine, which is another one."""
-        if self.settings.registry.external_url or docker_engine.machine(self.engine) is None:
-            return False
-        return ipaddress.ip_address(self.address).is_loopback
-
-    @property
-    def login_server(self) -> str:
-        """The registry's name in an image reference.
-
-        Docker takes no IPv6 address there up to release 20.10, so ::1 becomes localhost.
-        """
-        own = self.settings.registry.external_url is None
-        server = urlsplit(self.endpoint).netloc
-        return re.sub(r"^(127\.0\.0\.1|\[::1\]):", "localhost:", server) if own else server
-
-    @property
-    def host(self) -> str | None:
-        """The host that clients come to by TLS of the registry's own, where one is set."""
-        registry = self.settings.registry
-        # A proxy brings its own certificate, and comes to whatever name it likes.
-        by_proxy = registry.exposure == "proxy"
-        return None if by_proxy or not registry.external_url else urlsplit(self.endpoint).hostname
-
-    @property
-    def hosts(self) -> Sequence[str]:
-        """The hosts that a certificate of the stack's own is for."""
-        address = urlsplit(self.endpoint).hostname or ""
-        here = ("localhost", "127.0.0.1", "::1")
-        return [self.host] if self.host else [*dict.fromkeys((address, *here))]
-
-    @property
-    def letsencrypt_volume(self) -> str:
-        """The volume that holds the certificates that the registry fetches."""
-        return f"{self.prefix}-letsencrypt"
-
-    @property
     def volumes(self) -> Sequence[str]:
-        """The volumes that hold what is not made anew."""
-        tls, in_volume = self.settings.tls, self.settings.storage.kind == "filesystem"
-        fetched = tls is not None and tls.letsencrypt is not None
-        return [self.volume] * in_volume + [self.letsencrypt_volume] * fetched
+        """The volumes with data that cannot be generated again."""
+        return [volume for registry in self.registries for volume in registry.volumes]
+
+    @property
+    def runs_redis(self) -> bool:
+        """Whether redis is part of the stack."""
+        return self.settings.cache.enabled and self.settings.cache.address is None
 
     @property
     def redis_host(self) -> str:
         return f"{self.prefix}-redis"
 
     @property
-    def runs_redis(self) -> bool:
-        """Whether the stack has a redis of its own."""
-        cache = self.settings.cache
-        return cache.enabled and cache.address is None
+    def redis_address(self) -> str:
+        """The `host:port` of the redis that the registry uses."""
+        return self.settings.cache.address or f"{self.redis_host}:6379"
 
     @property
-    def oss(self) -> OssFacts:
-        """The bucket that the images are in, where `storage.kind` says so."""
-        storage = self.settings.storage
-        internal = "-internal" * storage.internal
-        return OssFacts(
-            region=self.region,
-            host=storage.endpoint or f"oss-{self.region}{internal}.aliyuncs.com",
-            bucket=storage.bucket or "",
-            prefix=storage.prefix,
-            key=storage.access_keys[-1],
-            cname=storage.cname and storage.cname.rstrip("/"),
-            memory=self.settings.registry.limits.memory,
-        )
+    def redis_has_password(self) -> bool:
+        return self.runs_redis or plan.REDIS_PASSWORD.label in self.secrets
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """One registry of a stack. `name` is the name of its Pulumi resource."""
+
+    stack: Stack
+    name: str
+    settings: RegistrySettings
 
     @property
-    def images(self) -> Mapping[str, str]:
-        """Where the registry looks for its images: another place has other images."""
-        if self.settings.storage.kind == "filesystem":
-            return {"volume": self.volume}
-        # One of OSS's hosts for all regions, oss-accelerate, leads to the bucket's own.
-        named = re.fullmatch(r"oss-(?!accelerate)([a-z0-9-]+?)(-internal)?\..*", self.oss.host)
-        region = named[1] if named else self.region
-        return {"bucket": self.oss.bucket, "region": region, "prefix": self.oss.prefix}
-
-    def planned(self, release: Release, user: Section) -> Section:
-        """The configuration of `release`, with holes where secrets go and `user` laid over it."""
-        cache, in_oss = self.settings.cache, self.settings.storage.kind == "oss"
-        redis = CacheFacts(
-            address=cache.address or f"{self.redis_host}:6379",
-            password=self.runs_redis or releases.REDIS_PASSWORD.label in self.secrets,
-            db=cache.db,
-            **dict(cache.pool),
-        )
-        return plan(
-            release,
-            self.oss if in_oss else VolumeFacts(path=releases.DATA_PATH),
-            redis if cache.enabled else None,
-            self._http,
-            user,
-        )
+    def container(self) -> str:
+        """The name of its container or service."""
+        return f"{self.stack.prefix}-{self.name}"
 
     @property
-    def _http(self) -> HttpFacts:
-        registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
-        section: Section = dict(releases.TLS_PATHS)
-        if tls and (acme := tls.letsencrypt):
-            asked = acme.model_dump(exclude_none=True)
-            named = {name.replace("_", ""): value for name, value in asked.items()}
-            section = {"letsencrypt": {"cachefile": releases.LETSENCRYPT_PATH, **named}}
-        return HttpFacts(
-            log_level=registry.log_level,
-            drain_seconds=DRAIN_SECONDS,
-            external_url=registry.external_url and self.endpoint,
-            tls=section if tls else None,
-            realm=auth.realm if auth else None,
-        )
+    def release(self) -> Release:
+        release = RELEASES[self.settings.release]
+        return release._replace(middleware=None) if self.settings.image else release
+
+    @property
+    def image(self) -> str:
+        return self.settings.image or self.release.image
+
+    @cached_property
+    def storage(self) -> StorageDriver:
+        return self.stack.backends[self.stack.settings.storage.kind](self)
+
+    @property
+    def volumes(self) -> Sequence[str]:
+        """The volumes with data that cannot be generated again."""
+        tls = self.stack.settings.tls
+        if tls and tls.letsencrypt:
+            return [*self.storage.volumes, self.letsencrypt_volume]
+        return self.storage.volumes
+
+    @property
+    def letsencrypt_volume(self) -> str:
+        """The volume for the certificates that the registry obtains from Let's Encrypt."""
+        return f"{self.stack.prefix}-letsencrypt"
+
+    @property
+    def address(self) -> str:
+        """The IP address that the port is published on."""
+        if self.settings.bind:
+            return self.settings.bind
+        return "0.0.0.0" if self.settings.runtime == "swarm" else EXPOSURES[self.settings.exposure]
+
+    @property
+    def published(self) -> str:
+        """The `address:port` that the engine listens on."""
+        return addresses.join(self.address, self.settings.port)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL for clients."""
+        if self.settings.external_url:
+            return self.settings.external_url.rstrip("/")
+        all_addresses = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        address = self.address
+        if address in all_addresses:
+            address = docker_engine.machine(self.stack.engine) or all_addresses[address]
+        scheme = "https" if self.stack.settings.tls else "http"
+        return f"{scheme}://{addresses.join(address, self.settings.port)}"
+
+    @property
+    def is_local_to_remote_engine(self) -> bool:
+        """Whether only the machine of the engine reaches it, and that is another machine."""
+        if self.settings.external_url or docker_engine.machine(self.stack.engine) is None:
+            return False
+        return ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def login_server(self) -> str:
+        """The registry's host in an image reference.
+
+        Docker accepts no IPv6 address there up to release 20.10, so ::1 becomes localhost.
+        """
+        server = urlsplit(self.endpoint).netloc
+        if self.settings.external_url:
+            return server
+        return re.sub(r"^(127\.0\.0\.1|\[::1\]):", "localhost:", server)
+
+    @property
+    def tls_host(self) -> str | None:
+        """The host for which the registry needs a certificate, if `external_url` names it."""
+        # A proxy has a certificate of its own, and may connect by any name.
+        if self.settings.exposure == "proxy" or not self.settings.external_url:
+            return None
+        return urlsplit(self.endpoint).hostname
+
+    @property
+    def self_signed_hosts(self) -> Sequence[str]:
+        """The hosts for which a self-signed certificate is created."""
+        if self.tls_host:
+            return [self.tls_host]
+        host = urlsplit(self.endpoint).hostname or ""
+        return [*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))]
+
+    @property
+    def delivery(self) -> str:
+        """How the registry gets its configuration: `env` or `file`."""
+        default = "file" if self.settings.runtime == "swarm" else "env"
+        return self.settings.delivery or default
+
+    def planned(self, release: Release, overlay: Section) -> Section:
+        """Return its configuration for `release`, with placeholders and `overlay` applied."""
+        return plan.plan(self, release, overlay)
 
     @cached_property
     def tree(self) -> Section:
-        """The registry's configuration, with holes where secrets go."""
-        return self.planned(self.release, self.user)
+        """Its configuration, with placeholders for secrets."""
+        return self.planned(self.release, self.stack.overlay)
 
     @property
-    def process(self) -> Mapping[str, str | Placeholder]:
-        """The variables of the registry's process that are not its configuration."""
-        given = self.settings.registry.environment
-        ours: dict[str, str | Placeholder] = {**self.release.environment}
-        if ours and not TRACES_TO.isdisjoint(given):
-            ours["OTEL_TRACES_EXPORTER"] = "otlp"  # newer official images have none, too
-        return {**ours, **given}
+    def process_environment(self) -> Mapping[str, str | Placeholder]:
+        """The variables of its process that are not its configuration."""
+        given = self.settings.environment
+        defaults: dict[str, str | Placeholder] = {**self.release.environment}
+        if defaults and not TRACES_ENDPOINTS.isdisjoint(given):
+            # Newer official images have no exporter either.
+            defaults["OTEL_TRACES_EXPORTER"] = "otlp"
+        return {**defaults, **given}
 
     @cached_property
     def environment(self) -> Mapping[str, Text]:
-        """The registry's variables, sorted, with holes where secrets go."""
-        tree = switch_off_defaults(self.release.image_defaults, self.tree)
-        by_variable = self.delivery == "env"
-        variables = to_environment(tree, self.release.schema) if by_variable else {}
-        return {name: (text,) for name, text in sorted(self.process.items())} | variables
+        """All variables of its process, sorted, with placeholders for secrets."""
+        process: dict[str, Text] = {
+            name: (text,) for name, text in sorted(self.process_environment.items())
+        }
+        if self.delivery == "file":
+            return process
+        tree = switch_off_missing(self.release.image_defaults, self.tree)
+        return process | to_environment(tree, self.release.schema)
 
     @cached_property
     def files(self) -> Mapping[str, Text]:
-        """The registry's files by their paths, with holes where secrets go."""
-        registry, auth, tls = self.settings.registry, self.settings.auth, self.settings.tls
-        files: dict[str, Text] = {path: (text,) for path, text in registry.files.items()}
+        """Its files by path, with placeholders for secrets."""
+        auth, tls = self.stack.settings.auth, self.stack.settings.tls
+        files: dict[str, Text] = {path: (text,) for path, text in self.settings.files.items()}
         if self.delivery == "file":
             files[self.release.config_path] = to_file(self.tree)
-        if registry.ca_certificates:
-            files[CERTIFICATES] = (registry.ca_certificates,)
+        if self.settings.ca_certificates:
+            files[CA_CERTIFICATES_PATH] = (self.settings.ca_certificates,)
         if auth:
-            lines = ((f"{user}:", releases.hash_of(user), "\n") for user in sorted(auth.users))
-            files[releases.USERS_PATH] = tuple(piece for line in lines for piece in line)
+            lines = [(f"{user}:", plan.password_hash(user), "\n") for user in sorted(auth.users)]
+            files[plan.USERS_PATH] = tuple(piece for line in lines for piece in line)
         if tls and not tls.letsencrypt:
-            chain = tls.certificate or releases.SELF_SIGNED
-            files[releases.TLS_PATHS["certificate"]] = (chain,)
-            files[releases.TLS_PATHS["key"]] = (releases.TLS_KEY,)
+            files[plan.TLS_PATHS["certificate"]] = (tls.certificate or plan.SELF_SIGNED,)
+            files[plan.TLS_PATHS["key"]] = (plan.TLS_KEY,)
         return files
 
     @property
-    def read_only(self) -> bool:
-        """Whether the registry takes no pushes."""
-        return lookup(self.tree, READ_ONLY) is True
+    def refuses_pushes(self) -> bool:
+        return lookup(self.tree, plan.READ_ONLY) is True
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What is written on the registry's container or service, beside whose it is."""
-        return {READ_ONLY_LABEL: "true"} if self.read_only else {}
+        """The labels of its container or service, beside STACK_LABEL."""
+        return {READ_ONLY_LABEL: "true"} if self.refuses_pushes else {}
 
     @property
-    def guarded(self) -> bool:
-        """Whether strangers must log in."""
+    def requires_login(self) -> bool:
         auth = self.tree.get("auth") or {}
         return isinstance(auth, Mapping) and not auth.keys().isdisjoint({"htpasswd", "token"})
 
     @property
     def redacted(self) -> Mapping[str, str]:
-        """`environment` and `files` as a reviewer may see them."""
+        """Its variables and files as everyone may read them."""
         texts = {**self.environment, **self.files}
         return {name: masked(name, redact(text)) for name, text in texts.items()}

@@ -1,4 +1,4 @@
-"""Configuration trees: sections, values and placeholders, and the functions that walk them."""
+"""Configuration trees: nested sections whose values may be placeholders, and how to walk them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, Union
 
 @dataclass(frozen=True)
 class Placeholder:
-    """The place of a value that is known only when resources exist, named by `label`.
+    """Stands for a value that is known only after resources have been created.
 
-    It is filled with a quoted string, or, where not `quoted`, with the value as it is.
+    `label` names the value. It is inserted as a quoted string, or unchanged if `quoted` is false.
     """
 
     label: str
@@ -19,58 +19,74 @@ class Placeholder:
 
 Tree: TypeAlias = Union[str, int, float, bool, Placeholder, Sequence["Tree"], "Section", None]
 Section: TypeAlias = Mapping[str, "Tree"]
-"""A configuration file's content. None switches off what the image's own file sets there."""
-ANY = "*"  # the key of a map whose keys are free
+"""Values by key. None switches off what the configuration file of the image sets at that key."""
+
+Place: TypeAlias = tuple[str, ...]
+"""The keys that lead to a value, with ANY for each item of a list."""
+
+ANY = "*"
 
 
-def merge(below: Section, above: Section) -> Section:
-    """`above` laid over `below`: sections deep, everything else whole; None takes a key away."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.pop(key, None) if value is None else merged.get(key)
+def merge(base: Section, override: Section) -> Section:
+    """Return `base` with the values of `override`.
+
+    Sections are merged key by key, all other values are replaced, and None removes a key.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        previous = merged.pop(key, None) if value is None else merged.get(key)
         if isinstance(value, Mapping):
-            merged[key] = merge(under if isinstance(under, Mapping) else {}, value)
+            merged[key] = merge(previous if isinstance(previous, Mapping) else {}, value)
         elif value is not None:
             merged[key] = value
     return merged
 
 
-def overlaid(planned: Section, user: Section) -> Section:
-    """`user` laid over `planned`, with the names of HTTP headers compared in any case.
-
-    The registry would send `X-A` and `x-a` both.
-    """
-    given = {name.lower() for name in lookup(user, "http.headers") or {}}
-    ours = lookup(planned, "http.headers") or {}
-    replaced: Section = {name: None for name in ours if name.lower() in given}
-    return merge(merge(planned, {"http": {"headers": replaced}}), user)
-
-
-def switch_off_defaults(image: Section, tree: Section) -> Section:
-    """`tree` with None for each key that only `image`, the image's own file, sets."""
-    switched = dict(tree)
-    for key, value in image.items():
-        under = tree.get(key, {})
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            switched[key] = switch_off_defaults(value, under)
+def switch_off_missing(defaults: Section, tree: Section) -> Section:
+    """Return `tree` with None for each key that only `defaults` has."""
+    result = dict(tree)
+    for key, default in defaults.items():
+        value = tree.get(key, {})
+        if isinstance(default, Mapping) and isinstance(value, Mapping):
+            result[key] = switch_off_missing(default, value)
         else:
-            switched.setdefault(key, None)
-    return switched
+            result.setdefault(key, None)
+    return result
 
 
 def lookup(tree: Section, path: str) -> Any:  # noqa: ANN401
-    """What stands at `path`, or None."""
+    """Return the value at `path`, such as `log.level`, or None."""
     return next((value for _, value in walk(path, tree)), None)
 
 
 def walk(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands at `pattern` (`*` is any key or item), with the path of each."""
+    """Yield the path and value of each match of `pattern`, in which `*` is any key or item."""
     part, _, rest = pattern.partition(".")
     if not part:
         yield path, tree
     elif isinstance(tree, Mapping):
-        for key in tree if part == ANY else {part} & tree.keys():
+        keys = tree if part == ANY else {part} & tree.keys()
+        for key in keys:
             yield from walk(rest, tree[key], f"{path}.{key}" if path else key)
     elif part == ANY and isinstance(tree, list):
         for number, item in enumerate(tree):
             yield from walk(rest, item, f"{path}[{number}]")
+
+
+def dotted(place: Sequence[str | int]) -> str:
+    """Return `place` as text, such as `.log.hooks[0].type`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+
+
+def leaves(
+    tree: object, place: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the keys and item numbers that lead to each single value, and that value."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, (*place, key))
+    elif isinstance(tree, list):
+        for number, item in enumerate(tree):
+            yield from leaves(item, (*place, number))
+    else:
+        yield place, tree

@@ -1,12 +1,11 @@
-"""Where the registry keeps its images: a Docker volume, or a bucket in OSS."""
+"""The resources of `storage.kind: oss`. Only this module imports pulumi_alicloud."""
 
 import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pulumi import (
     ComponentResource,
@@ -19,28 +18,28 @@ from pulumi import (
     RunError,
     log,
 )
+from pulumi_alicloud import oss, ram
 
-from components import access, runtime
-from components.error_hints import explained
-from config import credentials, releases
-from config.stack import STACK_LABEL, Stack
-
-if TYPE_CHECKING:
-    from pulumi_alicloud import oss
+from components.error_hints import with_hints
+from components.runtime.workload import Bindings
+from components.storage.oss.bucket import Bucket
+from components.storage.oss.policy import registry_policy, tls_only_policy
+from config import credentials
+from config.stack import STACK_LABEL
 
 SETTLED_SECONDS = 60
-ABORT_DAYS = 7  # unfinished uploads: as long as the registry's own purging gives them
+ABORT_DAYS = 7  # for unfinished uploads, as in the registry's own purging
 
-# Its calls may reach another of RAM's servers than the one that made the user or the policy.
+# RAM may answer from a server that does not have a new user or policy yet.
 NOT_YET = r"EntityNotExist\.(User|Policy)\b(?!\.)"
-# What OSS and RAM say, and what that means to who wrote the stack file.
+# Errors of OSS and RAM, and what users can do about them.
 ERROR_HINTS = (
     (
         "BucketAlreadyExists",
         "the bucket {bucket} is another account's: choose another storage.bucket",
     ),
     (
-        # The provider looks among the account's own buckets before it makes one.
+        # The provider looks for the bucket in the account before it creates one.
         "bucket namespace is shared",
         "the bucket {bucket} is there already, and yours: set storage.adopt: true to use it as it "
         "is; if an `up` that failed has made it, it is empty: delete it, and `up` again",
@@ -93,35 +92,15 @@ ERROR_HINTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesystemStorageArgs:
-    stack: str
-    volume: str
-
-
-class FilesystemStorage(ComponentResource):
-    """A Docker volume that stays when the stack is destroyed."""
-
-    provision: runtime.Provision
-
-    def __init__(
-        self, name: str, args: FilesystemStorageArgs, opts: ResourceOptions | None = None
-    ) -> None:
-        super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
-        volume = runtime.volume("data", args.volume, args.stack, parent=self)
-        data = runtime.Mount(volume=volume, path=releases.DATA_PATH)
-        self.provision = runtime.Provision(mounts=[data], outputs={"volume": volume})
-        self.register_outputs({"volume": volume})
-
-
-@dataclass(frozen=True, kw_only=True)
 class OssStorageArgs:
-    """`user` is the RAM user's name, and its policy's; `access_keys` are labels, the last in use.
+    """`user` is the name of the RAM user and its policy. `access_keys` are labels of its keys.
 
-    `noncurrent_days` is given with versioning, `kms_key_id` for a key other than OSS's own.
+    The last key is in use. `noncurrent_days` switches versioning on. `kms_key_id` replaces the key
+    of OSS for encryption.
     """
 
     stack: str
-    oss: releases.OssFacts
+    bucket: Bucket
     user: str
     access_keys: Sequence[str]
     adopt: bool
@@ -132,42 +111,37 @@ class OssStorageArgs:
 
 
 class OssStorage(ComponentResource):
-    """A bucket, and a RAM user that may do in it what the registry does, and nothing else."""
+    """A bucket, and a RAM user that may do in it only what the registry does."""
 
-    provision: runtime.Provision
+    bindings: Bindings
 
     def __init__(
         self, name: str, args: OssStorageArgs, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("oss-registry:index:OssStorage", name, None, opts)
-        bucket = self._adopted(args) if args.adopt else self._made(args)
-        holes, user = self._access(args, bucket)
-        self.provision = runtime.Provision(
-            holes=holes,
+        bucket = self._adopt_bucket(args) if args.adopt else self._create_bucket(args)
+        values, user = self._create_user(args, bucket)
+        self.bindings = Bindings(
+            values=values,
             outputs={
                 "bucket": bucket.id,
-                "storage_endpoint": f"https://{args.oss.host}",
+                "storage_endpoint": f"https://{args.bucket.host}",
                 "ram_user": user,
                 "access_key": args.access_keys[-1],
             },
         )
-        self.register_outputs(dict(self.provision.outputs))
+        self.register_outputs(dict(self.bindings.outputs))
 
-    def _adopted(self, args: OssStorageArgs) -> "oss.Bucket":
-        """A bucket that is there, as it is: it is read, so that a wrong name is known at once."""
-        from pulumi_alicloud import oss
+    def _adopt_bucket(self, args: OssStorageArgs) -> oss.Bucket:
+        """Read an existing bucket, so that a wrong name fails at once."""
+        return oss.Bucket.get("bucket", args.bucket.name, opts=ResourceOptions(parent=self))
 
-        return oss.Bucket.get("bucket", args.oss.bucket, opts=ResourceOptions(parent=self))
-
-    def _made(self, args: OssStorageArgs) -> "oss.Bucket":
-        # Here, as it takes 0.3 s that a stack without a cloud need not wait for.
-        from pulumi_alicloud import oss
-
+    def _create_bucket(self, args: OssStorageArgs) -> oss.Bucket:
         days = args.noncurrent_days
         rule = oss.BucketLifecycleRuleArgs(
-            # OSS refuses two rules that overlap, so one holds all that happens below the prefix.
+            # OSS refuses rules that overlap, so one rule has everything for the prefix.
             id=STACK_LABEL,
-            prefix=args.oss.below,
+            prefix=args.bucket.object_prefix,
             enabled=True,
             abort_multipart_uploads=[
                 oss.BucketLifecycleRuleAbortMultipartUploadArgs(days=ABORT_DAYS)
@@ -183,27 +157,27 @@ class OssStorage(ComponentResource):
         )
         bucket = oss.Bucket(
             "bucket",
-            bucket=args.oss.bucket,
+            bucket=args.bucket.name,
             lifecycle_rules=[rule],
             tags={STACK_LABEL: args.stack},
             force_destroy=args.force_destroy,
             opts=ResourceOptions(
                 parent=self,
                 protect=args.protect,
-                # They have resources of their own below, which the bucket would undo (provider
-                # issue 9331).
+                # Separate resources manage these, and the bucket would reset them (provider issue
+                # 9331).
                 ignore_changes=["acl", "policy", "serverSideEncryptionRule", "versioning"],
-                hooks=explained("bucket", ERROR_HINTS),
+                hooks=with_hints("bucket", ERROR_HINTS),
             ),
         )
 
         def opts(name: str, *after: Resource) -> ResourceOptions:
             return ResourceOptions(
-                # Not of the bucket, as they would be protected with it.
+                # The bucket as the parent would protect them as well.
                 parent=self,
                 deleted_with=bucket,
                 depends_on=after,
-                hooks=explained(name, ERROR_HINTS),
+                hooks=with_hints(name, ERROR_HINTS),
             )
 
         name = bucket.bucket
@@ -231,7 +205,7 @@ class OssStorage(ComponentResource):
         oss.BucketPolicy(
             "bucket-policy",
             bucket=name,
-            policy=access.encrypted_only(args.oss.bucket),
+            policy=tls_only_policy(args.bucket.name),
             opts=opts("bucket-policy", blocked),
         )
         if days:
@@ -240,14 +214,13 @@ class OssStorage(ComponentResource):
             )
         return bucket
 
-    def _access(
+    def _create_user(
         self, args: OssStorageArgs, bucket: Resource
     ) -> tuple[Mapping[str, Output[str]], Output[str]]:
-        """The values of the key's holes, once it is of use; and the user's name."""
-        from pulumi_alicloud import ram
+        """Return the values of the placeholders for the access key, and the user's name."""
 
         def opts(name: str, *after: Resource) -> ResourceOptions:
-            hooks = explained(name, ERROR_HINTS, transient=NOT_YET)
+            hooks = with_hints(name, ERROR_HINTS, transient=NOT_YET)
             return ResourceOptions(parent=self, depends_on=after, hooks=hooks)
 
         user = ram.User(
@@ -260,7 +233,7 @@ class OssStorage(ComponentResource):
         policy = ram.Policy(
             "ram-policy",
             policy_name=args.user,
-            policy_document=access.registry_policy(args.oss, args.kms_key_id),
+            policy_document=registry_policy(args.bucket, args.kms_key_id),
             # RAM keeps five versions of a policy, and would refuse the sixth.
             rotate_strategy="DeleteOldestNonDefaultVersionWhenLimitExceeded",
             force=True,
@@ -278,59 +251,62 @@ class OssStorage(ComponentResource):
                 f"access-key-{label}",
                 user_name=user.name,
                 opts=ResourceOptions.merge(
-                    # The registry waits for its key, and so for all that makes the key useful.
+                    # The registry waits for its key, and so for everything that the key needs.
                     opts(f"access-key-{label}", attachment, bucket),
-                    ResourceOptions(hooks=_settled(label, args.oss)),
+                    ResourceOptions(hooks=_wait_until_accepted(label, args.bucket)),
                 ),
             )
             for label in args.access_keys
         }
         in_use = keys[args.access_keys[-1]]
-        key_id, secret = args.oss.access_key
-        return {key_id.label: in_use.id, secret.label: in_use.secret.apply(_present)}, user.name
+        values = {
+            args.bucket.key_id.label: in_use.id,
+            args.bucket.key_secret.label: in_use.secret.apply(_require_secret),
+        }
+        return values, user.name
 
 
-def _present(secret: str | None) -> str:
+def _require_secret(secret: str | None) -> str:
     if not secret:
         raise RunError("RAM gave no secret for the access key: add a new label for another one")
     return secret
 
 
-def _settled(label: str, oss: releases.OssFacts) -> ResourceHookBinding:
-    """Has a new key waited for until OSS takes it: for some seconds it may refuse one."""
+def _wait_until_accepted(label: str, bucket: Bucket) -> ResourceHookBinding:
+    """Return a hook that waits until OSS accepts a new key, which takes some seconds."""
 
-    async def wait(made: ResourceHookArgs) -> None:
-        secret = await Output.from_input((made.new_outputs or {})["secret"]).future()
-        address = _signed(oss, made.id, str(secret))
+    async def wait(created: ResourceHookArgs) -> None:
+        secret = await Output.from_input((created.new_outputs or {})["secret"]).future()
+        url = _presigned_url(bucket, created.id, str(secret))
         begun = time.monotonic()
-        while (state := await asyncio.to_thread(_asked, address)) and (
-            time.monotonic() < begun + SETTLED_SECONDS
-        ):
+        failure = await asyncio.to_thread(_request, url)
+        while failure and time.monotonic() < begun + SETTLED_SECONDS:
             await asyncio.sleep(1)
-        if state == "InvalidAccessKeyId":
+            failure = await asyncio.to_thread(_request, url)
+        if failure == "InvalidAccessKeyId":
             raise RuntimeError(f"OSS does not take the new access key {label}: `up` again later")
-        if state:
-            log.warn(f"whether OSS takes the new access key {label} is not known: {state}")
+        if failure:
+            log.warn(f"whether OSS takes the new access key {label} is not known: {failure}")
 
-    hook = ResourceHook(f"settled-{label}", wait)
-    return ResourceHookBinding(after_create=[hook])
+    return ResourceHookBinding(after_create=[ResourceHook(f"settled-{label}", wait)])
 
 
-def _signed(oss: releases.OssFacts, key_id: str, secret: str) -> str:
-    """The address of an object that is not there, signed with a key."""
+def _presigned_url(bucket: Bucket, key_id: str, secret: str) -> str:
+    """Return the URL of an object that does not exist, signed with the key."""
     import alibabacloud_oss_v2 as client
 
     config = client.config.load_default()
-    config.region = oss.region
+    config.region = bucket.region
     config.credentials_provider = client.credentials.StaticCredentialsProvider(key_id, secret)
-    request = client.GetObjectRequest(bucket=oss.bucket, key=f"{oss.below}{STACK_LABEL}")
+    name = f"{bucket.object_prefix}{STACK_LABEL}"
+    request = client.GetObjectRequest(bucket=bucket.name, key=name)
     return str(client.Client(config).presign(request).url)
 
 
-def _asked(address: str) -> str:
-    """Why OSS did not answer whether it takes the key, or that it does not; empty if it does."""
+def _request(url: str) -> str:
+    """Return why OSS refuses the key or cannot be asked; the empty string if it accepts it."""
     try:
-        urllib.request.urlopen(address, timeout=10).close()
+        urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError as answer:
         text = answer.read().decode(errors="replace")
         if "InvalidAccessKeyId" in text:
@@ -339,35 +315,3 @@ def _asked(address: str) -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-def _volume(name: str, stack: Stack) -> runtime.Provision:
-    args = FilesystemStorageArgs(stack=stack.name, volume=stack.volume)
-    return FilesystemStorage(name, args).provision
-
-
-def _bucket(name: str, stack: Stack) -> runtime.Provision:
-    its = stack.settings.storage
-    args = OssStorageArgs(
-        stack=stack.name,
-        oss=stack.oss,
-        user=stack.prefix,
-        access_keys=its.access_keys,
-        adopt=its.adopt,
-        noncurrent_days=its.versioning.noncurrent_days if its.versioning else None,
-        kms_key_id=its.encryption.kms_key_id if its.encryption else None,
-        protect=its.protect,
-        force_destroy=its.force_destroy,
-    )
-    return OssStorage(name, args).provision
-
-
-_KINDS: Mapping[str, Callable[[str, Stack], runtime.Provision]] = {
-    "filesystem": _volume,
-    "oss": _bucket,
-}
-
-
-def storage(name: str, stack: Stack) -> runtime.Provision:
-    """The storage that the stack file asks for."""
-    return _KINDS[stack.settings.storage.kind](name, stack)

@@ -1,0 +1,104 @@
+"""Workloads as Docker containers.
+
+A container has no capabilities and cannot gain privileges.
+"""
+
+import pulumi_docker as docker
+from pulumi import Output, Resource, ResourceOptions
+
+from components.error_hints import with_hints
+from components.runtime.resources import (
+    ERROR_HINTS,
+    HEALTH_INTERVAL,
+    HEALTH_START_PERIOD,
+    HEALTHY_SECONDS,
+    LOG_DRIVER,
+    LOG_OPTIONS,
+    TMP_MIB,
+    create_network,
+    labels,
+    pull_image,
+)
+from components.runtime.workload import Workload
+from config.stack import Stack
+
+CPU_PERIOD = 100_000  # µs, the kernel's default
+
+
+class ContainerRuntime:
+    """Runs each workload as one container, on a bridge network."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack.name
+        self._network = create_network(stack, "bridge")
+
+    def run(self, name: str, workload: Workload, parent: Resource) -> None:
+        image = pull_image(name, workload, parent)
+        memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
+        docker.Container(
+            name,
+            name=workload.name,
+            # The id: a name or digest reads back as the id and replaces the container at each `up`.
+            image=image.image_id,
+            entrypoints=list(workload.entrypoint) or None,
+            command=list(workload.command) or None,
+            user=workload.user,
+            envs=[
+                # Most are plain, and an Output each would be most of what a run does.
+                f"{key}={value}" if isinstance(value, str) else Output.concat(key, "=", value)
+                for key, value in sorted(workload.environment.items())
+            ],
+            uploads=[
+                docker.ContainerUploadArgs(file=file.path, content=file.content)
+                for file in sorted(workload.files, key=lambda file: file.path)
+            ],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=mount.volume, container_path=mount.path)
+                for mount in sorted(workload.mounts, key=lambda mount: mount.path)
+            ],
+            ports=[
+                docker.ContainerPortArgs(
+                    ip=port.address, external=port.host, internal=port.container, protocol="tcp"
+                )
+                for port in sorted(workload.ports, key=lambda port: port.container)
+            ],
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges"],
+            tmpfs={"/tmp": f"size={TMP_MIB}m"},
+            # Unset, it reads back as another value, and is replaced (pulumi-docker #1272).
+            network_mode="bridge",
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self._network.name)],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", *workload.health],
+                interval=HEALTH_INTERVAL,
+                timeout="3s",
+                retries=3,
+                start_period=HEALTH_START_PERIOD,
+            ),
+            wait=True,
+            wait_timeout=HEALTHY_SECONDS,
+            restart="unless-stopped",
+            # Explicit, so that an engine with other defaults does not read back as a change.
+            log_driver=LOG_DRIVER,
+            log_opts=LOG_OPTIONS,
+            memory=memory,
+            memory_swap=memory,  # no swap; unset, the engine's choice reads back as a change
+            # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", a change at each `up`.
+            cpu_period=None if workload.cpus is None else CPU_PERIOD,
+            cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
+            # The first is what an engine that stops gives it, the second what Pulumi does.
+            stop_timeout=workload.stop_seconds,
+            destroy_grace_seconds=workload.stop_seconds,
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in labels(self._stack, workload).items()
+            ],
+            opts=ResourceOptions(
+                parent=parent,
+                delete_before_replace=True,  # the name and the port must be free first
+                # The plugin takes a change to these for one in place, and then makes none, or not
+                # each: it never lifts a limit.
+                replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
+                hooks=with_hints(name, ERROR_HINTS),
+            ),
+        )

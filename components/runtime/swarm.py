@@ -1,0 +1,270 @@
+"""Workloads as Docker Swarm services.
+
+A service has no capabilities and cannot write to its root file system.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import pulumi_docker as docker
+from pulumi import Input, Output, Resource, ResourceOptions
+
+from components.error_hints import with_hints
+from components.persisted import persist
+from components.runtime.resources import (
+    ERROR_HINTS,
+    HEALTH_INTERVAL,
+    HEALTH_START_PERIOD,
+    HEALTHY_SECONDS,
+    LOG_DRIVER,
+    LOG_OPTIONS,
+    TMP_MIB,
+    create_network,
+    labels,
+    pull_image,
+)
+from components.runtime.workload import Workload
+from config.stack import FILE_LABEL, STACK_LABEL, Stack
+
+
+class _Change(TypedDict):
+    """How replicas are replaced: by a new version, or by the one of before."""
+
+    parallelism: int
+    delay: str
+    monitor: str
+    max_failure_ratio: str
+
+
+class _Placed(TypedDict):
+    """Whose a file is in the container."""
+
+    file_uid: str
+    file_gid: str
+    file_mode: int
+
+
+class SwarmRuntime:
+    """Runs each workload as a Swarm service, on an overlay network."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack.name
+        self._settings = stack.swarm
+        self._network = create_network(stack, "overlay")
+
+    def run(self, name: str, workload: Workload, parent: Resource) -> None:
+        image = pull_image(name, workload, parent)
+        publish, order = self._settings.publish_mode, self._settings.order
+        own_port = bool(workload.ports) and publish == "host"
+        if order is None or not workload.ports:
+            # A port of a machine is free only once the old replica is gone.
+            order = "stop-first" if own_port else "start-first"
+        change: _Change = {
+            "parallelism": 1,
+            "delay": "0s",
+            "monitor": "10s",
+            "max_failure_ratio": "0.0",
+        }
+        service_labels = [
+            docker.ServiceLabelArgs(label=label, value=value)
+            for label, value in labels(self._stack, workload).items()
+        ]
+        docker.Service(
+            name,
+            name=workload.name,
+            labels=service_labels,
+            task_spec=docker.ServiceTaskSpecArgs(
+                container_spec=self._container(name, workload, image, parent),
+                # By id: by name it is replaced at each `up`.
+                networks_advanceds=[
+                    docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network.id)
+                ],
+                placement=docker.ServiceTaskSpecPlacementArgs(
+                    constraints=sorted(self._settings.constraints)
+                ),
+                resources=_limits(workload),
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(
+                    condition="any", delay="2s", max_attempts=0, window="0s"
+                ),
+                log_driver=docker.ServiceTaskSpecLogDriverArgs(
+                    name=LOG_DRIVER, options=LOG_OPTIONS
+                ),
+            ),
+            mode=docker.ServiceModeArgs(
+                replicated=docker.ServiceModeReplicatedArgs(replicas=workload.replicas)
+            ),
+            update_config=docker.ServiceUpdateConfigArgs(
+                **change, order=order, failure_action="rollback"
+            ),
+            rollback_config=docker.ServiceRollbackConfigArgs(
+                **change,
+                # What failed comes again as the version of before, on the machine to spare and
+                # beside the replica that it was to follow: one that waits for that machine would
+                # wait for ever (seen with Docker 20.10, in one of six).
+                order="stop-first" if own_port else order,
+                failure_action="pause",
+            ),
+            endpoint_spec=docker.ServiceEndpointSpecArgs(
+                # What has no port is found by its own address, which goes when it goes.
+                mode=self._settings.endpoint_mode if workload.ports else "dnsrr",
+                ports=[
+                    docker.ServiceEndpointSpecPortArgs(
+                        target_port=port.container,
+                        published_port=port.host,
+                        publish_mode=publish,
+                        protocol="tcp",
+                    )
+                    for port in sorted(workload.ports, key=lambda port: port.container)
+                ],
+            ),
+            converge_config=docker.ServiceConvergeConfigArgs(
+                delay="0s", timeout=duration(HEALTHY_SECONDS * (workload.replicas + 1))
+            ),
+            opts=ResourceOptions(
+                parent=parent,
+                delete_before_replace=True,
+                # The engine asks the image's registry for them.
+                ignore_changes=["taskSpec.placement.platforms"],
+                hooks=with_hints(name, ERROR_HINTS),
+            ),
+        )
+
+    def _container(
+        self, name: str, workload: Workload, image: docker.RemoteImage, parent: Resource
+    ) -> docker.ServiceTaskSpecContainerSpecArgs:
+        secret, public = self._files(name, workload, parent)
+        volumes = [
+            docker.ServiceTaskSpecContainerSpecMountArgs(
+                type="volume", source=mount.volume, target=mount.path
+            )
+            for mount in sorted(workload.mounts, key=lambda mount: mount.path)
+        ]
+        tmpfs = docker.ServiceTaskSpecContainerSpecMountArgs(
+            type="tmpfs",
+            target="/tmp",
+            tmpfs_options=docker.ServiceTaskSpecContainerSpecMountTmpfsOptionsArgs(
+                size_bytes=TMP_MIB * 2**20
+            ),
+        )
+        return docker.ServiceTaskSpecContainerSpecArgs(
+            image=image.repo_digest.apply(lambda digest: pullable(workload.image, digest)),
+            commands=list(workload.entrypoint) or None,
+            args=list(workload.command) or None,
+            user=workload.user,
+            env=dict(sorted(workload.environment.items())),
+            secrets=secret,
+            configs=public,
+            mounts=[tmpfs, *volumes],
+            read_only=True,
+            cap_drops=["ALL"],
+            healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
+                tests=["CMD", *workload.health],
+                interval=HEALTH_INTERVAL,
+                # A swarm ends a replica that does not answer: not where its machine is but busy.
+                timeout="10s",
+                retries=5,
+                start_period=HEALTH_START_PERIOD,
+            ),
+            stop_grace_period=duration(workload.stop_seconds),
+            labels=[
+                docker.ServiceTaskSpecContainerSpecLabelArgs(label=STACK_LABEL, value=self._stack)
+            ],
+        )
+
+    def _files(
+        self, name: str, workload: Workload, parent: Resource
+    ) -> tuple[
+        Sequence[docker.ServiceTaskSpecContainerSpecSecretArgs],
+        Sequence[docker.ServiceTaskSpecContainerSpecConfigArgs],
+    ]:
+        """The workload's files as secrets, and those without a secret as configs.
+
+        Neither can be changed: another content takes another name. Those of before stay until
+        `make up` has seen that neither the service nor its rollback names them.
+        """
+        files = sorted(workload.files, key=lambda file: file.path)
+        generation = _generation(name, [file.content for file in files], parent)
+        owner, _, group = (workload.user or "0:0").partition(":")
+        placed: _Placed = {"file_uid": owner, "file_gid": group, "file_mode": 0o400}
+        secret, public = [], []
+        for number, file in enumerate(files):
+            resource = f"{name}-file-{number}"
+            kind = docker.Secret if file.secret else docker.ServiceConfig
+            labels: list[Any] = [  # of a class of its own for each kind
+                {"label": STACK_LABEL, "value": self._stack},
+                {"label": FILE_LABEL, "value": file.path},
+            ]
+            made = kind(
+                resource,
+                name=Output.concat(workload.name, "-", generation, f"-{number}"),
+                data=Output.from_input(file.content).apply(
+                    lambda text: base64.b64encode(text.encode()).decode()
+                ),
+                labels=labels,
+                opts=ResourceOptions(
+                    parent=parent, retain_on_delete=True, hooks=with_hints(resource, ERROR_HINTS)
+                ),
+            )
+            if file.secret:
+                secret.append(
+                    docker.ServiceTaskSpecContainerSpecSecretArgs(
+                        secret_id=made.id, secret_name=made.name, file_name=file.path, **placed
+                    )
+                )
+            else:
+                public.append(
+                    docker.ServiceTaskSpecContainerSpecConfigArgs(
+                        config_id=made.id, config_name=made.name, file_name=file.path, **placed
+                    )
+                )
+        return secret, public
+
+
+def pullable(image: str, repo_digest: str | None) -> str:
+    """`image` with the digest that it has where it is from, so that each machine has the same.
+
+    One that was built here has none, and stays as it is.
+    """
+    repository, _, digest = (repo_digest or "").partition("@")
+    familiar = re.sub(r"^(docker\.io/)?(library/)?", "", image)
+    return f"{image}@{digest}" if re.sub(r":[\w.-]+$", "", familiar) == repository else image
+
+
+def duration(seconds: int) -> str:
+    """As Docker reads it back: 35s, 1m35s, 2m, 1h0m5s."""
+    minutes, rest = divmod(seconds, 60)
+    text = f"{minutes // 60}h{minutes % 60}m{rest}s"
+    return re.sub(r"(?<=h)0m0s$|(?<=m)0s$|^0h(0m)?", "", text)
+
+
+def _generation(name: str, contents: Sequence[Input[str]], parent: Resource) -> Output[str]:
+    """Another word whenever a file has another content, which it says nothing of.
+
+    Drawn, and not the contents' HMAC: an `up` that goes back to what was before would find those
+    names taken.
+    """
+    key = persist(f"{name}-files-key", secrets.token_hex(), parent)
+
+    def marked(both: Sequence[str]) -> str:
+        first, *texts = both
+        joined = "\0".join(texts).encode()
+        return hmac.new(first.encode(), joined, hashlib.sha256).hexdigest()
+
+    mark = Output.unsecret(Output.all(key, *contents).apply(marked))
+    return Output.unsecret(persist(f"{name}-files", secrets.token_hex(4), parent, trigger=mark))
+
+
+def _limits(workload: Workload) -> docker.ServiceTaskSpecResourcesArgs | None:
+    if workload.memory is None and workload.cpus is None:
+        return None
+    return docker.ServiceTaskSpecResourcesArgs(
+        limits=docker.ServiceTaskSpecResourcesLimitsArgs(
+            memory_bytes=workload.memory,
+            nano_cpus=None if workload.cpus is None else round(workload.cpus * 10**9),
+        )
+    )

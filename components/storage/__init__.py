@@ -1,0 +1,34 @@
+"""Storage backends: one package or module for each `storage.kind`.
+
+A new backend is a class like `OssBackend`, its settings in `config.settings`, a row here, a rule in
+`config.rules`, and, if it needs a Pulumi plugin, an entry in `toolchain.__main__`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from components.storage.filesystem import FilesystemBackend
+from components.storage.oss import OssBackend
+from config.stack import RegistryConfig
+from config.storage import StorageDriver
+
+if TYPE_CHECKING:
+    from components.runtime.workload import Bindings
+
+
+class StorageBackend(StorageDriver, Protocol):
+    """Where the images of a registry are stored."""
+
+    def create(self, name: str) -> "Bindings":
+        """Create the resources of the storage, as children of a component called `name`."""
+
+
+BACKENDS: Mapping[str, Callable[[RegistryConfig], StorageBackend]] = {
+    "filesystem": FilesystemBackend,
+    "oss": OssBackend,
+}
+
+
+def storage_backend(registry: RegistryConfig) -> StorageBackend:
+    """Return the backend of `registry`."""
+    return BACKENDS[registry.stack.settings.storage.kind](registry)

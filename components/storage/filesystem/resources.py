@@ -1,0 +1,22 @@
+"""The resources of `storage.kind: filesystem`."""
+
+from pulumi import ComponentResource, ResourceOptions
+
+from components.runtime.resources import create_volume
+from components.runtime.workload import Bindings, Mount
+from config.plan import DATA_PATH
+
+
+class FilesystemStorage(ComponentResource):
+    """A Docker volume that remains when the stack is destroyed."""
+
+    bindings: Bindings
+
+    def __init__(
+        self, name: str, volume: str, stack: str, opts: ResourceOptions | None = None
+    ) -> None:
+        super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
+        created = create_volume("data", volume, stack, parent=self)
+        mount = Mount(volume=created, path=DATA_PATH)
+        self.bindings = Bindings(mounts=[mount], outputs={"volume": created})
+        self.register_outputs({"volume": created})
