@@ -425,7 +425,7 @@ _WARNINGS = (
     ),
 )
 # Other parts of the stack depend on these keys, so only the named setting may set them.
-_MANAGED = {
+MANAGED_KEYS = {
     "auth.htpasswd.path": "oss-registry:auth",
     "http.addr": "registry.port",
     "http.host": "registry.external_url",
@@ -456,7 +456,7 @@ _MANAGED = {
 
 def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Facts]:
     reported = set()
-    for path, setting in _MANAGED.items():
+    for path, setting in MANAGED_KEYS.items():
         place = _existing(path, tree)
         differs = lookup(tree, path) != lookup(context.planned, path)
         if _is_managed(path, context.planned) and differs and place not in reported:

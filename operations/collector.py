@@ -56,7 +56,7 @@ class _InService:
     def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
         self._service, self._variables = f"{stack.prefix}-registry", variables
         self._stack, self._only_read_only = stack, False
-        self._patience = drain_seconds(stack.tree) + 60
+        self._patience = drain_seconds(stack.registry.tree) + 60
 
     def read_only(self) -> bool:
         return engine.marked(READ_ONLY_LABEL, "service", self._service, self._variables)

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from components.storage import BACKENDS
+from components.storage.filesystem import FilesystemBackend
 from config.load import load
 from config.problems import SettingsError
 from config.settings import StackSettings
 from config.stack import Stack
-from operations import engine, guard, swarm
+from operations import engine, guard, oss, swarm
 from operations.preview import require_deployer
 from operations.recover import recover
 from operations.stack_file import configuration
@@ -21,9 +23,11 @@ def main(name: str, *words: str) -> int:
     guard.stop(name, "down", _lost(name), meant, recovered.stopped)
     config, secrets = configuration(name)
     try:
-        stack = load(name, config, secrets, os.environ)
+        stack = load(name, config, secrets, os.environ, BACKENDS)
     except SettingsError:
-        stack = Stack(name, StackSettings())  # what is wrong with it keeps nothing from being seen
+        stack = Stack(
+            name, StackSettings(), BACKENDS
+        )  # what is wrong with it keeps nothing from being seen
     require_deployer(stack)
     with engine.reached(config) as variables:
         try:
@@ -54,15 +58,17 @@ def _lost(name: str) -> Sequence[guard.Loss]:
 
 def _say_where(stack: Stack, variables: Mapping[str, str]) -> None:
     """Where the images still are, and how to remove them."""
-    volume, storage = stack.volume, stack.settings.storage
+    volume = FilesystemBackend(stack.registry).volume
+    storage = stack.settings.storage
     if storage.adopt:
-        where = f", below {stack.oss.below}" if stack.oss.below else ""
+        below = oss.bucket_of(stack).object_prefix
+        where = f", below {below}" if below else ""
         print(f"The images are kept in the bucket {storage.bucket}{where}.")
     # By its name alone: it may have been there before the stack.
     named = ("volume", "ls", "--quiet", "--filter", f"name=^{volume}$")
     if engine.docker(variables, *named):
         print(f"The images are kept in the volume {volume}: `make up` finds them there.")
         print(f"To remove them for good: docker volume rm {volume}")
-    fetched = stack.letsencrypt_volume
+    fetched = stack.registry.letsencrypt_volume
     if engine.docker(variables, "volume", "ls", "--quiet", "--filter", f"name=^{fetched}$"):
         print(f"What Let's Encrypt gave is in the volume {fetched}: docker volume rm {fetched}")

@@ -18,7 +18,7 @@ from subprocess import CalledProcessError
 
 from pydantic import ByteSize
 
-from config import releases
+from config.plan import DATA_PATH
 from config.problems import SettingsError
 from config.stack import Stack
 from operations import Blocked, engine, gc_errors, oss, redis, said, stack_file, swarm
@@ -185,7 +185,9 @@ def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Coll
     needed, swept, progress = set[str](), set[str](), Progress()
     with _step("sweeping", lambda: f"{len(needed):,} blobs are needed, {len(swept):,} are not"):
         try:
-            for line in runs.run("registry", "garbage-collect", *flags, stack.release.config_path):
+            for line in runs.run(
+                "registry", "garbage-collect", *flags, stack.registry.release.config_path
+            ):
                 progress.see(line)
                 if found := re.match(r"blob eligible for deletion: (\S+)", line):
                     swept.add(found[1])
@@ -200,7 +202,7 @@ def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Coll
 
 def _explained(error: str, progress: Progress, stack: Stack, storage: Storage) -> str | None:
     try:
-        return gc_errors.explanation(error, progress, stack.release.version, storage)
+        return gc_errors.explanation(error, progress, stack.registry.release.version, storage)
     except (oss.OssError, Blocked, CalledProcessError):
         return None  # the storage can't be looked through now: the registry's own words are left
 
@@ -240,23 +242,24 @@ def _listing(storage: Storage) -> Listing:
 def _storage(stack: Stack, runs: Collector) -> Storage:
     """The files of the stack's registry; to list them raises oss.OssError, Blocked, …"""
     if stack.settings.storage.kind == "oss":
-        below, key = stack.oss.below, oss.key_in_use(stack.name, stack.oss.key)
+        bucket = oss.bucket_of(stack)
+        below, key = bucket.object_prefix, oss.key_in_use(stack.name, bucket.access_key)
 
         def objects(folder: str, name: str) -> Iterator[tuple[str, int]]:
-            for path, size in oss.objects(stack.oss, f"{below}{folder}/", key):
+            for path, size in oss.objects(bucket, f"{below}{folder}/", key):
                 if path.endswith(f"/{name}"):
                     yield path.removeprefix(below), size
 
-        return Storage(f"bucket {stack.oss.bucket}", below, objects)
+        return Storage(f"bucket {bucket.name}", below, objects)
 
     def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
-        where = f"{releases.DATA_PATH}/{folder}"
+        where = f"{DATA_PATH}/{folder}"
         for line in runs.run("sh", "-c", LIST, "sh", where, name):
             path, _, size = line.strip().rpartition(" ")
             if size.isdigit():  # else it is of an error, which comes next
                 yield f"{folder}{path.removeprefix('.')}", int(size)
 
-    return Storage(f"volume {stack.volume}", "", files)
+    return Storage(f"volume {stack.registry.storage.volumes[0]}", "", files)
 
 
 def _amount(digests: Collection[str], sizes: Sizes | None) -> str:

@@ -108,7 +108,7 @@ def _left_behind(stack: Stack, before: Mapping[str, Any]) -> Iterator[Loss]:
 
     Those in a volume show in the plan, as a volume is a resource of the stack in any case.
     """
-    was, now = before.get("images") or {}, stack.images
+    was, now = before.get("images") or {}, stack.registry.storage.location
     if "bucket" not in was or was == now:
         return
     changed = [setting for part, setting in SETTINGS.items() if now.get(part) != was[part]]

@@ -2,8 +2,8 @@
 
 import subprocess
 
+from config.plan import password_secret
 from config.problems import SET_SECRET
-from config.releases import password_of
 from config.settings import PROJECT
 from config.stack import Stack
 from operations import Blocked, stack_file
@@ -19,10 +19,10 @@ def password(stack: Stack, user: str) -> str:
     if user not in users:
         known = f"it has {', '.join(sorted(users))}" if users else "it has none"
         raise Blocked(f"the stack {stack.name} has no user {user}: {known}")
-    name = password_of(user)
+    name = password_secret(user)
     if users[user].hash:
         raise Blocked(
-            f"of {user} there is but a hash: `docker login --username {user} {stack.login_server}` "
+            f"of {user} there is but a hash: `docker login --username {user} {stack.registry.login_server}` "
             f"asks for the password; or set another one ({SET_SECRET} {PROJECT}:{name})"
         )
     return secret(stack.name, name, stack.secrets)
@@ -30,5 +30,11 @@ def password(stack: Stack, user: str) -> str:
 
 def main(name: str, user: str) -> int:
     stack = stack_file.stack(name)
-    words = ["docker", "login", f"--username={user}", "--password-stdin", stack.login_server]
+    words = [
+        "docker",
+        "login",
+        f"--username={user}",
+        "--password-stdin",
+        stack.registry.login_server,
+    ]
     return subprocess.run(words, input=password(stack, user), text=True, check=False).returncode

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components.storage import BACKENDS
 from config.load import load
 from config.settings import PROJECT
 from config.stack import Stack
@@ -34,7 +35,7 @@ def move(name: str, runtime: str, recovered: Recovered, *, consent: bool) -> Non
     """Move the stack `name`. Raises Blocked, SettingsError, CalledProcessError."""
     there = recovered.resources
     text = stack_file.with_runtime(name, runtime)
-    stack = load(name, *stack_file.handed_over(json.loads(text)["config"]), os.environ)
+    stack = load(name, *stack_file.handed_over(json.loads(text)["config"]), os.environ, BACKENDS)
     require_deployer(stack)
     old = [resource["urn"] for _, resource in swarm.made_for_another(runtime, there)]
     if not old and any(_is_registry(resource, runtime) for resource in there):
@@ -118,10 +119,10 @@ def _other_outputs(stack: Stack, before: Mapping[str, Any]) -> Iterator[str]:
         settings = stack.settings.model_copy(update={"registry": section})
         variants.append(replace(stack, settings=settings))
     same: Mapping[str, Sequence[object]] = {
-        "endpoint": [each.endpoint for each in variants],
-        "release": [each.release.version for each in variants],
-        "images": [each.images for each in variants],
-        "environment": [each.redacted for each in variants],
+        "endpoint": [each.registry.endpoint for each in variants],
+        "release": [each.registry.release.version for each in variants],
+        "images": [each.registry.storage.location for each in variants],
+        "environment": [each.registry.redacted for each in variants],
     }
     for output, values in same.items():
         if output in before and before[output] not in values:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from config.releases import OssFacts
+from components.storage.oss import OssBackend
+from components.storage.oss.bucket import Bucket
 from config.stack import STACK_LABEL, Stack
 from operations import NotChecked, engine
 from operations.oss_errors import BY_NETWORK, Times, explanation
@@ -43,6 +44,11 @@ class Key:
     secret: str = field(repr=False)
 
 
+def bucket_of(stack: Stack) -> Bucket:
+    """Return the bucket of the registry that clients push to."""
+    return OssBackend(stack.registry).bucket
+
+
 def key_in_use(stack: str, label: str) -> Key:
     """The stack's access key `label`, from its state. Raises Blocked where there is none."""
     key = resource(stack, ACCESS_KEY, f"access-key-{label}")
@@ -66,16 +72,16 @@ def client(region: str, host: str, key: Key, signature: str = "v4") -> Any:  # n
     return oss.Client(settings)
 
 
-def reachable(facts: OssFacts, key: Key) -> str:
+def reachable(bucket: Bucket, key: Key) -> str:
     """Return OSS's host that takes calls from here with `key`: its public one, or the registry's.
 
     Raises OssError: the answer of the registry's host. If that host does not answer here, it is the
     public one's answer, unless the registry may get another one.
     """
     failures = []
-    for host in dict.fromkeys((f"oss-{facts.region}.aliyuncs.com", facts.host)):
+    for host in dict.fromkeys((f"oss-{bucket.region}.aliyuncs.com", bucket.host)):
         try:
-            first_object(facts.region, host, facts.bucket, facts.below, key)
+            first_object(bucket.region, host, bucket.name, bucket.object_prefix, key)
         except OssError as failure:
             failures.append(failure)
         else:
@@ -96,15 +102,15 @@ def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
     Raises NotChecked if the registry's host of OSS does not answer from here, Unreachable if none
     does, Blocked if the state has no such key.
     """
-    facts, key = stack.oss, key_in_use(stack.name, label)
-    names = {"bucket": facts.bucket, "label": label, "stack": stack.name, "user": stack.prefix}
+    bucket, key = bucket_of(stack), key_in_use(stack.name, label)
+    names = {"bucket": bucket.name, "label": label, "stack": stack.name, "user": stack.prefix}
     try:
-        host = reachable(facts, key)
-        _read(facts, host, key)
+        host = reachable(bucket, key)
+        _read(bucket, host, key)
     except OssError as failure:
         if not failure.answered:
             kind = NotChecked if failure.elsewhere else Unreachable
-            raise kind(f"OSS does not answer at {facts.host} from here: {failure}") from None
+            raise kind(f"OSS does not answer at {bucket.host} from here: {failure}") from None
         return explanation(failure.code, failure.message, failure.times, names)
     there, here = _clock(variables), datetime.now(UTC)
     if abs(there - here) > SKEW:
@@ -112,14 +118,14 @@ def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
     return None
 
 
-def _read(facts: OssFacts, host: str, key: Key) -> None:
+def _read(bucket: Bucket, host: str, key: Key) -> None:
     """Read an object that does not exist. Raises OssError if OSS refuses that."""
     from alibabacloud_oss_v2 import GetObjectRequest
 
-    request = GetObjectRequest(bucket=facts.bucket, key=f"{facts.below}{STACK_LABEL}")
+    request = GetObjectRequest(bucket=bucket.name, key=f"{bucket.object_prefix}{STACK_LABEL}")
     try:
         with _calls():
-            client(facts.region, host, key).get_object(request).body.close()
+            client(bucket.region, host, key).get_object(request).body.close()
     except OssError as failure:
         if failure.code != "NoSuchKey":
             raise
@@ -131,10 +137,10 @@ def _clock(variables: Mapping[str, str]) -> datetime:
     return datetime.fromisoformat(shown) if shown else datetime.now(UTC)
 
 
-def objects(facts: OssFacts, prefix: str, key: Key) -> Iterator[tuple[str, int]]:
+def objects(bucket: Bucket, prefix: str, key: Key) -> Iterator[tuple[str, int]]:
     """Name and bytes of each object below `prefix`. Raises OssError."""
-    reached = client(facts.region, reachable(facts, key), key)
-    request = _list_request(facts.bucket, prefix, max_keys=1000)
+    reached = client(bucket.region, reachable(bucket, key), key)
+    request = _list_request(bucket.name, prefix, max_keys=1000)
     with _calls():
         for page in reached.list_objects_v2_paginator().iter_page(request):
             yield from ((str(each.key), int(each.size)) for each in page.contents or ())

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.storage import BACKENDS
 from config.load import load
 from config.problems import SettingsError
 from config.settings import PROJECT
@@ -135,7 +136,7 @@ def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
     """
     config, secrets = configuration(name)
     try:
-        stack = load(name, config, secrets, os.environ)
+        stack = load(name, config, secrets, os.environ, BACKENDS)
     except SettingsError:
         return  # the program says it
     with engine.reached(config) as variables:

@@ -48,7 +48,7 @@ class _Server:
 
 def used(stack: Stack) -> bool:
     """Whether the registry keeps blob descriptors in redis."""
-    return bool(lookup(stack.tree, "storage.cache.blobdescriptor") == "redis")
+    return bool(lookup(stack.registry.tree, "storage.cache.blobdescriptor") == "redis")
 
 
 def address(stack: Stack) -> str:
@@ -126,7 +126,7 @@ def _answered(stack: Stack, variables: Mapping[str, str], *commands: str) -> Seq
 
     They are about the registry's database. Raises Blocked at another answer, NotChecked.
     """
-    database = lookup(stack.tree, "redis.db") or 0
+    database = lookup(stack.registry.tree, "redis.db") or 0
     # As the registry does: some proxies refuse SELECT.
     select = [f"SELECT {database}"] if database else []
     answer = said(stack, variables, *select, *commands)
@@ -139,7 +139,7 @@ def _answered(stack: Stack, variables: Mapping[str, str], *commands: str) -> Seq
 
 def _section(stack: Stack) -> Mapping[str, Any]:
     """The registry's section `redis`."""
-    section = stack.tree.get("redis")
+    section = stack.registry.tree.get("redis")
     return section if isinstance(section, Mapping) else {}
 
 
@@ -211,7 +211,9 @@ def _authorities(stack: Stack, tls: Section) -> str:
     if tls.get("key"):
         raise NotChecked("registry.config.redis.tls.key is a file that only the registry has")
     paths = tls.get("rootcas")
-    files = [stack.files.get(str(path)) for path in paths] if isinstance(paths, list) else []
+    files = (
+        [stack.registry.files.get(str(path)) for path in paths] if isinstance(paths, list) else []
+    )
     if not all(files):
         return ""
     return "\n".join(str(piece) for file in files if file for piece in file)

@@ -6,8 +6,8 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+from config.rules import HTTPS
 from config.stack import Stack
-from config.stack_rules import HTTPS
 from config.tree import lookup
 from operations import NotChecked
 
@@ -20,7 +20,7 @@ _ENDED = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
 def address(stack: Stack, endpoint: str) -> str:
     """Return the URL of the registry's API version check below `endpoint`."""
-    prefix = str(lookup(stack.tree, "http.prefix") or "").strip("/")
+    prefix = str(lookup(stack.registry.tree, "http.prefix") or "").strip("/")
     return "/".join(part for part in (endpoint.rstrip("/"), prefix, "v2/") if part)
 
 
@@ -64,8 +64,8 @@ def server_certificate(stack: Stack, endpoint: str) -> str:
 
 def _see_client_certificate(stack: Stack, error: OSError) -> None:
     """Raise NotChecked if the connection ended because this command shows no certificate."""
-    authorities = lookup(stack.tree, "http.tls.clientcas")
-    optional = lookup(stack.tree, "http.tls.clientauth") in _OPTIONAL
+    authorities = lookup(stack.registry.tree, "http.tls.clientcas")
+    optional = lookup(stack.registry.tree, "http.tls.clientauth") in _OPTIONAL
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if authorities and not optional and isinstance(reason, _ENDED):
         raise NotChecked(

@@ -13,8 +13,8 @@ def main(name: str) -> int:
     stack = stack_file.stack(name)
     for warning in warnings(stack):
         print(f"warning: {warning}", file=sys.stderr)
-    for name, text in stack.redacted.items():
-        if name in stack.files:
+    for name, text in stack.registry.redacted.items():
+        if name in stack.registry.files:
             print(f"# {name}\n{text.removesuffix(chr(10))}")
         else:
             print(f"{name}={text}")

@@ -12,9 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from config import credentials
+from config.load import upgrade_warnings
 from config.secrecy import masked
 from config.stack import Stack
-from config.stack_rules import release_warnings
 from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
 # What a step of Pulumi's comes to. Those of one resource, such as deleting it and making it anew,
@@ -114,9 +114,9 @@ def review(stack: Stack, plan: Mapping[str, Any]) -> Review:
         stack=stack.name,
         changes=found,
         errors=_texts(said, "error"),
-        warnings=[*_texts(said, "warning"), *release_warnings(stack, before.get("release"))],
+        warnings=[*_texts(said, "warning"), *upgrade_warnings(stack, before.get("release"))],
         downtime=downtime(found, first="environment" not in before),
-        lines=[*_diff(_masked(before.get("environment") or {}), stack.redacted)],
+        lines=[*_diff(_masked(before.get("environment") or {}), stack.registry.redacted)],
         keys=_keys(stack, before.get("access_key"), found),
     )
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.storage import BACKENDS
 from config import stack_yaml
-from config.load import checked, load
+from config.load import load, validate
 from config.messages import invalid
 from config.problems import Problem, SettingsError
+from config.rules import Sealed
 from config.settings import PROJECT
 from config.stack import Stack
-from config.stack_rules import Sealed
 
 STACKS = Path(__file__).parent.parent / "stacks"
 
@@ -33,7 +34,7 @@ def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
     content, unclear = _content(stack)
     texts, secrets = handed_over(content["config"])
     if unclear:
-        _, others = checked(stack, texts, secrets, os.environ)
+        _, others = validate(stack, texts, secrets, os.environ, BACKENDS)
         paths = {problem.path for problem in unclear}
         raise invalid(stack, [*unclear, *(other for other in others if other.path not in paths)])
     return texts, secrets
@@ -73,7 +74,7 @@ def _with_registry(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]
     registry = json.loads(texts.get(key, "{}"))
     content["config"].pop("registry", None)
     content["config"][key] = change(registry)
-    load(name, *handed_over(content["config"]), os.environ)
+    load(name, *handed_over(content["config"]), os.environ, BACKENDS)
     return json.dumps(content)
 
 
@@ -88,7 +89,7 @@ def encryption_salt(stack: str) -> str | None:
 
 def stack(name: str) -> Stack:
     """The stack that the file of that name describes. Raises SettingsError."""
-    return load(name, *configuration(name), os.environ)
+    return load(name, *configuration(name), os.environ, BACKENDS)
 
 
 def _content(stack: str) -> tuple[dict[str, Any], list[Problem]]:

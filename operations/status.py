@@ -10,10 +10,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.storage import BACKENDS
 from config import certificates
 from config.load import load
+from config.rules import EXPIRES_SOON_DAYS
 from config.stack import Stack
-from config.stack_rules import SOON
 from operations import Blocked, NotChecked, drift, engine, orphans, oss, redis, registry_api
 from operations.collector import collector
 from operations.review import NO_CHANGE
@@ -84,7 +85,7 @@ def _pushes(running: Running) -> Answer:
     stack = running.stack
     if not collector(stack, running.variables).read_only():
         return OK, "are taken"
-    if stack.read_only:
+    if stack.registry.refuses_pushes:
         return OK, "are refused, as registry.config says"
     return (
         FAIL,
@@ -96,7 +97,7 @@ def _pushes(running: Running) -> Answer:
 def _endpoint(running: Running) -> Answer:
     """Whether clients are answered, with or without a login."""
     address = running.endpoint
-    if running.stack.only_on_engine:
+    if running.stack.registry.is_local_to_remote_engine:
         raise NotChecked(f"{address} is an address of the engine's machine")
     try:
         code = registry_api.http_status(running.stack, address)
@@ -108,7 +109,7 @@ def _endpoint(running: Running) -> Answer:
 
 
 def _release(running: Running) -> Answer:
-    runs, wanted = running.outputs["release"], running.stack.release.version
+    runs, wanted = running.outputs["release"], running.stack.registry.release.version
     if runs == wanted:
         return OK, str(runs)
     return (
@@ -121,8 +122,9 @@ def _storage(running: Running) -> Answer:
     """Whether the images can be reached, by the registry's own key."""
     stack = running.stack
     if stack.settings.storage.kind == "filesystem":
-        running.docker("volume", "inspect", stack.volume)
-        return OK, f"the volume {stack.volume} is there"
+        (volume,) = stack.registry.storage.volumes
+        running.docker("volume", "inspect", volume)
+        return OK, f"the volume {volume} is there"
     label = running.outputs.get("access_key")
     bucket = stack.settings.storage.bucket
     if label is None:
@@ -184,7 +186,7 @@ def _certificate(running: Running) -> Answer:
     except OSError as error:
         return FAIL, f"{server.netloc} shows none: {error}"
     day, left = certificates.expiry(seen, certificates.now())
-    state = FAIL if left < 0 else WARN if left < SOON else OK
+    state = FAIL if left < 0 else WARN if left < EXPIRES_SOON_DAYS else OK
     return state, f"the certificate is good until {day}, for {left} days"
 
 
@@ -214,7 +216,7 @@ WORKS = ("health", "endpoint", "storage")
 def rows(name: str, parts: Collection[str] = tuple(CHECKS)) -> Iterator[Row]:
     """How each of `parts` does. Raises Blocked where the stack is not up, SettingsError."""
     config, secrets = configuration(name)
-    stack = load(name, config, secrets, os.environ)
+    stack = load(name, config, secrets, os.environ, BACKENDS)
     with engine.reached(config) as variables:
         running = Running(stack, config, deployment(name).get("resources", ()), variables)
         if "endpoint" not in running.outputs:

@@ -63,9 +63,9 @@ def obstacle(
             f"{len(machines)} that are ready: `docker swarm join-token worker` says how one joins, "
             f"or set registry.replicas: {len(machines) - spare}"
         )
-    if stack.volumes and len(machines) > 1 and not stack.swarm.constraints:
+    if stack.registry.volumes and len(machines) > 1 and not stack.swarm.constraints:
         return (
-            f"{' and '.join(stack.volumes)} would be on whichever of {len(machines)} machines the "
+            f"{' and '.join(stack.registry.volumes)} would be on whichever of {len(machines)} machines the "
             "registry comes to: name one in registry.swarm.constraints, such as "
             f"[node.hostname=={machines[0]}]"
         )

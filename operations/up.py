@@ -67,7 +67,7 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
             if keys is not None:
                 orphans.drop(name, stack(name).prefix, keys)
         swarm.remove_unused(name, variables)
-        if not stack(name).only_on_engine:
+        if not stack(name).registry.is_local_to_remote_engine:
             _wait_until_served(stack(name), variables)
 
 
@@ -87,7 +87,7 @@ def _wait_until_served(its: Stack, variables: Mapping[str, str]) -> None:
         _report(f"the registry's access to OSS was not checked: {reason}")
         if isinstance(reason, oss.Unreachable):
             _watch(its, reason)
-    _wait(f"the registry at {its.endpoint} serves again", lambda: _unserved(its))
+    _wait(f"the registry at {its.registry.endpoint} serves again", lambda: _unserved(its))
 
 
 def _wait(what: str, problem: Callable[[], str | None]) -> None:
@@ -118,19 +118,19 @@ def _storage_refused(its: Stack, variables: Mapping[str, str]) -> str | None:
     """Return why OSS refuses the registry its images. Raises NotChecked, Blocked."""
     if its.settings.storage.kind != "oss":
         return None
-    return oss.check(its, its.oss.key, variables)
+    return oss.check(its, oss.bucket_of(its).access_key, variables)
 
 
 def _unserved(its: Stack) -> str | None:
     """Return the registry's refusal to serve, if it is one."""
     try:
-        code = registry_api.http_status(its, its.endpoint)
+        code = registry_api.http_status(its, its.registry.endpoint)
     except (OSError, NotChecked):
         return None
     if code != HTTPStatus.SERVICE_UNAVAILABLE:
         return None
     return (
-        f"the registry at {its.endpoint} still answers 503: its last storage check failed. Run "
+        f"the registry at {its.registry.endpoint} still answers 503: its last storage check failed. Run "
         f"`make status STACK={its.name}` for the cause."
     )
 

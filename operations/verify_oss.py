@@ -15,9 +15,9 @@ from alibabacloud_oss_v2.exceptions import OperationError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from config.releases import OssFacts
+from components.storage.oss.bucket import Bucket
 from operations import Blocked, stack_file
-from operations.oss import Key, client, key_in_use, reason
+from operations.oss import Key, bucket_of, client, key_in_use, reason
 
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
 YES = "yes"
@@ -26,9 +26,9 @@ YES = "yes"
 class Oss:
     """OSS's own door, with a signature: v1 or v4."""
 
-    def __init__(self, facts: OssFacts, key: Key, signature: str) -> None:
-        self._client = client(facts.region, facts.host, key, signature)
-        self._bucket = facts.bucket
+    def __init__(self, bucket: Bucket, key: Key, signature: str) -> None:
+        self._client = client(bucket.region, bucket.host, key, signature)
+        self._bucket = bucket.name
 
     def objects(self, name: str) -> None:
         its = {"bucket": self._bucket, "key": name}
@@ -68,12 +68,12 @@ class Oss:
 class S3:
     """The S3 door, which has Signature V4 only."""
 
-    def __init__(self, facts: OssFacts, key: Key) -> None:
-        self._bucket = facts.bucket
+    def __init__(self, bucket: Bucket, key: Key) -> None:
+        self._bucket = bucket.name
         self._client = boto3.client(
             "s3",
-            endpoint_url=f"https://s3.{facts.host}",
-            region_name=facts.region,
+            endpoint_url=f"https://s3.{bucket.host}",
+            region_name=bucket.region,
             aws_access_key_id=key.id,
             aws_secret_access_key=key.secret,
             config=Config(
@@ -113,10 +113,10 @@ class S3:
         self._client.delete_object(**its)
 
 
-def verify(facts: OssFacts, key: Key) -> Mapping[str, str]:
+def verify(bucket: Bucket, key: Key) -> Mapping[str, str]:
     """Each column of the row: `yes`, or the code of what OSS answered."""
-    v1, v4, s3 = Oss(facts, key, "v1"), Oss(facts, key, "v4"), S3(facts, key)
-    prefix = f"{facts.below}verify-{secrets.token_hex(4)}"
+    v1, v4, s3 = Oss(bucket, key, "v1"), Oss(bucket, key, "v4"), S3(bucket, key)
+    prefix = f"{bucket.object_prefix}verify-{secrets.token_hex(4)}"
     checks: Mapping[str, Callable[[], None]] = {
         "V1": lambda: v1.objects(prefix),
         "V4": lambda: v4.objects(prefix),
@@ -152,11 +152,11 @@ def main(name: str) -> int:
     stack = stack_file.stack(name)
     if stack.settings.storage.kind != "oss":
         raise Blocked(f"the stack {name} has no bucket: its storage.kind is filesystem")
-    row = verify(stack.oss, key_in_use(name, stack.oss.key))
-    cells = {"region": stack.region, "host": stack.oss.host, **row}
+    bucket = bucket_of(stack)
+    row = verify(bucket, key_in_use(name, bucket.access_key))
+    cells = {"region": stack.region, "host": bucket.host, **row}
     print(f"| {' | '.join(cells)} |\n|{' --- |' * len(cells)}\n| {' | '.join(cells.values())} |")
-    (door,) = stack.release.oss_door(stack.oss)
-    if missing := [need for need in NEEDED[door] if row[need] != YES]:
-        release = stack.release.version
+    if missing := [need for need in NEEDED[stack.registry.release.oss_driver] if row[need] != YES]:
+        release = stack.registry.release.version
         print(f"verify-oss: release {release} needs {', '.join(missing)}", file=sys.stderr)
     return bool(missing)

@@ -13,7 +13,7 @@ from subprocess import CalledProcessError
 
 import yaml
 
-from config.messages import line
+from config.messages import message
 from config.settings import PROJECT
 from operations import Blocked, said, stack_file
 from operations.importing.compose import read
@@ -92,7 +92,7 @@ def report(its: Moved) -> Iterator[str]:
         yield from (title, *(listed or ["  nothing"]))
     if problems:
         yield "What you are to decide first, as `make up` would refuse it:"
-        yield from (f"  {line(problem)}" for problem in problems)
+        yield from (f"  {message(problem)}" for problem in problems)
     yield "Then:"
     yield from (
         f"  {step}"

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config import certificates, overlay, releases
-from config.load import checked
-from config.overlay import MANAGED
+from components.storage import BACKENDS
+from components.storage.filesystem import FilesystemBackend
+from config import certificates, overlay, plan
+from config.load import validate
+from config.overlay import MANAGED_KEYS
 from config.problems import Problem
 from config.releases import RELEASES, Release
 from config.render import BESIDE_DRIVER
+from config.rules import named_secrets
 from config.secrecy import Place, plain_secret
 from config.settings import BCRYPT, PROJECT, StackSettings
 from config.stack import REGION, Stack
-from config.stack_rules import named_secrets
 from config.tree import ANY, Placeholder, Section, lookup
 from operations import Blocked, stack_file
 from operations.importing.compose import Compose, Service
@@ -125,16 +127,18 @@ class Moved:
         given = {key: value for key, value in self.config.items() if value != {}}
         texts, _ = stack_file.handed_over(given)
         secrets = {f"{PROJECT}:{name}": value for name, value in self.secrets.items()}
-        return checked(self.stack, {**texts, **secrets}, secrets.keys())
+        return validate(self.stack, {**texts, **secrets}, secrets.keys(), {}, BACKENDS)
 
     def changed(self) -> Iterator[tuple[str, str]]:
         """Each path of the registry's configuration that is not as it was, and why."""
         stack, _ = self.checked()
         refused = {problem.path: f"{problem.rule}; {problem.fix}" for problem in self.refused}
-        for path in differences(self.old, _filled(stack.tree, self.secrets)):
+        for path in differences(self.old, _filled(stack.registry.tree, self.secrets)):
             above = [path[: end.start()] for end in re.finditer(r"\.|$", path)]
             why = next((refused[part] for part in above if part in refused), None)
-            setting = next((MANAGED[part] for part in above if part in MANAGED), "this program")
+            setting = next(
+                (MANAGED_KEYS[part] for part in above if part in MANAGED_KEYS), "this program"
+            )
             yield path, why or _WHY.get(path) or f"is set by {setting}"
 
 
@@ -261,7 +265,7 @@ def _storage(its: Moved) -> None:
     endpoint = str(keys.get("endpoint") or keys.get("regionendpoint") or "")
     host = _OSS_HOST.fullmatch(endpoint)
     if driver == "filesystem":
-        _volume(its, str(keys.get("rootdirectory") or releases.DATA_PATH))
+        _volume(its, str(keys.get("rootdirectory") or plan.DATA_PATH))
     elif driver == "oss" or host:
         told = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", str(keys.get("region") or ""))
         region = told or (host[2] if host else "")
@@ -287,13 +291,16 @@ def _storage(its: Moved) -> None:
 def _volume(its: Moved, root: str) -> None:
     its.section("storage")["kind"] = "filesystem"
     its.used.add(root)
-    mount, stack = its.service.mount(root), Stack(its.stack, StackSettings())
+    mount, stack = its.service.mount(root), Stack(its.stack, StackSettings(), BACKENDS)
     if mount is None:
         container = f'"$({its.compose_command} ps --all --quiet {its.service.name})"'
-        there = f"{stack.prefix}-registry:{releases.DATA_PATH}"
+        there = f"{stack.prefix}-registry:{plan.DATA_PATH}"
         its.last.append(f"docker cp {container}:{root}/. - | docker cp - {there}")
         return
-    volume, inner = stack.volume, str(Path(root).relative_to(mount.target))
+    volume, inner = (
+        FilesystemBackend(stack.registry).volume,
+        str(Path(root).relative_to(mount.target)),
+    )
     if mount.volume and inner == ".":
         its.section("storage")["volume"] = volume = mount.source
     else:
@@ -332,7 +339,7 @@ def _cache(its: Moved) -> None:
     if memory := _size(told.get("maxmemory"), _REDIS_BYTES):
         cache["max_memory"] = memory
     if password := lookup(its.old, "redis.password"):
-        its.secrets[releases.REDIS_PASSWORD.label] = str(password)
+        its.secrets[plan.REDIS_PASSWORD.label] = str(password)
 
 
 def _redis_told(redis: Service) -> Mapping[str, str]:
@@ -375,7 +382,7 @@ def _tls(its: Moved) -> None:
         # Some have the key in the same file, and a stack file is read by many.
         tls["certificate"] = _certificates(its.text(str(path)))
     if (path := told.get("key")) and (key := its.text(str(path))):
-        its.secrets[releases.TLS_KEY.label] = key
+        its.secrets[plan.TLS_KEY.label] = key
 
 
 def _certificates(text: str) -> str:
@@ -402,7 +409,7 @@ def _reach(its: Moved) -> None:
     """Where the registry is reached, and what guards it."""
     registry = its.section("registry")
     inside = str(lookup(its.old, "http.addr") or "").rpartition(":")[2]
-    target = int(inside) if inside.isdigit() else releases.PORT
+    target = int(inside) if inside.isdigit() else plan.PORT
     ports = [port for port in its.service.ports if port.target == target]
     its.lost.extend(
         (f"port {port.published or port.target}", "a registry has one, for its clients")
@@ -463,7 +470,7 @@ def _configure(its: Moved, release: Release) -> None:
     if level := lookup(its.old, "log.level"):
         registry["log_level"] = level
     if secret := lookup(its.old, "http.secret"):
-        its.secrets[releases.HTTP_SECRET.label] = str(secret)
+        its.secrets[plan.HTTP_SECRET.label] = str(secret)
     for path, name in overlay.named_files(its.old):
         if path.startswith("http.tls.c") or not (text := its.text(name)):
             continue
@@ -472,7 +479,7 @@ def _configure(its: Moved, release: Release) -> None:
         else:
             registry.setdefault("files", {})[name] = text
     stack, _ = its.checked()
-    planned = stack.planned(release, {})
+    planned = stack.registry.planned(release, {})
     overlaid, given = _laid_over(planned, its.old, ""), {*its.secrets}
     registry["config"] = _sealed(overlaid, "", ("config",), its.secrets)
     # What the program refuses gives way to its own.
@@ -492,7 +499,7 @@ def _laid_over(ours: Section, theirs: Section, path: str) -> dict[str, Any]:
     for key in sorted({*ours, *theirs}):
         place = f"{path}.{key}" if path else key
         mine, other = ours.get(key), theirs.get(key)
-        if (place in MANAGED and mine is not None) or mine == other or place == "http.secret":
+        if (place in MANAGED_KEYS and mine is not None) or mine == other or place == "http.secret":
             continue
         if isinstance(mine, Mapping) and isinstance(other, Mapping | None):
             below = _laid_over(mine, other or {}, place)
