@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.load import load
 from operations.stack_file import handed_over
 from tests.docs.pages import PAGES, PROJECT, anchors, blocks, code, commands, links
+from tests.unit.stack_files import load
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))

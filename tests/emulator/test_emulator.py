@@ -15,10 +15,9 @@ from alibabacloud_ram20150501 import models
 from alibabacloud_ram20150501.client import Client as RamClient
 from alibabacloud_tea_openapi.models import Config as RamConfig
 from botocore.exceptions import ClientError
+from components.access import registry_policy
 from darabonba.exceptions import DaraException
 
-from components.access import registry_policy
-from config.load import load
 from config.releases import OssFacts
 from tests.emulator.__main__ import config
 from tests.emulator.clients import s3 as s3_client

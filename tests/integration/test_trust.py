@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from config.stack import CERTIFICATES
+from config.stack import CA_CERTIFICATES_PATH
 from tests.integration.clients import skopeo_pull, skopeo_push
 from tests.integration.deployment import Deployment, run_checked, wait_until
 
@@ -95,7 +95,7 @@ def test_a_redis_of_the_users_own_is_reached_by_tls(
         deployment.configure(
             registry={
                 "ca_certificates": authority.cert_pem.bytes().decode(),
-                "config": {"redis": {"tls": {"rootcas": [CERTIFICATES]}}},
+                "config": {"redis": {"tls": {"rootcas": [CA_CERTIFICATES_PATH]}}},
             },
             cache={"address": f"{own}:6379"},
         )

@@ -1,14 +1,25 @@
 """Helpers that load a stack from the sections of a stack file, and list the problems with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import pytest
 
-from config.load import load
+import config.load
+from components.storage import BACKENDS
 from config.problems import SettingsError
 from config.stack import Stack
+
+
+def load(
+    name: str,
+    texts: Mapping[str, str],
+    secret_keys: Set[str],
+    variables: Mapping[str, str] | None = None,
+) -> Stack:
+    """Load a stack with all storage backends. See `config.load.load`."""
+    return config.load.load(name, texts, secret_keys, variables or {}, BACKENDS)
 
 
 def load_stack(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.error_hints import explanation
-from components.storage import ERROR_HINTS
+from components.error_hints import error_hint
+from components.storage.oss.resources import ERROR_HINTS
 from config import credentials
 from operations import Blocked, preview, stack_file
 
@@ -129,4 +129,4 @@ def test_a_preview_reports_an_incomplete_access_key_before_pulumi_runs(
 
 def test_the_providers_error_about_a_missing_key_has_a_hint_with_the_variables() -> None:
     error = "Invalid type option, support: access_key, sts, ecs_ram_role"
-    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET" in (explanation(error, {}, ERROR_HINTS) or "")
+    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET" in (error_hint(error, {}, ERROR_HINTS) or "")

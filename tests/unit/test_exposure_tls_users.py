@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from config import certificates
 from config.load import warnings
 from config.releases import RELEASES
-from config.stack_rules import Sealed
+from config.rules import Sealed
 from tests.unit.stack_files import assert_refused, load_stack, problems
 
 URL = "https://registry.example.com"
@@ -98,9 +98,11 @@ def test_the_endpoint_of_an_open_registry_is_the_machine_of_its_engine(
     stack = load_stack(
         config=config, variables=variables, registry={"exposure": "open", **registry}
     )
-    assert stack.endpoint == endpoint
-    assert stack.login_server == re.sub("^https?://(127.0.0.1:|)", _without_scheme, endpoint)
-    assert not stack.only_on_engine
+    assert stack.registry.endpoint == endpoint
+    assert stack.registry.login_server == re.sub(
+        "^https?://(127.0.0.1:|)", _without_scheme, endpoint
+    )
+    assert not stack.registry.is_local_to_remote_engine
 
 
 def _without_scheme(start: re.Match[str]) -> str:
@@ -110,17 +112,19 @@ def _without_scheme(start: re.Match[str]) -> str:
 
 def test_a_self_signed_certificate_names_the_machine_of_the_engine() -> None:
     stack = load_stack(config=PROD, registry={"exposure": "open"}, tls=SELF_SIGNED)
-    assert "prod.example.com" in stack.hosts
+    assert "prod.example.com" in stack.registry.self_signed_hosts
 
 
 def test_a_registry_on_the_loopback_of_another_machine_is_only_reached_from_there() -> None:
-    assert load_stack(config=PROD).only_on_engine
+    assert load_stack(config=PROD).registry.is_local_to_remote_engine
     assert load_stack(
         config=PROD, registry={"exposure": "open", "bind": "127.0.0.2"}
-    ).only_on_engine
-    assert not load_stack(config={"docker:host": "unix:///x"}).only_on_engine
+    ).registry.is_local_to_remote_engine
+    assert not load_stack(config={"docker:host": "unix:///x"}).registry.is_local_to_remote_engine
     proxy = {"exposure": "proxy", "external_url": URL}
-    assert not load_stack(config=PROD, registry=proxy, auth=USERS).only_on_engine
+    assert not load_stack(
+        config=PROD, registry=proxy, auth=USERS
+    ).registry.is_local_to_remote_engine
 
 
 def test_an_open_registry_with_a_docker_context_needs_an_external_url() -> None:
@@ -213,12 +217,12 @@ def test_each_exposure_has_a_listening_address_and_a_login_server(
     needs_auth = registry.get("exposure") in ("tls", "proxy")
     more: dict[str, Any] = {"auth": USERS, "tls": SELF_SIGNED} if needs_auth else {}
     stack = load_stack(registry=registry, **more)
-    assert (stack.address, stack.login_server) == (address, login_server)
+    assert (stack.registry.address, stack.registry.login_server) == (address, login_server)
 
 
 def test_a_login_server_with_an_ipv6_address_is_a_warning() -> None:
     stack = load_stack(registry={"exposure": "open", "bind": "2001:db8::1"})
-    assert stack.login_server == "[2001:db8::1]:5000"
+    assert stack.registry.login_server == "[2001:db8::1]:5000"
     assert any("Docker 20.10 does not accept" in line for line in warnings(stack))
 
 
@@ -233,7 +237,7 @@ def test_a_self_signed_certificate_names_each_address_that_clients_use() -> None
     local = load_stack(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
     assert set(local.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
     remote = {"exposure": "tls", "external_url": URL}
-    assert load_stack(registry=remote, auth=USERS, tls=SELF_SIGNED).hosts == [
+    assert load_stack(registry=remote, auth=USERS, tls=SELF_SIGNED).registry.self_signed_hosts == [
         "registry.example.com"
     ]
 
@@ -241,7 +245,7 @@ def test_a_self_signed_certificate_names_each_address_that_clients_use() -> None
 def test_http_host_is_the_external_url() -> None:
     registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
     stack = load_stack(registry=registry, auth=USERS)
-    assert stack.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"
+    assert stack.registry.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"
     assert_refused(
         "oss-registry:registry.config.http.host",
         "registry.external_url",
@@ -289,7 +293,7 @@ def test_a_registry_with_tls_and_users_on_port_443_has_no_warnings() -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_certificate_and_its_key_become_files_of_the_registry(release: str) -> None:
-    shown = load_stack(**_tls(*GOOD, release=release)).redacted
+    shown = load_stack(**_tls(*GOOD, release=release)).registry.redacted
     assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == GOOD[0]
     assert shown[shown["REGISTRY_HTTP_TLS_KEY"]] == "[secret: tls-key]"
     assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
@@ -445,7 +449,7 @@ def test_old_versions_of_tls_are_refused(version: str) -> None:
 
 def test_minimumtls_may_be_raised_to_tls_13() -> None:
     stack = load_stack(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
-    assert stack.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
+    assert stack.registry.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
 
 
 def test_http_tls_without_a_certificate_is_refused() -> None:
@@ -462,7 +466,7 @@ def test_the_registry_gets_certificates_from_lets_encrypt_and_stores_them_in_a_v
     stack = load_stack(
         registry={"exposure": "tls", "external_url": URL, "port": 443}, auth=USERS, tls=ACME
     )
-    shown = stack.redacted
+    shown = stack.registry.redacted
     assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_CACHEFILE"] == "/var/lib/letsencrypt"
     assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS"] == '["registry.example.com"]'
     assert shown["REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL"] == "ops@example.com"
@@ -503,7 +507,7 @@ def test_a_host_for_which_lets_encrypt_issues_no_certificate_is_refused(host: st
 
 def test_users_become_lines_of_a_file_with_placeholders_for_their_hashes() -> None:
     users = {"users": {"bob": {"hash": HASH}, "alice": {}}, "realm": "Team: A"}
-    shown = load_stack(auth=users).redacted
+    shown = load_stack(auth=users).registry.redacted
     assert shown["REGISTRY_AUTH"] == "htpasswd"
     assert shown["REGISTRY_AUTH_HTPASSWD_REALM"] == '"Team: A"'
     lines = "alice:[secret: hash of alice]\nbob:[secret: hash of bob]\n"
@@ -559,7 +563,7 @@ def test_a_user_name_that_would_break_the_htpasswd_file_is_refused(name: str) ->
 
 
 def test_registry_files_become_files_in_the_container() -> None:
-    shown = load_stack(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).redacted
+    shown = load_stack(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).registry.redacted
     assert shown["/etc/token/issuer.pem"] == GOOD[0]
 
 
@@ -649,7 +653,7 @@ def test_a_file_with_which_the_registry_would_not_start_is_refused(
 def test_a_file_that_the_registry_can_read_is_accepted(keys: dict[str, str], text: str) -> None:
     config = {"auth": {"token": {**TOKEN, **keys}}}
     stack = load_stack(registry={"config": config, "files": {"/f": text}})
-    assert stack.redacted["/f"] == text
+    assert stack.registry.redacted["/f"] == text
 
 
 def test_a_ca_certificate_that_cannot_be_read_is_refused_if_redis_needs_it() -> None:
@@ -673,7 +677,7 @@ def test_a_file_with_password_hashes_is_not_shown() -> None:
     for hashed in (HASH, "$apr1$hunter2", "{SHA}hunter2"):
         files = {"/users": f"# ours\nbob:{hashed}\n"}
         stack = load_stack(registry={"config": config, "files": files})
-        assert hashed not in stack.redacted["/users"]
+        assert hashed not in stack.registry.redacted["/users"]
 
 
 # Logs.

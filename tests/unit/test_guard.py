@@ -132,7 +132,7 @@ def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN4
 def _before(stack: Stack) -> Mapping[str, Any]:
     """The outputs of its last `up`."""
     host = f"https://{stack.oss.host}"
-    return {**IN_USE, "images": stack.images, "storage_endpoint": host}
+    return {**IN_USE, "images": stack.registry.storage.location, "storage_endpoint": host}
 
 
 ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from config.load import load
 from config.tree import lookup
 from operations import Blocked, importing, stack_file
 from operations.importing import report, written
 from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, differences, moved
 from operations.stack_file import handed_over
+from tests.unit.stack_files import load
 
 SHAPES = Path(__file__).parent.parent / "compose"
 REFUSED = {"gcs": "in gcs", "mirror": "is a mirror", "two": "several registries: say SERVICE="}
@@ -361,9 +361,11 @@ def test_what_may_be_a_secret_becomes_one_under_a_name_of_its_place(tmp_path: Pa
         "notifications-endpoints-0-url": "https://h/?key=hunter1",
         "otel-exporter-otlp-headers": "x-key=hunter5",
     }
-    assert stack.redacted["http_proxy"] == "[secret: http-proxy-2]"
-    assert stack.redacted["HTTPS_PROXY"] == "http://proxy:3128"
-    assert "hunter" not in "\n".join((*report(its), written(its), *stack.redacted.values()))
+    assert stack.registry.redacted["http_proxy"] == "[secret: http-proxy-2]"
+    assert stack.registry.redacted["HTTPS_PROXY"] == "http://proxy:3128"
+    assert "hunter" not in "\n".join(
+        (*report(its), written(its), *stack.registry.redacted.values())
+    )
 
 
 def test_a_secret_of_what_is_refused_does_not_stay(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ def _stack(runtime: str, registry: Mapping[str, Any] | None = None, **sections: 
 
 def _outputs(stack: Stack) -> Mapping[str, Any]:
     return {
-        "endpoint": stack.endpoint,
-        "release": stack.release.version,
-        "images": stack.images,
-        "environment": stack.redacted,
+        "endpoint": stack.registry.endpoint,
+        "release": stack.registry.release.version,
+        "images": stack.registry.storage.location,
+        "environment": stack.registry.redacted,
     }
 
 

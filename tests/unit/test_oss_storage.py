@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from components import error_hints, storage
-from components.error_hints import explanation
+from components.error_hints import error_hint
 from config.releases import OssFacts
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 

@@ -15,7 +15,7 @@ def pulumi_flags(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     flags: list[tuple[str, ...]] = []
     stack = load_stack()
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
-    outputs = {"environment": stack.redacted}
+    outputs = {"environment": stack.registry.redacted}
     step: Mapping[str, Any] = {"op": "same", "urn": urn, "oldState": {"outputs": outputs}}
 
     def plan(name: str, *given: str) -> Mapping[str, Any]:

@@ -8,8 +8,8 @@ import bcrypt
 import pulumi
 import pytest
 
-from components.error_hints import explanation
-from components.runtime import ERROR_HINTS
+from components.error_hints import error_hint
+from components.runtime.resources import ERROR_HINTS
 from config import certificates
 from tests.unit.mock_engine import Engine, is_secret, plain, replacement_trigger, run, stack_file
 

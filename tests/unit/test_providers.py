@@ -9,9 +9,9 @@ import pulumi_alicloud
 import pulumi_docker
 import pytest
 
-from config.load import load
 from config.problems import SettingsError
 from config.providers import KEYS
+from tests.unit.stack_files import load
 
 PACKAGES = {"alicloud": pulumi_alicloud, "docker": pulumi_docker}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from config.stack import CERTIFICATES, Stack
+from config.stack import CA_CERTIFICATES_PATH, Stack
 from operations import Blocked, NotChecked, engine, redis
 from tests.unit.stack_files import load_stack
 

@@ -33,7 +33,7 @@ def _reviewed(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: AN
 
 
 def _unchanged(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    return _stack(environment=load_stack(**sections).redacted)
+    return _stack(environment=load_stack(**sections).registry.redacted)
 
 
 def _replaced(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[str, Any]]:
@@ -73,14 +73,14 @@ def test_groups_and_what_stays_the_same_are_no_changes() -> None:
 
 
 def test_a_variable_is_a_line_before_and_a_line_after() -> None:
-    before = load_stack().redacted
+    before = load_stack().registry.redacted
     found = _reviewed(_stack(environment=before), registry={"log_level": "error"})
     assert found.lines == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
     assert "```diff\n-REGISTRY_LOG_LEVEL=warn\n+REGISTRY_LOG_LEVEL=error\n```" in markdown(found)
 
 
 def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
-    before = load_stack(registry={"delivery": "file"}).redacted
+    before = load_stack(registry={"delivery": "file"}).registry.redacted
     sections = {"registry": {"delivery": "file", "log_level": "error"}}
     found = _reviewed(_stack(environment=before), **sections)
     head, *lines = found.lines
@@ -92,7 +92,7 @@ def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
 
 
 def test_secrets_are_their_names() -> None:
-    before = load_stack(cache={"enabled": False}).redacted
+    before = load_stack(cache={"enabled": False}).registry.redacted
     found = _reviewed(_stack(environment=before), secrets={"redis-password": "hunter2"})
     assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.lines
     assert "hunter2" not in markdown(found) + text(found)
@@ -136,7 +136,7 @@ def test_a_first_deployment_takes_nothing_from_anyone() -> None:
 
 
 def test_key_labels_are_said_before_and_after_with_the_one_in_use() -> None:
-    environment = load_stack(**CLOUD).redacted
+    environment = load_stack(**CLOUD).registry.redacted
     unchanged = _stack(environment=environment, access_key="b")
     assert _reviewed(unchanged, **CLOUD).keys == "a, b (in use)"
     created = _step("create", KEY, "access-key-b")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from config.load import load
 from config.problems import SettingsError
 from config.releases import RELEASES
 from config.schema import Kinds
@@ -15,7 +14,7 @@ from config.tree import ANY, Placeholder
 from operations.render import main
 from operations.review import markdown, review, text
 from operations.stack_file import handed_over
-from tests.unit.stack_files import assert_refused, load_stack, problems
+from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
 FIX = "pulumi config set --secret oss-registry:NAME, and write {from_secret: NAME} here"
 
@@ -76,8 +75,8 @@ def test_a_variable_that_holds_no_secret_is_accepted_and_shown_in_plain_text(
     name: str, value: str
 ) -> None:
     stack = load_stack(registry={"environment": {name: value}})
-    assert stack.environment[name] == (value,)
-    assert stack.redacted[name] == value
+    assert stack.registry.environment[name] == (value,)
+    assert stack.registry.redacted[name] == value
 
 
 PLAIN_SECRETS = (
@@ -158,7 +157,7 @@ def test_addresses_headers_and_log_fields_without_secrets_are_accepted_in_plain_
     }
     image = {"image": "registry.example.com/ours:1", "release": "3.1.2"}
     stack = load_stack(registry={**image, "config": config})
-    assert "https://cdn.example.com" in stack.redacted["REGISTRY_MIDDLEWARE"]
+    assert "https://cdn.example.com" in stack.registry.redacted["REGISTRY_MIDDLEWARE"]
 
 
 def _free_text(kinds: Kinds, place: Place = ("config",), *, free: bool = False) -> Iterator[Place]:
@@ -193,8 +192,8 @@ def test_a_proxy_with_a_password_can_come_from_a_secret(delivery: str) -> None:
         secrets={"proxy": "http://svc:hunter2@proxy.lan:3128"},
         registry={"delivery": delivery, "environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}},
     )
-    assert stack.environment["HTTPS_PROXY"] == (Placeholder("proxy", quoted=False),)
-    assert stack.redacted["HTTPS_PROXY"] == "[secret: proxy]"
+    assert stack.registry.environment["HTTPS_PROXY"] == (Placeholder("proxy", quoted=False),)
+    assert stack.registry.redacted["HTTPS_PROXY"] == "[secret: proxy]"
     assert "hunter2" not in repr(stack)
 
 
@@ -202,7 +201,7 @@ def test_a_middleware_option_can_come_from_a_secret() -> None:
     cdn = {"name": "alicdn", "options": {"privatekey": {"from_secret": "cdn"}}}
     registry = {"image": "ours:1", "release": "2.8.3", "config": {"middleware": {"storage": [cdn]}}}
     stack = load_stack(secrets={"cdn": "hunter2"}, registry=registry)
-    assert '"privatekey":[secret: cdn]' in stack.redacted["REGISTRY_MIDDLEWARE"]
+    assert '"privatekey":[secret: cdn]' in stack.registry.redacted["REGISTRY_MIDDLEWARE"]
 
 
 def test_a_variable_that_names_a_missing_secret_is_refused_with_the_command_that_sets_it() -> None:
@@ -219,7 +218,7 @@ def test_a_variable_that_names_a_missing_secret_is_refused_with_the_command_that
 def test_a_secret_that_only_a_variable_names_counts_as_used() -> None:
     variables = {"DD_API_KEY": {"from_secret": "datadog"}}
     stack = load_stack(secrets={"datadog": "x"}, registry={"environment": variables})
-    assert stack.redacted["DD_API_KEY"] == "[secret: datadog]"
+    assert stack.registry.redacted["DD_API_KEY"] == "[secret: datadog]"
 
 
 def test_a_secret_variable_is_refused_on_swarm_where_the_engine_shows_variables() -> None:
@@ -427,8 +426,8 @@ def test_variables_and_files_that_the_program_generates_are_shown_in_full(
     for storage in ({}, bucket):
         registry = {"release": release, "delivery": delivery}
         stack = load_stack(region="cn-hangzhou", registry=registry, storage=storage)
-        assert HIDDEN not in stack.redacted.values()
-        assert all(masked(name, text) == text for name, text in stack.redacted.items())
+        assert HIDDEN not in stack.registry.redacted.values()
+        assert all(masked(name, text) == text for name, text in stack.registry.redacted.items())
 
 
 def test_render_prints_the_placeholder_of_a_secret_variable(

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.load import load, warnings
+from config.load import warnings
 from config.problems import SettingsError
 from config.releases import RELEASES
 from config.render import redact
@@ -20,7 +20,7 @@ from config.settings import StackSettings
 from config.tree import Placeholder, lookup
 from operations import schema, stack_file
 from operations.stack_file import STACKS
-from tests.unit.stack_files import assert_refused, load_stack, problems
+from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
 
 def _property_names(model: Any) -> list[str]:  # noqa: ANN401
@@ -42,9 +42,9 @@ KEYS = st.sampled_from(
 
 def test_an_empty_stack_file_means_a_registry_with_a_volume_and_redis() -> None:
     stack = load("dev", {}, set())
-    assert stack.release.version == "3.1.2"
-    assert stack.redacted["REGISTRY_STORAGE"] == "filesystem"
-    assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
+    assert stack.registry.release.version == "3.1.2"
+    assert stack.registry.redacted["REGISTRY_STORAGE"] == "filesystem"
+    assert stack.registry.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
 def test_twelve_faults_are_reported_together_with_a_fix_each(
@@ -148,8 +148,8 @@ def test_a_custom_image_needs_a_release() -> None:
         "oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"}
     )
     stack = load_stack(registry={"image": "my/reg:4", "release": "3.1.2"})
-    assert stack.image == "my/reg:4"
-    assert load_stack().image == "registry:3.1.2"
+    assert stack.registry.image == "my/reg:4"
+    assert load_stack().registry.image == "registry:3.1.2"
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 @pytest.mark.parametrize("delivery", ["env", "file"])
 def test_ca_certificates_are_added_to_those_of_the_image_and_are_shown(delivery: str) -> None:
     stack = load_stack(registry={"delivery": delivery, "ca_certificates": PEM})
-    assert stack.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
-    assert stack.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
-    assert ("REGISTRY_HTTP_ADDR" in stack.environment) is (delivery == "env")
+    assert stack.registry.files["/etc/ssl/certs/oss-registry.pem"] == (PEM,)
+    assert stack.registry.redacted["/etc/ssl/certs/oss-registry.pem"] == PEM
+    assert ("REGISTRY_HTTP_ADDR" in stack.registry.environment) is (delivery == "env")
 
 
 def test_a_private_key_among_ca_certificates_is_refused_without_showing_it() -> None:
@@ -420,7 +420,7 @@ def test_a_configuration_that_is_nested_too_deeply_is_refused(depth: int) -> Non
 def test_a_variable_longer_than_linux_allows_is_refused() -> None:
     config = {"log": {"fields": {"long": "x" * 2**17}}}
     assert_refused("oss-registry:registry.config", "delivery: file", registry={"config": config})
-    assert load_stack(registry={"config": config, "delivery": "file"}).files
+    assert load_stack(registry={"config": config, "delivery": "file"}).registry.files
 
 
 def test_problems_do_not_show_values_that_may_be_secrets() -> None:
@@ -492,7 +492,7 @@ def test_a_secret_is_put_where_from_secret_names_it() -> None:
         secrets={"hook": "Bearer hunter2"},
         registry={"config": {"notifications": {"endpoints": [endpoint]}}},
     )
-    text = stack.environment["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
+    text = stack.registry.environment["REGISTRY_NOTIFICATIONS_ENDPOINTS"]
     assert Placeholder("hook") in text
     assert "[secret: hook]" in redact(text)
     assert "hunter2" not in repr(stack)
@@ -530,8 +530,8 @@ def test_the_users_variables_reach_the_process_and_override_ours() -> None:
     stack = load_stack(
         registry={"environment": {"HTTP_PROXY": "http://p:1", "OTEL_TRACES_EXPORTER": "x"}}
     )
-    assert stack.environment["HTTP_PROXY"] == ("http://p:1",)
-    assert stack.environment["OTEL_TRACES_EXPORTER"] == ("x",)
+    assert stack.registry.environment["HTTP_PROXY"] == ("http://p:1",)
+    assert stack.registry.environment["OTEL_TRACES_EXPORTER"] == ("x",)
 
 
 # OSS.
@@ -596,7 +596,7 @@ def test_upload_chunks_are_larger_than_the_drivers_default_if_the_memory_limit_a
     storage = {**OSS, "adopt": True}  # an adopted bucket may use Signature V1
     registry = {"release": release, "limits": limits}
     stack = load_stack(registry=registry, storage=storage, region="cn-hangzhou")
-    assert lookup(stack.tree, f"storage.{driver}.chunksize") == size
+    assert lookup(stack.registry.tree, f"storage.{driver}.chunksize") == size
 
 
 @pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
@@ -794,7 +794,7 @@ def test_an_access_key_in_plain_text_is_refused() -> None:
 
 def test_clients_are_redirected_to_a_cname_from_release_3_1_on() -> None:
     cname = {"cname": "https://demo-registry.images.example.com/"}
-    shown = load_stack(storage=OSS | cname, region="cn-beijing").redacted
+    shown = load_stack(storage=OSS | cname, region="cn-beijing").registry.redacted
     assert shown["REGISTRY_STORAGE_S3_REDIRECTENDPOINT"] == "https://images.example.com"
     assert shown["REGISTRY_STORAGE_REDIRECT_DISABLE"] == "false"
     for release in ("2.8.3", "3.0.0"):
@@ -889,7 +889,7 @@ def test_an_idle_timeout_without_a_valid_unit_is_refused(value: object, word: st
 
 def test_the_pool_and_database_settings_become_variables() -> None:
     pool = {"max_idle": 3, "max_active": 7, "idle_timeout": "1m"}
-    shown = load_stack(cache={"db": 4, "pool": pool}).redacted
+    shown = load_stack(cache={"db": 4, "pool": pool}).registry.redacted
     names = ("DB", "MAXIDLECONNS", "POOLSIZE", "CONNMAXIDLETIME")
     assert [shown[f"REGISTRY_REDIS_{name}"] for name in names] == ["4", "3", "7", "1m"]
 
@@ -908,8 +908,8 @@ def test_an_external_redis_has_a_password_only_if_the_secret_is_set() -> None:
 def test_without_a_cache_the_registry_has_no_redis_variables() -> None:
     stack = load_stack(cache={"enabled": False, "max_memory": "64MiB"})
     assert not stack.runs_redis
-    assert stack.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
-    assert not [name for name in stack.redacted if name.startswith("REGISTRY_REDIS")]
+    assert stack.registry.redacted["REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR"] == "inmemory"
+    assert not [name for name in stack.registry.redacted if name.startswith("REGISTRY_REDIS")]
 
 
 @pytest.mark.parametrize(
@@ -944,7 +944,7 @@ def test_a_redis_at_an_ipv6_address_is_used_with_a_warning(
     release: str, variable: str, value: str
 ) -> None:
     stack = load_stack(registry={"release": release}, cache={"address": "[2001:db8::9]:6379"})
-    assert stack.redacted[variable] == value
+    assert stack.registry.redacted[variable] == value
     (warning,) = warnings(stack)
     assert warning.startswith("oss-registry:cache.address: names the IPv6 address [2001:db8::9]")
 
@@ -1066,7 +1066,9 @@ def test_delete_untagged_is_refused_with_a_release_that_deletes_multi_architectu
 def test_a_read_only_registry_has_a_label() -> None:
     assert not load_stack().labels
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
-    assert load_stack(registry={"config": config}).labels == {"oss-registry.read-only": "true"}
+    assert load_stack(registry={"config": config}).registry.labels == {
+        "oss-registry.read-only": "true"
+    }
 
 
 # Delivery by variables or by a file.
@@ -1084,14 +1086,14 @@ def test_a_configuration_file_is_at_the_releases_path_and_no_registry_variable_i
     release: str, path: str
 ) -> None:
     stack = load_stack(registry={"release": release, "delivery": "file"})
-    assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
-    (text,) = stack.files.values()
+    assert not [name for name in stack.registry.environment if name.startswith("REGISTRY_")]
+    (text,) = stack.registry.files.values()
     content = json.loads("".join('"x"' if isinstance(p, Placeholder) else p for p in text))
-    assert list(stack.files) == [path]
+    assert list(stack.registry.files) == [path]
     assert content["version"] == "0.1"
     assert content["http"]["addr"] == ":5000"
     assert content["health"]["storagedriver"]["enabled"] is True
-    assert stack.redacted[path] == redact(text)
+    assert stack.registry.redacted[path] == redact(text)
 
 
 def test_the_order_of_keys_in_the_stack_file_does_not_change_the_result() -> None:

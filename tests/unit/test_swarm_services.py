@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from components.error_hints import explanation
-from components.runtime import ERROR_HINTS, duration, pullable
-from config.load import load, warnings
+from components.error_hints import error_hint
+from components.runtime.resources import ERROR_HINTS
+from components.runtime.swarm import duration, pullable
+from config.load import warnings
 from config.problems import SettingsError
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, replacement_trigger, run
-from tests.unit.stack_files import assert_refused, load_stack, problems
+from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
 SERVICE = "docker:index/service:Service"
 SECRET = "docker:index/secret:Secret"
@@ -147,9 +148,9 @@ def test_the_size_of_a_variable_counts_the_values_of_its_secrets() -> None:
 
 def test_runtime_swarm_needs_no_other_setting_for_three_replicas() -> None:
     stack = load_stack(registry={**SWARM, "replicas": 3}, **BUCKET)
-    assert stack.delivery == "file"
-    assert stack.address == "0.0.0.0"
-    assert not [name for name in stack.environment if name.startswith("REGISTRY_")]
+    assert stack.registry.delivery == "file"
+    assert stack.registry.address == "0.0.0.0"
+    assert not [name for name in stack.registry.environment if name.startswith("REGISTRY_")]
 
 
 @pytest.mark.parametrize("name", ["eu.prod", "a..b", ".a", "ü"])
