@@ -211,10 +211,6 @@ def _missing(*keys: str) -> Callable[[Any, Context], Sequence[Facts]]:
 
 
 _RULES = (
-    *(
-        Rule(path, _missing(*keys), "needs {key}: the registry does not start without", "add {key}")
-        for path, keys in _REQUIRED.items()
-    ),
     Rule("proxy", is_set, "makes the registry refuse every push", "run a mirror on its own"),
     Rule("loglevel", is_set, "is not heeded beside log.level", "set registry.log_level"),
     Rule(
@@ -455,13 +451,14 @@ MANAGED_KEYS = {
 
 
 def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Facts]:
-    reported = set()
-    for path, setting in MANAGED_KEYS.items():
-        place = _existing(path, tree)
-        differs = lookup(tree, path) != lookup(context.planned, path)
-        if _is_managed(path, context.planned) and differs and place not in reported:
-            reported.add(place)
-            yield {"path": place, "setting": setting}
+    settings = {
+        _existing(path, tree): setting
+        for path, setting in MANAGED_KEYS.items()
+        if _is_managed(path, context.planned)
+        and lookup(tree, path) != lookup(context.planned, path)
+    }
+    for path, setting in settings.items():
+        yield {"path": path, "setting": setting}
 
 
 def _is_managed(path: str, planned: Section) -> bool:
@@ -485,10 +482,14 @@ def _second_drivers(storage: Section, context: Context) -> Sequence[Facts]:
     return [{"path": f"storage.{driver}"} for driver in sorted(set(storage) - known)]
 
 
-# These compare the configuration with the planned one.
+# These see the configuration without _DEFAULTS.
 _PLAN_RULES = (
     Rule("", _managed_elsewhere, "is set by {setting}", "set it there, and remove it here"),
     Rule("storage", _second_drivers, "is a second driver: storage.kind decides", "remove it"),
+    *(
+        Rule(path, _missing(*keys), "needs {key}: the registry does not start without", "add {key}")
+        for path, keys in _REQUIRED.items()
+    ),
 )
 
 

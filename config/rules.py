@@ -102,9 +102,10 @@ def _not_a_region(region: str, _: Context) -> bool | Facts:
     return {"example": found[0] if found else "cn-hangzhou"}
 
 
-def _variables(environment: Mapping[str, str | Placeholder], context: Context) -> Iterator[Facts]:
-    on_swarm = context.registry.settings.runtime == "swarm"
-    for name, value in sorted(environment.items()):
+def _variables(_: object, context: Context) -> Iterator[Facts]:
+    settings = context.registry.settings
+    on_swarm = settings.runtime == "swarm"
+    for name, value in sorted(settings.environment.items()):
         path = f"registry.environment.{name}"
         if name.startswith("REGISTRY_"):
             yield _facts(path, ("would go past all checks", "say it in registry.config"))

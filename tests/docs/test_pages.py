@@ -77,7 +77,7 @@ def test_the_readme_is_one_page() -> None:
 def test_the_stack_file_in_the_readme_can_be_used() -> None:
     (text,) = (text for language, text in blocks(PROJECT / "README.md") if language == "yaml")
     texts, secrets = handed_over(yaml.safe_load(text)["config"])
-    assert load("prod", texts, secrets).release.version == "3.1.2"
+    assert load("prod", texts, secrets).registry.release.version == "3.1.2"
 
 
 def test_each_table_of_the_measurements_was_written() -> None:

@@ -15,7 +15,6 @@ from alibabacloud_ram20150501 import models
 from alibabacloud_ram20150501.client import Client as RamClient
 from alibabacloud_tea_openapi.models import Config as RamConfig
 from botocore.exceptions import ClientError
-from components.access import registry_policy
 from darabonba.exceptions import DaraException
 
 from config.releases import OssFacts
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.oss
 REGION = "cn-hangzhou"
 HOST = f"oss-{REGION}-internal.aliyuncs.com"
 PART = bytes(range(250)) * 800
-FACTS = OssFacts(region=REGION, host=HOST, bucket="images", prefix="registry", key="1")
+BUCKET = Bucket(region=REGION, host=HOST, name="images", prefix="registry", access_key="1")
 
 
 @pytest.fixture
@@ -256,7 +255,7 @@ def test_the_ram_client_makes_users_policies_and_two_keys_at_most(emulator: Emul
     policy = models.CreatePolicyRequest(policy_name="p", policy_document='{"Statement":[]}')
     with pytest.raises(DaraException, match="MalformedPolicyDocument"):
         client.create_policy(policy)
-    policy.policy_document = registry_policy(FACTS, None)
+    policy.policy_document = registry_policy(BUCKET, None)
     client.create_policy(policy)
     attach = models.AttachPolicyToUserRequest(
         user_name="bob", policy_name="p", policy_type="Custom"
@@ -303,4 +302,4 @@ def test_the_trial_stack_is_a_stack_file_without_problems(emulator: Emulator) ->
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in config(emulator.registry).items()
     }
-    assert load("trial", texts, set()).oss.bucket == "trial-images"
+    assert bucket_of(load("trial", texts, set())).name == "trial-images"

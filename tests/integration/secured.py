@@ -6,7 +6,7 @@ from typing import Any
 
 import trustme
 
-from config.releases import USERS_PATH
+from config.plan import USERS_PATH
 from tests.integration.api import Api
 from tests.integration.deployment import Deployment, free_port
 

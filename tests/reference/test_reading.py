@@ -5,14 +5,15 @@ They cover the whole schema, and both ways to the registry: variables and a conf
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from config.overlay import MANAGED, problems, read
-from config.plan import plan
-from config.releases import CacheFacts, HttpFacts, OssFacts, Release, VolumeFacts
+from components.storage import BACKENDS
+from config.overlay import MANAGED_KEYS, problems, read
+from config.releases import Release
 from config.render import BESIDE_DRIVER, Text, quote, to_environment, to_file
 from config.schema import Kinds
 from config.tree import ANY, Placeholder, Section, switch_off_defaults
@@ -118,13 +119,14 @@ OVERRIDES: Mapping[str, Any] = {
     "redis.mastername": None,  # The registry would wait for a sentinel.
     "redis.minidleconns": st.just(0),  # With more, the registry connects to redis at once.
 }
-STORAGES = st.just(VolumeFacts(path="/var/lib/registry")) | st.builds(
-    OssFacts,
-    region=st.just("cn-hangzhou"),
-    host=st.sampled_from(("oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com")),
-    bucket=st.just("demo"),
-    prefix=st.just("team/registry"),
-    key=st.just("2026-11"),
+STORAGES = st.just({"kind": "filesystem"}) | st.fixed_dictionaries(
+    {
+        "kind": st.just("oss"),
+        "internal": st.booleans(),
+        "bucket": st.just("demo"),
+        "prefix": st.just("team/registry"),
+        "access_keys": st.just(["2026-11"]),
+    }
 )
 CACHES = st.none() | st.builds(
     CacheFacts,
@@ -139,6 +141,20 @@ SERVING = st.builds(
     log_level=st.sampled_from(("error", "warn", "info", "debug")),
     drain_seconds=st.integers(0, 3600),
 )
+LOG_LEVELS = st.sampled_from(("error", "warn", "info", "debug"))
+
+
+@st.composite
+def stacks(draw: st.DrawFn, release: Release) -> Stack:
+    """A stack without a configuration of the user's own."""
+    settings = StackSettings.model_validate(
+        {
+            "registry": {"release": release.version, "log_level": draw(LOG_LEVELS)},
+            "storage": draw(STORAGES),
+            "cache": draw(CACHES),
+        }
+    )
+    return Stack("dev", settings, BACKENDS, region="cn-hangzhou", secrets=trees.SECRETS)
 
 
 def as_user_config(tree: Any) -> Any:  # noqa: ANN401

@@ -235,7 +235,7 @@ def test_a_warning_shows_an_ipv6_address_in_brackets() -> None:
 
 def test_a_self_signed_certificate_names_each_address_that_clients_use() -> None:
     local = load_stack(registry={"exposure": "open", "bind": "10.0.0.7"}, tls=SELF_SIGNED)
-    assert set(local.hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
+    assert set(local.registry.self_signed_hosts) == {"10.0.0.7", "localhost", "127.0.0.1", "::1"}
     remote = {"exposure": "tls", "external_url": URL}
     assert load_stack(registry=remote, auth=USERS, tls=SELF_SIGNED).registry.self_signed_hosts == [
         "registry.example.com"

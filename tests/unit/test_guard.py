@@ -8,7 +8,7 @@ import pytest
 from config.stack import Stack
 from operations import Blocked, down, guard, oss
 from operations.guard import Loss, losses
-from operations.oss import Key
+from operations.oss import Key, bucket_of
 from operations.recover import Recovered
 from operations.review import Change
 from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
@@ -131,7 +131,7 @@ def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN4
 
 def _before(stack: Stack) -> Mapping[str, Any]:
     """The outputs of its last `up`."""
-    host = f"https://{stack.oss.host}"
+    host = f"https://{bucket_of(stack).host}"
     return {**IN_USE, "images": stack.registry.storage.location, "storage_endpoint": host}
 
 
@@ -187,7 +187,7 @@ def test_a_registry_that_would_look_elsewhere_loses_its_images(
     assert loss.instead == f"{what}, or copy the objects to the new place"
     region, host, bucket, folder, _ = asked[0]
     assert (region, host, bucket) == ("cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images")
-    assert folder == f"{was.oss.below}docker/registry/v2/repositories/"
+    assert folder == f"{bucket_of(was).object_prefix}docker/registry/v2/repositories/"
     # Nothing is lost by leaving what is empty.
     _bucket_has(None, monkeypatch)
     assert not losses(now, (), _before(was))

@@ -9,9 +9,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import error_hints, storage
+from components import error_hints
 from components.error_hints import error_hint
-from config.releases import OssFacts
+from components.storage.oss import resources
+from components.storage.oss.bucket import Bucket
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 
 BUCKET = "alicloud:oss/bucket:Bucket"
@@ -263,7 +264,7 @@ def test_other_errors_are_not_retried(
 # The check that OSS accepts a new access key.
 
 
-FACTS = OssFacts(region="r", host="h", bucket="b", prefix="p", key="1")
+OSS_BUCKET = Bucket(region="r", host="h", name="b", prefix="p", access_key="1")
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def printed_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(storage, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(resources, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(storage, "_signed", lambda *_: "address")
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)

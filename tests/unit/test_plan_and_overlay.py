@@ -1,66 +1,68 @@
 """Tests of the configuration planned for each release, with the user's configuration over it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import yaml
 
+from components.storage import BACKENDS
 from config.durations import seconds
 from config.overlay import problems, read, warnings
-from config.plan import drain_seconds, plan
+from config.plan import drain_seconds
 from config.problems import Problem
-from config.releases import (
-    DEFAULT_RELEASE,
-    RELEASES,
-    CacheFacts,
-    HttpFacts,
-    OssFacts,
-    Release,
-    VolumeFacts,
-)
+from config.releases import DEFAULT_RELEASE, RELEASES, Release
 from config.render import redact, to_environment
-from config.tree import Placeholder, Section, merge, switch_off_defaults
+from config.settings import StackSettings
+from config.stack import RegistryConfig, Stack
+from config.tree import Placeholder, Section, merge, switch_off_missing
 from toolchain.images import IMAGES
 
-VOLUME = VolumeFacts(path="/data")
-BUCKET = OssFacts(
-    region="cn-beijing",
-    host="oss-cn-beijing-internal.aliyuncs.com",
-    bucket="demo",
-    prefix="team/registry",
-    key="2026-11",
-)
-REDIS = CacheFacts(
-    address="redis:6379", password=True, db=2, max_idle=16, max_active=64, idle_timeout="300s"
-)
+VOLUME: Mapping[str, Any] = {"kind": "filesystem"}
+BUCKET: Mapping[str, Any] = {
+    "kind": "oss",
+    "bucket": "demo",
+    "prefix": "team/registry",
+    "access_keys": ["2026-11"],
+}
+REDIS: Mapping[str, Any] = {"address": "redis:6379", "db": 2}
 OLD, MIDDLE, NEW = RELEASES.values()
 each_release = pytest.mark.parametrize("release", RELEASES.values(), ids=RELEASES)
 
 
-def _planned(
+def _registry(
     release: Release,
-    user: Section | None = None,
+    overlay: Section | None = None,
     *,
-    storage: VolumeFacts | OssFacts = VOLUME,
-    cache: CacheFacts | None = REDIS,
+    storage: Mapping[str, Any] = VOLUME,
+    cache: Mapping[str, Any] | None = REDIS,
     log_level: str = "warn",
-) -> Section:
-    http = HttpFacts(log_level=log_level, drain_seconds=30)
-    return plan(release, storage, cache, http, user or {})
+) -> RegistryConfig:
+    sections = {
+        "registry": {"release": release.version, "log_level": log_level},
+        "storage": storage,
+        "cache": {"enabled": False} if cache is None else cache,
+    }
+    settings = StackSettings.model_validate(sections)
+    secrets = {"redis-password": "known"}
+    return Stack("dev", settings, BACKENDS, "cn-beijing", secrets, overlay or {}).registry
+
+
+def _planned(release: Release, overlay: Section | None = None, **settings: Any) -> Section:  # noqa: ANN401
+    return _registry(release, overlay, **settings).tree
 
 
 def _variables(release: Release, tree: Section | None = None) -> dict[str, str]:
-    tree = switch_off_defaults(release.image_defaults, _planned(release) if tree is None else tree)
+    tree = switch_off_missing(release.image_defaults, _planned(release) if tree is None else tree)
     return {name: redact(text) for name, text in to_environment(tree, release.schema).items()}
 
 
-def _problems_of(release: Release, config: dict[str, Any], **facts: Any) -> dict[str, Problem]:  # noqa: ANN401
+def _problems_of(release: Release, config: dict[str, Any], **settings: Any) -> dict[str, Problem]:  # noqa: ANN401
     """Return the problems with the user's `config`, by path."""
-    user, unreadable = read(release, config, {"known"})
-    planned = _planned(release, **facts)
-    return {problem.path: problem for problem in unreadable + problems(release, planned, user)}
+    overlay, unreadable = read(release, config, {"known"})
+    found = problems(release, _registry(release, **settings), overlay)
+    return {problem.path: problem for problem in unreadable + found}
 
 
 def test_the_keys_of_the_redis_section_are_those_of_the_release() -> None:
@@ -679,7 +681,7 @@ def test_redirecting_middleware_is_a_warning_if_redirects_are_disabled(name: str
             "middleware": {"storage": [entry]},
             "storage": {"redirect": {"disable": disable}},
         }
-        found = warnings(release, _planned(release, user, storage=BUCKET))
+        found = warnings(_registry(release, user, storage=BUCKET))
         return [problem.path for problem in found if "never used" in problem.rule]
 
     assert warned_paths(disable=True) == ["middleware.storage[0]"]
@@ -691,7 +693,7 @@ def test_other_middleware_is_no_warning() -> None:
     user: Section = {
         "middleware": {"storage": [{"name": "ours"}], "registry": [{"name": "redirect"}]}
     }
-    assert not warnings(NEW, _planned(NEW, user, storage=BUCKET))
+    assert not warnings(_registry(NEW, user, storage=BUCKET))
 
 
 def test_a_hook_with_a_secret_is_a_warning_only_if_the_log_level_logs_it() -> None:
@@ -701,8 +703,8 @@ def test_a_hook_with_a_secret_is_a_warning_only_if_the_log_level_logs_it() -> No
         {"url": "https://hook.example.com", "headers": {"Accept": ["*/*"]}},
     ]
     for level, expected in (("info", 2), ("warn", 0)):
-        tree = _planned(NEW, {"notifications": {"endpoints": endpoints}}, log_level=level)
-        assert len(warnings(NEW, tree)) == expected
+        overlay: Section = {"notifications": {"endpoints": endpoints}}
+        assert len(warnings(_registry(NEW, overlay, log_level=level))) == expected
 
 
 def test_the_order_of_the_users_keys_does_not_change_the_variables() -> None:

@@ -19,6 +19,7 @@ from config.render import redact
 from config.settings import StackSettings
 from config.tree import Placeholder, lookup
 from operations import schema, stack_file
+from operations.oss import bucket_of
 from operations.stack_file import STACKS
 from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
@@ -749,7 +750,10 @@ def test_a_storage_setting_that_oss_or_ram_would_refuse_is_refused(
 
 @pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
 def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
-    assert load_stack(storage=OSS | {"prefix": prefix}, region="cn-beijing").oss.prefix == prefix
+    assert (
+        bucket_of(load_stack(storage=OSS | {"prefix": prefix}, region="cn-beijing")).prefix
+        == prefix
+    )
 
 
 @pytest.mark.parametrize(("release", "driver"), [("2.8.3", "oss"), ("3.1.2", "s3")])
@@ -1107,4 +1111,4 @@ def test_the_order_of_keys_in_the_stack_file_does_not_change_the_result() -> Non
             load_stack(registry={"delivery": delivery, "config": c, "environment": e})
             for c, e in ((config, {"TZ": "1", "GOGC": "2"}), (reordered, {"GOGC": "2", "TZ": "1"}))
         )
-        assert json.dumps(one.redacted) == json.dumps(two.redacted)
+        assert json.dumps(one.registry.redacted) == json.dumps(two.registry.redacted)
