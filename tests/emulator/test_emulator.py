@@ -17,11 +17,14 @@ from alibabacloud_tea_openapi.models import Config as RamConfig
 from botocore.exceptions import ClientError
 from darabonba.exceptions import DaraException
 
-from config.releases import OssFacts
+from components.storage.oss.bucket import Bucket
+from components.storage.oss.policy import registry_policy
+from operations.oss import bucket_of
 from tests.emulator.__main__ import config
 from tests.emulator.clients import s3 as s3_client
 from tests.emulator.emulator import Emulator
 from tests.emulator.ram import AccessKey
+from tests.unit.stack_files import load
 
 pytestmark = pytest.mark.oss
 REGION = "cn-hangzhou"
@@ -45,7 +48,7 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 @pytest.fixture
 def key(emulator: Emulator) -> AccessKey:
     """The key of a user with a registry's policy."""
-    policy = registry_policy(FACTS, None)
+    policy = registry_policy(BUCKET, None)
     emulator.ram.call("CreateUser", {"UserName": "registry"})
     emulator.ram.call("CreatePolicy", {"PolicyName": "registry", "PolicyDocument": policy})
     attached = {"UserName": "registry", "PolicyName": "registry", "PolicyType": "Custom"}

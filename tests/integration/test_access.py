@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from components import access
+from components.storage.oss import policy
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.cloud import CloudDeployment
@@ -19,7 +19,7 @@ from tests.integration.deployment import PROJECT, run, wait_until
 pytestmark = pytest.mark.oss
 TABLE = PROJECT / "docs" / "least-privilege.md"
 KEY = "0d1e2f30-kms"
-ACTIONS = (access.LIST_OBJECTS, access.LIST_UPLOADS, *access.ON_OBJECTS, *access.WITH_KMS)
+ACTIONS = (policy.LIST_OBJECTS, policy.LIST_UPLOADS, *policy.ON_OBJECTS, *policy.WITH_KMS)
 MEBIBYTE = 2**20
 
 

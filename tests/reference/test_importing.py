@@ -29,7 +29,7 @@ def test_an_imported_registry_differs_only_in_the_listed_settings(
     service = chosen(compose, "")
     its = moved(compose, service, "imported")
     stack, _ = its.checked()
-    release, reader = stack.release, readers[stack.release.version]
+    release, reader = stack.registry.release, readers[stack.registry.release.version]
     mounted = service.text(release.config_path)
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
     old = reader.read(mounted or image_config(release), told)

@@ -200,7 +200,7 @@ def test_the_local_stack_has_no_cloud_resources() -> None:
     ],
 )
 def test_an_error_of_oss_or_ram_has_a_hint(error: str, inputs: dict[str, str], hint: str) -> None:
-    assert hint in (explanation(f"ErrorCode: {error}", inputs, storage.ERROR_HINTS) or "")
+    assert hint in (error_hint(f"ErrorCode: {error}", inputs, resources.ERROR_HINTS) or "")
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool]
     monkeypatch.setattr(error_hints, "ResourceHookBinding", lambda on_error: on_error[0])
 
     def run(*errors: str, operation: str = "create") -> tuple[list[bool], list[str]]:
-        hook: Any = error_hints.explained("x", storage.ERROR_HINTS, transient=storage.NOT_YET)
+        hook: Any = error_hints.with_hints("x", resources.ERROR_HINTS, transient=resources.NOT_YET)
         failure: dict[str, Any] = {
             "new_inputs": {},
             "old_inputs": {},
@@ -278,10 +278,10 @@ def printed_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(resources, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    monkeypatch.setattr(storage, "_signed", lambda *_: "address")
+    monkeypatch.setattr(resources, "_presigned_url", lambda *_: "address")
     monkeypatch.setattr(pulumi.log, "warn", warnings.append)
-    monkeypatch.setattr(storage, "ResourceHook", lambda _, hook: hook)
-    monkeypatch.setattr(storage, "ResourceHookBinding", lambda after_create: after_create[0])
+    monkeypatch.setattr(resources, "ResourceHook", lambda _, hook: hook)
+    monkeypatch.setattr(resources, "ResourceHookBinding", lambda after_create: after_create[0])
     return warnings
 
 
@@ -289,8 +289,8 @@ def _wait_for_key(*answers: str) -> None:
     """Run the check with these answers: error codes, or "" for success. The last one repeats."""
     codes = iter(answers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "_asked", lambda _: next(codes, answers[-1]))
-        hook: Any = storage._settled("1", FACTS)
+        patch.setattr(resources, "_request", lambda _: next(codes, answers[-1]))
+        hook: Any = resources._wait_until_accepted("1", OSS_BUCKET)
         asyncio.run(hook(SimpleNamespace(id="id", new_outputs={"secret": "secret"})))
 
 

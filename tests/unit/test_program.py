@@ -291,7 +291,7 @@ PORT_IN_USE = "127.0.0.1:5000 is taken: stop what listens there, or set registry
     ],
 )
 def test_an_error_of_the_engine_has_a_hint(error: str, hint: str | None) -> None:
-    found = explanation(
+    found = error_hint(
         error, {"name": "x", "ports": [{"ip": "127.0.0.1", "external": 5000.0}]}, ERROR_HINTS
     )
     assert found is None if hint is None else str(found).startswith(hint)

@@ -136,7 +136,7 @@ def test_the_password_is_in_no_argument_and_no_variable(server: _FakeRedis) -> N
 def test_a_redis_certificate_is_verified_with_the_registrys_ca_certificates(
     server: _FakeRedis,
 ) -> None:
-    stack = _stack_with_external_redis({"redis": {"tls": {"rootcas": [CERTIFICATES]}}})
+    stack = _stack_with_external_redis({"redis": {"tls": {"rootcas": [CA_CERTIFICATES_PATH]}}})
     assert redis.said(stack, {}, "PING") == ["PONG"]
     created, copied, started = server.commands
     assert created[-5:] == ("--tls", "--sni", "redis.example.com", "--cacert", redis.AUTHORITIES)

@@ -209,9 +209,9 @@ def test_bind_must_be_one_loopback_address_with_exposure_loopback(bind: object, 
 
 
 def test_the_bind_address_is_written_as_the_engine_writes_it() -> None:
-    assert load_stack(registry={"bind": "0:0:0:0:0:0:0:1"}).address == "::1"
-    assert load_stack(registry={"bind": "127.0.0.2"}).address == "127.0.0.2"
-    assert load_stack().address == "127.0.0.1"
+    assert load_stack(registry={"bind": "0:0:0:0:0:0:0:1"}).registry.address == "::1"
+    assert load_stack(registry={"bind": "127.0.0.2"}).registry.address == "127.0.0.2"
+    assert load_stack().registry.address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -575,7 +575,10 @@ def test_a_malformed_region_is_refused_with_the_corrected_one(region: str, corre
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
 def test_a_region_id_is_accepted(region: str) -> None:
-    assert load_stack(storage=OSS, region=region).oss.host == f"oss-{region}-internal.aliyuncs.com"
+    assert (
+        bucket_of(load_stack(storage=OSS, region=region)).host
+        == f"oss-{region}-internal.aliyuncs.com"
+    )
 
 
 def test_a_region_is_required_only_for_oss_and_may_come_from_the_environment() -> None:
@@ -688,7 +691,9 @@ def test_a_bucket_name_that_oss_would_refuse_is_refused(bucket: object) -> None:
 
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
 def test_a_bucket_name_that_oss_accepts_is_accepted(bucket: str) -> None:
-    assert load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").oss.bucket == bucket
+    assert (
+        bucket_of(load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou")).name == bucket
+    )
 
 
 def test_a_bucket_name_is_required_with_oss() -> None:
@@ -769,8 +774,8 @@ def test_the_storage_drivers_rootdirectory_is_refused_in_favour_of_storage_prefi
 
 
 def test_the_images_are_in_the_named_volume_or_in_one_named_after_the_stack() -> None:
-    assert load_stack(storage={"volume": "registry_data"}).volume == "registry_data"
-    assert load_stack().volume == "oss-registry-dev-data"
+    assert load_stack(storage={"volume": "registry_data"}).registry.volumes == ["registry_data"]
+    assert load_stack().registry.volumes == ["oss-registry-dev-data"]
     assert_refused("oss-registry:storage.volume", "a volume's name", storage={"volume": "./images"})
 
 
@@ -785,7 +790,7 @@ def test_signature_v1_on_a_new_bucket_must_be_enabled_explicitly() -> None:
         stack = load_stack(
             storage=OSS | setting, registry={"release": "2.8.3"}, region="cn-beijing"
         )
-        assert stack.redacted["REGISTRY_STORAGE"] == "oss"
+        assert stack.registry.redacted["REGISTRY_STORAGE"] == "oss"
 
 
 def test_an_access_key_in_plain_text_is_refused() -> None:
@@ -902,11 +907,11 @@ def test_an_external_redis_has_a_password_only_if_the_secret_is_set() -> None:
     external = {"address": "redis.example.com:6379", "db": 3}
     stack = load_stack(cache=external)
     assert not stack.runs_redis
-    assert stack.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
-    assert stack.redacted["REGISTRY_REDIS_DB"] == "3"
-    assert "REGISTRY_REDIS_PASSWORD" not in stack.redacted
+    assert stack.registry.redacted["REGISTRY_REDIS_ADDRS"] == '["redis.example.com:6379"]'
+    assert stack.registry.redacted["REGISTRY_REDIS_DB"] == "3"
+    assert "REGISTRY_REDIS_PASSWORD" not in stack.registry.redacted
     stack = load_stack(cache=external, secrets={"redis-password": "x"})
-    assert stack.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
+    assert stack.registry.redacted["REGISTRY_REDIS_PASSWORD"] == "[secret: redis-password]"
 
 
 def test_without_a_cache_the_registry_has_no_redis_variables() -> None:
@@ -1007,7 +1012,9 @@ def test_a_health_check_on_redis_is_a_warning_and_none_is_configured_by_default(
     assert "registry.config.health.tcp[0].addr" in warning
     assert "503" in warning
     assert warnings_with_check("db.example.com:6379") == []
-    assert not [n for n in load_stack(registry={"release": release}).redacted if "CHECKERS" in n]
+    assert not [
+        n for n in load_stack(registry={"release": release}).registry.redacted if "CHECKERS" in n
+    ]
 
 
 def test_a_redis_descriptor_cache_without_redis_is_refused() -> None:
@@ -1068,7 +1075,7 @@ def test_delete_untagged_is_refused_with_a_release_that_deletes_multi_architectu
 
 
 def test_a_read_only_registry_has_a_label() -> None:
-    assert not load_stack().labels
+    assert not load_stack().registry.labels
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
     assert load_stack(registry={"config": config}).registry.labels == {
         "oss-registry.read-only": "true"

@@ -316,7 +316,7 @@ def test_docker_secrets_get_new_names_if_the_content_of_one_changes() -> None:
         return replacement_trigger(engine.request(STASH, "registry-files"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.runtime.secrets.token_hex", lambda n=32: "ab" * n)
+        patch.setattr("components.runtime.swarm.secrets.token_hex", lambda n=32: "ab" * n)
         first, same, other = map(trigger_of_names, ("warn", "warn", "error"))
     assert first == same != other
 
@@ -410,7 +410,7 @@ def test_durations_are_written_as_docker_prints_them(seconds: int, text: str) ->
     ],
 )
 def test_an_error_of_swarm_has_a_hint(error: str, hint: str) -> None:
-    assert hint in (explanation(error, {"name": "it"}, ERROR_HINTS) or "")
+    assert hint in (error_hint(error, {"name": "it"}, ERROR_HINTS) or "")
 
 
 def test_all_problems_are_reported_together() -> None:
