@@ -65,7 +65,7 @@ def test_tls_and_users_reach_the_registry_by_variables_and_by_file(
     registry = {"release": release.version, "exposure": "tls", "external_url": url}
     for tls in kinds:
         auth = {"realm": "Team: A", "users": {"alice": {}}}
-        tree = load_stack(registry=registry, auth=auth, tls=tls).tree
+        tree = load_stack(registry=registry, auth=auth, tls=tls).registry.tree
         for read_back in read_both_ways(reader, release, tree):
             assert contains(tree, read_back, release.schema.keys)
             assert read_back["http"]["tls"]["minimumtls"] == "tls1.2"

@@ -34,8 +34,10 @@ def test_an_imported_registry_differs_only_in_the_listed_settings(
     told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
     old = reader.read(mounted or image_config(release), told)
 
-    variables = {name: resolve(text, its.secrets) for name, text in stack.environment.items()}
-    whole = stack.files.get(release.config_path)
+    variables = {
+        name: resolve(text, its.secrets) for name, text in stack.registry.environment.items()
+    }
+    whole = stack.registry.files.get(release.config_path)
     new = (
         reader.read(resolve(whole, its.secrets))
         if whole is not None

@@ -16,7 +16,9 @@ from config.overlay import MANAGED_KEYS, problems, read
 from config.releases import Release
 from config.render import BESIDE_DRIVER, Text, quote, to_environment, to_file
 from config.schema import Kinds
-from config.tree import ANY, Placeholder, Section, switch_off_defaults
+from config.settings import StackSettings
+from config.stack import Stack
+from config.tree import ANY, Placeholder, Section, switch_off_missing
 from tests.reference import strategies
 from tests.reference.conftest import seeded
 from tests.reference.reader import ReferenceReader
@@ -45,7 +47,7 @@ def resolve(text: Text, secrets: Mapping[str, str] = strategies.SECRETS) -> str:
 
 def read_both_ways(reader: ReferenceReader, release: Release, tree: Section) -> tuple[Any, Any]:
     """Read `tree` as variables over the image's config file, and as a complete config file."""
-    variables = to_environment(switch_off_defaults(release.image_defaults, tree), release.schema)
+    variables = to_environment(switch_off_missing(release.image_defaults, tree), release.schema)
     environment = {name: resolve(text) for name, text in variables.items()}
     return (reader.read(image_config(release), environment), reader.read(resolve(to_file(tree))))
 
@@ -114,7 +116,7 @@ OVERRIDES: Mapping[str, Any] = {
     # These need files that do not exist here.
     **dict.fromkeys(("auth.token", "compatibility.schema1.signingkeyfile", "redis.tls")),
     # These are refused, which tests/unit covers.
-    **dict.fromkeys((*MANAGED, "proxy", "loglevel", "http.tls.letsencrypt")),
+    **dict.fromkeys((*MANAGED_KEYS, "proxy", "loglevel", "http.tls.letsencrypt")),
     "auth.htpasswd.path": st.just("/dev/null"),
     "redis.mastername": None,  # The registry would wait for a sentinel.
     "redis.minidleconns": st.just(0),  # With more, the registry connects to redis at once.
@@ -128,25 +130,25 @@ STORAGES = st.just({"kind": "filesystem"}) | st.fixed_dictionaries(
         "access_keys": st.just(["2026-11"]),
     }
 )
-CACHES = st.none() | st.builds(
-    CacheFacts,
-    address=st.just("127.0.0.1:1"),
-    db=st.integers(0, 15),
-    max_idle=st.integers(1, 100),
-    max_active=st.integers(1, 100),
-    idle_timeout=strategies.durations,
-)
-SERVING = st.builds(
-    HttpFacts,
-    log_level=st.sampled_from(("error", "warn", "info", "debug")),
-    drain_seconds=st.integers(0, 3600),
+CACHES = st.just({"enabled": False}) | st.fixed_dictionaries(
+    {
+        "address": st.just("127.0.0.1:1"),
+        "db": st.integers(0, 15),
+        "pool": st.fixed_dictionaries(
+            {
+                "max_idle": st.integers(1, 100),
+                "max_active": st.integers(1, 100),
+                "idle_timeout": strategies.durations.filter(lambda text: text[0] != "-"),
+            }
+        ),
+    }
 )
 LOG_LEVELS = st.sampled_from(("error", "warn", "info", "debug"))
 
 
 @st.composite
 def stacks(draw: st.DrawFn, release: Release) -> Stack:
-    """A stack without a configuration of the user's own."""
+    """Draw a stack without `registry.config`."""
     settings = StackSettings.model_validate(
         {
             "registry": {"release": release.version, "log_level": draw(LOG_LEVELS)},
@@ -154,7 +156,7 @@ def stacks(draw: st.DrawFn, release: Release) -> Stack:
             "cache": draw(CACHES),
         }
     )
-    return Stack("dev", settings, BACKENDS, region="cn-hangzhou", secrets=trees.SECRETS)
+    return Stack("dev", settings, BACKENDS, region="cn-hangzhou", secrets=strategies.SECRETS)
 
 
 def as_user_config(tree: Any) -> Any:  # noqa: ANN401
@@ -198,12 +200,12 @@ NULLED = (
 def test_the_registry_starts_with_every_accepted_configuration_and_reads_it_equally_both_ways(
     reader: ReferenceReader, release: Release, data: st.DataObject
 ) -> None:
-    facts = data.draw(st.tuples(STORAGES, CACHES, SERVING), label="facts")
+    stack = data.draw(stacks(release), label="stack")
     config = data.draw(user_configs(release), label="config")
     # A stack file with problems is refused, so such a configuration never reaches the registry.
     user, _ = read(release, config, strategies.SECRETS.keys())
-    assume(not problems(release, plan(release, *facts, {}), user))
-    tree = plan(release, *facts, user)
+    assume(not problems(release, stack.registry, user))
+    tree = replace(stack, overlay=user).registry.tree
     by_variables, by_file = read_both_ways(reader, release, tree)
     assert by_variables == by_file
     reader.start(resolve(to_file(tree)))

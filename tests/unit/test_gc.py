@@ -73,9 +73,9 @@ def test_a_nearly_empty_stack_file_becomes_read_only_too(stacks: Path, config: s
     content = _read_only_stack_file(stacks, f"config: {{oss-registry:cache: {{}}, {config}}}")
     registry = content["config"]["oss-registry:registry"]
     stack = load_stack(registry=registry)
-    assert stack.read_only
+    assert stack.registry.refuses_pushes
     # The registry accepts only the complete section.
-    assert stack.redacted["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
+    assert stack.registry.redacted["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
 
 
 def test_problems_of_the_stack_file_are_reported_before_garbage_collection(stacks: Path) -> None:
