@@ -20,7 +20,7 @@ from tests.integration.clients import skopeo
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import Deployment, free_port, run, run_checked, wait_until
 from tests.integration.leftovers import unique_name
-from tests.unit.test_importing import MOVABLE
+from tests.unit.test_compose_import import IMPORTABLE
 
 pytestmark = pytest.mark.ops
 
@@ -28,7 +28,7 @@ HAS_COMPOSE_PLUGIN = run("docker", "compose", "version").returncode == 0
 COMPOSE = ("docker", "compose") if HAS_COMPOSE_PLUGIN else ("docker-compose",)
 # Files with `name`, or with `host_ip` of a port, which the old program docker-compose refuses.
 NEWER_SYNTAX = {"nginx", "release-3-notifications"}
-READABLE = [file for file in MOVABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX]
+READABLE = [file for file in IMPORTABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX]
 PASSWORD, REDIS_PASSWORD, HTTP_SECRET = "pa55 word & more", "redis pa55$word", "long and random"
 CONFIG = """\
 version: 0.1

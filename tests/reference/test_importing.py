@@ -18,10 +18,10 @@ from operations.importing.moving import chosen, differences, moved
 from tests.reference.conftest import seeded
 from tests.reference.reader import ReferenceReader
 from tests.reference.test_reading import image_config, resolve
-from tests.unit.test_importing import FILES, MOVABLE
+from tests.unit.test_compose_import import FILES, IMPORTABLE
 
 
-@pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", IMPORTABLE, ids=lambda file: file.parent.name)
 def test_an_imported_registry_differs_only_in_the_listed_settings(
     readers: Mapping[str, ReferenceReader], file: Path
 ) -> None:

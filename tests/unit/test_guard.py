@@ -1,4 +1,4 @@
-"""What a plan would take away is said before it does, unless that is meant."""
+"""Tests of the guard, which stops a plan that would lose images or access to them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,54 +27,55 @@ def _change(action: str, kind: str, name: str, old: Mapping[str, Any] = STATE) -
 IN_USE = {"access_key": "2026-11"}
 
 
-def _lost(*changes: Change) -> list[str]:
+def _names_of_losses(*changes: Change) -> list[str]:
     return [loss.name for loss in losses(load_stack(), changes, IN_USE)]
 
 
 @pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
+def _access_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oss, "key_in_use", lambda stack, label: Key("id", "secret"))
 
 
-def _bucket_has(found: str | None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    asked: list[tuple[Any, ...]] = []
+def _set_first_object(found: str | None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Set the key of the first image in the bucket. Return the arguments of each look-up."""
+    lookups: list[tuple[Any, ...]] = []
 
     def first_object(*given: Any) -> str | None:  # noqa: ANN401
-        asked.append(given)
+        lookups.append(given)
         return found
 
     monkeypatch.setattr(oss, "first_object", first_object)
-    return asked
+    return lookups
 
 
 @pytest.mark.parametrize("action", ["replace", "delete"])
-def test_a_bucket_with_images_is_a_loss_and_an_empty_one_none(
+def test_deleting_a_bucket_with_images_is_a_loss_and_deleting_an_empty_one_is_not(
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = _bucket_has("x/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
+    lookups = _set_first_object("x/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
     (loss,) = losses(load_stack(), [_change(action, BUCKET, "bucket")], IN_USE)
     assert loss.name == "images"
     assert "would be deleted, and the images in it, such as team/app." in loss.alarm
-    *where, _ = asked[0]
+    *place, _ = lookups[0]
     folder = "team/registry/docker/registry/v2/repositories/"
-    assert where == ["cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images", folder]
-    _bucket_has(None, monkeypatch)
-    assert not _lost(_change(action, BUCKET, "bucket"))
+    assert place == ["cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images", folder]
+    _set_first_object(None, monkeypatch)
+    assert not _names_of_losses(_change(action, BUCKET, "bucket"))
 
 
-@pytest.mark.parametrize(("code", "lost"), [("NoSuchBucket", []), ("AccessDenied", ["images"])])
-def test_a_bucket_that_can_t_be_looked_into_counts_as_full_unless_it_is_gone(
-    code: str, lost: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "names"), [("NoSuchBucket", []), ("AccessDenied", ["images"])])
+def test_a_bucket_that_cannot_be_listed_counts_as_full_unless_it_is_deleted(
+    code: str, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first_object(*_: object) -> None:
         raise oss.OssError(code)
 
     monkeypatch.setattr(oss, "first_object", first_object)
-    assert _lost(_change("delete", BUCKET, "bucket")) == lost
+    assert _names_of_losses(_change("delete", BUCKET, "bucket")) == names
 
 
-def test_what_changes_in_place_is_made_or_was_adopted_is_no_loss() -> None:
-    assert not _lost(
+def test_updating_creating_or_releasing_a_bucket_is_no_loss() -> None:
+    assert not _names_of_losses(
         _change("change", BUCKET, "bucket"),
         _change("create", BUCKET, "bucket"),
         _change("let go", BUCKET, "bucket"),
@@ -82,25 +83,25 @@ def test_what_changes_in_place_is_made_or_was_adopted_is_no_loss() -> None:
     )
 
 
-def test_the_user_and_the_key_in_use_are_a_loss_and_another_key_is_none() -> None:
+def test_deleting_the_user_or_the_access_key_in_use_is_a_loss_and_deleting_another_key_is_not() -> (
+    None
+):
     user = _change("delete", RAM_USER, "ram-user", {"inputs": {"name": "oss-registry-prod"}})
     keys = [_change("delete", ACCESS_KEY, f"access-key-{label}") for label in ("old", "2026-11")]
-    assert _lost(user, *keys) == ["oss-registry-prod", "2026-11"]
+    assert _names_of_losses(user, *keys) == ["oss-registry-prod", "2026-11"]
 
 
 @pytest.mark.parametrize("action", ["replace", "let go"])
-def test_a_volume_with_images_that_the_registry_leaves_is_a_loss_and_another_one_none(
-    action: str,
-) -> None:
+def test_replacing_or_releasing_the_volume_with_the_images_is_a_loss(action: str) -> None:
     volumes = [
         _change(action, VOLUME, name, {"inputs": {"name": f"oss-registry-prod-{name}"}})
         for name in ("data", "letsencrypt")
     ]
-    assert _lost(*volumes) == ["oss-registry-prod-data"]
-    assert not _lost(_change("create", VOLUME, "data", {}))
+    assert _names_of_losses(*volumes) == ["oss-registry-prod-data"]
+    assert not _names_of_losses(_change("create", VOLUME, "data", {}))
 
 
-def test_only_all_of_the_names_let_it_go() -> None:
+def test_the_guard_passes_only_if_every_loss_is_named() -> None:
     lost = [Loss("images", "Why", "Do"), Loss("2026-11", "Because", "Try")]
     for meant in ([], ["images"], ["image", "2026-11"]):
         with pytest.raises(Blocked, match=r"make up STACK=prod LOSE=images,2026-11$"):
@@ -109,7 +110,7 @@ def test_only_all_of_the_names_let_it_go() -> None:
     guard.stop("prod", "up", (), ())
 
 
-def test_what_recovery_did_is_not_called_nothing() -> None:
+def test_the_guard_lists_the_steps_of_a_recovery() -> None:
     lost = [Loss("images", "Why", "Do")]
     with pytest.raises(Blocked, match=r"^stopped, and nothing was changed:"):
         guard.stop("prod", "up", lost, (), Recovered(()).stopped)
@@ -122,24 +123,24 @@ def test_what_recovery_did_is_not_called_nothing() -> None:
     )
 
 
-# Where the registry would look for its images.
+# The place where the registry looks for its images.
 
 
 def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN401
     return load_stack(region=region, storage={"kind": "oss", "bucket": "images", **storage})
 
 
-def _before(stack: Stack) -> Mapping[str, Any]:
-    """The outputs of its last `up`."""
-    host = f"https://{bucket_of(stack).host}"
-    return {**IN_USE, "images": stack.registry.storage.location, "storage_endpoint": host}
+def _outputs(stack: Stack) -> Mapping[str, Any]:
+    """Return the outputs of the last `up` of `stack`."""
+    endpoint = f"https://{stack.oss.host}"
+    return {**IN_USE, "images": stack.images, "storage_endpoint": endpoint}
 
 
 ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "what"),
+    ("before", "now", "fix"),
     [
         pytest.param(
             _in_oss(), _in_oss(prefix="elsewhere"), "Set storage.prefix back", id="another prefix"
@@ -148,7 +149,7 @@ ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}
             _in_oss(adopt=True),
             _in_oss(adopt=True, prefix=""),
             "Set storage.prefix back",
-            id="the bucket's top",
+            id="no prefix",
         ),
         pytest.param(
             _in_oss(**ADOPTED),
@@ -172,25 +173,27 @@ ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}
             _in_oss(**ADOPTED),
             load_stack(),
             "Set storage.kind back",
-            id="an adopted bucket is left",
+            id="a volume instead of an adopted bucket",
         ),
     ],
 )
-def test_a_registry_that_would_look_elsewhere_loses_its_images(
-    was: Stack, now: Stack, what: str, monkeypatch: pytest.MonkeyPatch
+def test_a_registry_that_would_look_for_its_images_elsewhere_is_a_loss(
+    before: Stack, now: Stack, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = _bucket_has("registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
-    (loss,) = losses(now, (), _before(was))
+    lookups = _set_first_object(
+        "registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch
+    )
+    (loss,) = losses(now, (), _outputs(before))
     assert loss.name == "images"
     assert "no longer in the bucket images" in loss.why
     assert loss.why.endswith("where its images are, such as team/app")
-    assert loss.instead == f"{what}, or copy the objects to the new place"
-    region, host, bucket, folder, _ = asked[0]
+    assert loss.instead == f"{fix}, or copy the objects to the new place"
+    region, host, bucket, folder, _ = lookups[0]
     assert (region, host, bucket) == ("cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images")
-    assert folder == f"{bucket_of(was).object_prefix}docker/registry/v2/repositories/"
-    # Nothing is lost by leaving what is empty.
-    _bucket_has(None, monkeypatch)
-    assert not losses(now, (), _before(was))
+    assert folder == f"{before.oss.below}docker/registry/v2/repositories/"
+    # Leaving an empty place is no loss.
+    _set_first_object(None, monkeypatch)
+    assert not losses(now, (), _outputs(before))
 
 
 @pytest.mark.parametrize(
@@ -203,24 +206,24 @@ def test_a_registry_that_would_look_elsewhere_loses_its_images(
         _in_oss(access_keys=["1", "2"]),
     ],
 )
-def test_another_way_to_the_same_images_loses_none(
+def test_another_endpoint_or_key_for_the_same_images_is_no_loss(
     now: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = _bucket_has("x", monkeypatch)
-    assert not losses(now, (), _before(_in_oss()))
-    assert not asked
+    lookups = _set_first_object("x", monkeypatch)
+    assert not losses(now, (), _outputs(_in_oss()))
+    assert not lookups
 
 
-def test_a_place_that_can_t_be_looked_into_counts_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_listed_counts_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_object(*_: object) -> None:
         raise oss.OssError("PublicEndpointForbidden", answered=True)
 
     monkeypatch.setattr(oss, "first_object", first_object)
-    (loss,) = losses(_in_oss(prefix="b"), (), _before(_in_oss()))
+    (loss,) = losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
     assert "images can't be seen from here (PublicEndpointForbidden)" in loss.why
 
 
-def test_the_registrys_own_endpoint_is_looked_at_where_the_public_one_is_closed(
+def test_the_registrys_endpoint_is_listed_if_the_public_one_is_forbidden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def first_object(region: str, host: str, *_: object) -> str | None:
@@ -229,28 +232,30 @@ def test_the_registrys_own_endpoint_is_looked_at_where_the_public_one_is_closed(
         return None
 
     monkeypatch.setattr(oss, "first_object", first_object)
-    assert not losses(_in_oss(prefix="b"), (), _before(_in_oss()))
+    assert not losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
 
 
-def test_a_bucket_that_is_deleted_and_left_is_one_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    _bucket_has("x/repositories/team/app/_layers/x", monkeypatch)
+def test_a_bucket_that_is_both_deleted_and_left_is_one_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _set_first_object("x/repositories/team/app/_layers/x", monkeypatch)
     now = _in_oss(bucket="others")
-    (loss,) = losses(now, [_change("replace", BUCKET, "bucket")], _before(_in_oss()))
+    (loss,) = losses(now, [_change("replace", BUCKET, "bucket")], _outputs(_in_oss()))
     assert "would be deleted, and the images in it, such as team/app" in loss.why
 
 
-def test_down_names_what_keeps_the_bucket_and_the_command_that_lets_it_go(
+def test_down_reports_how_to_keep_the_bucket_and_the_command_that_deletes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _bucket_has("registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
+    _set_first_object("registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
     inputs = {**STATE["inputs"], "bucket": "trial-images", "forceDestroy": True}
     bucket = {**STATE, "type": BUCKET, "inputs": inputs}
     stack = {"type": "pulumi:pulumi:Stack", "outputs": IN_USE}
     monkeypatch.setattr(down, "deployment", lambda name: {"resources": [stack, bucket]})
     with pytest.raises(Blocked) as blocked:
         guard.stop("trial", "down", down._lost("trial"), ())
-    said = str(blocked.value)
-    assert "To keep the bucket, set storage.force_destroy: false" in said
-    assert "storage.bucket and alicloud:region back" not in said
-    assert said.endswith("make down STACK=trial LOSE=trial-images")
+    error = str(blocked.value)
+    assert "To keep the bucket, set storage.force_destroy: false" in error
+    assert "storage.bucket and alicloud:region back" not in error
+    assert error.endswith("make down STACK=trial LOSE=trial-images")
     guard.stop("trial", "down", down._lost("trial"), ["trial-images"])

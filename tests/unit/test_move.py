@@ -1,4 +1,4 @@
-"""A move changes the runtime and nothing else; what else would change is named before."""
+"""Tests of `make move`, which changes the runtime only and refuses a plan with other changes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def _change(action: str, kind: str, name: str) -> Change:
     return Change(action=action, kind=kind, name=name, what=(), old={}, new={})
 
 
-MOVED = (
+MOVE_CHANGES = (
     _change("delete", CONTAINER, "registry"),
     _change("create", SERVICE, "registry"),
     _change("create", "docker:index/secret:Secret", "registry-file-0"),
@@ -43,29 +43,29 @@ MOVED = (
 )
 
 
-def _see(
+def _check_plan(
     stack: Stack,
     before: Mapping[str, Any],
-    changes: Sequence[Change] = MOVED,
-    **review: Any,  # noqa: ANN401
+    changes: Sequence[Change] = MOVE_CHANGES,
+    **fields: Any,  # noqa: ANN401
 ) -> None:
-    found = Review(stack="dev", changes=changes, **review)
-    move._see_nothing_else(stack, before, found, Recovered(()).stopped)
+    review = Review(stack="dev", changes=changes, **fields)
+    move._see_nothing_else(stack, before, review, Recovered(()).stopped)
 
 
 @pytest.mark.parametrize("sections", [{}, OSS])
 @pytest.mark.parametrize("runtimes", [("container", "swarm"), ("swarm", "container")])
-def test_the_runtime_alone_may_change(
+def test_a_plan_that_only_changes_the_runtime_is_accepted(
     runtimes: tuple[str, str], sections: Mapping[str, Any]
 ) -> None:
     old, new = runtimes
-    _see(_stack(new, **sections), _outputs(_stack(old, **sections)))
-    # Or it has changed already, where the move was killed at its end.
-    _see(_stack(new, **sections), _outputs(_stack(new, **sections)))
+    _check_plan(_stack(new, **sections), _outputs(_stack(old, **sections)))
+    # The runtime has changed already if the move was killed at its end.
+    _check_plan(_stack(new, **sections), _outputs(_stack(new, **sections)))
 
 
 @pytest.mark.parametrize(
-    ("sections", "named"),
+    ("sections", "difference"),
     [
         ({"registry": {"log_level": "error"}}, "environment"),
         ({"registry": {"port": 5001}}, "endpoint"),
@@ -75,16 +75,18 @@ def test_the_runtime_alone_may_change(
     ],
 )
 @pytest.mark.parametrize("runtimes", [("container", "swarm"), ("swarm", "container")])
-def test_another_setting_that_changed_is_refused(
-    runtimes: tuple[str, str], sections: Mapping[str, Any], named: str
+def test_a_plan_with_another_changed_setting_is_refused(
+    runtimes: tuple[str, str], sections: Mapping[str, Any], difference: str
 ) -> None:
     old, new = runtimes
     with pytest.raises(Blocked) as blocked:
-        _see(_stack(new, **sections), _outputs(_stack(old)))
-    said = str(blocked.value)
-    assert said.startswith("stopped, and nothing was changed: more would change than the runtime (")
-    assert named in said
-    assert "Run `make up STACK=dev` with the present runtime first." in said
+        _check_plan(_stack(new, **sections), _outputs(_stack(old)))
+    error = str(blocked.value)
+    assert error.startswith(
+        "stopped, and nothing was changed: more would change than the runtime ("
+    )
+    assert difference in error
+    assert "Run `make up STACK=dev` with the present runtime first." in error
 
 
 @pytest.mark.parametrize(
@@ -96,27 +98,31 @@ def test_another_setting_that_changed_is_refused(
         "docker:index/remoteImage:RemoteImage",
     ],
 )
-def test_another_resource_that_would_change_is_refused(kind: str) -> None:
+def test_a_plan_that_changes_another_resource_is_refused(kind: str) -> None:
     with pytest.raises(Blocked, match="than the runtime"):
-        _see(_stack("swarm"), _outputs(_stack("container")), [*MOVED, _change("change", kind, "x")])
+        _check_plan(
+            _stack("swarm"),
+            _outputs(_stack("container")),
+            [*MOVE_CHANGES, _change("change", kind, "x")],
+        )
 
 
-def test_a_plan_that_fails_is_refused_and_a_stack_that_is_not_up_is_made() -> None:
+def test_a_failed_plan_is_refused_and_a_stack_without_resources_is_created() -> None:
     with pytest.raises(Blocked, match="the plan fails"):
-        _see(_stack("swarm"), {}, errors=["no"])
-    _see(_stack("swarm"), {}, [_change("create", VOLUME, "data")])
+        _check_plan(_stack("swarm"), {}, errors=["no"])
+    _check_plan(_stack("swarm"), {}, [_change("create", VOLUME, "data")])
 
 
-def test_a_registry_that_runs_so_already_is_left_alone(
+def test_a_registry_that_has_the_runtime_already_is_not_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
     (tmp_path / "Pulumi.dev.yaml").write_text(
         "config: {oss-registry:registry: {runtime: swarm, exposure: open}}"
     )
-    run: list[tuple[str, ...]] = []
-    monkeypatch.setattr(move, "pulumi_seen", lambda *words: run.append(words))
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(move, "pulumi_seen", lambda *words: commands.append(words))
     service = {"type": SERVICE, "urn": "urn:pulumi:dev::x::x::registry"}
     move.move("dev", "swarm", Recovered([service]), consent=True)
-    assert [words[:2] for words in run] == [("config", "set")]
+    assert [words[:2] for words in commands] == [("config", "set")]
     assert "runs by runtime: swarm already" in capsys.readouterr().out

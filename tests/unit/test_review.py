@@ -1,4 +1,4 @@
-"""What a reviewer is shown of a plan: pure, from what `pulumi preview --json` prints."""
+"""Tests of the review, which summarizes a plan of Pulumi for a person."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,46 +18,47 @@ CLOUD: Mapping[str, Any] = {
 
 
 def _step(op: str, kind: str, name: str, **more: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """Return a step of a plan, as `pulumi preview --json` prints it."""
     urn = f"urn:pulumi:dev::oss-registry::oss-registry:index:X${kind}::{name}"
     return {"op": op, "urn": urn, **more}
 
 
-def _stack(**outputs: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    """The step of the stack itself, which a plan always has."""
+def _stack_step(**outputs: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """Return the step of the stack itself, which each plan has."""
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
     return {"op": "same", "urn": urn, "oldState": {"outputs": outputs}}
 
 
-def _reviewed(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: ANN401
+def _review(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: ANN401
     return review(load_stack(**sections), {"steps": steps})
 
 
-def _unchanged(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    return _stack(environment=load_stack(**sections).registry.redacted)
+def _unchanged_stack(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    return _stack_step(environment=load_stack(**sections).redacted)
 
 
-def _replaced(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[str, Any]]:
-    """The three steps that Pulumi makes of it."""
-    inputs = [{"inputs": {"ports": [{"external": port}]}} for port in (5000, 5001)]
+def _replacement(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[str, Any]]:
+    """Return the three steps in which Pulumi replaces a resource."""
+    states = [{"inputs": {"ports": [{"external": port}]}} for port in (5000, 5001)]
     diff = {"ports[0].external": {"kind": "update-replace"}}
-    both = {"oldState": inputs[0], "newState": inputs[1], "detailedDiff": diff}
+    both = {"oldState": states[0], "newState": states[1], "detailedDiff": diff}
     return [
-        _step("delete-replaced", kind, name, oldState=inputs[0]),
+        _step("delete-replaced", kind, name, oldState=states[0]),
         _step("replace", kind, name, **both),
         _step("create-replacement", kind, name, **both),
     ]
 
 
-def test_a_plan_without_a_change_is_empty() -> None:
-    found = _reviewed(_unchanged())
+def test_a_plan_without_changes_is_shown_as_no_change() -> None:
+    found = _review(_unchanged_stack())
     assert found.empty
     assert text(found) == "dev: no change\n"
     assert markdown(found).splitlines()[1:] == ["### `dev`: no change"]
 
 
-def test_a_replacement_is_one_change_with_its_cause_before_all_others() -> None:
+def test_a_replacement_is_listed_once_with_its_cause_and_before_other_changes() -> None:
     created = _step("create", "docker:index/network:Network", "network")
-    found = _reviewed(_unchanged(), created, *_replaced())
+    found = _review(_unchanged_stack(), created, *_replacement())
     assert [(change.action, change.name) for change in found.changes] == [
         ("replace", "registry"),
         ("create", "network"),
@@ -66,23 +67,23 @@ def test_a_replacement_is_one_change_with_its_cause_before_all_others() -> None:
     assert found.summary == "1 to replace, 1 to create"
 
 
-def test_groups_and_what_stays_the_same_are_no_changes() -> None:
+def test_components_and_unchanged_resources_are_not_listed() -> None:
     group = {"op": "create", "urn": "urn:pulumi:dev::oss-registry::oss-registry:index:X::registry"}
     steps = (group, _step("same", CONTAINER, "redis"), _step("refresh", CONTAINER, "redis"))
-    assert _reviewed(_unchanged(), *steps).empty
+    assert _review(_unchanged_stack(), *steps).empty
 
 
-def test_a_variable_is_a_line_before_and_a_line_after() -> None:
-    before = load_stack().registry.redacted
-    found = _reviewed(_stack(environment=before), registry={"log_level": "error"})
+def test_a_changed_variable_is_shown_as_a_diff() -> None:
+    before = load_stack().redacted
+    found = _review(_stack_step(environment=before), registry={"log_level": "error"})
     assert found.lines == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
     assert "```diff\n-REGISTRY_LOG_LEVEL=warn\n+REGISTRY_LOG_LEVEL=error\n```" in markdown(found)
 
 
-def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
-    before = load_stack(registry={"delivery": "file"}).registry.redacted
+def test_a_changed_file_is_shown_as_a_diff_below_its_path() -> None:
+    before = load_stack(registry={"delivery": "file"}).redacted
     sections = {"registry": {"delivery": "file", "log_level": "error"}}
-    found = _reviewed(_stack(environment=before), **sections)
+    found = _review(_stack_step(environment=before), **sections)
     head, *lines = found.lines
     assert head == "@@ /etc/distribution/config.yml @@"
     assert [line for line in lines if line[0] in "+-"] == [
@@ -91,85 +92,88 @@ def test_of_a_file_the_lines_that_differ_are_shown_below_its_path() -> None:
     ]
 
 
-def test_secrets_are_their_names() -> None:
-    before = load_stack(cache={"enabled": False}).registry.redacted
-    found = _reviewed(_stack(environment=before), secrets={"redis-password": "hunter2"})
+def test_a_secret_is_shown_as_its_placeholder() -> None:
+    before = load_stack(cache={"enabled": False}).redacted
+    found = _review(_stack_step(environment=before), secrets={"redis-password": "hunter2"})
     assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.lines
     assert "hunter2" not in markdown(found) + text(found)
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "downtime"),
     [
-        (_replaced(), "some seconds, while the registry is replaced"),
-        (_replaced("redis"), "none: pushes and pulls go on, more slowly"),
-        (_replaced("network", "docker:index/network:Network"), "some seconds, while its network"),
+        (_replacement(), "some seconds, while the registry is replaced"),
+        (_replacement("redis"), "none: pushes and pulls go on, more slowly"),
+        (
+            _replacement("network", "docker:index/network:Network"),
+            "some seconds, while its network",
+        ),
         ([_step("update", "alicloud:oss/bucket:Bucket", "bucket")], "none"),
         ([_step("delete", CONTAINER, "registry", oldState={})], "for good"),
-        (_replaced("registry", SERVICE), "some seconds, while the registry is replaced"),
+        (_replacement("registry", SERVICE), "some seconds, while the registry is replaced"),
     ],
 )
-def test_downtime_is_said(steps: list[Mapping[str, Any]], said: str) -> None:
-    assert _reviewed(_unchanged(), *steps).downtime.startswith(said)
+def test_the_expected_downtime_is_shown(steps: list[Mapping[str, Any]], downtime: str) -> None:
+    assert _review(_unchanged_stack(), *steps).downtime.startswith(downtime)
 
 
 @pytest.mark.parametrize(
-    ("replicas", "order", "said"),
+    ("replicas", "order", "downtime"),
     [
         (1, "stop-first", "some seconds, while its one replica"),
         (1, "start-first", "none: replicas"),
         (3, "stop-first", "none: replicas"),
     ],
 )
-def test_a_service_is_away_only_if_its_one_replica_stops_first(
-    replicas: int, order: str, said: str
+def test_a_service_has_downtime_only_if_its_single_replica_stops_first(
+    replicas: int, order: str, downtime: str
 ) -> None:
     inputs = {"mode": {"replicated": {"replicas": replicas}}, "updateConfig": {"order": order}}
     step = _step("update", SERVICE, "registry", newState={"inputs": inputs})
-    assert _reviewed(_unchanged(), step).downtime.startswith(said)
+    assert _review(_unchanged_stack(), step).downtime.startswith(downtime)
 
 
-def test_a_first_deployment_takes_nothing_from_anyone() -> None:
-    found = _reviewed(_step("create", CONTAINER, "registry"))
+def test_a_first_deployment_has_no_downtime() -> None:
+    found = _review(_step("create", CONTAINER, "registry"))
     assert found.downtime == "none: nothing runs yet"
     assert all(line.startswith("+") for line in found.lines)
 
 
-def test_key_labels_are_said_before_and_after_with_the_one_in_use() -> None:
-    environment = load_stack(**CLOUD).registry.redacted
-    unchanged = _stack(environment=environment, access_key="b")
-    assert _reviewed(unchanged, **CLOUD).keys == "a, b (in use)"
+def test_access_key_labels_are_shown_before_and_after_with_the_one_in_use() -> None:
+    environment = load_stack(**CLOUD).redacted
+    unchanged = _stack_step(environment=environment, access_key="b")
+    assert _review(unchanged, **CLOUD).keys == "a, b (in use)"
     created = _step("create", KEY, "access-key-b")
-    before = _stack(environment=environment, access_key="a")
-    assert _reviewed(before, created, **CLOUD).keys == "a (in use) → a, b (in use)"
+    before = _stack_step(environment=environment, access_key="a")
+    assert _review(before, created, **CLOUD).keys == "a (in use) → a, b (in use)"
     deleted = _step("delete", KEY, "access-key-0", oldState={})
-    assert _reviewed(unchanged, deleted, **CLOUD).keys == "0, a, b (in use) → a, b (in use)"
-    assert _reviewed().keys == ""
+    assert _review(unchanged, deleted, **CLOUD).keys == "0, a, b (in use) → a, b (in use)"
+    assert _review().keys == ""
 
 
-def test_what_only_leaves_the_state_is_not_called_deleted() -> None:
+def test_a_retained_resource_is_not_shown_as_deleted() -> None:
     volume = _step("delete", "docker:index/volume:Volume", "data", oldState={"retainOnDelete": 1})
-    (change,) = _reviewed(_unchanged(), volume).changes
+    (change,) = _review(_unchanged_stack(), volume).changes
     assert change.action == "let go"
 
 
-def test_values_that_are_long_or_masked_are_not_repeated() -> None:
+def test_a_value_that_is_long_or_secret_is_not_shown() -> None:
     old = {"inputs": {"a": "x" * 100, "b": "[secret]", "c": 1}}
     new = {"inputs": {"a": "y", "b": "[secret]", "c": None}}
     diff = {path: {"kind": "update"} for path in ("a", "b", "c", "d[0].e", "d[1].e")}
     step = _step("update", CONTAINER, "x", oldState=old, newState=new, detailedDiff=diff)
-    (change,) = _reviewed(_unchanged(), step).changes
+    (change,) = _review(_unchanged_stack(), step).changes
     assert change.what == ["a", "b", "c: 1 → none", "d"]
 
 
-def test_errors_and_warnings_are_said_once_and_a_failing_plan_is_no_empty_one() -> None:
-    said = [
+def test_errors_and_warnings_are_shown_once_and_a_failed_plan_is_not_empty() -> None:
+    diagnostics = [
         {"severity": "error", "message": "error: no\n"},
         {"severity": "error", "message": "error: no\n"},
         {"severity": "warning", "message": "warning: <b>"},
         {"severity": "info", "message": "hello"},
     ]
-    found = review(load_stack(), {"steps": [_unchanged()], "diagnostics": said})
+    found = review(load_stack(), {"steps": [_unchanged_stack()], "diagnostics": diagnostics})
     assert not found.empty
     assert found.summary == "**it would fail**"
     assert (found.errors, found.warnings) == (["no"], ["<b>"])
@@ -177,7 +181,7 @@ def test_errors_and_warnings_are_said_once_and_a_failing_plan_is_no_empty_one() 
     assert "error: no" in text(found)
 
 
-def test_a_stack_file_with_problems_is_shown_with_all_of_them() -> None:
+def test_all_problems_of_a_stack_file_are_shown() -> None:
     shown = markdown(failed("dev", "dev:\n  - one\n  - two"))
     assert "```\ndev:\n  - one\n  - two\n```" in shown
     assert not failed("dev", "x").empty
@@ -187,7 +191,7 @@ TOKEN = {"realm": "https://t.example.com/token", "service": "s", "issuer": "i"}
 
 
 @pytest.mark.parametrize(
-    ("before", "release", "keys", "warned"),
+    ("before", "release", "keys", "expected"),
     [
         ("2.8.3", "3.1.2", {"rootcertbundle": "/issuer.pem"}, True),
         ("2.8.3", "3.0.0", {"rootcertbundle": "/issuer.pem"}, True),
@@ -197,48 +201,48 @@ TOKEN = {"realm": "https://t.example.com/token", "service": "s", "issuer": "i"}
         (None, "3.1.2", {"rootcertbundle": "/issuer.pem"}, False),
     ],
 )
-def test_an_upgrade_that_refuses_tokens_is_warned_of(
-    before: str | None, release: str, keys: dict[str, str], warned: bool
+def test_an_upgrade_to_a_release_that_refuses_the_tokens_is_a_warning(
+    before: str | None, release: str, keys: dict[str, str], expected: bool
 ) -> None:
     registry = {"release": release, "config": {"auth": {"token": {**TOKEN, **keys}}}}
-    found = _reviewed(_stack(release=before), registry=registry)
+    found = _review(_stack_step(release=before), registry=registry)
     lines = [line for line in found.warnings if "registry.config.auth.token: " in line]
-    assert bool(lines) is warned
+    assert bool(lines) is expected
     assert all("RFC 7638" in line and "x5c" in line for line in lines)
 
 
-def test_an_upgrade_without_tokens_is_not_warned_of() -> None:
-    assert not _reviewed(_stack(release="2.8.3")).warnings
+def test_an_upgrade_without_token_authentication_has_no_warning() -> None:
+    assert not _review(_stack_step(release="2.8.3")).warnings
 
 
-@pytest.mark.parametrize("trick", ["```", "`", "|", "<script>", "@someone", "<!-- x -->"])
-def test_what_a_stack_file_holds_cannot_break_out_of_the_comment(trick: str) -> None:
-    sections = {"registry": {"environment": {"TZ": f"a{trick}\n{trick}b"}}}
-    found = _reviewed(_unchanged(), **sections)
-    fence = "`" * (4 if trick == "```" else 3)
-    line = f"+TZ=a{trick}\\n{trick}b"
+@pytest.mark.parametrize("markup", ["```", "`", "|", "<script>", "@someone", "<!-- x -->"])
+def test_text_of_a_stack_file_cannot_break_out_of_the_comments_code_block(markup: str) -> None:
+    sections = {"registry": {"environment": {"TZ": f"a{markup}\n{markup}b"}}}
+    found = _review(_unchanged_stack(), **sections)
+    fence = "`" * (4 if markup == "```" else 3)
+    line = f"+TZ=a{markup}\\n{markup}b"
     assert f"{fence}diff\n{line}\n{fence}\n" in markdown(found)
 
 
-def test_a_cell_holds_any_value() -> None:
+def test_a_table_cell_can_show_any_value() -> None:
     old, new = {"inputs": {"a": "x|`y"}}, {"inputs": {"a": "``"}}
     step = _step(
         "update", CONTAINER, "x", oldState=old, newState=new, detailedDiff={"a": {"kind": "update"}}
     )
-    shown = markdown(_reviewed(_unchanged(), step))
+    shown = markdown(_review(_unchanged_stack(), step))
     assert "| ``` a: x\\|`y → `` ``` |" in shown
 
 
-def test_a_comment_stays_within_githubs_limit_and_says_what_it_leaves_out() -> None:
+def test_a_comment_is_shortened_to_githubs_limit_and_reports_the_omitted_lines() -> None:
     files = {f"/etc/token/{number}.pem": "x" * 200 for number in range(1000)}
-    found = _reviewed(_unchanged(), registry={"files": files})
+    found = _review(_unchanged_stack(), registry={"files": files})
     shown = markdown(found)
     assert len(shown) <= LIMIT
     assert shown.count("```") == 2
-    left = int(shown.rpartition("✂️ ")[2].split()[0])
-    assert left > 500
+    omitted = int(shown.rpartition("✂️ ")[2].split()[0])
+    assert omitted > 500
     assert text(found).count("\n") > 1000
 
 
-def test_the_first_line_tells_the_comments_of_stacks_apart() -> None:
-    assert markdown(_reviewed()).startswith("<!-- oss-registry: dev -->\n")
+def test_the_first_line_of_a_comment_identifies_the_stack() -> None:
+    assert markdown(_review()).startswith("<!-- oss-registry: dev -->\n")

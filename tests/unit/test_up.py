@@ -1,4 +1,4 @@
-"""After an `up`, the registry serves, or the command fails and shows how to find the cause."""
+"""Tests of `make up`: it waits until the registry serves, or fails and reports the cause."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ IN_OSS = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "ima
 
 
 class Clock:
-    """Time that passes only when someone sleeps."""
+    """A fake clock that moves on only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,32 +38,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def _answers(codes: Iterator[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def _set_status_codes(codes: Iterator[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_api, "http_status", lambda *_: next(codes))
 
 
-def _oss_says(answers: Iterator[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
+def _set_oss_check(answers: Iterator[str | None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oss, "check", lambda *_: next(answers))
 
 
-def _wait(stack: Stack = ON_VOLUME) -> None:
+def _wait_until_served(stack: Stack = ON_VOLUME) -> None:
     up._wait_until_served(stack, {})
 
 
 @pytest.mark.parametrize("code", [200, 401, 404])
-def test_a_registry_that_answers_is_not_waited_for(
+def test_up_does_not_wait_for_a_registry_that_answers(
     code: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _answers(iter([code]), monkeypatch)
-    _wait()
+    _set_status_codes(iter([code]), monkeypatch)
+    _wait_until_served()
     assert clock.now == 0
 
 
-def test_up_ends_when_the_registry_has_noticed_that_its_storage_is_back(
+def test_up_waits_until_the_registry_no_longer_answers_503(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _answers(iter([503] * 12 + [401]), monkeypatch)
-    _wait()
+    _set_status_codes(iter([503] * 12 + [401]), monkeypatch)
+    _wait_until_served()
     assert clock.now == 12
     assert capsys.readouterr().err.splitlines() == [
         f"up: waiting until the registry at {ADDRESS} serves again: {seconds} s"
@@ -71,90 +71,90 @@ def test_up_ends_when_the_registry_has_noticed_that_its_storage_is_back(
     ]
 
 
-def test_a_registry_that_goes_on_refusing_fails_the_command_with_the_next_step(
+def test_up_fails_with_the_next_step_if_the_registry_keeps_answering_503(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_api, "http_status", lambda *_: 503)
     with pytest.raises(Blocked) as blocked:
-        _wait()
+        _wait_until_served()
     assert f"after 61 s the registry at {ADDRESS} still answers 503" in str(blocked.value)
     assert "Run `make status STACK=dev` for the cause." in str(blocked.value)
 
 
 @pytest.mark.parametrize("reason", [OSError("no route to host"), NotChecked("a certificate")])
-def test_an_endpoint_that_this_machine_does_not_reach_is_not_waited_for(
+def test_up_does_not_wait_for_an_endpoint_that_this_machine_cannot_reach(
     reason: Exception, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> int:
         raise reason
 
     monkeypatch.setattr(registry_api, "http_status", unreachable)
-    _wait()
+    _wait_until_served()
     assert clock.now == 0
 
 
-def test_an_oss_that_refuses_the_registry_fails_the_command_while_the_registry_still_answers(
+def test_up_fails_if_oss_refuses_the_access_key_even_if_the_registry_answers(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oss, "check", lambda *_: "OSS answers UserDisable: an overdue payment")
-    _answers(iter([200]), monkeypatch)
+    _set_status_codes(iter([200]), monkeypatch)
     with pytest.raises(up.StorageRefused, match="OSS answers UserDisable: an overdue payment"):
-        _wait(IN_OSS)
+        _wait_until_served(IN_OSS)
     assert clock.now == 61
 
 
-def test_an_oss_that_takes_the_key_after_some_seconds_is_waited_for(
+def test_up_waits_until_oss_accepts_the_access_key(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _oss_says(iter(["OSS answers AccessDenied"] * 3 + [None]), monkeypatch)
-    _answers(iter([200]), monkeypatch)
-    _wait(IN_OSS)
+    _set_oss_check(iter(["OSS answers AccessDenied"] * 3 + [None]), monkeypatch)
+    _set_status_codes(iter([200]), monkeypatch)
+    _wait_until_served(IN_OSS)
     assert clock.now == 3
 
 
-def test_an_oss_that_this_machine_does_not_reach_is_reported_as_not_checked(
+def test_an_oss_endpoint_that_this_machine_cannot_reach_is_reported_as_not_checked(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unreachable(*_: object) -> None:
         raise NotChecked("OSS does not answer at HOST from here")
 
     monkeypatch.setattr(oss, "check", unreachable)
-    _answers(iter([200]), monkeypatch)
-    _wait(IN_OSS)
+    _set_status_codes(iter([200]), monkeypatch)
+    _wait_until_served(IN_OSS)
     assert clock.now == 0
     assert "was not checked: OSS does not answer at HOST from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("codes", [[200] * 50, [200] * 30 + [503] * 20])
-def test_where_no_host_of_oss_answers_the_registrys_storage_checks_are_watched(
+def test_if_no_endpoint_of_oss_answers_up_watches_the_registrys_storage_checks(
     codes: list[int], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> None:
         raise oss.Unreachable("OSS does not answer at HOST from here")
 
     monkeypatch.setattr(oss, "check", unreachable)
-    _answers(iter(codes), monkeypatch)
+    _set_status_codes(iter(codes), monkeypatch)
     if 503 in codes:
         with pytest.raises(up.StorageRefused, match="HOST from here: check the network"):
-            _wait(IN_OSS)
+            _wait_until_served(IN_OSS)
         assert clock.now == 30
     else:
-        _wait(IN_OSS)
+        _wait_until_served(IN_OSS)
         assert clock.now == up.CHECKS_SECONDS
 
 
-# From the plan to the end.
+# From the plan to the end of the update.
 
 
 @pytest.fixture
-def updates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An `up` that makes an access key, and whose update fails; gives what is done about it."""
-    done: list[str] = []
-    made = {"inputs": {"userName": "oss-registry-dev"}}
-    change = Change(action="create", kind=ACCESS_KEY, name="key", what=(), old={}, new=made)
+def failing_update(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Set up an `up` that creates an access key and then fails. Return the calls that follow."""
+    calls: list[str] = []
+    new = {"inputs": {"userName": "oss-registry-dev"}}
+    change = Change(action="create", kind=ACCESS_KEY, name="key", what=(), old={}, new=new)
 
     def fail(*words: str) -> None:
-        done.append(words[0])
+        calls.append(words[0])
         raise CalledProcessError(255, "pulumi")
 
     monkeypatch.setattr(
@@ -166,36 +166,36 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(up, "stack", lambda name: IN_OSS)
     monkeypatch.setattr(up, "pulumi_seen", fail)
     monkeypatch.setattr(orphans, "before", lambda *_: ["a"])
-    monkeypatch.setattr(orphans, "drop", lambda *words: done.append(f"drop {words}"))
+    monkeypatch.setattr(orphans, "drop", lambda *words: calls.append(f"drop {words}"))
     monkeypatch.setattr(engine, "reached", lambda config: nullcontext({}))
-    return done
+    return calls
 
 
-def test_an_update_that_fails_names_osss_refusal_and_drops_lost_keys(
-    updates: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_failed_update_reports_the_refusal_of_oss_and_deletes_orphaned_keys(
+    failing_update: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _oss_says(iter(["OSS answers UserDisable"]), monkeypatch)
+    _set_oss_check(iter(["OSS answers UserDisable"]), monkeypatch)
     with pytest.raises(up.StorageRefused, match="the update failed, see above; OSS answers User"):
         up.up("dev", consent=True, meant=())
-    assert updates == ["up", "drop ('dev', 'oss-registry-dev', ['a'])"]
+    assert failing_update == ["up", "drop ('dev', 'oss-registry-dev', ['a'])"]
 
 
-def test_an_update_that_fails_for_something_else_is_pulumis_matter(
-    updates: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_failed_update_with_another_cause_raises_pulumis_error(
+    failing_update: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _oss_says(iter([None]), monkeypatch)
+    _set_oss_check(iter([None]), monkeypatch)
     with pytest.raises(CalledProcessError):
         up.up("dev", consent=True, meant=())
-    assert updates[-1].startswith("drop")
+    assert failing_update[-1].startswith("drop")
 
 
 @pytest.mark.parametrize("consent", [True, False])
-def test_a_plan_that_is_refused_after_recovery_lists_what_that_did(
-    consent: bool, updates: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_refused_plan_after_a_recovery_lists_the_steps_of_the_recovery(
+    consent: bool, failing_update: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = Review(stack="dev", errors=["no"] if consent else (), lines=["+A=b"])
-    monkeypatch.setattr(up, "planned", lambda *_: (failed, ()))
+    refused = Review(stack="dev", errors=["no"] if consent else (), lines=["+A=b"])
+    monkeypatch.setattr(up, "planned", lambda *_: (refused, ()))
     monkeypatch.setattr("sys.stdin", StringIO())
     with pytest.raises(Blocked, match=r"recovery of the run before \(removed a container\): "):
         up.up("dev", consent=consent, meant=())
-    assert not updates
+    assert not failing_update

@@ -1,4 +1,4 @@
-"""A compose file becomes a stack file: what is kept, what is said, and what is never shown."""
+"""Tests of `make import`, which turns a compose file into a stack file."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -17,11 +17,15 @@ from operations.importing.moving import Moved, chosen, differences, moved
 from operations.stack_file import handed_over
 from tests.unit.stack_files import load
 
-SHAPES = Path(__file__).parent.parent / "compose"
-REFUSED = {"gcs": "in gcs", "mirror": "is a mirror", "two": "several registries: say SERVICE="}
-# Shapes of public compose files, their values replaced.
-FILES = sorted(SHAPES.glob("*/*compose.y*ml"))
-MOVABLE = [file for file in FILES if file.parent.name not in REFUSED]
+COMPOSE_FILES = Path(__file__).parent.parent / "compose"
+NOT_IMPORTABLE = {
+    "gcs": "in gcs",
+    "mirror": "is a mirror",
+    "two": "several registries: say SERVICE=",
+}
+# Compose files with the structure of public ones, and other values.
+FILES = sorted(COMPOSE_FILES.glob("*/*compose.y*ml"))
+IMPORTABLE = [file for file in FILES if file.parent.name not in NOT_IMPORTABLE]
 SECRETS = (
     "LTAIexample",
     "the-accounts-own-secret",
@@ -32,59 +36,62 @@ SECRETS = (
 )
 
 
-def _moved(file: Path, service: str = "") -> Moved:
+def _import(file: Path, service: str = "") -> Moved:
     compose = read(file, {})
     return moved(compose, chosen(compose, service), "imported")
 
 
-_shape = cache(_moved)  # of what does not change
+_import_once = cache(_import)  # for files that no test changes
 
 
-def _composed(folder: Path, text: str) -> Moved:
+def _import_text(folder: Path, text: str) -> Moved:
     file = folder / "docker-compose.yml"
     file.write_text(text)
-    return _moved(file)
+    return _import(file)
 
 
 def _registry(*lines: str, image: str = "registry:2") -> str:
+    """Return the text of a compose file with a registry, whose service ends with these lines."""
     return "\n".join(("services:", "  registry:", f"    image: {image}", *lines))
 
 
-@pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
-def test_no_secret_is_printed_or_written_in_clear(file: Path) -> None:
-    its = _shape(file)
+@pytest.mark.parametrize("file", IMPORTABLE, ids=lambda file: file.parent.name)
+def test_no_secret_is_printed_or_written_in_plain_text(file: Path) -> None:
+    result = _import_once(file)
 
-    shown = "\n".join((*report(its), written(its)))
+    shown = "\n".join((*report(result), written(result)))
 
-    assert not [each for each in (*SECRETS, *its.secrets.values()) if each in shown]
+    assert not [each for each in (*SECRETS, *result.secrets.values()) if each in shown]
 
 
-@pytest.mark.parametrize("file", MOVABLE, ids=lambda file: file.parent.name)
-def test_the_file_that_is_written_is_what_was_reported(file: Path) -> None:
-    its = _shape(file)
-    texts, _ = handed_over(yaml.safe_load(written(its))["config"])
-    secrets = {f"oss-registry:{name}": value for name, value in its.secrets.items()}
+@pytest.mark.parametrize("file", IMPORTABLE, ids=lambda file: file.parent.name)
+def test_the_written_stack_file_matches_the_report(file: Path) -> None:
+    result = _import_once(file)
+    texts, _ = handed_over(yaml.safe_load(written(result))["config"])
+    secrets = {f"oss-registry:{name}": value for name, value in result.secrets.items()}
 
-    stack, problems = its.checked()
+    stack, problems = result.checked()
 
     if not problems:
         assert load("imported", {**texts, **secrets}, secrets.keys()) == stack
     for problem in problems:
-        assert [line for line in report(its) if problem.path in line]
+        assert [line for line in report(result) if problem.path in line]
 
 
-@pytest.mark.parametrize(("shape", "why"), REFUSED.items())
-def test_what_can_not_move_in_is_refused_with_the_reason(shape: str, why: str) -> None:
-    (file,) = (SHAPES / shape).glob("*compose.y*ml")
+@pytest.mark.parametrize(("shape", "reason"), NOT_IMPORTABLE.items())
+def test_a_registry_that_cannot_be_imported_is_refused_with_the_reason(
+    shape: str, reason: str
+) -> None:
+    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
 
-    with pytest.raises(Blocked, match=why):
-        _shape(file)
+    with pytest.raises(Blocked, match=reason):
+        _import_once(file)
 
 
-def test_one_of_several_registries_moves_in_by_its_name() -> None:
-    its = _shape(SHAPES / "two/docker-compose.yml", "registry")
+def test_one_of_several_registries_is_imported_by_its_service_name() -> None:
+    result = _import_once(COMPOSE_FILES / "two/docker-compose.yml", "registry")
 
-    assert ("the service registry-read-only", "stays where it is") in its.lost
+    assert ("the service registry-read-only", "stays where it is") in result.lost
 
 
 @pytest.mark.parametrize(
@@ -105,10 +112,10 @@ def test_one_of_several_registries_moves_in_by_its_name() -> None:
         ("tutorial", "the service redis"),
     ],
 )
-def test_what_has_no_place_is_listed_with_the_reason(shape: str, lost: str) -> None:
-    (file,) = (SHAPES / shape).glob("*compose.y*ml")
+def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, lost: str) -> None:
+    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
 
-    reasons = dict(_shape(file).lost)
+    reasons = dict(_import_once(file).lost)
 
     assert reasons[lost]
 
@@ -137,25 +144,25 @@ def test_what_has_no_place_is_listed_with_the_reason(shape: str, lost: str) -> N
         ("swarm-secrets", "registry.limits.memory", "512MiB"),
     ],
 )
-def test_what_has_a_place_goes_there(shape: str, path: str, value: object) -> None:
-    (file,) = (SHAPES / shape).glob("*compose.y*ml")
-    config = {key.partition(":")[2]: below for key, below in _shape(file).config.items()}
+def test_a_value_is_imported_to_its_setting(shape: str, path: str, value: object) -> None:
+    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
+    config = {key.partition(":")[2]: below for key, below in _import_once(file).config.items()}
 
     assert lookup(config, path) == value
 
 
-def test_a_folder_of_images_gets_the_name_of_a_volume_by_a_printed_command() -> None:
-    its = _shape(SHAPES / "config-file/docker-compose.yml")
+def test_a_folder_with_images_becomes_a_volume_by_a_printed_command() -> None:
+    result = _import_once(COMPOSE_FILES / "config-file/docker-compose.yml")
 
-    folder = (SHAPES / "config-file/registry-data").resolve()
-    assert its.steps == [
+    folder = (COMPOSE_FILES / "config-file/registry-data").resolve()
+    assert result.steps == [
         f'docker volume create --opt type=none --opt o=bind --opt device="{folder}" '
         "oss-registry-imported-data"
     ]
 
 
 @pytest.mark.parametrize(
-    ("written_as", "value"),
+    ("text", "value"),
     [
         ("$A", "one"),
         ("${A}", "one"),
@@ -173,20 +180,20 @@ def test_a_folder_of_images_gets_the_name_of_a_volume_by_a_printed_command() -> 
     ],
 )
 @pytest.mark.parametrize("form", ["      LOG: '{}'", "      - 'LOG={}'"])
-def test_variables_are_read_as_compose_reads_them(
-    tmp_path: Path, form: str, written_as: str, value: str
+def test_variables_are_substituted_as_compose_does(
+    tmp_path: Path, form: str, text: str, value: str
 ) -> None:
-    (tmp_path / ".env").write_text("A=one  # a remark\nEMPTY=\nexport QUOTED='x\"#y z'\n")
+    (tmp_path / ".env").write_text("A=one  # a comment\nEMPTY=\nexport QUOTED='x\"#y z'\n")
     file = tmp_path / "docker-compose.yml"
-    file.write_text(_registry("    environment:", form.format(written_as)))
+    file.write_text(_registry("    environment:", form.format(text)))
 
     compose = read(file, {})
 
     assert compose.services["registry"].variables["LOG"] == value
-    assert list(compose.unset) == (["NONE"] if written_as == "${NONE}" else [])
+    assert list(compose.unset) == (["NONE"] if text == "${NONE}" else [])
 
 
-def test_a_variable_of_the_shell_counts_for_more_than_the_env_file(tmp_path: Path) -> None:
+def test_a_variable_of_the_shell_takes_precedence_over_the_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=1\n")
     file = tmp_path / "docker-compose.yml"
     file.write_text(_registry('    ports: ["${PORT}:5000"]'))
@@ -208,7 +215,7 @@ def test_a_variable_of_the_shell_counts_for_more_than_the_env_file(tmp_path: Pat
         ('"5003-5005:5000-5002"', 5003, ""),
     ],
 )
-def test_each_form_of_a_port_is_understood(
+def test_each_form_of_a_port_is_read(
     tmp_path: Path, form: str, published: int | None, address: str
 ) -> None:
     file = tmp_path / "docker-compose.yml"
@@ -229,10 +236,10 @@ def test_each_form_of_a_port_is_understood(
         ("redis-server", None),
     ],
 )
-def test_redis_keeps_its_size_however_it_is_told(
+def test_the_memory_limit_of_redis_is_read_from_each_form_of_its_command(
     tmp_path: Path, command: str, memory: str | None
 ) -> None:
-    its = _composed(
+    result = _import_text(
         tmp_path,
         _registry(
             "    environment: {REGISTRY_REDIS_ADDR: 'cache:6379', REGISTRY_REDIS_PASSWORD: 'p w'}",
@@ -242,24 +249,26 @@ def test_redis_keeps_its_size_however_it_is_told(
         ),
     )
 
-    assert its.section("cache").get("max_memory") == memory
-    assert its.secrets == {"redis-password": "p w"}
+    assert result.section("cache").get("max_memory") == memory
+    assert result.secrets == {"redis-password": "p w"}
 
 
-def test_a_redis_elsewhere_stays_the_one_that_is_used(tmp_path: Path) -> None:
-    its = _composed(
+def test_an_external_redis_stays_in_use(tmp_path: Path) -> None:
+    result = _import_text(
         tmp_path, _registry("    environment: ['REGISTRY_REDIS_ADDR=redis.example.com']")
     )
 
-    assert its.section("cache")["address"] == "redis.example.com:6379"
+    assert result.section("cache")["address"] == "redis.example.com:6379"
 
 
-def test_a_key_in_the_certificate_s_file_does_not_get_into_the_stack_file(tmp_path: Path) -> None:
+def test_a_private_key_in_a_certificate_file_is_not_written_to_the_stack_file(
+    tmp_path: Path,
+) -> None:
     pem = "-----BEGIN {0}-----\nMAo=\n-----END {0}-----\n"
     both = pem.format("PRIVATE KEY") + pem.format("CERTIFICATE")
     (tmp_path / "both.pem").write_text(both)
 
-    its = _composed(
+    result = _import_text(
         tmp_path,
         _registry(
             "    volumes: ['./both.pem:/both.pem']",
@@ -270,12 +279,14 @@ def test_a_key_in_the_certificate_s_file_does_not_get_into_the_stack_file(tmp_pa
         ),
     )
 
-    assert "PRIVATE KEY" not in written(its)
-    assert "-----BEGIN CERTIFICATE-----" in written(its)
+    assert "PRIVATE KEY" not in written(result)
+    assert "-----BEGIN CERTIFICATE-----" in written(result)
 
 
-def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) -> None:
-    its = _composed(
+def test_the_storage_drivers_key_secure_does_not_make_the_section_a_pulumi_secret(
+    tmp_path: Path,
+) -> None:
+    result = _import_text(
         tmp_path,
         _registry(
             "    environment:",
@@ -286,20 +297,20 @@ def test_the_driver_s_own_key_secure_is_no_secret_of_pulumi_s(tmp_path: Path) ->
         ),
     )
 
-    _, secret = handed_over(its.config)
+    _, secret = handed_over(result.config)
 
-    assert lookup(its.section("registry"), "config.storage.oss.secure") is True
+    assert lookup(result.section("registry"), "config.storage.oss.secure") is True
     assert not secret
     assert handed_over({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
 
 
 @pytest.mark.parametrize("image", ["registry", "registry:latest"])
-def test_latest_is_the_newest_release_that_heeds_all_that_it_is_told(
+def test_latest_becomes_the_newest_release_that_reads_the_mounted_configuration(
     tmp_path: Path, image: str
 ) -> None:
     (tmp_path / "config.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
     newest, older = (
-        _composed(tmp_path, _registry(f"    volumes: ['./config.yml:{path}']", image=image))
+        _import_text(tmp_path, _registry(f"    volumes: ['./config.yml:{path}']", image=image))
         for path in ("/etc/distribution/config.yml", "/etc/docker/registry/config.yml")
     )
 
@@ -309,10 +320,8 @@ def test_latest_is_the_newest_release_that_heeds_all_that_it_is_told(
 
 
 @pytest.mark.parametrize("value", ["2026-13-45", "=", "<<"])
-def test_what_looks_like_a_value_of_yaml_s_and_is_none_stays_text(
-    tmp_path: Path, value: str
-) -> None:
-    its = _composed(
+def test_text_that_resembles_another_yaml_type_stays_text(tmp_path: Path, value: str) -> None:
+    result = _import_text(
         tmp_path,
         _registry(
             "    environment:",
@@ -321,27 +330,27 @@ def test_what_looks_like_a_value_of_yaml_s_and_is_none_stays_text(
         ),
     )
 
-    assert its.section("storage")["prefix"] == value
+    assert result.section("storage")["prefix"] == value
 
 
-def test_a_configuration_is_read_where_the_command_says(tmp_path: Path) -> None:
+def test_the_configuration_is_read_from_the_path_in_the_command(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
     for command in ("/own.yml", "[serve, /own.yml]", "registry serve /own.yml"):
-        its = _composed(
+        result = _import_text(
             tmp_path, _registry("    volumes: ['./own.yml:/own.yml']", f"    command: {command}")
         )
-        assert its.section("registry")["log_level"] == "error"
+        assert result.section("registry")["log_level"] == "error"
 
 
-def _configured(folder: Path, config: dict[str, Any], *lines: str) -> Moved:
+def _import_configuration(folder: Path, config: dict[str, Any], *lines: str) -> Moved:
     (folder / "config.yml").write_text(yaml.dump({"storage": {"filesystem": {}}, **config}))
     mount = "    volumes: ['./config.yml:/etc/docker/registry/config.yml']"
-    return _composed(folder, _registry(mount, *lines))
+    return _import_text(folder, _registry(mount, *lines))
 
 
-def test_what_may_be_a_secret_becomes_one_under_a_name_of_its_place(tmp_path: Path) -> None:
+def test_a_value_that_may_be_a_secret_becomes_a_secret_named_after_its_path(tmp_path: Path) -> None:
     hook = {"name": "a", "url": "https://h/?key=hunter1", "headers": {"X-Hook-Sig": ["hunter2"]}}
-    its = _configured(
+    result = _import_configuration(
         tmp_path,
         {"notifications": {"endpoints": [hook]}},
         "    environment:",
@@ -351,35 +360,33 @@ def test_what_may_be_a_secret_becomes_one_under_a_name_of_its_place(tmp_path: Pa
         "      OTEL_EXPORTER_OTLP_HEADERS: x-key=hunter5",
     )
 
-    stack, problems = its.checked()
+    stack, problems = result.checked()
 
     assert not problems
-    assert its.secrets == {
+    assert result.secrets == {
         "http-proxy": "http://svc:hunter4@proxy:3128",
         "http-proxy-2": "http://svc:hunter3@proxy:3128",
         "notifications-endpoints-0-headers-x-hook-sig-0": "hunter2",
         "notifications-endpoints-0-url": "https://h/?key=hunter1",
         "otel-exporter-otlp-headers": "x-key=hunter5",
     }
-    assert stack.registry.redacted["http_proxy"] == "[secret: http-proxy-2]"
-    assert stack.registry.redacted["HTTPS_PROXY"] == "http://proxy:3128"
-    assert "hunter" not in "\n".join(
-        (*report(its), written(its), *stack.registry.redacted.values())
-    )
+    assert stack.redacted["http_proxy"] == "[secret: http-proxy-2]"
+    assert stack.redacted["HTTPS_PROXY"] == "http://proxy:3128"
+    assert "hunter" not in "\n".join((*report(result), written(result), *stack.redacted.values()))
 
 
-def test_a_secret_of_what_is_refused_does_not_stay(tmp_path: Path) -> None:
+def test_a_secret_of_a_part_that_is_not_imported_is_dropped(tmp_path: Path) -> None:
     cdn = {"name": "alicdn", "options": {"baseurl": "https://cdn", "privatekey": "hunter2"}}
 
-    its = _configured(tmp_path, {"middleware": {"storage": [cdn]}})
+    result = _import_configuration(tmp_path, {"middleware": {"storage": [cdn]}})
 
-    assert not its.secrets
-    assert not its.checked()[1]
-    assert "hunter2" not in "\n".join((*report(its), written(its)))
+    assert not result.secrets
+    assert not result.checked()[1]
+    assert "hunter2" not in "\n".join((*report(result), written(result)))
 
 
-def test_a_configuration_that_stands_in_the_compose_file_itself_is_read(tmp_path: Path) -> None:
-    its = _composed(
+def test_a_configuration_inside_the_compose_file_is_read(tmp_path: Path) -> None:
+    result = _import_text(
         tmp_path,
         _registry(
             "    configs: [{source: ours, target: /etc/docker/registry/config.yml}]",
@@ -391,41 +398,39 @@ def test_a_configuration_that_stands_in_the_compose_file_itself_is_read(tmp_path
         ),
     )
 
-    assert its.section("registry")["log_level"] == "error"
-    assert not dict(its.lost).get("/etc/docker/registry/config.yml")
+    assert result.section("registry")["log_level"] == "error"
+    assert not dict(result.lost).get("/etc/docker/registry/config.yml")
 
 
 @pytest.mark.parametrize(
-    ("told", "settings"),
+    ("endpoint", "settings"),
     [
         ("demo.oss-cn-beijing.aliyuncs.com", {"internal": False}),
         ("https://demo.oss-cn-beijing-internal.aliyuncs.com", {"internal": True}),
         ("demo.oss-accelerate.aliyuncs.com", {"endpoint": "oss-accelerate.aliyuncs.com"}),
     ],
 )
-def test_an_endpoint_in_oss_is_taken_apart(
-    tmp_path: Path, told: str, settings: dict[str, object]
+def test_an_oss_endpoint_becomes_separate_settings(
+    tmp_path: Path, endpoint: str, settings: dict[str, object]
 ) -> None:
-    its = _composed(
+    result = _import_text(
         tmp_path,
         _registry(
             "    environment:",
             "      REGISTRY_STORAGE: oss",
             "      REGISTRY_STORAGE_OSS_BUCKET: demo",
             "      REGISTRY_STORAGE_OSS_REGION: oss-cn-beijing",
-            f"      REGISTRY_STORAGE_OSS_ENDPOINT: {told}",
+            f"      REGISTRY_STORAGE_OSS_ENDPOINT: {endpoint}",
         ),
     )
 
-    assert its.config["alicloud:region"] == "cn-beijing"
-    assert settings.items() <= its.section("storage").items()
+    assert result.config["alicloud:region"] == "cn-beijing"
+    assert settings.items() <= result.section("storage").items()
 
 
-def test_files_of_a_user_of_their_own_are_given_to_the_one_that_the_registry_is(
-    tmp_path: Path,
-) -> None:
+def test_files_of_another_user_get_a_new_owner_by_a_printed_command(tmp_path: Path) -> None:
     steps = [
-        _composed(
+        _import_text(
             tmp_path, _registry("    volumes: ['./data:/var/lib/registry']", f"    user: {user}")
         ).steps
         for user in ("'1000:1000'", "0", "root")
@@ -435,12 +440,12 @@ def test_files_of_a_user_of_their_own_are_given_to_the_one_that_the_registry_is(
     assert "--volume oss-registry-imported-data:/v busybox chown -R 0:0 /v" in steps[0][1]
 
 
-def test_whom_the_registry_trusts_comes_along(tmp_path: Path) -> None:
+def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -> None:
     for name in ("one", "two"):
         pem = f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
         (tmp_path / f"{name}.crt").write_text(pem)
 
-    its = _composed(
+    result = _import_text(
         tmp_path,
         _registry(
             "    volumes: ['./one.crt:/ca.crt', './two.crt:/etc/ssl/certs/two.crt']",
@@ -448,12 +453,12 @@ def test_whom_the_registry_trusts_comes_along(tmp_path: Path) -> None:
         ),
     )
 
-    trusted = its.section("registry")["ca_certificates"]
+    trusted = result.section("registry")["ca_certificates"]
     assert [line for line in trusted.splitlines() if "-" not in line] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "error"),
     [
         (_registry("    extends: {file: base.yml, service: registry}"), "takes parts from other"),
         ("services:\n  registry: ['pa55',", "line 2: is not YAML"),
@@ -471,54 +476,56 @@ def test_whom_the_registry_trusts_comes_along(tmp_path: Path) -> None:
         (_registry("    environment: ['REGISTRY_STORAGE_GCS_BUCKET=b']"), "2 storage drivers"),
     ],
 )
-def test_a_bad_compose_file_is_refused_in_words(tmp_path: Path, content: str, why: str) -> None:
-    with pytest.raises(Blocked, match=why) as refused:
-        _composed(tmp_path, content)
+def test_an_invalid_compose_file_is_refused_without_showing_secrets(
+    tmp_path: Path, content: str, error: str
+) -> None:
+    with pytest.raises(Blocked, match=error) as blocked:
+        _import_text(tmp_path, content)
 
-    assert "pa55" not in str(refused.value)
+    assert "pa55" not in str(blocked.value)
 
 
-def test_variables_that_can_not_be_read_are_said_to_be_so(tmp_path: Path) -> None:
+def test_an_env_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "own.env").write_bytes(b"A=\xff\xfe")
 
     with pytest.raises(Blocked, match=r"own\.env can't be read"):
-        _composed(tmp_path, _registry("    env_file: own.env"))
+        _import_text(tmp_path, _registry("    env_file: own.env"))
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_stack_file_is_never_overwritten_and_none_is_left_by_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_existing_stack_file_is_not_overwritten_and_a_failed_import_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
 ) -> None:
-    def fails(*_: Any, **__: Any) -> str:  # noqa: ANN401
+    def fail(*_: Any, **__: Any) -> str:  # noqa: ANN401
         raise Blocked("no backend")
 
-    monkeypatch.setattr(importing, "pulumi", fails)
+    monkeypatch.setattr(importing, "pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
     file = tmp_path / "Pulumi.prod.yaml"
-    if there:
+    if exists:
         file.write_text("mine")
 
-    with pytest.raises(Blocked, match="is there already" if there else "no backend"):
-        importing.main("prod", str(SHAPES / "tutorial/docker-compose.yml"))
+    with pytest.raises(Blocked, match="is there already" if exists else "no backend"):
+        importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
 
-    assert file.exists() == there
-    assert not there or file.read_text() == "mine"
+    assert file.exists() == exists
+    assert not exists or file.read_text() == "mine"
 
 
-def test_who_is_not_logged_in_is_told_what_a_stack_needs(
+def test_a_missing_pulumi_login_is_reported_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any, **__: Any) -> str:  # noqa: ANN401
+    def fail(*_: Any, **__: Any) -> str:  # noqa: ANN401
         raise CalledProcessError(255, ["pulumi"], stderr="error: no token")
 
-    monkeypatch.setattr(importing, "pulumi", fails)
+    monkeypatch.setattr(importing, "pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
 
     with pytest.raises(Blocked, match=r"error: no token\nA stack needs a login and a passphrase"):
-        importing.main("prod", str(SHAPES / "tutorial/docker-compose.yml"))
+        importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
 
 
-def test_what_was_left_out_of_the_command_is_said(tmp_path: Path) -> None:
+def test_missing_arguments_are_reported_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(Blocked, match=r"no-such\.yml: No such file"):
         importing.main("imported", str(tmp_path / "no-such.yml"))
     with pytest.raises(Blocked, match=r"make import COMPOSE=docker-compose\.yml STACK=prod"):
@@ -529,6 +536,6 @@ def _differences(old: object, new: object) -> Sequence[str]:
     return [*differences(old, new)]
 
 
-def test_what_is_empty_counts_as_not_there_when_two_configurations_are_compared() -> None:
+def test_comparing_two_configurations_ignores_empty_values() -> None:
     assert not _differences({"a": {"b": None, "c": ""}, "d": 1}, {"d": 1, "e": {}})
     assert _differences({"a": {"b": 1}}, {"a": {"b": 2}, "c": 3}) == ["a.b", "c"]
