@@ -370,9 +370,11 @@ def test_a_value_that_may_be_a_secret_becomes_a_secret_named_after_its_path(tmp_
         "notifications-endpoints-0-url": "https://h/?key=hunter1",
         "otel-exporter-otlp-headers": "x-key=hunter5",
     }
-    assert stack.redacted["http_proxy"] == "[secret: http-proxy-2]"
-    assert stack.redacted["HTTPS_PROXY"] == "http://proxy:3128"
-    assert "hunter" not in "\n".join((*report(result), written(result), *stack.redacted.values()))
+    assert stack.registry.redacted["http_proxy"] == "[secret: http-proxy-2]"
+    assert stack.registry.redacted["HTTPS_PROXY"] == "http://proxy:3128"
+    assert "hunter" not in "\n".join(
+        (*report(result), written(result), *stack.registry.redacted.values())
+    )
 
 
 def test_a_secret_of_a_part_that_is_not_imported_is_dropped(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN4
 
 def _outputs(stack: Stack) -> Mapping[str, Any]:
     """Return the outputs of the last `up` of `stack`."""
-    endpoint = f"https://{stack.oss.host}"
-    return {**IN_USE, "images": stack.images, "storage_endpoint": endpoint}
+    endpoint = f"https://{bucket_of(stack).host}"
+    return {**IN_USE, "images": stack.registry.storage.location, "storage_endpoint": endpoint}
 
 
 ADOPTED: Mapping[str, Any] = {"adopt": True, "prefix": "team/registry"}

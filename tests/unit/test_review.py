@@ -34,7 +34,7 @@ def _review(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: ANN4
 
 
 def _unchanged_stack(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    return _stack_step(environment=load_stack(**sections).redacted)
+    return _stack_step(environment=load_stack(**sections).registry.redacted)
 
 
 def _replacement(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[str, Any]]:
@@ -74,14 +74,14 @@ def test_components_and_unchanged_resources_are_not_listed() -> None:
 
 
 def test_a_changed_variable_is_shown_as_a_diff() -> None:
-    before = load_stack().redacted
+    before = load_stack().registry.redacted
     found = _review(_stack_step(environment=before), registry={"log_level": "error"})
     assert found.lines == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
     assert "```diff\n-REGISTRY_LOG_LEVEL=warn\n+REGISTRY_LOG_LEVEL=error\n```" in markdown(found)
 
 
 def test_a_changed_file_is_shown_as_a_diff_below_its_path() -> None:
-    before = load_stack(registry={"delivery": "file"}).redacted
+    before = load_stack(registry={"delivery": "file"}).registry.redacted
     sections = {"registry": {"delivery": "file", "log_level": "error"}}
     found = _review(_stack_step(environment=before), **sections)
     head, *lines = found.lines
@@ -93,7 +93,7 @@ def test_a_changed_file_is_shown_as_a_diff_below_its_path() -> None:
 
 
 def test_a_secret_is_shown_as_its_placeholder() -> None:
-    before = load_stack(cache={"enabled": False}).redacted
+    before = load_stack(cache={"enabled": False}).registry.redacted
     found = _review(_stack_step(environment=before), secrets={"redis-password": "hunter2"})
     assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.lines
     assert "hunter2" not in markdown(found) + text(found)
@@ -140,7 +140,7 @@ def test_a_first_deployment_has_no_downtime() -> None:
 
 
 def test_access_key_labels_are_shown_before_and_after_with_the_one_in_use() -> None:
-    environment = load_stack(**CLOUD).redacted
+    environment = load_stack(**CLOUD).registry.redacted
     unchanged = _stack_step(environment=environment, access_key="b")
     assert _review(unchanged, **CLOUD).keys == "a, b (in use)"
     created = _step("create", KEY, "access-key-b")
