@@ -190,7 +190,7 @@ def test_a_registry_that_would_look_for_its_images_elsewhere_is_a_loss(
     assert loss.instead == f"{fix}, or copy the objects to the new place"
     region, host, bucket, folder, _ = lookups[0]
     assert (region, host, bucket) == ("cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images")
-    assert folder == f"{before.oss.below}docker/registry/v2/repositories/"
+    assert folder == f"{bucket_of(before).object_prefix}docker/registry/v2/repositories/"
     # Leaving an empty place is no loss.
     _set_first_object(None, monkeypatch)
     assert not losses(now, (), _outputs(before))
