@@ -28,7 +28,9 @@ HAS_COMPOSE_PLUGIN = run("docker", "compose", "version").returncode == 0
 COMPOSE = ("docker", "compose") if HAS_COMPOSE_PLUGIN else ("docker-compose",)
 # Files with `name`, or with `host_ip` of a port, which the old program docker-compose refuses.
 NEWER_SYNTAX = {"nginx", "release-3-notifications"}
-READABLE = [file for file in IMPORTABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX]
+READABLE = [
+    file for file in IMPORTABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX
+]
 PASSWORD, REDIS_PASSWORD, HTTP_SECRET = "pa55 word & more", "redis pa55$word", "long and random"
 CONFIG = """\
 version: 0.1
