@@ -1,6 +1,6 @@
-"""One pass over a stack in OSS, as its operator makes it: from the first `up` to the last guard.
+"""The life of a stack with images in OSS, from the first `make up` to `make down`.
 
-The tests share one stack and run in their order; each leaves it up.
+The tests share one stack and run in the order of this file. Each one leaves it deployed.
 """
 
 import json
@@ -19,12 +19,12 @@ from tests.integration.garbage import collect_garbage, stored_blobs
 from tests.integration.warm_host import cold_path
 
 pytestmark = [pytest.mark.oss, pytest.mark.quick]
-DEV = {"protect": False, "force_destroy": True}
+DELETABLE = {"protect": False, "force_destroy": True}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _cold_language_hosts() -> Iterator[None]:
-    """Start language hosts as users do, also in a complete run."""
+    """Start language hosts as users do, also in a run that loads `warm_host`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", cold_path())
         yield
@@ -34,10 +34,10 @@ def _cold_language_hosts() -> Iterator[None]:
 def stack(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
-    made.configure(storage={**DEV, "access_keys": ["old"]})
-    with made.deployed_with_make():
-        yield made
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
+    deployment.configure(storage={**DELETABLE, "access_keys": ["old"]})
+    with deployment.deployed_with_make():
+        yield deployment
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def api(stack: CloudDeployment) -> Api:
     return Api(stack.outputs()["endpoint"])
 
 
-def test_the_outputs_name_the_bucket_the_user_and_the_key(stack: CloudDeployment) -> None:
+def test_the_outputs_have_the_bucket_the_user_and_the_key(stack: CloudDeployment) -> None:
     outputs = stack.outputs()
     assert outputs["bucket"] == stack.bucket
     assert outputs["storage_endpoint"] == "https://oss-cn-hangzhou-internal.aliyuncs.com"
@@ -76,7 +76,7 @@ def test_the_bucket_is_private_encrypted_versioned_and_aborts_unfinished_uploads
     assert json.loads(bucket.settings["policy"])["Statement"][0]["Effect"] == "Deny"
 
 
-def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_its_own_key_only(
+def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_only_its_own_key(
     stack: CloudDeployment, image: str
 ) -> None:
     reference, digest = docker_push(stack, image, "team/docker")
@@ -88,7 +88,7 @@ def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_its_own_ke
     assert not [call for call in own if call.code in ("AccessDenied", "SignatureDoesNotMatch")]
 
 
-def test_uploads_in_parts_mounts_cancelled_uploads_and_deletions_are_allowed_by_the_policy(
+def test_the_policy_allows_chunked_and_cancelled_uploads_mounts_and_deletions(
     stack: CloudDeployment, api: Api
 ) -> None:
     api.push("team/parts", secrets.token_bytes(12 * 2**20), chunks=2)
@@ -111,10 +111,10 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(stack: CloudDeployme
     assert stack.docker_objects("container") == containers
 
 
-def test_status_reports_how_each_part_works_with_the_registrys_own_key(
+def test_status_reports_each_part_and_uses_the_access_key_of_the_registry(
     stack: CloudDeployment,
 ) -> None:
-    begun = len(stack.emulator.calls)
+    earlier_calls = len(stack.emulator.calls)
     output = stack.make_succeeds("--silent", "status", separate_stderr=True)
     rows = [re.split(r" +", line, maxsplit=2) for line in output.splitlines()]
     assert {part: text for _, part, text in rows if part != "drift"} == {
@@ -127,9 +127,9 @@ def test_status_reports_how_each_part_works_with_the_registrys_own_key(
         "key": "the access key old is 0 days old",
         "certificate": "none",
     }
-    calls = stack.emulator.calls[begun:]
-    asked = [call for call in calls if call.agent.startswith("alibabacloud-python")]
-    assert {call.key_id for call in asked} == {stack.key_in_use()}
+    calls = stack.emulator.calls[earlier_calls:]
+    own_calls = [call for call in calls if call.agent.startswith("alibabacloud-python")]
+    assert {call.key_id for call in own_calls} == {stack.key_in_use()}
 
 
 def test_garbage_collection_frees_deleted_images_and_keeps_the_others(
@@ -151,7 +151,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     stack: CloudDeployment, api: Api
 ) -> None:
     before = stack.key_in_use()
-    begun = len(stack.emulator.calls)
+    earlier_calls = len(stack.emulator.calls)
     output = stack.make_succeeds("rotate", "LABEL=new")
     printed = [line for line in output.splitlines() if line.startswith("rotate: ")]
     assert printed[:3] == [
@@ -163,7 +163,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     (key,) = stack.emulator.ram.users[stack.prefix].keys.values()
     assert key.id != before
     assert stack.key_in_use() == key.id
-    calls = stack.emulator.calls[begun:]
+    calls = stack.emulator.calls[earlier_calls:]
     steps = [
         call.api if call.api == "DeleteAccessKey" else call.key_id
         for call in calls
@@ -171,13 +171,13 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     ]
     assert key.id in steps[: steps.index("DeleteAccessKey")]
     assert before not in steps[steps.index("DeleteAccessKey") :]
-    stack.configure(storage={"access_keys": ["new"]})  # as the command has written it
+    stack.configure(storage={"access_keys": ["new"]})  # the command has written the same
     api.pull("team/kept")
     api.push("team/rotated", secrets.token_bytes(1000))
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_the_secret_of_the_key_is_in_no_output_log_preview_argument_or_plain_state(
+def test_the_secret_of_the_access_key_appears_in_no_output_log_command_line_or_state(
     stack: CloudDeployment,
 ) -> None:
     (secret,) = [key.secret for key in stack.emulator.ram.users[stack.prefix].keys.values()]
@@ -189,11 +189,11 @@ def test_the_secret_of_the_key_is_in_no_output_log_preview_argument_or_plain_sta
     shown += [stack.log("registry"), stack.log("redis")]
     shown += [run_checked("docker", "top", f"{stack.prefix}-registry", "-eo", "pid,args")]
     assert not [text for text in shown if secret in text]
-    # It is searched for in the right form: the registry has it.
+    # The registry has the secret in this form.
     assert any(secret in variable for variable in stack.inspect("registry", ".Config.Env"))
 
 
-def test_the_guard_stops_what_would_delete_a_bucket_with_images_unless_it_is_named(
+def test_deleting_a_bucket_with_images_is_refused_unless_the_bucket_is_named(
     stack: CloudDeployment, api: Api
 ) -> None:
     bucket = stack.bucket

@@ -1,4 +1,4 @@
-"""A stack like prod, but for its names, the proxy and its CA: images in OSS, by either door."""
+"""A stack like `prod` with images in OSS, through the native API and the S3-compatible API."""
 
 import re
 import secrets
@@ -16,16 +16,16 @@ from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import image_id, run, run_checked, wait_until
 
 pytestmark = pytest.mark.oss
-DOORS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
+APIS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
 
 
 @pytest.fixture(scope="module", params=RELEASES)
 def prod(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
-    with made.use_release(request.param).deployed():
-        yield made
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
+    with deployment.use_release(request.param).deployed():
+        yield deployment
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run_checked("docker", "image", "rm", "--force", identity)
 
 
-def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_same(
+def test_a_pushed_image_is_stored_below_the_prefix_and_can_be_pulled(
     prod: CloudDeployment, large: str
 ) -> None:
     reference, digest = docker_push(prod, large, "team/large")
@@ -53,13 +53,16 @@ def test_a_pushed_image_is_in_the_bucket_below_the_prefix_and_comes_back_the_sam
     run_checked("docker", "tag", reference, large)
 
 
-def test_the_registry_uses_the_releases_door_and_no_key_but_its_own(prod: CloudDeployment) -> None:
-    own = [call for call in prod.emulator.calls if call.bucket == prod.bucket]
-    # Beside the registry's calls there is the one that asked whether the key is taken.
-    data = [c for c in own if c.user == prod.prefix and c.key != f"registry/{STACK_LABEL}"]
+def test_the_registry_uses_the_api_of_its_release_and_only_its_own_key(
+    prod: CloudDeployment,
+) -> None:
+    calls = [call for call in prod.emulator.calls if call.bucket == prod.bucket]
+    # The program itself made one call with the registry's key, to check that OSS accepts the key.
+    check = f"registry/{STACK_LABEL}"
+    data = [call for call in calls if call.user == prod.prefix and call.key != check]
     release, key_id = prod.outputs()["release"], prod.key_in_use()
-    assert {(call.door, call.scheme) for call in data} == {DOORS[release]}
-    written = [call for call in own if call.api in ("PutObject", "CompleteMultipartUpload")]
+    assert {(call.door, call.scheme) for call in data} == {APIS[release]}
+    written = [call for call in calls if call.api in ("PutObject", "CompleteMultipartUpload")]
     assert {call.key_id for call in written} == {key_id}
     assert not [call for call in data if call.code in ("AccessDenied", "SignatureDoesNotMatch")]
 
@@ -71,26 +74,26 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(prod: CloudDeploymen
     prod.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_with_redis_no_blob_descriptor_is_asked_of_oss_twice(prod: CloudDeployment) -> None:
+def test_with_redis_each_blob_descriptor_is_requested_from_oss_once(prod: CloudDeployment) -> None:
     api = Api(prod.outputs()["endpoint"])
     digests = [api.push(f"asked/{name}", secrets.token_bytes(1000)) for name in ("a", "b")]
-    prod.docker("restart", f"{prod.prefix}-redis")  # it knows nothing then
+    prod.docker("restart", f"{prod.prefix}-redis")  # empties the cache
     wait_until(lambda: prod.is_healthy("redis"))
-    begun = len(prod.emulator.calls)
+    earlier_calls = len(prod.emulator.calls)
     for _ in range(3):
         prod.docker("restart", f"{prod.prefix}-registry")
         wait_until(lambda: prod.is_healthy("registry"))
         for name, digest in zip(("a", "b"), digests, strict=True):
             api.pull(f"asked/{name}", digest)
-    asked = Counter(
+    requests = Counter(
         (call.key or call.prefix).removesuffix("/data")
-        for call in prod.emulator.calls[begun:]
+        for call in prod.emulator.calls[earlier_calls:]
         if (call.api == "HeadObject" or call.api.startswith("ListObjects"))
         and call.code != "NoSuchKey"
         and "/blobs/sha256/" in call.key + call.prefix
     )
-    assert len(asked) == 6  # two manifests, each with a configuration and a layer
-    assert set(asked.values()) == {1}, asked
+    assert len(requests) == 6  # two manifests, each with a configuration and a layer
+    assert set(requests.values()) == {1}, requests
 
 
 def test_a_protected_bucket_is_not_destroyed(prod: CloudDeployment) -> None:

@@ -1,4 +1,4 @@
-"""What docs/production.md tells to do: its policies, the state in a bucket, a CNAME."""
+"""The policies of docs/production.md, a state in a bucket, and a CNAME of a bucket."""
 
 import json
 import re
@@ -21,6 +21,7 @@ PAGE = (PROJECT / "docs" / "production.md").read_text()
 
 
 def _policy(name: str) -> str:
+    """Return the policy document below the comment `name` of the page."""
     found = re.search(rf"<!-- {name} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
     assert found
     return found[1]
@@ -28,7 +29,7 @@ def _policy(name: str) -> str:
 
 @contextmanager
 def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
-    """Whoever runs Pulumi is a RAM user with that policy of the page, not the account itself."""
+    """Run Pulumi as a RAM user with a policy of the page, in place of the account."""
     ram, before = deployment.emulator.ram, dict(deployment.environment)
     ram.call("CreateUser", {"UserName": name})
     ram.call("CreatePolicy", {"PolicyName": name, "PolicyDocument": _policy(name)})
@@ -50,55 +51,59 @@ def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def named(new_cloud_stack: CloudDeployment) -> CloudDeployment:
-    """Its bucket is named as the policies want it."""
+def documented_stack(new_cloud_stack: CloudDeployment) -> CloudDeployment:
+    """Provide a stack whose bucket has a name that the policies of the page allow."""
     new_cloud_stack.bucket = f"example-registry-{new_cloud_stack.stack}"
     forced = {"protect": False, "force_destroy": True}
     new_cloud_stack.configure(storage={"bucket": new_cloud_stack.bucket, **forced})
     return new_cloud_stack
 
 
-def test_the_deployers_policy_is_enough_from_up_to_down_and_reads_no_image(
-    named: CloudDeployment,
+def test_the_policy_of_the_deployer_allows_up_and_destroy_and_reads_no_image(
+    documented_stack: CloudDeployment,
 ) -> None:
-    with _as_user(named, "deployer"):
-        named.up()
-        Api(named.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
-        named.configure(
+    with _as_user(documented_stack, "deployer"):
+        documented_stack.up()
+        Api(documented_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
+        documented_stack.configure(
             storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
         )
-        # The key in use goes in one step, and the images stay below the old prefix: meant.
-        named.make_succeeds("up", f"LOSE=2026-11,{named.bucket}")
-        named.pulumi("preview", "--refresh", "--expect-no-changes")
-        named.pulumi("destroy", "--yes")
-    assert named.bucket not in named.emulator.oss.buckets
-    assert named.prefix not in named.emulator.ram.users
-    mine = [call for call in named.emulator.calls if call.user == "deployer"]
-    assert not [call for call in mine if call.code == "AccessDenied"]
-    assert not [call for call in mine if call.api in ("GetObject", "PutObject", "ListObjectsV2")]
+        # This deletes the key in use and leaves the images below the old prefix, as confirmed.
+        documented_stack.make_succeeds("up", f"LOSE=2026-11,{documented_stack.bucket}")
+        documented_stack.pulumi("preview", "--refresh", "--expect-no-changes")
+        documented_stack.pulumi("destroy", "--yes")
+    assert documented_stack.bucket not in documented_stack.emulator.oss.buckets
+    assert documented_stack.prefix not in documented_stack.emulator.ram.users
+    calls = [call for call in documented_stack.emulator.calls if call.user == "deployer"]
+    assert not [call for call in calls if call.code == "AccessDenied"]
+    assert not [call for call in calls if call.api in ("GetObject", "PutObject", "ListObjectsV2")]
 
 
-def test_the_policy_for_previews_reads_it_all_and_changes_nothing(named: CloudDeployment) -> None:
-    with _as_user(named, "previews"):
-        named.pulumi("preview")
-        output = named.pulumi_fails("up", "--yes", "--skip-preview")
+def test_the_policy_for_previews_allows_previews_and_no_changes(
+    documented_stack: CloudDeployment,
+) -> None:
+    with _as_user(documented_stack, "previews"):
+        documented_stack.pulumi("preview")
+        output = documented_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the deployer's own access key is not allowed to do this: see docs/prod" in output
-    assert named.bucket not in named.emulator.oss.buckets
-    named.make_succeeds("up")
-    with _as_user(named, "previews"):
-        named.pulumi("preview", "--refresh", "--expect-no-changes")
+    assert documented_stack.bucket not in documented_stack.emulator.oss.buckets
+    documented_stack.make_succeeds("up")
+    with _as_user(documented_stack, "previews"):
+        documented_stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_a_deployer_with_a_wrong_key_is_told_which_variables_to_see(named: CloudDeployment) -> None:
-    named.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "wrong"
+def test_a_wrong_access_key_of_the_deployer_is_reported_with_its_variables(
+    documented_stack: CloudDeployment,
+) -> None:
+    documented_stack.environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "wrong"
     try:
-        output = named.pulumi_fails("up", "--yes", "--skip-preview")
+        output = documented_stack.pulumi_fails("up", "--yes", "--skip-preview")
     finally:
-        named.environment |= named.emulator.environment
+        documented_stack.environment |= documented_stack.emulator.environment
     assert "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID" in output
 
 
-def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
+def test_the_state_can_be_stored_in_a_bucket_as_documented(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.add_bucket("example-states", REGION)
@@ -128,7 +133,9 @@ def test_a_teams_states_are_kept_in_a_bucket_as_the_page_says(
     pulumi("stack", "rm", "prod", "--yes")
 
 
-def test_clients_are_sent_to_the_buckets_cname_for_layers(new_cloud_stack: CloudDeployment) -> None:
+def test_clients_are_redirected_to_the_cname_of_the_bucket(
+    new_cloud_stack: CloudDeployment,
+) -> None:
     cname = f"{new_cloud_stack.bucket}.images.example.com"
     new_cloud_stack.emulator.cnames[cname] = new_cloud_stack.bucket
     new_cloud_stack.configure(storage={"cname": f"https://{cname}"})

@@ -1,4 +1,4 @@
-"""The recipe of docs/proxy.md, run by Debian's nginx in front of a registry."""
+"""Debian's nginx with the configuration of docs/proxy.md, in front of a registry."""
 
 import contextlib
 import time
@@ -25,13 +25,13 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredDeployment]:
-    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
-    made.remove_setting("registry", "bind")
-    made.remove_section("tls")
+    deployment = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    deployment.remove_setting("registry", "bind")
+    deployment.remove_section("tls")
     url = f"https://127.0.0.1:{free_port()}"
-    made.configure(registry={"exposure": "proxy", "external_url": url, "log_level": "info"})
-    with made.deployed():
-        yield made
+    deployment.configure(registry={"exposure": "proxy", "external_url": url, "log_level": "info"})
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def proxy(
     certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(folder / "registry.crt")
     certificate.private_key_pem.write_to_path(folder / "registry.key")
-    here = {
+    replacements = {
         "listen 8443": f"listen 127.0.0.1:{port}",
         "/etc/nginx/": f"{folder}/",
         "127.0.0.1:5000": f"127.0.0.1:{registry['port']}",
@@ -55,7 +55,7 @@ def proxy(
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     (folder / "nginx.conf").write_text(
         f"pid {folder}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}"
-        f"{docs_example('proxy.md', 'nginx', here)}}}\n"
+        f"{docs_example('proxy.md', 'nginx', replacements)}}}\n"
     )
     words = ("-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log")
     nginx, variables = find_program("nginx", ["nginx"])
@@ -71,7 +71,7 @@ def alice(secured: SecuredDeployment, authority: trustme.CA) -> Api:
     return Api(secured.outputs()["endpoint"], ("alice", PASSWORD), trusted)
 
 
-def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
+def test_docker_and_skopeo_push_and_pull_through_the_proxy(
     secured: SecuredDeployment, archive: Path, image: str, tmp_path: Path
 ) -> None:
     server = secured.outputs()["login_server"]
@@ -83,22 +83,20 @@ def test_docker_and_skopeo_push_and_pull_through_it_on_an_odd_port(
     secured.docker("tag", image, f"{server}/by/docker:1")
     secured.docker("--config", tmp_path, "push", f"{server}/by/docker:1")
     secured.docker("--config", tmp_path, "pull", f"{server}/by/docker:1")
-    kept: list[str | Path] = ["--authfile", tmp_path / "config.json"]
-    there = f"docker://{server}/by/skopeo:1"
-    # Its layer of 20 MB is more than nginx takes of a body unless told.
-    skopeo("copy", *kept, "--dest-tls-verify=false", f"docker-archive:{archive}", there)
-    skopeo("copy", *kept, "--src-tls-verify=false", there, f"dir:{tmp_path / 'pulled'}")
+    authfile: list[str | Path] = ["--authfile", tmp_path / "config.json"]
+    destination = f"docker://{server}/by/skopeo:1"
+    # The image has a layer of 20 MB, which is more than nginx accepts by default.
+    skopeo("copy", *authfile, "--dest-tls-verify=false", f"docker-archive:{archive}", destination)
+    skopeo("copy", *authfile, "--src-tls-verify=false", destination, f"dir:{tmp_path / 'pulled'}")
 
 
-def test_uploads_go_on_at_the_address_that_clients_know(
-    secured: SecuredDeployment, alice: Api
-) -> None:
+def test_upload_urls_have_the_external_address(secured: SecuredDeployment, alice: Api) -> None:
     assert alice.start_upload("team/app").startswith(secured.outputs()["endpoint"])
     alice.push("team/app", b"layer" * 100_000, chunks=3)
     alice.pull("team/app")
 
 
-def test_nobody_gets_in_and_nothing_but_the_registry_is_there(
+def test_the_proxy_serves_only_the_registry_and_requires_a_login(
     secured: SecuredDeployment, alice: Api
 ) -> None:
     alice.headers.clear()
@@ -110,10 +108,8 @@ def test_nobody_gets_in_and_nothing_but_the_registry_is_there(
     ]
 
 
-def test_what_a_client_makes_up_about_itself_is_not_believed(
-    secured: SecuredDeployment, alice: Api
-) -> None:
-    made_up = {
+def test_forged_forwarding_headers_are_ignored(secured: SecuredDeployment, alice: Api) -> None:
+    forged = {
         "X-Forwarded-For": "192.0.2.77",
         "X-Real-IP": "192.0.2.77",
         "Forwarded": "for=192.0.2.77;host=evil.example.com;proto=http",
@@ -121,19 +117,19 @@ def test_what_a_client_makes_up_about_itself_is_not_believed(
         "X-Forwarded-Proto": "http",
         "Host": "evil.example.com",
     }
-    response = alice.call("POST", "/v2/team/app/blobs/uploads/", [202], headers=made_up)
+    response = alice.call("POST", "/v2/team/app/blobs/uploads/", [202], headers=forged)
     assert response.headers["location"].startswith(secured.outputs()["endpoint"])
     assert "192.0.2.77" not in secured.log("registry")
 
 
-def test_a_guesser_is_slowed_down_and_others_get_in_again(
+def test_password_guesses_are_limited_and_users_can_log_in_again(
     secured: SecuredDeployment, alice: Api, authority: trustme.CA
 ) -> None:
     trusted = authority.cert_pem.bytes().decode()
-    guesser = Api(secured.outputs()["endpoint"], ("nobody", "guess"), trusted)
+    attacker = Api(secured.outputs()["endpoint"], ("nobody", "guess"), trusted)
 
     def guess(_: int) -> int:
-        return guesser.call("GET", "/v2/", [401, 429]).status
+        return attacker.call("GET", "/v2/", [401, 429]).status
 
     with ThreadPoolExecutor(16) as pool:
         statuses = [*pool.map(guess, range(600))]
@@ -143,7 +139,7 @@ def test_a_guesser_is_slowed_down_and_others_get_in_again(
         with contextlib.suppress(AssertionError):
             alice.pull("team/app")
             return True
-        time.sleep(2)  # a failed attempt counts against the limit, too
+        time.sleep(2)  # a failed attempt also counts against the limit
         return False
 
     wait_until(pulled)

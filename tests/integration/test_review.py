@@ -1,6 +1,6 @@
-"""`make preview` of a stack in the cloud, against what a reviewer was shown: golden files.
+"""Compare `make preview` of a stack in the cloud with golden files that were reviewed.
 
-UPDATE_GOLDEN=1 writes them anew; look at the difference before you commit it.
+UPDATE_GOLDEN=1 writes them again. Review the difference before you commit it.
 """
 
 import os
@@ -19,67 +19,72 @@ GOLDEN = Path(__file__).with_name("reviews")
 BASE = {"access_keys": ["2026-11"], "versioning": {"noncurrent_days": 14}}
 
 
-class Reviewed(CloudDeployment):
-    """A stack whose port, until a test changes it, is `port`."""
+class ReviewedDeployment(CloudDeployment):
+    """A stack whose initial port is `port`."""
 
     port: int
 
 
 @pytest.fixture(scope="module")
-def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
-    """One in the cloud; the first test has it made."""
-    made = Reviewed(tmp_path_factory.mktemp("project"), emulator, storage=BASE)
-    made.port = made.settings["registry"]["port"]
+def stack(
+    emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReviewedDeployment]:
+    """Provide a stack in the cloud, which the first test deploys."""
+    deployment = ReviewedDeployment(tmp_path_factory.mktemp("project"), emulator, storage=BASE)
+    deployment.port = deployment.settings["registry"]["port"]
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
-def _previewed(stack: Reviewed, form: str = "markdown") -> tuple[int, str]:
-    """How it ended, and what was printed, without the names that are the test's own."""
-    result = stack.make("--silent", "preview", f"FORMAT={form}", separate_stderr=True)
-    own = {
+def _preview(stack: ReviewedDeployment, output_format: str = "markdown") -> tuple[int, str]:
+    """Run `make preview`, and return its exit code and its output.
+
+    Names and ports of the test are replaced by those in the golden files.
+    """
+    result = stack.make("--silent", "preview", f"FORMAT={output_format}", separate_stderr=True)
+    replacements = {
         stack.stack: "prod",
         str(stack.port): "5000",
         str(stack.port + 1): "5001",
         stack.emulator.addresses[1]: "proxy:3128",
     }
     shown = result.stdout
-    for name, common in own.items():
-        shown = shown.replace(name, common)
-    # The proxy's authority is another one each time.
+    for name, reviewed in replacements.items():
+        shown = shown.replace(name, reviewed)
+    # The emulator creates another authority in each run.
     pem = r"(BEGIN CERTIFICATE-----\n).*?(.-----END)"
     return result.returncode, re.sub(pem, r"\1…\n\2", shown, flags=re.DOTALL)
 
 
-def _is_golden(stack: Reviewed, name: str) -> str:
-    code, shown = _previewed(stack)
+def _assert_matches_golden(stack: ReviewedDeployment, name: str) -> str:
+    """Assert that the preview is equal to the golden file `name`, and return it."""
+    code, shown = _preview(stack)
     file = GOLDEN / f"{name}.md"
     if os.environ.get("UPDATE_GOLDEN"):
         file.write_text(shown)
     assert shown == file.read_text()
     assert (code != 0) == ("it would fail" in shown)
-    for key in (
-        stack.emulator.ram.users[stack.prefix].keys.values() if stack.emulator.ram.users else ()
-    ):
-        assert key.secret not in shown
+    if stack.emulator.ram.users:
+        for key in stack.emulator.ram.users[stack.prefix].keys.values():
+            assert key.secret not in shown
     return shown
 
 
 @pytest.mark.quick
-def test_a_first_deployment(stack: Reviewed) -> None:
-    _is_golden(stack, "first")
+def test_the_preview_of_a_first_deployment(stack: ReviewedDeployment) -> None:
+    _assert_matches_golden(stack, "first")
     stack.make_succeeds("up")
     Api(stack.outputs()["endpoint"]).push("team/app", b"x" * 1000)
 
 
-def test_no_change(stack: Reviewed) -> None:
-    _is_golden(stack, "none")
-    assert _previewed(stack, "text") == (0, "prod: no change\n")
+def test_a_preview_without_changes(stack: ReviewedDeployment) -> None:
+    _assert_matches_golden(stack, "none")
+    assert _preview(stack, "text") == (0, "prod: no change\n")
 
 
-Edit = Callable[[Reviewed], None]
+Edit = Callable[[ReviewedDeployment], None]
 
 
 CHANGES: Mapping[str, Edit] = {
@@ -101,20 +106,22 @@ CASES = (
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_change_is_shown_as_it_was_reviewed(stack: Reviewed, name: str) -> None:
+def test_the_preview_of_a_change_matches_the_reviewed_one(
+    stack: ReviewedDeployment, name: str
+) -> None:
     before = {section: dict(values) for section, values in stack.settings.items()}
     CHANGES[name](stack)
     try:
-        _is_golden(stack, name)
+        _assert_matches_golden(stack, name)
     finally:
         stack.settings = before
         stack.configure()
 
 
-def test_a_stack_file_with_mistakes_is_a_comment_that_lists_them(stack: Reviewed) -> None:
+def test_the_preview_of_an_invalid_stack_file_lists_the_errors(stack: ReviewedDeployment) -> None:
     stack.configure(registry={"port": "x", "log_level": "loud"})
     try:
-        code, shown = _previewed(stack)
+        code, shown = _preview(stack)
     finally:
         stack.configure(registry={"port": stack.port, "log_level": "warn"})
     assert code != 0

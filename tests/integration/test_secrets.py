@@ -1,4 +1,4 @@
-"""The bytes of each generated secret are where they are needed, and nowhere else."""
+"""Generated secrets appear only where they are needed."""
 
 import base64
 import json
@@ -16,24 +16,24 @@ PARTS = ("registry", "redis")
 
 @pytest.fixture(params=["2.8.3", "3.1.2"])
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
-    """One that logs all it can."""
+    """Provide a stack with the most detailed logs."""
     release = {"release": request.param, "delivery": "file", "log_level": "debug"}
-    made = Deployment(tmp_path, registry=release)
+    deployment = Deployment(tmp_path, registry=release)
     try:
-        yield made
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
-def _watched_up(deployment: Deployment) -> str:
-    """What an `up` prints, and the command lines of all processes meanwhile."""
+def _up(deployment: Deployment) -> str:
+    """Run `pulumi up`, and return its output with the command lines of all processes."""
     printed, command_lines = deployment.watch_pulumi("up", "--yes", "--show-full-output", "--diff")
     assert any("pulumi-resource-docker" in line for line in command_lines)
     return "\n".join((printed, *command_lines))
 
 
-def _everywhere(deployment: Deployment) -> str:
-    """All that says something of the stack, but the variables of a container."""
+def _all_texts(deployment: Deployment) -> str:
+    """Return all texts about the stack, except the variables of containers."""
     inspected = [deployment.inspect(part, ".") for part in PARTS]
     for container in inspected:
         del container["Config"]["Env"]
@@ -53,23 +53,23 @@ def _everywhere(deployment: Deployment) -> str:
     )
 
 
-def test_generated_secrets_are_only_where_they_are_needed(
+def test_generated_secrets_appear_only_where_they_are_needed(
     deployment: Deployment, archive: Path, tmp_path: Path
 ) -> None:
-    printed = [deployment.pulumi("preview", "--diff"), _watched_up(deployment)]
+    printed = [deployment.pulumi("preview", "--diff"), _up(deployment)]
     secrets = sorted(deployment.generated_values().values())
     assert [len(secret) for secret in secrets] == [43, 43]
     skopeo_push(deployment, archive, "pushed")
     deployment.docker("container", "stop", f"{deployment.prefix}-redis")
     skopeo_pull(deployment, "pushed", tmp_path / "pulled")
     deployment.docker("container", "start", f"{deployment.prefix}-redis")
-    printed.append(_everywhere(deployment))
+    printed.append(_all_texts(deployment))
     assert not any(secret in json.dumps(registry_variables(deployment)) for secret in secrets)
 
     deployment.configure(registry={"delivery": "env"})
-    printed += [deployment.pulumi("preview", "--diff"), _watched_up(deployment)]
+    printed += [deployment.pulumi("preview", "--diff"), _up(deployment)]
     skopeo_push(deployment, archive, "again")
-    printed.append(_everywhere(deployment))
+    printed.append(_all_texts(deployment))
     assert all(secret in json.dumps(registry_variables(deployment)) for secret in secrets)
     assert sorted(deployment.generated_values().values()) == secrets
 

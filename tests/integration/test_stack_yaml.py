@@ -1,4 +1,4 @@
-"""The reader of stack files against the Pulumi CLI, on values that YAML readers disagree on."""
+"""The reader of stack files reads ambiguous YAML values as the Pulumi CLI does."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A stack file read without Pulumi: as Pulumi reads it, and printed without secrets."""
+"""Tests that a stack file is read without Pulumi as Pulumi reads it."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,13 @@ from operations.stack_file import configuration
 
 @pytest.fixture
 def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replace the folder of the stack files."""
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
     return tmp_path
 
 
-def _file(stacks: Path, text: str) -> str:
+def _write_stack_file(stacks: Path, text: str) -> str:
+    """Write the stack file of `mine`, and return that name."""
     (stacks / "Pulumi.mine.yaml").write_text(text)
     return "mine"
 
@@ -48,23 +50,21 @@ def _file(stacks: Path, text: str) -> str:
         ("-5", -5),
     ],
 )
-def test_values_are_those_that_pulumi_would_hand_over(
-    stacks: Path, written: str, value: object
-) -> None:
-    name = _file(stacks, f"config:\n  oss-registry:registry:\n    key: {written}\n")
+def test_values_are_read_as_pulumi_reads_them(stacks: Path, written: str, value: object) -> None:
+    name = _write_stack_file(stacks, f"config:\n  oss-registry:registry:\n    key: {written}\n")
     texts, _ = configuration(name)
     read = json.loads(texts["oss-registry:registry"])["key"]
     assert (read, type(read)) == (value, type(value))
 
 
-def test_sections_are_merged_and_the_keys_of_the_section_itself_win(stacks: Path) -> None:
+def test_merge_keys_add_to_a_section_without_replacing_its_own_keys(stacks: Path) -> None:
     text = "x: &x {port: 1, bind: a}\nconfig: {registry: {<<: [*x, {port: 2, log: b}], bind: c}}"
-    texts, _ = configuration(_file(stacks, text))
+    texts, _ = configuration(_write_stack_file(stacks, text))
     assert json.loads(texts["oss-registry:registry"]) == {"port": 1, "bind": "c", "log": "b"}
 
 
-def test_null_for_a_whole_section_is_an_empty_text(stacks: Path) -> None:
-    texts, _ = configuration(_file(stacks, "config: {registry: ~, cache: }"))
+def test_a_null_section_is_read_as_an_empty_text(stacks: Path) -> None:
+    texts, _ = configuration(_write_stack_file(stacks, "config: {registry: ~, cache: }"))
     assert texts == {"oss-registry:registry": "", "oss-registry:cache": ""}
 
 
@@ -87,47 +87,49 @@ def test_null_for_a_whole_section_is_an_empty_text(stacks: Path) -> None:
         ("{[a]: {}}", "has a list or a section for a key; write a text"),
     ],
 )
-def test_a_value_that_pulumi_would_change_is_refused_with_key_and_line(
+def test_a_value_that_pulumi_would_change_is_refused_with_its_key_and_line(
     stacks: Path, written: str, problem: str
 ) -> None:
-    name = _file(stacks, f"config:\n  oss-registry:auth:\n    users: {written}\n")
-    with pytest.raises(SettingsError) as refused:
+    name = _write_stack_file(stacks, f"config:\n  oss-registry:auth:\n    users: {written}\n")
+    with pytest.raises(SettingsError) as failure:
         configuration(name)
-    assert f"oss-registry:auth.users: line 3: {problem}" in str(refused.value)
+    assert f"oss-registry:auth.users: line 3: {problem}" in str(failure.value)
 
 
 @pytest.mark.parametrize(
     ("written", "value"), [("1.10", 1.1), ("0123", 83), ("1e3", 1000), ("5_000", 5000)]
 )
-def test_a_number_where_the_registry_takes_any_kind_is_written_as_pulumi_writes_it(
+def test_a_number_that_pulumi_rewrites_is_refused_where_the_registry_accepts_any_type(
     stacks: Path, written: str, value: float
 ) -> None:
     text = "config: {{registry: {{config: {{log: {{fields: {{j: {}}}}}}}}}}}"
-    with pytest.raises(SettingsError) as refused:
-        configuration(_file(stacks, text.format(written)))
+    with pytest.raises(SettingsError) as failure:
+        configuration(_write_stack_file(stacks, text.format(written)))
     key = "oss-registry:registry.config.log.fields.j"
-    assert f"{key}: line 1: has a number, which Pulumi rewrites as {value}" in str(refused.value)
-    assert f"put it in quotes, or write {value}" in str(refused.value)
-    assert str(refused.value).count(key) == 1
-    configuration(_file(stacks, text.format("5")))
+    assert f"{key}: line 1: has a number, which Pulumi rewrites as {value}" in str(failure.value)
+    assert f"put it in quotes, or write {value}" in str(failure.value)
+    assert str(failure.value).count(key) == 1
+    configuration(_write_stack_file(stacks, text.format("5")))
 
 
-def test_values_without_quotes_and_other_problems_are_reported_together(stacks: Path) -> None:
-    name = _file(stacks, "config:\n  registry: {port: 0}\n  storage: {access_keys: [2026-11-01]}")
-    with pytest.raises(SettingsError) as refused:
+def test_unquoted_values_and_other_problems_are_reported_together(stacks: Path) -> None:
+    name = _write_stack_file(
+        stacks, "config:\n  registry: {port: 0}\n  storage: {access_keys: [2026-11-01]}"
+    )
+    with pytest.raises(SettingsError) as failure:
         configuration(name)
-    assert "oss-registry:storage.access_keys[0]: line 3: has a date" in str(refused.value)
-    assert "oss-registry:registry.port: " in str(refused.value)
+    assert "oss-registry:storage.access_keys[0]: line 3: has a date" in str(failure.value)
+    assert "oss-registry:registry.port: " in str(failure.value)
 
 
-def test_a_key_without_a_namespace_is_the_projects_own(stacks: Path) -> None:
-    texts, _ = configuration(_file(stacks, "config: {registry: {port: 1}, 'a:b': c}"))
+def test_a_key_without_a_namespace_belongs_to_the_project(stacks: Path) -> None:
+    texts, _ = configuration(_write_stack_file(stacks, "config: {registry: {port: 1}, 'a:b': c}"))
     assert texts == {"oss-registry:registry": '{"port": 1}', "a:b": "c"}
 
 
-def test_secrets_are_known_by_their_keys_wherever_they_are(stacks: Path) -> None:
+def test_settings_that_contain_a_secret_at_any_depth_are_listed(stacks: Path) -> None:
     text = "config: {a: {secure: x}, b: {c: [{secure: x}]}, d: {e: 1}, f: [1]}"
-    _, secrets = configuration(_file(stacks, text))
+    _, secrets = configuration(_write_stack_file(stacks, text))
     assert secrets == {"oss-registry:a", "oss-registry:b"}
 
 
@@ -154,10 +156,10 @@ def test_secrets_are_known_by_their_keys_wherever_they_are(stacks: Path) -> None
         ("config: 5", "needs a section config:"),
     ],
 )
-def test_what_is_no_stack_file_is_one_clear_message(
+def test_an_invalid_stack_file_is_reported_with_its_name_and_line(
     stacks: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _file(stacks, text)
+    _write_stack_file(stacks, text)
     assert main(["render", "mine"]) == 1
     printed = capsys.readouterr()
     assert message in printed.err
@@ -167,7 +169,7 @@ def test_what_is_no_stack_file_is_one_clear_message(
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "a;id", "x" * 101, "é", "a\\b", "a\n"])
 @pytest.mark.parametrize("command", ["render", "importing", "up", "gc", "login", "status"])
-def test_what_can_t_be_a_stack_s_name_is_one_sentence(
+def test_an_invalid_stack_name_is_reported_in_one_sentence(
     command: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, name]) == 1
@@ -177,50 +179,6 @@ def test_what_can_t_be_a_stack_s_name_is_one_sentence(
     )
 
 
-def test_a_stack_without_a_file_is_one_clear_message(stacks: Path) -> None:
+def test_a_missing_stack_file_is_reported(stacks: Path) -> None:
     with pytest.raises(SettingsError, match=r"^there is no stacks/Pulumi\.other\.yaml$"):
         configuration("other")
-
-
-def test_problems_go_to_stderr_and_fail(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _file(stacks, "config: {registry: {port: 0}}")
-    assert main(["render", "mine"]) == 1
-    assert "oss-registry:registry.port: " in capsys.readouterr().err
-
-
-def test_variables_are_printed_a_line_each_without_secrets(
-    stacks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _file(stacks, "config: {redis-password: {secure: AAABhunter2}}")
-    assert main(["render", "mine"]) == 0
-    printed = capsys.readouterr().out
-    assert "REGISTRY_HTTP_ADDR=:5000\n" in printed
-    assert "REGISTRY_REDIS_PASSWORD=[secret: redis-password]\n" in printed
-    assert "hunter2" not in printed
-
-
-def test_a_whole_file_is_printed_as_it_is_delivered(
-    stacks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _file(stacks, "config: {registry: {delivery: file}}")
-    assert main(["render", "mine"]) == 0
-    printed = capsys.readouterr().out
-    assert "# /etc/distribution/config.yml\n{\n" in printed
-    assert '"secret": [secret: http-secret]' in printed
-
-
-def test_a_warning_does_not_fail(stacks: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _file(stacks, "config: {registry: {config: {auth: {htpasswd: {realm: a, path: /b}}}}}")
-    assert main(["render", "mine"]) == 0
-    assert "warning: oss-registry:registry.config.auth.htpasswd.path: " in capsys.readouterr().err
-
-
-def test_each_file_begins_on_a_line_of_its_own(
-    stacks: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _file(stacks, "config: {tls: {self_signed: true}, auth: {users: {bob: {}}}}")
-    assert main(["render", "mine"]) == 0
-    printed = capsys.readouterr().out
-    files = ("htpasswd\nbob:[secret: hash of bob]", "tls.crt\n[self-signed certificate]")
-    for file in (*files, "tls.key\n[secret: tls-key]"):
-        assert f"\n# /etc/oss-registry/{file}\n" in printed

@@ -1,4 +1,4 @@
-"""Access keys are rotated while a client pushes and pulls."""
+"""Rotation of access keys while a client pushes and pulls."""
 
 import secrets
 import threading
@@ -14,16 +14,16 @@ from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
-TRIES = 120  # half a second apart: more than one container takes in place of another
+TRIES = 120  # half a second apart, which is longer than the replacement of a container takes
 
 
 class _Client:
-    """Pushes and pulls without end; what is refused is tried again, as Docker does."""
+    """A client that pushes and pulls all the time, and retries failed requests as Docker does."""
 
     def __init__(self, endpoint: str) -> None:
         self.api = Api(endpoint)
         self.done = 0
-        self.lost: list[str] = []
+        self.failures: list[str] = []
 
     def work(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -39,7 +39,7 @@ class _Client:
                 break
             except RequestError as error:
                 if number + 1 == TRIES:
-                    self.lost.append(str(error))
+                    self.failures.append(str(error))
                 time.sleep(0.5)
 
 
@@ -56,14 +56,14 @@ def _working(deployment: CloudDeployment) -> Iterator[_Client]:
 
 
 @pytest.mark.parametrize("release", ["2.8.3", "3.1.2"])
-def test_a_rotation_under_load_loses_no_request_to_a_key(
+def test_a_client_that_retries_loses_no_request_during_a_rotation(
     new_cloud_stack: CloudDeployment, release: str
 ) -> None:
     emulator = new_cloud_stack.emulator
     new_cloud_stack.use_release(release).up()
     (old,) = emulator.ram.users[new_cloud_stack.prefix].keys.values()
-    emulator.ram.settling_seconds = 10  # for which OSS refuses a new key
-    begun = time.time()
+    emulator.ram.settling_seconds = 10  # during which OSS refuses a new key
+    started_at = time.time()
     try:
         with _working(new_cloud_stack) as client:
             new_cloud_stack.configure(storage={"access_keys": ["2026-11", "2026-12"]})
@@ -74,15 +74,17 @@ def test_a_rotation_under_load_loses_no_request_to_a_key(
             assert len(emulator.ram.users[new_cloud_stack.prefix].keys) == 2
             new_cloud_stack.configure(storage={"access_keys": ["2026-12"]})
             new_cloud_stack.up()
-            after = client.done
-        assert client.done >= after > 0
+            rounds = client.done
+        assert client.done >= rounds > 0
     finally:
         emulator.ram.settling_seconds = 0
-    assert not client.lost
-    # Beside the registry's calls there is the one that asks whether the new key is taken.
-    refused = {c.key for c in emulator.calls if c.at > begun and c.code == "InvalidAccessKeyId"}
-    assert refused == {"registry/oss-registry.stack"}
-    assert not [c for c in emulator.calls if c.code == "LimitExceeded.User.AccessKey"]
+    assert not client.failures
+    # Only the program used the new key too early, to check whether OSS accepts it.
+    calls = [call for call in emulator.calls if call.at > started_at]
+    assert {call.key for call in calls if call.code == "InvalidAccessKeyId"} == {
+        "registry/oss-registry.stack"
+    }
+    assert not [call for call in emulator.calls if call.code == "LimitExceeded.User.AccessKey"]
     assert [*emulator.ram.users[new_cloud_stack.prefix].keys] == [new.id]
     assert new_cloud_stack.outputs()["access_key"] == "2026-12"
     api = Api(new_cloud_stack.outputs()["endpoint"])
@@ -95,7 +97,9 @@ def test_a_rotation_under_load_loses_no_request_to_a_key(
         s3.list_objects_v2(Bucket=new_cloud_stack.bucket, Prefix="registry/")
 
 
-def test_a_third_key_is_refused_with_the_way_to_have_it(new_cloud_stack: CloudDeployment) -> None:
+def test_a_third_access_key_is_refused_with_the_steps_to_take(
+    new_cloud_stack: CloudDeployment,
+) -> None:
     new_cloud_stack.configure(storage={"access_keys": ["a", "b"]})
     new_cloud_stack.up()
     new_cloud_stack.configure(storage={"access_keys": ["b", "c"]})
