@@ -31,7 +31,7 @@ class _SynchronousExecutor(ThreadPoolExecutor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # the future raises it for whoever awaits the result
+        except BaseException as error:  # raised again by future.result()
             future.set_exception(error)
         return future
 

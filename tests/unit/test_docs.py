@@ -44,7 +44,7 @@ def test_each_part_imports_only_what_stands_below_it_in_the_page_on_architecture
 
 
 def _imports(name: str) -> Iterator[str]:
-    """The parts that a part imports."""
+    """Yield the parts that the part `name` imports."""
     tree = ast.parse((PROJECT / f"components/{name}.py").read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "components":

@@ -27,7 +27,7 @@ def _read_only_stack_file(stacks: Path, text: str) -> dict[str, Any]:
     return content
 
 
-def test_the_read_only_stack_file_differs_from_the_original_only_in_readonly(stacks: Path) -> None:
+def test_the_read_only_stack_file_only_changes_readonly_and_the_cache(stacks: Path) -> None:
     written = """
 encryptionsalt: v1:abc
 config:

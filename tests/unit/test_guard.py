@@ -74,7 +74,7 @@ def test_a_bucket_that_cannot_be_listed_counts_as_full_unless_it_is_deleted(
     assert _names_of_losses(_change("delete", BUCKET, "bucket")) == names
 
 
-def test_updating_creating_or_releasing_a_bucket_is_no_loss() -> None:
+def test_updating_creating_or_retaining_a_bucket_or_replacing_an_adopted_one_is_no_loss() -> None:
     assert not _names_of_losses(
         _change("change", BUCKET, "bucket"),
         _change("create", BUCKET, "bucket"),
@@ -92,7 +92,9 @@ def test_deleting_the_user_or_the_access_key_in_use_is_a_loss_and_deleting_anoth
 
 
 @pytest.mark.parametrize("action", ["replace", "let go"])
-def test_replacing_or_releasing_the_volume_with_the_images_is_a_loss(action: str) -> None:
+def test_replacing_the_volume_with_the_images_or_removing_it_from_the_state_is_a_loss(
+    action: str,
+) -> None:
     volumes = [
         _change(action, VOLUME, name, {"inputs": {"name": f"oss-registry-prod-{name}"}})
         for name in ("data", "letsencrypt")
