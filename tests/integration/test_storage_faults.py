@@ -1,4 +1,4 @@
-"""OSS fails during pushes and pulls: what a client is told, and that no image is ever wrong."""
+"""Faults of OSS during pushes and pulls cause errors that clients can retry, and no wrong image."""
 
 import itertools
 import secrets
@@ -15,14 +15,14 @@ from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.oss
 MEBIBYTE = 2**20
-HOW: dict[str, dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "503": {"status": 503, "code": "ServiceUnavailable"},
     "slow": {"seconds": 1},
     "cut": {"cut": True},
     "answer cut": {"cut_answer": True},
 }
-# On these Docker gives up, all else it tries again (moby, distribution/errors.go: retryOnError).
-GIVES_UP = {"UNAUTHORIZED", "UNSUPPORTED", "DENIED"}
+# Error codes after which Docker does not retry (moby, distribution/errors.go: retryOnError).
+FATAL_CODES = {"UNAUTHORIZED", "UNSUPPORTED", "DENIED"}
 PUSHING = (
     *("PutObject", "HeadObject", "GetObject", "ListObjects", "ListObjectsV2", "CopyObject"),
     *("InitiateMultipartUpload", "UploadPart", "ListMultipartUploads", "ListParts"),
@@ -35,92 +35,94 @@ PULLING = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
 def stack(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
-    with made.use_release(request.param).deployed():
-        yield made
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
+    with deployment.use_release(request.param).deployed():
+        yield deployment
 
 
-def _met(api: Api, repository: str, content: bytes) -> list[RequestError]:
-    """What a push in two chunks was refused with, until it was done."""
-    refusals: list[RequestError] = []
-    while len(refusals) < 5:
+def _push_until_done(api: Api, repository: str, content: bytes) -> list[RequestError]:
+    """Push an image in two chunks until that succeeds, at most five times.
+
+    Returns the errors of the failed pushes.
+    """
+    errors: list[RequestError] = []
+    while len(errors) < 5:
         try:
             api.push(repository, content, chunks=2)
-            return refusals
+            return errors
         except RequestError as error:
-            refusals.append(error)
-    raise AssertionError(f"the push never came through: {refusals}")
+            errors.append(error)
+    raise AssertionError(f"the push did not succeed: {errors}")
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_push_that_meets_a_fault_is_refused_for_now_or_comes_through_whole(
-    stack: CloudDeployment, how: str
+@pytest.mark.parametrize("fault_name", FAULTS)
+def test_a_push_with_a_fault_succeeds_or_fails_with_an_error_that_clients_retry(
+    stack: CloudDeployment, fault_name: str
 ) -> None:
-    api, met = Api(stack.outputs()["endpoint"]), 0
+    api, faults_met = Api(stack.outputs()["endpoint"]), 0
     for number, name in enumerate(PUSHING):
-        repository = f"push-{how.replace(' ', '-')}-{number}"
+        repository = f"push-{fault_name.replace(' ', '-')}-{number}"
         content = secrets.token_bytes(12 * MEBIBYTE)
-        with stack.emulator.failing(name, times=1, **HOW[how]) as fault:
-            refusals = _met(api, repository, content)
-        met += fault.met
-        assert not [r for r in refusals if GIVES_UP.intersection(r.codes)], (name, refusals)
+        with stack.emulator.failing(name, times=1, **FAULTS[fault_name]) as fault:
+            errors = _push_until_done(api, repository, content)
+        faults_met += fault.met
+        assert not [r for r in errors if FATAL_CODES.intersection(r.codes)], (name, errors)
         api.pull(repository)
-    assert met >= 8
+    assert faults_met >= 8
     assert stack.is_healthy("registry")
 
 
-def test_dockers_own_client_comes_through_a_push_that_meets_a_fault(
-    stack: CloudDeployment, image: str
-) -> None:
-    with stack.emulator.failing("UploadPart", times=1, **HOW["503"]) as fault:
+def test_the_docker_client_finishes_a_push_with_a_fault(stack: CloudDeployment, image: str) -> None:
+    with stack.emulator.failing("UploadPart", times=1, **FAULTS["503"]) as fault:
         reference, digest = docker_push(stack, image, "docker/app")
     assert fault.met
     assert remove_and_pull(stack, reference) == digest
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_pull_that_meets_a_fault_is_refused_or_whole_and_never_wrong(
-    stack: CloudDeployment, how: str
+@pytest.mark.parametrize("fault_name", FAULTS)
+def test_a_pull_with_a_fault_fails_or_returns_the_right_content(
+    stack: CloudDeployment, fault_name: str
 ) -> None:
     api = Api(stack.outputs()["endpoint"])
-    repository = f"pull-{how.replace(' ', '-')}"
+    repository = f"pull-{fault_name.replace(' ', '-')}"
     api.push(repository, secrets.token_bytes(3 * MEBIBYTE))
     for name, position in itertools.product(PULLING, range(3)):
-        # Another one of the calls that a pull makes.
+        # A pull calls the same API several times. Let the call at `position` fail.
         nth = _nth(position)
         with (
-            stack.emulator.failing(name, hits=nth, times=1, **HOW[how]),
-            suppress(RequestError),  # ValueError is what comes wrong
+            stack.emulator.failing(name, hits=nth, times=1, **FAULTS[fault_name]),
+            suppress(RequestError),  # ValueError would mean wrong content
         ):
             api.pull(repository)
         api.pull(repository)
 
 
 def _nth(position: int) -> Callable[[Call], bool]:
+    """Return a function that is true from its call number `position` on, counted from 0."""
     skipped = iter(range(position))
     return lambda _: next(skipped, None) is None
 
 
-def test_a_push_without_content_lengths_comes_through_whole(stack: CloudDeployment) -> None:
-    """As from behind a proxy that passes bodies on in chunks."""
+def test_a_push_without_content_lengths_succeeds(stack: CloudDeployment) -> None:
+    # A proxy may forward bodies in chunks.
     api = Api(stack.outputs()["endpoint"], chunked=True)
     api.push("chunked", secrets.token_bytes(12 * MEBIBYTE), chunks=2)
     api.pull("chunked")
 
 
-def test_storage_that_is_away_for_long_loses_nothing(stack: CloudDeployment) -> None:
+def test_a_long_outage_of_oss_loses_no_image(stack: CloudDeployment) -> None:
     api = Api(stack.outputs()["endpoint"])
     api.push("kept", secrets.token_bytes(MEBIBYTE))
     with stack.emulator.failing(hits=lambda call: call.door != "ram", status=503):
         for step in (lambda: api.push("lost", b"x"), lambda: api.pull("kept", "1")):
             with pytest.raises(RequestError):
                 step()
-    _met(api, "after", secrets.token_bytes(MEBIBYTE))
+    _push_until_done(api, "after", secrets.token_bytes(MEBIBYTE))
     api.pull("kept")
     api.pull("after")
 
 
-def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
+def test_a_bucket_that_refuses_signature_v1_fails_the_up(
     emulator: Emulator, new_cloud_stack: CloudDeployment
 ) -> None:
     new_cloud_stack.use_release("2.8.3")
@@ -130,7 +132,7 @@ def test_an_oss_that_takes_no_signature_v1_is_seen_at_up(
     assert "The bucket takes no Signature V1" in new_cloud_stack.log("registry")
 
 
-def test_an_s3_door_without_list_multipart_uploads_refuses_pushes_and_serves_pulls(
+def test_an_s3_api_without_list_multipart_uploads_refuses_pushes_and_serves_pulls(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.up()

@@ -1,4 +1,4 @@
-"""Token authentication, said in `registry.config.auth`, with a small server that gives tokens."""
+"""Token authentication, configured in `registry.config.auth`, with a small token server."""
 
 import base64
 import http.server
@@ -23,11 +23,11 @@ from tests.integration.secured import SecuredDeployment
 pytestmark = pytest.mark.secure
 SERVICE, ISSUER = "registry of the tests", "issuer of the tests"
 PASSWORDS = {"alice": "of alice", "bob": "of bob"}
-RIGHTS = {"alice": {"pull", "push", "delete"}, "bob": {"pull"}}
+ALLOWED_ACTIONS = {"alice": {"pull", "push", "delete"}, "bob": {"pull"}}
 
 
 class Issuer:
-    """Gives tokens, as https://distribution.github.io/distribution/spec/auth/token/ has them."""
+    """Issues tokens by https://distribution.github.io/distribution/spec/auth/token/."""
 
     def __init__(self) -> None:
         self.authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -40,20 +40,24 @@ class Issuer:
     def token(self, user: str, access: Sequence[Mapping[str, Any]], age: int = 0) -> str:
         now = int(time.time()) - age
         times = {"iat": now, "nbf": now - 10, "exp": now + 300}
-        who = {"iss": ISSUER, "aud": SERVICE, "sub": user, "jti": str(now)}
-        # libtrust (2.8) takes no other type than this one.
+        claims = {"iss": ISSUER, "aud": SERVICE, "sub": user, "jti": str(now)}
+        # libtrust (release 2.8) accepts no other type.
         head = {"x5c": self._x5c, "typ": "JWT"}
         key: Any = self._key
-        return jwt.encode({**who, **times, "access": access}, key, "ES256", head)
+        return jwt.encode({**claims, **times, "access": access}, key, "ES256", head)
 
-    def granted(self, user: str, scopes: Sequence[str]) -> list[Mapping[str, Any]]:
-        """What of `scopes` the user may, all of it below team/."""
-        asked = [scope.rsplit(":", 2) for scope in scopes]
-        return [
-            {"type": kind.rpartition(" ")[2], "name": name, "actions": sorted(actions)}
-            for kind, name, what in (each for each in asked if len(each) == 3)
-            if (actions := RIGHTS[user] & {*what.split(",")}) and name.startswith("team/")
-        ]
+    def allowed_access(self, user: str, scopes: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return the part of `scopes` that the user has access to, all of it below team/."""
+        allowed: list[Mapping[str, Any]] = []
+        for scope in scopes:
+            parts = scope.rsplit(":", 2)
+            if len(parts) == 3 and parts[1].startswith("team/"):
+                kind, name, requested = parts
+                actions = sorted(ALLOWED_ACTIONS[user] & {*requested.split(",")})
+                if actions:
+                    kind = kind.rpartition(" ")[2]
+                    allowed.append({"type": kind, "name": name, "actions": actions})
+        return allowed
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def issuer() -> Issuer:
 
 @pytest.fixture(scope="module")
 def realm(issuer: Issuer) -> Iterator[str]:
-    """The address where tokens are given out."""
+    """Run the token server and provide its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,7 +78,7 @@ def realm(issuer: Issuer) -> Iterator[str]:
                 self.end_headers()
                 return
             scopes = parse_qs(urlsplit(self.path).query).get("scope", [])
-            token = issuer.token(user, issuer.granted(user, scopes))
+            token = issuer.token(user, issuer.allowed_access(user, scopes))
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -96,44 +100,44 @@ def registry(
     issuer: Issuer,
     realm: str,
 ) -> Iterator[SecuredDeployment]:
-    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
-    made.remove_section("auth")
-    made.pulumi("config", "rm", "oss-registry:password-alice")
+    deployment = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    deployment.remove_section("auth")
+    deployment.pulumi("config", "rm", "oss-registry:password-alice")
     bundle = "/etc/token/issuer.pem"
     token = {"realm": realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": bundle}
-    made.configure(
+    deployment.configure(
         registry={
             "release": request.param,
             "files": {bundle: issuer.authority.cert_pem.bytes().decode()},
             "config": {"auth": {"token": token}},
         }
     )
-    with made.deployed():
-        yield made
+    with deployment.deployed():
+        yield deployment
 
 
 def _flags(user: str, side: str) -> list[str]:
     return [f"--{side}-tls-verify=false", f"--{side}-creds", f"{user}:{PASSWORDS[user]}"]
 
 
-def test_clients_get_their_tokens_and_may_do_what_these_say(
+def test_clients_can_do_what_their_tokens_allow(
     registry: SecuredDeployment, archive: Path, tmp_path: Path
 ) -> None:
     server = registry.outputs()["login_server"]
-    here, there = f"docker-archive:{archive}", f"docker://{server}/team/app:1"
-    skopeo("copy", *_flags("alice", "dest"), here, there)
-    skopeo("copy", *_flags("bob", "src"), there, f"dir:{tmp_path / 'pulled'}")
+    source, destination = f"docker-archive:{archive}", f"docker://{server}/team/app:1"
+    skopeo("copy", *_flags("alice", "dest"), source, destination)
+    skopeo("copy", *_flags("bob", "src"), destination, f"dir:{tmp_path / 'pulled'}")
     with pytest.raises(AssertionError, match=r"denied|unauthorized"):
-        skopeo("copy", *_flags("bob", "dest"), here, f"docker://{server}/team/his:1")
+        skopeo("copy", *_flags("bob", "dest"), source, f"docker://{server}/team/his:1")
     with pytest.raises(AssertionError, match=r"denied|unauthorized"):
-        skopeo("copy", *_flags("alice", "dest"), here, f"docker://{server}/other/app:1")
+        skopeo("copy", *_flags("alice", "dest"), source, f"docker://{server}/other/app:1")
     login = ("login", "-u", "alice", "-p", PASSWORDS["alice"], server)
     registry.docker("--config", tmp_path, *login)
     registry.docker("--config", tmp_path, "pull", f"{server}/team/app:1")
     registry.docker("image", "rm", f"{server}/team/app:1")
 
 
-def test_a_token_that_is_forged_or_old_or_for_something_else_opens_nothing(
+def test_forged_expired_and_unrelated_tokens_are_refused(
     registry: SecuredDeployment, issuer: Issuer
 ) -> None:
     outputs = registry.outputs()
@@ -141,15 +145,15 @@ def test_a_token_that_is_forged_or_old_or_for_something_else_opens_nothing(
     access = [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
     path = "/v2/team/app/tags/list"
 
-    def asked(token: str) -> int:
+    def status_with(token: str) -> int:
         headers = {"Authorization": f"Bearer {token}"}
         return api.call("GET", path, [200, 401, 404], headers=headers).status
 
-    good = issuer.token("alice", access)
-    assert asked(good) in (200, 404)
-    head, body, signature = good.split(".")
+    valid = issuer.token("alice", access)
+    assert status_with(valid) in (200, 404)
+    head, body, signature = valid.split(".")
     unsigned = jwt.encode({"iss": ISSUER, "aud": SERVICE, "access": access}, "", "none")
-    for bad in (
+    for invalid in (
         Issuer().token("alice", access),
         issuer.token("alice", access, age=3600),
         issuer.token("alice", []),
@@ -159,7 +163,7 @@ def test_a_token_that_is_forged_or_old_or_for_something_else_opens_nothing(
         unsigned,
         "x",
     ):
-        assert asked(bad) == 401, bad
+        assert status_with(invalid) == 401, invalid
     response = api.call("GET", path, [401])
     assert SERVICE in response.headers["www-authenticate"]
     with pytest.raises(RequestError):

@@ -1,4 +1,4 @@
-"""Users come, go and change their passwords; each change leaves the others as they were."""
+"""Users are added, changed and removed, and each change affects only that user."""
 
 import json
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.secure
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredDeployment]:
-    """Up; each test leaves it with its users, or is the last one."""
-    made = SecuredDeployment(tmp_path_factory.mktemp("project"))
-    with made.deployed():
-        yield made
+    """Deploy a registry with users. Each test except the last one restores the users."""
+    deployment = SecuredDeployment(tmp_path_factory.mktemp("project"))
+    with deployment.deployed():
+        yield deployment
 
 
 @pytest.mark.quick
-def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
+def test_each_client_can_push_only_with_a_login(
     secured: SecuredDeployment, archive: Path, image: str
 ) -> None:
     server = secured.outputs()["login_server"]
@@ -39,31 +39,31 @@ def test_a_push_without_a_login_fails_for_every_client_and_with_one_it_does_not(
     secured.api("ci").pull("hers")
 
 
-def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
+def test_make_login_logs_docker_in_without_showing_the_password(
     secured: SecuredDeployment, archive: Path, tmp_path: Path
 ) -> None:
-    drawn = secured.generated_values()["password-ci"]
+    generated = secured.generated_values()["password-ci"]
     server = secured.outputs()["login_server"]
     environment = {**secured.environment, "DOCKER_CONFIG": str(tmp_path)}
-    for user, password in (("ci", drawn), ("alice", PASSWORD)):
+    for user, password in (("ci", generated), ("alice", PASSWORD)):
         output = secured.make_succeeds("login", f"USER={user}", env=environment)
         assert "Login Succeeded" in output
         assert password not in output
-        # What it kept is what lets other clients in.
-        kept = tmp_path / "config.json"
-        assert json.loads(kept.read_text())["auths"].keys() == {server}
+        # Other clients can log in with Docker's configuration.
+        docker_config = tmp_path / "config.json"
+        assert json.loads(docker_config.read_text())["auths"].keys() == {server}
         certificates = tmp_path / f"certificates-{user}"
         certificates.mkdir()
         (certificates / "ca.crt").write_text(secured.outputs()["certificate"])
-        flags: list[str | Path] = ["--authfile", kept, "--dest-cert-dir", certificates]
+        flags: list[str | Path] = ["--authfile", docker_config, "--dest-cert-dir", certificates]
         skopeo("copy", *flags, f"docker-archive:{archive}", f"docker://{server}/by/{user}:1")
 
-    for user, word in (
+    for user, message in (
         ("nobody", "no user nobody: it has alice, ci"),
         ("", "no user : it has alice, ci"),
     ):
         output = secured.make_fails("login", f"USER={user}", env=environment)
-        assert word in output
+        assert message in output
     assert "say who" in secured.make("login", env=environment).stdout
     users: dict[str, dict[str, str]] = {"alice": {}, "ci": {}}
     secured.configure(auth={"users": {**users, "bob": {"hash": "$2b$10$" + "b" * 53}, "new": {}}})
@@ -72,14 +72,14 @@ def test_docker_logs_in_as_a_user_whose_password_nobody_sees(
     secured.configure(auth={"users": users})
 
 
-def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
+def test_users_can_be_added_changed_and_removed_without_affecting_others(
     secured: SecuredDeployment,
 ) -> None:
     before = password_hashes(secured)
     ci = secured.api("ci")
     secured.api().push("team/app", b"layer")
 
-    # One comes with a hash alone, as htpasswd makes it.
+    # Add a user with a hash from htpasswd.
     bob = bcrypt.hashpw(b"bob's", bcrypt.gensalt(6)).decode().replace("$2b$", "$2y$")
     secured.configure(auth={"users": {"alice": {}, "bob": {"hash": bob}, "ci": {}}})
     secured.up()
@@ -88,7 +88,7 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
         api.pull("team/app")
     assert "created" not in secured.up()
 
-    # One changes the password, and one goes.
+    # Change one password, and remove one user.
     secured.set_secret("password-alice", "another")
     secured.configure(auth={"users": {"alice": {}, "ci": {}}})
     secured.up()
@@ -101,7 +101,7 @@ def test_users_come_and_go_and_change_while_the_others_stay_as_they_were(
     secured.api("alice", "another").pull("team/app")
     ci.pull("team/app")
 
-    # What was drawn becomes one's own: dearer to guess, so dearer to check.
+    # Replace a generated password by a configured one, whose hash must be more expensive to guess.
     assert after["ci"].startswith("$2b$05$")
     secured.set_secret("password-ci", "guessable")
     secured.up()

@@ -1,4 +1,4 @@
-"""What CI runs: GitHub's workflows are right, and their steps do on this machine what they say."""
+"""The workflows of GitHub and GitLab are valid, and their steps work on this machine."""
 
 import json
 import os
@@ -32,18 +32,20 @@ def _jobs(workflow: str) -> Mapping[str, Any]:
 
 
 def _steps(job: str) -> Mapping[str, str]:
-    """The shell steps of a job of stacks.yml, by their names or ids."""
+    """Return the shell steps of a job in stacks.yml by name or id."""
     steps = _jobs("stacks.yml")[job]["steps"]
     return {step.get("name") or step["id"]: step["run"] for step in steps if "run" in step}
 
 
 class _Runner:
-    """Runs steps as GitHub's does: bash, and files for what they tell."""
+    """Runs steps as GitHub's runner does: with bash, and with files for outputs and summaries."""
 
     def __init__(self, stack: CloudDeployment, target: str) -> None:
         self.folder = stack.folder
-        self.tells = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-        for file in self.tells.values():
+        self.output_files = {
+            name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
+        }
+        for file in self.output_files.values():
             file.write_text("")
         gh = self.folder / "bin/gh"
         gh.parent.mkdir(exist_ok=True)
@@ -53,7 +55,7 @@ class _Runner:
         self.environment = {
             **os.environ,
             **stack.environment,
-            **{name: str(file) for name, file in self.tells.items()},
+            **{name: str(file) for name, file in self.output_files.items()},
             "PATH": f"{gh.parent}:{os.environ['PATH']}",
             "STACK": stack.stack,
             "TARGET": target,
@@ -75,10 +77,10 @@ class _Runner:
 
     @property
     def summary(self) -> str:
-        return self.tells["GITHUB_STEP_SUMMARY"].read_text()
+        return self.output_files["GITHUB_STEP_SUMMARY"].read_text()
 
 
-def test_the_workflows_are_what_github_takes() -> None:
+def test_the_github_workflows_are_valid() -> None:
     files = sorted(WORKFLOWS.glob("*.yml"))
     assert {file.stem for file in files} == {"test", "preview", "drift", "stacks"}
     words = [str(ACTIONLINT.build()), "-no-color", *map(str, files)]
@@ -86,7 +88,7 @@ def test_the_workflows_are_what_github_takes() -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_what_has_secrets_never_runs_what_a_fork_brings() -> None:
+def test_jobs_with_secrets_do_not_run_the_code_of_a_fork() -> None:
     assert _jobs("preview.yml")["preview"]["if"] == SAME_REPOSITORY
     assert _jobs("test.yml")["real"]["if"].endswith(SAME_REPOSITORY)
     assert "if" not in _jobs("test.yml")["unit"]
@@ -105,14 +107,14 @@ def test_a_pull_request_runs_the_quick_tests_and_the_main_branch_runs_all() -> N
     assert (PROJECT / ".ci/run").read_text().splitlines()[-1] == "make test-all"
 
 
-def test_the_matrix_is_made_of_the_stack_files(stack: CloudDeployment) -> None:
+def test_the_matrix_has_the_stack_files(stack: CloudDeployment) -> None:
     runner = _Runner(stack, "preview")
     assert runner.run(_steps("find")["find"]).returncode == 0
-    name, _, stacks = runner.tells["GITHUB_OUTPUT"].read_text().strip().partition("=")
+    name, _, stacks = runner.output_files["GITHUB_OUTPUT"].read_text().strip().partition("=")
     assert (name, json.loads(stacks)) == ("stacks", [stack.stack])
 
 
-def test_the_preview_is_a_comment_and_a_summary(stack: CloudDeployment) -> None:
+def test_the_preview_becomes_a_comment_and_a_summary(stack: CloudDeployment) -> None:
     runner, steps = _Runner(stack, "preview"), _steps("stack")
     assert [*steps] == ["Report", "Comment"]
     stack.configure(registry={"log_level": "error"})
@@ -130,7 +132,7 @@ def test_the_preview_is_a_comment_and_a_summary(stack: CloudDeployment) -> None:
     assert "--method POST repos/me/images/issues/7/comments --field body=@report.md" in calls
 
 
-def test_a_plan_that_fails_is_red_and_still_a_comment(stack: CloudDeployment) -> None:
+def test_a_failed_preview_fails_the_job_and_becomes_a_comment(stack: CloudDeployment) -> None:
     runner, steps = _Runner(stack, "preview"), _steps("stack")
     stack.configure(registry={"log_level": "loud"})
     try:
@@ -143,7 +145,7 @@ def test_a_plan_that_fails_is_red_and_still_a_comment(stack: CloudDeployment) ->
     assert "--method POST" in (stack.folder / "calls").read_text()
 
 
-def test_drift_is_red_and_in_the_summary(stack: CloudDeployment) -> None:
+def test_drift_fails_the_job_and_is_in_the_summary(stack: CloudDeployment) -> None:
     runner, steps = _Runner(stack, "drift"), _steps("stack")
     result = runner.run(steps["Report"])
     assert (result.returncode, "no change" in runner.summary) == (0, True), result.stderr
@@ -157,7 +159,7 @@ def test_drift_is_red_and_in_the_summary(stack: CloudDeployment) -> None:
     assert "| 🟡 **change** | bucket acl `acl` |" in runner.summary
 
 
-def test_gitlabs_job_reports_on_each_stack_and_fails_after_all(stack: CloudDeployment) -> None:
+def test_the_gitlab_job_reports_on_all_stacks_before_it_fails(stack: CloudDeployment) -> None:
     job = yaml.safe_load((PROJECT / ".gitlab-ci.yml").read_text())["preview"]
     script = "\n".join(job["script"])
     assert "CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in job["rules"][0]["if"]

@@ -1,4 +1,4 @@
-"""`make verify-oss`, against clouds that do more and less of what the releases need."""
+"""`make verify-oss` with emulated clouds that have all or some of the required features."""
 
 import json
 from collections.abc import Iterator
@@ -18,25 +18,23 @@ def stack(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
     emulator.oss.new_take_v1 = True
-    made = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
-    with made.deployed():
-        yield made
+    deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
+    with deployment.deployed():
+        yield deployment
 
 
-def _verified(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
-    """How the command ended, the row that it printed, and all that it printed."""
+def _verify(stack: CloudDeployment) -> tuple[int, dict[str, str], str]:
+    """Run `make verify-oss`, and return its exit code, the printed row, and all of the output."""
     bundle = str(stack.emulator.ca)
-    trusting = {"REQUESTS_CA_BUNDLE": bundle, "AWS_CA_BUNDLE": bundle}
-    result = stack.make("verify-oss", env={**stack.environment, **trusting})
+    trust = {"REQUESTS_CA_BUNDLE": bundle, "AWS_CA_BUNDLE": bundle}
+    result = stack.make("verify-oss", env={**stack.environment, **trust})
     head, _, row = [line for line in result.stdout.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, row)]
     return result.returncode, dict(zip(*cells, strict=True)), result.stdout
 
 
-def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
-    stack: CloudDeployment,
-) -> None:
-    code, row, output = _verified(stack)
+def test_a_cloud_with_all_features_passes_and_nothing_is_left_in_it(stack: CloudDeployment) -> None:
+    code, row, output = _verify(stack)
     assert code == 0, output
     assert row.pop("region") == REGION
     assert row.pop("host") == f"oss-{REGION}-internal.aliyuncs.com"
@@ -49,12 +47,14 @@ def test_a_cloud_that_does_all_is_one_row_of_yes_and_nothing_is_left_there(
     assert key.secret not in output
 
 
-def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) -> None:
+def test_a_missing_feature_is_reported_with_the_error_code_of_the_cloud(
+    stack: CloudDeployment,
+) -> None:
     emulator = stack.emulator
     bucket = emulator.oss.buckets[stack.bucket]
     bucket.takes_v1, emulator.s3_lists_uploads = False, False
     try:
-        code, row, output = _verified(stack)
+        code, row, output = _verify(stack)
     finally:
         bucket.takes_v1, emulator.s3_lists_uploads = True, True
     assert code != 0
@@ -72,7 +72,7 @@ def test_what_a_cloud_does_not_is_named_by_its_own_code(stack: CloudDeployment) 
     assert "verify-oss: release 3.1.2 needs S3 ListMultipartUploads" in output
 
 
-def test_a_stack_without_a_bucket_or_a_key_is_told_so(
+def test_a_stack_without_a_bucket_or_an_access_key_is_reported(
     stack: CloudDeployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["verify_oss", "local"]) == 1

@@ -1,4 +1,4 @@
-"""Certificates of the user's own authority: the registry trusts what it calls itself."""
+"""The registry trusts configured certificate authorities when it calls other servers."""
 
 import http.server
 import json
@@ -26,15 +26,15 @@ def authority() -> trustme.CA:
 def deployment(tmp_path: Path, authority: trustme.CA) -> Iterator[Deployment]:
     folder = tmp_path / "project"
     folder.mkdir()
-    made = Deployment(folder)
+    deployment = Deployment(folder)
     try:
-        made.up()
-        yield made
+        deployment.up()
+        yield deployment
     finally:
-        made.remove()
+        deployment.remove()
 
 
-def test_events_reach_a_server_whose_certificate_the_user_trusts(
+def test_events_are_sent_to_a_server_with_a_certificate_of_a_configured_authority(
     deployment: Deployment, authority: trustme.CA, archive: Path
 ) -> None:
     gateway = deployment.docker(
@@ -73,11 +73,11 @@ def test_events_reach_a_server_whose_certificate_the_user_trusts(
             server.shutdown()
 
 
-def test_a_redis_of_the_users_own_is_reached_by_tls(
+def test_an_external_redis_is_used_with_tls(
     deployment: Deployment, authority: trustme.CA, archive: Path, tmp_path: Path
 ) -> None:
-    own = f"{deployment.prefix}-own"
-    certificate = authority.issue_cert(own)
+    container = f"{deployment.prefix}-own"
+    certificate = authority.issue_cert(container)
     files = {
         "redis.conf": b"port 0\ntls-port 6379\ntls-auth-clients no\nprotected-mode no\n"
         b"tls-cert-file /tls.crt\ntls-key-file /tls.key\ntls-ca-cert-file /tls.crt\n",
@@ -86,25 +86,25 @@ def test_a_redis_of_the_users_own_is_reached_by_tls(
     }
     run_redis = ["redis:7.0.15", "redis-server", "/redis.conf"]
     network = ["--network", deployment.prefix]
-    run_checked("docker", "container", "create", "--name", own, *network, *run_redis)
+    run_checked("docker", "container", "create", "--name", container, *network, *run_redis)
     try:
         for name, content in files.items():
             (tmp_path / name).write_bytes(content)
-            run_checked("docker", "container", "cp", tmp_path / name, f"{own}:/{name}")
-        run_checked("docker", "container", "start", own)
+            run_checked("docker", "container", "cp", tmp_path / name, f"{container}:/{name}")
+        run_checked("docker", "container", "start", container)
         deployment.configure(
             registry={
                 "ca_certificates": authority.cert_pem.bytes().decode(),
                 "config": {"redis": {"tls": {"rootcas": [CA_CERTIFICATES_PATH]}}},
             },
-            cache={"address": f"{own}:6379"},
+            cache={"address": f"{container}:6379"},
         )
         deployment.up()
         skopeo_push(deployment, archive, "secured")
         skopeo_pull(deployment, "secured", tmp_path / "secured")
         words = ("redis-cli", "--tls", "--insecure", "--scan")
-        assert "blobs::sha256:" in run_checked("docker", "exec", own, *words)
-        assert f"redis at {own}:6379 answers PONG" in deployment.make("status").stdout
+        assert "blobs::sha256:" in run_checked("docker", "exec", container, *words)
+        assert f"redis at {container}:6379 answers PONG" in deployment.make("status").stdout
         deployment.pulumi("preview", "--refresh", "--expect-no-changes")
     finally:
-        run_checked("docker", "container", "rm", "--force", "--volumes", own)
+        run_checked("docker", "container", "rm", "--force", "--volumes", container)
