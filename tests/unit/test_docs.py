@@ -1,8 +1,6 @@
 """Tests that the pages describe the code as it is, and name tests that exist."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,33 +22,6 @@ def test_each_claim_on_the_security_page_has_a_test_of_that_name(file: str, phra
 
 def test_the_security_page_names_more_than_12_tests() -> None:
     assert len(SECURITY_CLAIMS) > 12
-
-
-PARTS = [
-    (re.findall(r"`(?:components/)?(\w+)\.py`", row), row)
-    for row in (PROJECT / "docs/architecture.md").read_text().splitlines()
-    if row.startswith("| `components/") and ".py`" in row
-]
-
-
-def test_each_part_imports_only_what_stands_below_it_in_the_page_on_architecture() -> None:
-    order = [name for names, _ in PARTS for name in names]
-    assert len(order) > 10
-    for names, row in PARTS:
-        above = order[: order.index(names[0])]
-        for name in names:
-            up = [found for found in _imports(name) if found in above]
-            assert not up, f"{name} imports {', '.join(up)}: {row}"
-
-
-def _imports(name: str) -> Iterator[str]:
-    """Yield the parts that the part `name` imports."""
-    tree = ast.parse((PROJECT / f"components/{name}.py").read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "components":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("components."):
-            yield str(node.module).removeprefix("components.")
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:
