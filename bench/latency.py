@@ -48,14 +48,14 @@ def main(rounds: int = ROUNDS) -> None:
             for name, registry in there.registries.items():
                 for at in DISTANCES if name != OURS_NO_CACHE else ():
                     registry.forget()
-                    with there.hall.emulator.away(at.latency, RATE, at.round_trip):
+                    with there.hall.emulator.at_distance(at.latency, RATE, at.round_trip):
                         run = there.push(registry, large)
                     seconds["push of " + LARGE, at, name].append(run.lasted)
                 registry.forget()
                 there.push(registry, small)
                 for at in DISTANCES:
                     registry.restart()
-                    with there.hall.emulator.away(at.latency, RATE, at.round_trip):
+                    with there.hall.emulator.at_distance(at.latency, RATE, at.round_trip):
                         for what in ("cold pull", "warm pull"):
                             run = there.pull(registry, small)
                             seconds[f"{what} of {SMALL}", at, name].append(run.lasted)

@@ -78,7 +78,7 @@ def measure(emulator: Emulator, latency: float, rate: float) -> None:
 
         lasts("PUT", count=CALLERS)  # the processes begin
         rows = [["alone", *(f"{rate:.0f}" for rate in rates())]]
-        with emulator.away(latency, rate):
+        with emulator.at_distance(latency, rate):
             far = rates()
     rows.append(
         [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in far)]

@@ -144,7 +144,7 @@ class Hall:
             "REGISTRY_REDIS_POOL_IDLETIMEOUT": "300s",
             **{f"REGISTRY_STORAGE_{key}": value for key, value in storage.items()},
             # How it finds the emulator.
-            **self.emulator.registry["environment"],
+            **self.emulator.registry_settings["environment"],
             "SSL_CERT_FILE": "/emulator.pem",
         }
         words = [word for item in variables.items() for word in ("--env", "=".join(item))]

@@ -40,7 +40,7 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
 
     def fail(**how: object) -> Callable[[], object]:
         def during() -> None:
-            with stack.emulator.failing(hits=lambda _: moments.random() < 0.2, **how):
+            with stack.emulator.failing(matches=lambda _: moments.random() < 0.2, **how):
                 time.sleep(TROUBLE)
 
         return during
@@ -49,7 +49,7 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
         "redis restarted": restart_redis,
         "a fifth of OSS's calls refused": fail(status=503, code="ServiceUnavailable"),
         "a fifth of OSS's calls slow": fail(seconds=2),
-        "a fifth of OSS's answers cut off": fail(cut_answer=True),
+        "a fifth of OSS's answers cut off": fail(truncate=True),
     }
 
 

@@ -121,7 +121,7 @@ def together(registry: Registry, size: int, clients: Sequence[Callable[[], objec
         lasted = time.monotonic() - begun
     for error in errors[:1]:
         print(error, file=sys.stderr)
-    made = sum(registry.emulator.counted().values())
+    made = sum(registry.emulator.count_oss_calls().values())
     return Run(size, len(errors), seconds, lasted, used.cpu, used.memory, made)
 
 
@@ -186,13 +186,13 @@ def measured(there: Ground, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs
                 if name == OURS_NO_CACHE:
                     there.push(registry, case)  # the question is what a pull is without one
                 else:
-                    with emulator.away(LATENCY, RATE):
+                    with emulator.at_distance(LATENCY, RATE):
                         run = there.push(registry, case)
                     runs[case.name, case.clients, "push", name].append(run)
                 if case.pulls:
                     registry.restart()
                 for what in case.pulls:
-                    with emulator.away(LATENCY, RATE):
+                    with emulator.at_distance(LATENCY, RATE):
                         run = there.pull(registry, case)
                     runs[case.name, case.clients, what, name].append(run)
                 registry.forget()

@@ -1,4 +1,4 @@
-"""`make emulator`: the emulator until Ctrl-C, and what the trial stack needs to reach it."""
+"""`make emulator`: run the emulator until Ctrl-C, and configure the stack `trial` for it."""
 
 import sys
 import time
@@ -11,23 +11,25 @@ from tests.emulator.emulator import Emulator
 
 PORT = 8790
 STACK_FILE = Path(__file__).parent.parent.parent / "stacks" / "Pulumi.trial.yaml"
+# The account's access key. It is valid only for the emulator.
 KEY = ("LTAI5tTrial", "a-secret-of-the-emulator-alone")
 HEAD = """\
 # yaml-language-server: $schema=schema.json
 # Written by `make emulator`, which is the cloud of this stack: change what you like, or delete it.
-# For the other door: release "2.8.3", and signature_v1: true below storage.
+# To use the native OSS API, set release: "2.8.3", and signature_v1: true below storage.
 """
 
 
 def main(folder: Path) -> None:
+    """Run the emulator. `folder` stores its CA and a Makefile fragment for the trial stack."""
     emulator = Emulator(folder, PORT, KEY)
-    emulator.oss.new_take_v1 = True
+    emulator.oss.new_buckets_accept_v1 = True
     assignments = " ".join(f'{name}="{value}"' for name, value in emulator.environment.items())
     (folder / "trial.mk").write_text(f"CLOUD := {assignments}\n")
     if not STACK_FILE.exists():
-        STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(emulator.registry)}))
-    written = yaml.safe_load(STACK_FILE.read_text())["config"]["oss-registry:registry"]
-    if any(written.get(key) != value for key, value in emulator.registry.items()):
+        STACK_FILE.write_text(HEAD + yaml.safe_dump({"config": config(emulator.registry_settings)}))
+    settings = yaml.safe_load(STACK_FILE.read_text())["config"]["oss-registry:registry"]
+    if any(settings.get(key) != value for key, value in emulator.registry_settings.items()):
         sys.exit(f"{STACK_FILE} is for another emulator than this one: delete it, and again")
     print(
         f"An emulator of Alibaba Cloud runs here until Ctrl-C: see http://{emulator.addresses[0]}"
@@ -42,7 +44,7 @@ def main(folder: Path) -> None:
 
 
 def config(registry: Mapping[str, object]) -> dict[str, object]:
-    """The trial stack's configuration, with what `registry` says of its registry."""
+    """The configuration of the trial stack, with the settings `registry` for its registry."""
     return {
         "alicloud:region": "cn-hangzhou",
         "oss-registry:registry": {"release": "3.1.2", "port": 5001, **registry},

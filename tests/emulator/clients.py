@@ -1,4 +1,4 @@
-"""AWS's client, as it has to be set for OSS's S3 door."""
+"""AWS's S3 client, configured for OSS's S3-compatible API."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from tests.emulator.ram import AccessKey
 
 
 def s3(emulator: Emulator, key: AccessKey, region: str, style: str = "virtual") -> Any:  # noqa: ANN401
+    """A client with the access key `key`. `style` is its addressing style, `virtual` or `path`."""
     return boto3.client(
         "s3",
         endpoint_url=f"https://s3.oss-{region}-internal.aliyuncs.com",
@@ -21,7 +22,7 @@ def s3(emulator: Emulator, key: AccessKey, region: str, style: str = "virtual") 
             s3={"addressing_style": style},
             proxies={"https": emulator.environment["HTTPS_PROXY"]},
             retries={"max_attempts": 1},
-            # OSS takes no content in chunks that are signed one by one.
+            # OSS does not support content in chunks that are signed one by one.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),

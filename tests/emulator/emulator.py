@@ -1,7 +1,8 @@
-"""An emulator of Alibaba Cloud: OSS by both its doors and RAM, as far as this program calls them.
+"""An emulator of Alibaba Cloud: the calls to OSS and RAM that this project and the registry make.
 
-It believes nobody: each call's signature is checked, and each is allowed only by what policies say
-of the key's user. It answers for whole hosts, so clients come by HTTP(S)_PROXY and trust its CA.
+It serves OSS through the native API and the S3-compatible API. It checks the signature of each
+call, and allows a call only if the policies of the key's user do. Clients use it as a proxy
+(HTTP_PROXY, HTTPS_PROXY) and trust its CA, because it answers in the place of the cloud's hosts.
 """
 
 import ipaddress
@@ -20,28 +21,37 @@ from typing import Any, NamedTuple
 
 from tests.emulator import page, signature
 from tests.emulator.http import Certificates, Content, Request, Response, Server
-from tests.emulator.oss import Api, Bucket, Oss, api_of, check_digest, document, source, to_delete
-from tests.emulator.policy import ALL, Ask, allowed
-from tests.emulator.ram import AccessKey, Ram, Refused
+from tests.emulator.oss import (
+    Api,
+    Bucket,
+    Oss,
+    check_digest,
+    copy_source,
+    document,
+    find_api,
+    objects_to_delete,
+)
+from tests.emulator.policy import ALLOW_ALL, AccessRequest, is_allowed
+from tests.emulator.ram import AccessKey, ApiError, Ram
 
-ACCOUNT = "1000000000000001"  # whose RAM it is
+ACCOUNT = "1000000000000001"  # The account that owns the users, policies and new buckets.
 _OSS_HOST = re.compile(r"(?:([a-z0-9-]+)\.)??(s3\.)?oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
 _SERVICE_HOST = re.compile(r"(\w+)(?:[.-][a-z0-9.-]+)?\.aliyuncs\.com")
 
 
 @dataclass
 class Call:
-    """One call: by which door (`oss`, `s3`, `ram` …), what, by whom, and what came of it."""
+    """One recorded call with its signer, decision and response."""
 
-    door: str
-    api: str = ""
+    service: str  # `oss` (native API), `s3` (S3-compatible API), `ram` and others
+    api: str = ""  # such as PutObject
     bucket: str = ""
-    key: str = ""
-    prefix: str = ""  # of what is listed
+    key: str = ""  # the object's name
+    prefix: str = ""  # of a list call
     user: str = ""
     key_id: str = ""
-    scheme: str = ""
-    decision: str = ""
+    scheme: str = ""  # of the signature, such as `oss-v4`
+    decision: str = ""  # `allowed`, or `refused: …` with the action and the resource
     status: int = 0
     code: str = ""
     agent: str = ""
@@ -49,42 +59,50 @@ class Call:
 
     @property
     def to_oss(self) -> bool:
-        return self.door in ("oss", "s3")
+        """Whether it is a call to one of the two APIs of OSS."""
+        return self.service in ("oss", "s3")
 
 
 @dataclass
 class Fault:
-    """What goes wrong with the calls that `hits`, `times` times (None: each time)."""
+    """A fault of the first `times` calls for which `matches` holds, or of all if it is None."""
 
-    hits: Callable[[Call], bool]
+    matches: Callable[[Call], bool]
     times: int | None = None
-    status: int = 0  # answered in place of doing it
+    status: int = 0  # The response has this status, and the call is not executed.
     code: str = "InternalError"
-    seconds: float = 0  # it takes that much longer
-    cut: bool = False  # the connection breaks off before it is done
-    cut_answer: bool = False  # … after it is done, with half of the answer gone
-    then: Callable[[], object] | None = None  # called when it is done, before the answer
-    met: int = 0
+    seconds: float = 0  # The call takes so much longer.
+    disconnect: bool = False  # The connection breaks before the call is executed.
+    truncate: bool = False  # The connection breaks after it, in the middle of the response.
+    before_response: Callable[[], object] | None = None  # Called after the call is executed.
+    count: int = 0  # calls that had this fault
 
-    def meets(self, call: Call) -> bool:
-        if not self.hits(call) or (self.times is not None and self.met >= self.times):
+    def applies_to(self, call: Call) -> bool:
+        """Whether `call` has this fault. If so, it is counted."""
+        if not self.matches(call):
             return False
-        self.met += 1
+        if self.times is not None and self.count >= self.times:
+            return False
+        self.count += 1
         return True
 
 
-class _Place(NamedTuple):
-    door: str
+class _Target(NamedTuple):
+    """The service, bucket and region that the host of a request names."""
+
+    service: str
     bucket: str
     region: str
     internal: bool
 
 
 class Emulator:
-    """The emulator, reached as a proxy at `addresses`; its CA is kept in `folder`.
+    """The emulator, a proxy at `addresses` that runs until `close`. Its CA is stored in `folder`.
 
-    They are 127.0.0.1 and where containers find this machine (`host`, else the engine's bridge), on
-    `port` or free ones. `key_id` and `key_secret` are the account's own access key.
+    It listens at 127.0.0.1 and at an address that containers can reach: `host`, or the address of
+    this machine on the engine's bridge. `port` 0 means free ports. `key` is the ID and the secret
+    of the account's own access key, which may do everything. Buckets, users and policies are in
+    memory.
     """
 
     def __init__(
@@ -98,23 +116,24 @@ class Emulator:
         self.ram, self.oss = Ram(), Oss()
         self._calls: deque[Call] = deque(maxlen=200_000)
         self.faults: list[Fault] = []
-        self.public_data = True  # whether public endpoints take calls for data
-        self.s3_lists_uploads = True  # ListMultipartUploads by the S3 door
-        self.cnames: dict[str, str] = {}  # buckets by the host that is a CNAME of theirs
+        self.public_endpoints_open = True  # for calls that list, read or write objects
+        self.s3_lists_uploads = True  # The S3-compatible API has ListMultipartUploads.
+        self.cnames: dict[str, str] = {}  # buckets by their custom domains (CNAMEs)
         self._lock = threading.RLock()
         self.certificates = Certificates(folder)
         self.ca = folder / "ca.pem"
-        hosts = ("127.0.0.1", host or engines_address())
+        hosts = ("127.0.0.1", host or engine_bridge_address())
         addresses = [(host, port) for host in hosts]
         self._server = Server(addresses, self.certificates, self._answer)
 
     @property
     def addresses(self) -> list[str]:
+        """HOST:PORT of the proxy for this machine, and for containers."""
         return self._server.addresses
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables of a process on this machine to which this is the cloud."""
+        """The environment variables with which a process on this machine uses the emulator."""
         proxy = f"http://{self.addresses[0]}"
         return {
             "HTTP_PROXY": proxy,
@@ -126,37 +145,50 @@ class Emulator:
         }
 
     @property
-    def registry(self) -> Mapping[str, Any]:
-        """The settings of a registry in a container here, to which this is the cloud."""
+    def registry_settings(self) -> Mapping[str, Any]:
+        """The settings in section `registry` with which a registry uses the emulator."""
         proxy = f"http://{self.addresses[1]}"
         environment = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
         return {"environment": environment, "ca_certificates": self.certificates.pem}
 
     def close(self) -> None:
+        """Stop the emulator."""
         self._server.close()
 
     @contextmanager
-    def away(self, latency: float, rate: float, round_trip: float = 0) -> Iterator[None]:
-        """At a distance: `latency` seconds for each call, at most `rate` bytes a second each way
-        (0: as many as can), and for each new connection two times `round_trip` seconds."""
+    def at_distance(self, latency: float, rate: float, round_trip: float = 0) -> Iterator[None]:
+        """Simulate the network between clients and the cloud.
+
+        Each call takes `latency` seconds longer, and each new connection two times `round_trip`
+        seconds. `rate` limits each direction to so many bytes per second; 0 means no limit.
+        """
         line = self._server.line
-        line.upward.rate = line.downward.rate = rate
+        line.to_cloud.rate = line.from_cloud.rate = rate
         line.round_trip = round_trip
         try:
             with self.failing(seconds=latency):
                 yield
         finally:
-            line.upward.rate = line.downward.rate = line.round_trip = 0
+            line.to_cloud.rate = line.from_cloud.rate = line.round_trip = 0
 
     @contextmanager
     def failing(
         self,
         *apis: str,
-        hits: Callable[[Call], bool] = lambda _: True,
+        matches: Callable[[Call], bool] = lambda _: True,
         **how: Any,  # noqa: ANN401
     ) -> Iterator[Fault]:
-        """Calls of `apis` (all, if none is named) that `hits` go wrong, as `Fault` says."""
-        fault = Fault(lambda call: (not apis or call.api in apis) and hits(call), **how)
+        """Let calls of `apis`, or all calls without `apis`, have a fault if `matches` holds.
+
+        `how` has the other fields of the `Fault`.
+        """
+
+        def fault_matches(call: Call) -> bool:
+            if apis and call.api not in apis:
+                return False
+            return matches(call)
+
+        fault = Fault(fault_matches, **how)
         self.faults.append(fault)
         try:
             yield fault
@@ -164,8 +196,8 @@ class Emulator:
             self.faults.remove(fault)
 
     def add_bucket(self, name: str, region: str, owner: str = ACCOUNT) -> Bucket:
-        """A bucket that was there before, old enough for Signature V1."""
-        bucket = self.oss.buckets[name] = Bucket(name, owner, region, takes_v1=True)
+        """Create an existing bucket that is old enough to accept Signature V1."""
+        bucket = self.oss.buckets[name] = Bucket(name, owner, region, accepts_v1=True)
         return bucket
 
     @property
@@ -177,170 +209,205 @@ class Emulator:
         """Empty the record of calls."""
         self._calls.clear()
 
-    def counted(self) -> "Counter[str]":
-        """The calls to OSS by their names."""
+    def count_oss_calls(self) -> "Counter[str]":
+        """The number of recorded calls to each API of OSS."""
         return Counter(call.api for call in self.calls if call.to_oss)
 
     def _answer(self, request: Request) -> Response:
-        place = self._place(request)
-        if not place:
+        """Answer a call, and record it. Requests to other hosts get the page for browsers."""
+        target = self._target(request)
+        if not target:
             return page.answer(self, request)
         agent = request.headers.get("user-agent", "")
-        call = Call(place.door, bucket=place.bucket, agent=agent)
+        call = Call(target.service, bucket=target.bucket, agent=agent)
         self._calls.append(call)
         try:
-            response = self._oss(request, place, call) if call.to_oss else self._rpc(request, call)
-        except Refused as refused:
-            call.code = refused.code
-            response = (_oss_error if call.to_oss else _rpc_error)(refused, request)
+            if call.to_oss:
+                response = self._answer_oss(request, target, call)
+            else:
+                response = self._answer_rpc(request, call)
+        except ApiError as error:
+            call.code = error.code
+            response = _oss_error(error, request) if call.to_oss else _rpc_error(error, request)
         call.status = response.status
         identity = {"x-oss-request-id": secrets.token_hex(12).upper()}
         return replace(response, headers={**identity, **response.headers})
 
-    def _place(self, request: Request) -> _Place | None:
+    def _target(self, request: Request) -> _Target | None:
+        """The target of a request, or None if its host is not one of the cloud's."""
         if request.host in self.cnames:
             bucket = self.cnames[request.host]
-            door = "s3" if "x-amz-signature" in request.raw_query.lower() else "oss"
-            return _Place(door, bucket, self.oss.buckets[bucket].region, internal=True)
+            service = "s3" if "x-amz-signature" in request.raw_query.lower() else "oss"
+            return _Target(service, bucket, self.oss.buckets[bucket].region, internal=True)
         if found := _OSS_HOST.fullmatch(request.host):
             bucket, s3, region, internal = found.groups()
-            return _Place("s3" if s3 else "oss", bucket or "", region, bool(internal))
+            return _Target("s3" if s3 else "oss", bucket or "", region, bool(internal))
         if found := _SERVICE_HOST.fullmatch(request.host):
-            return _Place(found[1], "", "", internal=False)
+            return _Target(found[1], "", "", internal=False)
         return None
 
-    def _fail(self, call: Call, do: Callable[[], Response]) -> Response:
-        met = [fault for fault in list(self.faults) if fault.meets(call)]
-        for fault in met:
+    def _execute(self, call: Call, operation: Callable[[], Response]) -> Response:
+        """Execute `operation` with the faults of `call`. Raises ApiError."""
+        faults = [fault for fault in list(self.faults) if fault.applies_to(call)]
+        for fault in faults:
             time.sleep(fault.seconds)
-            if fault.cut:
-                return Response(cut=True)
+            if fault.disconnect:
+                return Response(disconnect=True)
             if fault.status:
-                raise Refused(fault.status, fault.code, "The emulator was told to fail.")
+                raise ApiError(fault.status, fault.code, "The emulator was told to fail.")
         with self._lock:
-            response = do()
-        for fault in met:
-            if fault.then:
-                fault.then()
-        if any(fault.cut_answer for fault in met):
-            return replace(response, cut=True)
+            response = operation()
+        for fault in faults:
+            if fault.before_response:
+                fault.before_response()
+        if any(fault.truncate for fault in faults):
+            return replace(response, disconnect=True)
         return response
 
-    def _rpc(self, request: Request, call: Call) -> Response:
+    def _answer_rpc(self, request: Request, call: Call) -> Response:
+        """Answer a call to a service other than OSS. Raises ApiError."""
         signed, parameters = signature.rpc(request)
         call.api = parameters.get("Action", "")
-        who = self._signer(signed, call)
-        if call.door in ("location", "business"):
-            return self._fail(call, lambda: _json({"Endpoints": {"Endpoint": []}, "Success": True}))
-        if call.door != "ram":
-            raise Refused(404, "InvalidAction.NotFound", f"the emulator knows no {call.door}")
-        asked = [(f"ram:{call.api}", resource) for resource in self.ram.resources(parameters)]
-        self._authorise(call, who, asked, {}, request)
-        return self._fail(call, lambda: _json(self.ram.call(call.api, parameters)))
+        key = self._authenticate(signed, call)
+        if call.service in ("location", "business"):
+            no_endpoints = _json({"Endpoints": {"Endpoint": []}, "Success": True})
+            return self._execute(call, lambda: no_endpoints)
+        if call.service != "ram":
+            raise ApiError(404, "InvalidAction.NotFound", f"the emulator knows no {call.service}")
+        required = [(f"ram:{call.api}", resource) for resource in self.ram.resources(parameters)]
+        self._authorize(call, key, required, {}, request)
+        return self._execute(call, lambda: _json(self.ram.call(call.api, parameters)))
 
-    def _oss(self, request: Request, place: _Place, call: Call) -> Response:
-        if place.door == "s3" and not place.bucket and request.key:
+    def _answer_oss(self, request: Request, target: _Target, call: Call) -> Response:
+        """Answer a call to OSS. Raises ApiError."""
+        if target.service == "s3" and not target.bucket and request.key:
             message = "Please use virtual hosted style to access."
-            raise Refused(403, "SecondLevelDomainForbidden", message)
+            raise ApiError(403, "SecondLevelDomainForbidden", message)
         if request.extension("content-sha256").startswith("STREAMING-"):
             message = "Content in chunks that are signed one by one is not supported."
-            raise Refused(400, "InvalidArgument", message)
-        api = api_of(request, place.bucket)
+            raise ApiError(400, "InvalidArgument", message)
+        api = find_api(request, target.bucket)
         call.api, call.key = api.name, request.key
         call.prefix = request.query.get("prefix", "")
         data = _is_data(api)
-        if data and not (place.internal or self.public_data):
-            raise Refused(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
-        signed = signature.found(request, place.bucket)
-        who = self._signer(signed, call)
-        bucket = self.oss.buckets.get(place.bucket)
+        if data and not (target.internal or self.public_endpoints_open):
+            raise ApiError(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
+        signed = signature.find_signature(request, target.bucket)
+        key = self._authenticate(signed, call)
+        bucket = self.oss.buckets.get(target.bucket)
         if api.on != "service" and api.name != "PutBucket":
             if not bucket:
-                raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
-            if bucket.region != place.region:
-                raise Refused(403, "AccessDenied", "The bucket must be addressed at its endpoint.")
-            if call.scheme == "oss-v1" and not bucket.takes_v1:
-                raise Refused(403, "InvalidRequest", "The bucket takes no Signature V1.")
-        asked = [(api.action, self._resource(api, place.bucket, request.key))]
-        if api.name in ("CopyObject", "UploadPartCopy"):
-            asked.append(("oss:GetObject", "acs:oss:*:*:{}/{}".format(*source(request))))
-        if api.name == "DeleteMultipleObjects":
-            asked = [
-                (api.action + "Version" * bool(version), f"acs:oss:*:*:{place.bucket}/{key}")
-                for key, version in to_delete(request)
-            ]
-        if bucket and bucket.kms and data and api.on == "object":
-            kms = f"acs:kms:*:*:key/{bucket.kms}"
-            asked += [("kms:GenerateDataKey", kms)] * (api.action == "oss:PutObject")
-            asked += [("kms:Decrypt", kms)] * (api.action in ("oss:GetObject", "oss:PutObject"))
-        facts = {"oss:Prefix": call.prefix}
-        self._authorise(call, who, asked, facts, request, bucket)
-        if api.name == "ListMultipartUploads" and place.door == "s3" and not self.s3_lists_uploads:
-            raise Refused(501, "NotImplemented", "A header you provided implies what is not there.")
-        check_digest(request)  # and not while nobody else may do anything, as it takes long
-        return self._fail(
-            call, lambda: self.oss.answer(api, request, place.bucket, place.region, ACCOUNT)
+                raise ApiError(404, "NoSuchBucket", "The specified bucket does not exist.")
+            if bucket.region != target.region:
+                raise ApiError(403, "AccessDenied", "The bucket must be addressed at its endpoint.")
+            if call.scheme == "oss-v1" and not bucket.accepts_v1:
+                raise ApiError(403, "InvalidRequest", "The bucket takes no Signature V1.")
+        required = _required_permissions(api, request, bucket, target.bucket)
+        self._authorize(call, key, required, {"oss:Prefix": call.prefix}, request, bucket)
+        lists_uploads = api.name == "ListMultipartUploads"
+        if lists_uploads and target.service == "s3" and not self.s3_lists_uploads:
+            message = "A header you provided implies what is not there."
+            raise ApiError(501, "NotImplemented", message)
+        # Before the lock in `_execute` is taken, because digests of large content take long.
+        check_digest(request)
+        return self._execute(
+            call, lambda: self.oss.answer(api, request, target.bucket, target.region, ACCOUNT)
         )
 
-    @staticmethod
-    def _resource(api: Api, bucket: str, key: str) -> str:
-        if api.on == "service":
-            return "acs:oss:*:*:*"
-        return f"acs:oss:*:*:{bucket}" + (f"/{key}" if api.on == "object" else "")
-
-    def _signer(self, signed: signature.Signature | None, call: Call) -> AccessKey | None:
-        """The key that signed, None for the account's own. Raises Refused."""
+    def _authenticate(self, signed: signature.Signature | None, call: Call) -> AccessKey | None:
+        """The access key of the signature, or None for the account's own. Raises ApiError."""
         if signed is None:
-            raise Refused(403, "AccessDenied", "Anonymous access is forbidden for this operation.")
+            raise ApiError(403, "AccessDenied", "Anonymous access is forbidden for this operation.")
         call.key_id, call.scheme = signed.key_id, signed.scheme
         if signed.key_id == self.key_id:
             call.user, key, secret = "root", None, self.key_secret
         else:
             key = self.ram.key(signed.key_id)
-            young = key and time.time() < key.taken_from and call.to_oss
-            if key is None or not key.active or young:
+            too_new = key and time.time() < key.usable_from and call.to_oss
+            if key is None or not key.active or too_new:
                 call.user = key.user if key else ""
                 code = "InvalidAccessKeyId" if call.to_oss else "InvalidAccessKeyId.NotFound"
                 message = "The OSS Access Key Id you provided does not exist in our records."
-                raise Refused(403 if call.to_oss else 404, code, message)
+                raise ApiError(403 if call.to_oss else 404, code, message)
             call.user, secret = key.user, key.secret
-        if not signed.by(secret):
+        if not signed.is_valid(secret):
             message = "The request signature we calculated does not match the one you provided."
-            raise Refused(403, "SignatureDoesNotMatch", message)
+            raise ApiError(403, "SignatureDoesNotMatch", message)
         return key
 
-    def _authorise(
+    def _authorize(
         self,
         call: Call,
-        who: AccessKey | None,
-        asked: list[tuple[str, str]],
-        facts: Mapping[str, str],
+        key: AccessKey | None,
+        required: Sequence[tuple[str, str]],
+        context: Mapping[str, str],
         request: Request,
         bucket: Bucket | None = None,
     ) -> None:
-        facts = {**facts, "acs:SecureTransport": str(request.secure).lower()}
-        own = json.loads(bucket.settings.get("policy", b"{}")) if bucket else {}
-        for action, resource in asked:
-            ask = Ask(action, resource, facts)
-            let = allowed(ask, self.ram.documents(who.user) if who else [ALL], own)
+        """Raise ApiError unless policies allow `key` each of the `required` (action, resource).
+
+        `context` has the condition keys of the request.
+        """
+        context = {**context, "acs:SecureTransport": str(request.secure).lower()}
+        user_policies = self.ram.documents(key.user) if key else [ALLOW_ALL]
+        bucket_policy = json.loads(bucket.settings.get("policy", b"{}")) if bucket else {}
+        for action, resource in required:
+            access = AccessRequest(action, resource, context)
             foreign = bucket and bucket.owner != ACCOUNT and action != "oss:PutBucket"
-            if foreign or not let:
+            if foreign or not is_allowed(access, user_policies, bucket_policy):
                 call.decision = f"refused: {action} on {resource}"
                 message = f"You have no right to access this object: {action}"
-                raise Refused(403, "AccessDenied", message)
+                raise ApiError(403, "AccessDenied", message)
         call.decision = "allowed"
 
 
-def engines_address() -> str:
-    """This machine's address on the bridge that its Docker engine always has."""
+def engine_bridge_address() -> str:
+    """This machine's address on the default bridge of its Docker engine."""
     command = ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     (config,) = json.loads(listed)
-    # An engine that has just made the bridge names no gateway: it is the first address.
+    # An engine that has just created the bridge reports no gateway. It is the first address.
     return str(config.get("Gateway") or ipaddress.ip_network(config["Subnet"])[1])
 
 
+def _required_permissions(
+    api: Api, request: Request, bucket: Bucket | None, name: str
+) -> Sequence[tuple[str, str]]:
+    """The actions that a call to OSS needs, each with its resource.
+
+    `bucket` is the bucket called `name`, or None if it does not exist.
+    """
+    required = [(api.action, _resource(api, name, request.key))]
+    if api.name in ("CopyObject", "UploadPartCopy"):
+        source_bucket, source_key = copy_source(request)
+        required.append(("oss:GetObject", f"acs:oss:*:*:{source_bucket}/{source_key}"))
+    if api.name == "DeleteMultipleObjects":
+        required = []
+        for key, version in objects_to_delete(request):
+            action = f"{api.action}Version" if version else api.action
+            required.append((action, f"acs:oss:*:*:{name}/{key}"))
+    if bucket and bucket.kms and _is_data(api) and api.on == "object":
+        kms = f"acs:kms:*:*:key/{bucket.kms}"
+        if api.action == "oss:PutObject":
+            required.append(("kms:GenerateDataKey", kms))
+        if api.action in ("oss:GetObject", "oss:PutObject"):
+            required.append(("kms:Decrypt", kms))
+    return required
+
+
+def _resource(api: Api, bucket: str, key: str) -> str:
+    """The resource on which a call acts, as policies name it."""
+    match api.on:
+        case "service":
+            return "acs:oss:*:*:*"
+        case "object":
+            return f"acs:oss:*:*:{bucket}/{key}"
+        case _:
+            return f"acs:oss:*:*:{bucket}"
+
+
 def _is_data(api: Api) -> bool:
+    """Whether a call lists, reads or writes objects."""
     return api.on == "object" or (api.on == "bucket" and api.name.startswith("List"))
 
 
@@ -351,16 +418,16 @@ def _json(content: Mapping[str, Any], status: int = 200) -> Response:
     )
 
 
-def _rpc_error(refused: Refused, request: Request) -> Response:
-    content = {"Code": refused.code, "Message": refused.message, "HostId": request.host}
-    return _json(content, refused.status)
+def _rpc_error(error: ApiError, request: Request) -> Response:
+    content = {"Code": error.code, "Message": error.message, "HostId": request.host}
+    return _json(content, error.status)
 
 
-def _oss_error(refused: Refused, request: Request) -> Response:
+def _oss_error(error: ApiError, request: Request) -> Response:
     content = {
-        "Code": refused.code,
-        "Message": refused.message,
+        "Code": error.code,
+        "Message": error.message,
         "RequestId": secrets.token_hex(12).upper(),
         "HostId": request.host,
     }
-    return replace(document("Error", content), status=refused.status)
+    return replace(document("Error", content), status=error.status)

@@ -1,4 +1,4 @@
-"""The emulator's HTTP: a proxy that answers for every host itself, also inside TLS."""
+"""The emulator's HTTP server: a proxy that answers itself, over TLS too, for all hosts."""
 
 import hashlib
 import re
@@ -23,12 +23,12 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.upward, self.downward = Link(), Link()
+        self.to_cloud, self.from_cloud = Link(), Link()
         self.round_trip = 0.0
 
 
 class Content:
-    """Bytes in pieces: what is put together of others, or is a part of one, copies none of them."""
+    """Bytes in chunks. Joining contents or taking a part of one does not copy the bytes."""
 
     def __init__(self, *pieces: bytes | memoryview) -> None:
         self.pieces = [memoryview(piece) for piece in pieces]
@@ -38,17 +38,18 @@ class Content:
 
     def part(self, first: int, end: int) -> "Content":
         """The bytes from `first` to before `end`."""
-        found, at = Content(), 0
+        part, position = Content(), 0
         for piece in self.pieces:
-            if inside := piece[max(0, first - at) : max(0, end - at)]:
-                found.pieces.append(inside)
-            at += len(piece)
-        return found
+            overlap = piece[max(0, first - position) : max(0, end - position)]
+            if overlap:
+                part.pieces.append(overlap)
+            position += len(piece)
+        return part
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as it came: `path` still encoded, names of `headers` in lower case."""
+    """A received request. `path` is still URL-encoded, and names of `headers` are in lower case."""
 
     method: str
     secure: bool
@@ -58,7 +59,7 @@ class Request:
     headers: Mapping[str, str]
     content: Content = field(repr=False)
     md5: bytes  # of the content
-    sha256: str
+    sha256: str  # of the content, in hex
 
     @cached_property
     def body(self) -> bytes:
@@ -74,17 +75,22 @@ class Request:
         return unquote(self.path.lstrip("/"))
 
     def extension(self, name: str) -> str:
-        """The header that OSS calls x-oss-`name`, and S3 x-amz-`name`."""
+        """The value of the header x-oss-`name` (OSS) or x-amz-`name` (S3), or an empty text."""
         return self.headers.get(f"x-oss-{name}") or self.headers.get(f"x-amz-{name}", "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
+    """A response. With `disconnect`, the connection breaks in the middle of the body.
+
+    `length` is the Content-Length of a response to HEAD.
+    """
+
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Content = field(default_factory=Content)
-    length: int | None = None  # of a HEAD's object
-    cut: bool = False  # the connection breaks off, in the middle of the body if there is one
+    length: int | None = None
+    disconnect: bool = False
 
 
 Answer = Callable[[Request], Response]
@@ -96,25 +102,28 @@ class Link:
     All transfers share `rate` bytes a second. Without a rate, the link is as fast as this machine.
     """
 
-    piece = 256 * 1024  # bytes that go at once
+    piece_size = 256 * 1024  # bytes that are sent at once
 
     def __init__(self) -> None:
-        self.rate = 0.0
+        self.rate = 0.0  # bytes per second, 0 for no limit
         self._lock = threading.Lock()
-        self._free = 0.0  # when what was let on has passed
+        self._free_at = 0.0  # the time (monotonic) when all accepted bytes have passed
 
     def carry(self, size: int, since: float) -> None:
-        """Wait until `size` bytes have passed of what has been on its way `since` then."""
+        """Wait until `size` bytes have passed the link.
+
+        `since` is the start of their transfer, a value of `time.monotonic`.
+        """
         if not self.rate:
             return
         with self._lock:
-            self._free = max(self._free, since) + size / self.rate
-            passed = self._free
-        time.sleep(max(0.0, passed - time.monotonic()))
+            self._free_at = max(self._free_at, since) + size / self.rate
+            passed_at = self._free_at
+        time.sleep(max(0.0, passed_at - time.monotonic()))
 
 
 class Certificates:
-    """A CA, kept in `folder`, and a certificate of it for every host."""
+    """A CA, which is stored in `folder`, and its certificate for each requested host."""
 
     def __init__(self, folder: Path) -> None:
         certificate, key = folder / "ca.pem", folder / "ca.key"
@@ -130,10 +139,11 @@ class Certificates:
 
     @property
     def pem(self) -> str:
-        """The CA's certificate, for those that shall trust it."""
+        """The CA's certificate, for clients that are to trust it."""
         return self._ca.cert_pem.bytes().decode()
 
     def context(self, host: str) -> ssl.SSLContext:
+        """The TLS settings with a certificate for `host`."""
         with self._lock:
             if host not in self._contexts:
                 self._contexts[host] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -142,22 +152,27 @@ class Certificates:
 
 
 class Server:
-    """Answers on each of `addresses` (host, port; port 0 is a free one) until it is closed."""
+    """A proxy at each of `addresses` (host, port) that runs until `close`.
+
+    Port 0 is a free port.
+    """
 
     def __init__(
         self, addresses: list[tuple[str, int]], certificates: Certificates, answer: Answer
     ) -> None:
-        class Bound(_Handler):
+        # A class per server, because http.server creates the handlers itself.
+        class Handler(_Handler):
             pass
 
-        Bound.line = self.line = Line()
-        Bound.certificates, Bound.answer = certificates, staticmethod(answer)
-        self._servers = [_Threads(address, Bound) for address in addresses]
+        Handler.line = self.line = Line()
+        Handler.certificates, Handler.answer = certificates, staticmethod(answer)
+        self._servers = [_ThreadingServer(address, Handler) for address in addresses]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def addresses(self) -> list[str]:
+        """HOST:PORT of each address."""
         return ["{}:{}".format(*server.server_address[:2]) for server in self._servers]
 
     def close(self) -> None:
@@ -166,13 +181,13 @@ class Server:
             server.server_close()
 
 
-class _Threads(ThreadingHTTPServer):
+class _ThreadingServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no fault of ours."""
+        """Ignore errors: a client has closed its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -182,12 +197,13 @@ class _Handler(BaseHTTPRequestHandler):
     certificates: Certificates
     answer: Answer
     line: Line
-    tunnel = ""
+    tunnel = ""  # the host of a TLS connection through the proxy
 
     def log_message(self, *_: object) -> None:
-        """The emulator keeps its own record."""
+        """Print nothing, because the emulator records calls itself."""
 
     def do_CONNECT(self) -> None:
+        """Open a TLS connection in the place of the requested host."""
         host = self.path.rpartition(":")[0]
         time.sleep(2 * self.line.round_trip)
         self.send_response(200)
@@ -207,13 +223,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.close()
             self.connection.close()
 
-    def _do(self) -> None:
+    def _handle(self) -> None:
+        """Read a request, and write the emulator's response."""
         address = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         if headers.get("expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
-        # While it comes in, as a service of many machines would: afterwards the caller would wait.
+        # Digests are computed while content arrives. Afterwards, the client would wait for them,
+        # which it does not with the cloud's many machines.
         digests = hashlib.md5(), hashlib.sha256()
         content = self._content(headers, digests)
         request = Request(
@@ -228,32 +246,34 @@ class _Handler(BaseHTTPRequestHandler):
             sha256=digests[1].hexdigest(),
         )
         response = self.answer(request)
-        if response.cut and not response.body:
-            self._cut()
+        if response.disconnect and not response.body:
+            self._disconnect()
             return
         self.send_response(response.status)
         length = len(response.body) if response.length is None else response.length
         for name, value in {"Content-Length": str(length), **response.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if response.cut:
+        if response.disconnect:
             self._write(response.body.part(0, len(response.body) // 2))
-            self._cut()
+            self._disconnect()
         elif self.command != "HEAD":
             self._write(response.body)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _do
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _handle
 
     def _content(self, headers: Mapping[str, str], digests: "Iterable[hashlib._Hash]") -> Content:
+        """Read the body at the rate of the line, and update `digests`."""
         pieces, since = [], time.monotonic()
         for piece in self._pieces(headers):
-            self.line.upward.carry(len(piece), since)
+            self.line.to_cloud.carry(len(piece), since)
             for digest in digests:
                 digest.update(piece)
             pieces.append(piece)
         return Content(*pieces)
 
     def _pieces(self, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """Read the body, which may be chunked."""
         if headers.get("transfer-encoding", "").lower() != "chunked":
             yield from self._read(int(headers.get("content-length") or 0))
             return
@@ -264,19 +284,24 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def _read(self, size: int) -> Iterator[bytes]:
-        while size > 0 and (piece := self.rfile.read(min(size, Link.piece))):
+        """Read `size` bytes, or fewer if the client closes the connection."""
+        while size > 0:
+            piece = self.rfile.read(min(size, Link.piece_size))
+            if not piece:
+                return
             yield piece
             size -= len(piece)
 
     def _write(self, body: Content) -> None:
+        """Write `body` at the rate of the line."""
         since = time.monotonic()
         for piece in body.pieces:
-            for start in range(0, len(piece), Link.piece):
-                some = piece[start : start + Link.piece]
-                self.line.downward.carry(len(some), since)
-                self.wfile.write(some)
+            for start in range(0, len(piece), Link.piece_size):
+                part = piece[start : start + Link.piece_size]
+                self.line.from_cloud.carry(len(part), since)
+                self.wfile.write(part)
 
-    def _cut(self) -> None:
+    def _disconnect(self) -> None:
+        """Break the connection without TLS's closing message, as a network failure does."""
         self.close_connection = True
-        # Without TLS's own good-bye, as when a cable is pulled.
         socket.socket.shutdown(self.connection, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""OSS: buckets, what is set on them, and objects; for its own door and for the S3 one."""
+"""The emulated OSS: buckets, their settings, and objects, for the native and the S3 API."""
 
 import base64
 import hashlib
@@ -14,27 +14,27 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from tests.emulator.http import Content, Request, Response
-from tests.emulator.ram import Refused
+from tests.emulator.ram import ApiError
 
-LEAST_PART = 100 * 1024  # of all but the last one: "UploadPart"
-LARGEST_COPY = 2**30  # in one call: "UploadPartCopy"
+# The sizes are from the pages "UploadPart" and "UploadPartCopy" of the API reference.
+MIN_PART_SIZE = 100 * 1024  # bytes, of each part but the last
+MAX_COPY_SIZE = 2**30  # bytes, in one call
 
-
-# Each API's page says under "Permissions" which action it needs.
-PAGES = "https://www.alibabacloud.com/help/en/oss/developer-reference/"
+# The page of each API says under "Permissions" which action it needs.
+API_REFERENCE = "https://www.alibabacloud.com/help/en/oss/developer-reference/"
 
 
 class Api(NamedTuple):
-    """An API, the action that policies call it, and what it acts on: bucket, object or service."""
+    """An API of OSS."""
 
     name: str
-    action: str
-    on: str
+    action: str  # its name in policies
+    on: str  # `bucket`, `object` or `service`
 
 
-# Data plane: by level, method and what marks the call, the query's or a header's. The actions are
-# those of "RAM Policy" (https://www.alibabacloud.com/help/en/oss/user-guide/ram-policy-overview),
-# which lists them by API.
+# APIs for data, by level, method and marks. Marks are query parameters, or `copy-source` for the
+# header of that name. The actions are from the page "RAM Policy", which lists them by API:
+# https://www.alibabacloud.com/help/en/oss/user-guide/ram-policy-overview
 _DATA = {
     ("bucket", "GET", ""): Api("ListObjects", "oss:ListObjects", "bucket"),
     ("bucket", "GET", "list-type"): Api("ListObjectsV2", "oss:ListObjects", "bucket"),
@@ -55,8 +55,8 @@ _DATA = {
         "AbortMultipartUpload", "oss:AbortMultipartUpload", "object"
     ),
 }
-# What can be set on a bucket: its sub-resource, as APIs and actions call it, and what a GET answers
-# where nothing was set: an error code, or a document.
+# Settings of a bucket, by query parameter: their name in APIs and actions, and the response to a
+# GET if nothing was set. The response is an error code or a document.
 _SETTINGS: Mapping[str, tuple[str, str]] = {
     "acl": ("Acl", ""),
     "bucketInfo": ("Info", ""),
@@ -92,58 +92,64 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
 _VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
 
 
-def api_of(request: Request, bucket: str) -> Api:
-    """Raises Refused for a call that the emulator does not know."""
+def find_api(request: Request, bucket: str) -> Api:
+    """The API that `request` calls. Raises ApiError if the emulator does not have it."""
     if not bucket:
         if (request.method, request.key) != ("GET", ""):
-            raise Refused(405, "MethodNotAllowed")
+            raise ApiError(405, "MethodNotAllowed")
         return Api("ListBuckets", "oss:ListBuckets", "service")
     level = "object" if request.key else "bucket"
     if level == "bucket":
         for setting, (name, _) in _SETTINGS.items():
             if setting in request.query and request.method in _VERBS:
-                called = f"{_VERBS[request.method]}Bucket{name}"
-                return Api(called, f"oss:{called}", "bucket")
+                api_name = f"{_VERBS[request.method]}Bucket{name}"
+                return Api(api_name, f"oss:{api_name}", "bucket")
         if request.method in ("PUT", "DELETE") and not request.query:
-            called = f"{_VERBS[request.method]}Bucket"
-            return Api(called, f"oss:{called}", "bucket")
-    marks = [m for m in ("list-type", "versions", "uploads", "delete") if m in request.query]
-    marks += ["uploadId"] * ("uploadId" in request.query)
-    marks += ["copy-source"] * bool(request.extension("copy-source"))
+            api_name = f"{_VERBS[request.method]}Bucket"
+            return Api(api_name, f"oss:{api_name}", "bucket")
+    parameters = ("list-type", "versions", "uploads", "delete", "uploadId")
+    marks = [parameter for parameter in parameters if parameter in request.query]
+    if request.extension("copy-source"):
+        marks.append("copy-source")
     api = _DATA.get((level, request.method, " ".join(marks)))
     if api is None:
-        raise Refused(405, "MethodNotAllowed", f"the emulator knows no such call: {request}")
+        raise ApiError(405, "MethodNotAllowed", f"the emulator knows no such call: {request}")
     return api
 
 
 @dataclass
 class Version:
-    """A version of an object; without content it is a delete marker."""
+    """A version of an object. A version without content is a delete marker."""
 
     id: str
     content: Content | None = field(repr=False)
     etag: str
-    kind: str = "application/octet-stream"
+    content_type: str = "application/octet-stream"
     modified: float = field(default_factory=time.time)
 
 
 @dataclass
 class Upload:
+    """A multipart upload that is not completed, with its parts by number."""
+
     id: str
     key: str
-    kind: str
+    content_type: str
     parts: dict[int, Version] = field(default_factory=dict)
-    begun: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.time)
 
 
 @dataclass
 class Bucket:
-    """`owner` is an account; `takes_v1` is whether it is old enough for Signature V1."""
+    """A bucket. `owner` is an account, and only an old bucket `accepts_v1`, Signature V1.
+
+    `settings` are documents by query parameter. `objects` are versions by key, the oldest first.
+    """
 
     name: str
     owner: str
     region: str
-    takes_v1: bool
+    accepts_v1: bool
     acl: str = "private"
     created: float = field(default_factory=time.time)
     settings: dict[str, bytes] = field(default_factory=dict)
@@ -152,67 +158,72 @@ class Bucket:
 
     @property
     def versioned(self) -> bool:
+        """Whether versioning is enabled."""
         return b"Enabled" in self.settings.get("versioning", b"")
 
     @property
     def kms(self) -> str:
-        """The id of the KMS key that new objects are encrypted with."""
+        """The ID of the KMS key that encrypts new objects, or an empty text."""
         rule = self.settings.get("encryption", b"")
         found = re.search(rb"<KMSMasterKeyID>(.+?)</", rule) if b"KMS" in rule else None
         return found[1].decode() if found else ""
 
     def current(self, key: str) -> Version | None:
+        """The latest version of an object, or None if the object does not exist."""
         versions = self.objects.get(key)
-        return versions[-1] if versions and versions[-1].content is not None else None
+        if not versions or versions[-1].content is None:
+            return None
+        return versions[-1]
 
     def names(self) -> list[str]:
-        """The objects that are there."""
+        """The keys of the existing objects, sorted."""
         return sorted(key for key in self.objects if self.current(key))
 
     def put(self, key: str, version: Version) -> None:
+        """Store a version of an object. Without versioning, it replaces the existing one."""
         if self.versioned:
             self.objects.setdefault(key, []).append(version)
         else:
             self.objects[key] = [version]
 
     def delete(self, key: str, version_id: str = "") -> None:
+        """Delete an object or one of its versions. With versioning, add a delete marker."""
+        versions = self.objects.pop(key, [])
         if version_id:
-            kept = [v for v in self.objects.get(key, ()) if v.id != version_id]
+            versions = [version for version in versions if version.id != version_id]
         elif self.versioned:
-            kept = [*self.objects.get(key, ()), Version(_id(), None, "")]
+            versions = [*versions, Version(_id(), None, "")]
         else:
-            kept = []
-        self.objects[key] = kept
-        if not kept:
-            del self.objects[key]
+            versions = []
+        if versions:
+            self.objects[key] = versions
 
 
 class Oss:
-    """All of OSS: the buckets of every account."""
+    """The buckets of all accounts."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
-        self.new_take_v1 = False  # whether buckets that are created take Signature V1
+        self.new_buckets_accept_v1 = False  # Signature V1
 
-    def answer(
-        self, api: Api, request: Request, bucket: str, region: str, account: str
-    ) -> Response:
-        """Raises Refused."""
+    def answer(self, api: Api, request: Request, name: str, region: str, account: str) -> Response:
+        """Execute a call of `account` for the bucket `name`. Raises ApiError."""
         if api.on == "service":
             return self._list_buckets(request, account)
         if api.name == "PutBucket":
-            return self._put_bucket(request, bucket, region, account)
-        there = self.buckets[bucket]
+            return self._put_bucket(request, name, region, account)
+        bucket = self.buckets[name]
         if api.name == "DeleteBucket":
-            if there.objects or there.uploads:
-                raise Refused(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
-            del self.buckets[bucket]
+            if bucket.objects or bucket.uploads:
+                message = "The bucket you tried to delete is not empty."
+                raise ApiError(409, "BucketNotEmpty", message)
+            del self.buckets[name]
             return Response(status=204)
-        for setting, (name, missing) in _SETTINGS.items():
-            if api.name.endswith(f"Bucket{name}"):
-                return self._setting(there, setting, missing, request)
+        for setting, (setting_name, missing) in _SETTINGS.items():
+            if api.name.endswith(f"Bucket{setting_name}"):
+                return self._setting(bucket, setting, missing, request)
         handle: Callable[[Bucket, Request], Response] = getattr(self, f"_{api.name}")
-        return handle(there, request)
+        return handle(bucket, request)
 
     def _list_buckets(self, request: Request, account: str) -> Response:
         prefix = request.query.get("prefix", "")
@@ -233,166 +244,168 @@ class Oss:
         return document("ListAllMyBucketsResult", {"Owner": owner, "Buckets": {"Bucket": entries}})
 
     def _put_bucket(self, request: Request, name: str, region: str, account: str) -> Response:
-        there = self.buckets.get(name)
-        if there and there.owner != account:
-            raise Refused(409, "BucketAlreadyExists", "The requested bucket name is not available.")
-        if not there:
-            there = self.buckets[name] = Bucket(name, account, region, self.new_take_v1)
-        there.acl = request.headers.get("x-oss-acl", there.acl)
+        bucket = self.buckets.get(name)
+        if bucket and bucket.owner != account:
+            message = "The requested bucket name is not available."
+            raise ApiError(409, "BucketAlreadyExists", message)
+        if not bucket:
+            bucket = self.buckets[name] = Bucket(name, account, region, self.new_buckets_accept_v1)
+        bucket.acl = request.headers.get("x-oss-acl", bucket.acl)
         return Response()
 
-    def _setting(self, there: Bucket, setting: str, missing: str, request: Request) -> Response:
+    def _setting(self, bucket: Bucket, setting: str, missing: str, request: Request) -> Response:
         if request.method == "PUT":
             if setting == "acl":
-                there.acl = request.headers["x-oss-acl"]
-            there.settings[setting] = request.body
+                bucket.acl = request.headers["x-oss-acl"]
+            bucket.settings[setting] = request.body
             return Response()
         if request.method == "DELETE":
-            there.settings.pop(setting, None)
+            bucket.settings.pop(setting, None)
             return Response(status=204)
-        owner = {"ID": there.owner, "DisplayName": there.owner}
+        owner = {"ID": bucket.owner, "DisplayName": bucket.owner}
         if setting == "acl":
-            content = {"Owner": owner, "AccessControlList": {"Grant": there.acl}}
+            content = {"Owner": owner, "AccessControlList": {"Grant": bucket.acl}}
             return document("AccessControlPolicy", content)
         if setting == "bucketInfo":
-            return self._info(there, owner)
-        if setting in there.settings:
-            return _document(there.settings[setting].decode())
+            return self._info(bucket, owner)
+        if setting in bucket.settings:
+            return _document(bucket.settings[setting].decode())
         if missing.startswith("<"):
             return _document(missing)
-        raise Refused(404, missing, "It is not set.")
+        raise ApiError(404, missing, "It is not set.")
 
-    def _info(self, there: Bucket, owner: Mapping[str, str]) -> Response:
-        rule = there.settings.get("encryption", b"").decode()
+    def _info(self, bucket: Bucket, owner: Mapping[str, str]) -> Response:
+        rule = bucket.settings.get("encryption", b"").decode()
         algorithm = re.search(r"<SSEAlgorithm>(.+?)</", rule)
-        status = re.search(r"<Status>(.+?)</", there.settings.get("versioning", b"").decode())
+        status = re.search(r"<Status>(.+?)</", bucket.settings.get("versioning", b"").decode())
         content = {
-            "CreationDate": _iso(there.created),
-            "ExtranetEndpoint": f"oss-{there.region}.aliyuncs.com",
-            "IntranetEndpoint": f"oss-{there.region}-internal.aliyuncs.com",
-            "Location": f"oss-{there.region}",
-            "Name": there.name,
+            "CreationDate": _iso(bucket.created),
+            "ExtranetEndpoint": f"oss-{bucket.region}.aliyuncs.com",
+            "IntranetEndpoint": f"oss-{bucket.region}-internal.aliyuncs.com",
+            "Location": f"oss-{bucket.region}",
+            "Name": bucket.name,
             "StorageClass": "Standard",
             "DataRedundancyType": "LRS",
             "Owner": owner,
-            "AccessControlList": {"Grant": there.acl},
+            "AccessControlList": {"Grant": bucket.acl},
             "ServerSideEncryptionRule": {
                 "SSEAlgorithm": algorithm[1] if algorithm else "None",
-                **({"KMSMasterKeyID": there.kms} if there.kms else {}),
+                **({"KMSMasterKeyID": bucket.kms} if bucket.kms else {}),
             },
             **({"Versioning": status[1]} if status else {}),
         }
         return document("BucketInfo", {"Bucket": content})
 
-    def _PutObject(self, there: Bucket, request: Request) -> Response:
-        kind = request.headers.get("content-type", "application/octet-stream")
-        version = Version(_id(), request.content, _etag(request.md5), kind)
-        there.put(request.key, version)
+    def _PutObject(self, bucket: Bucket, request: Request) -> Response:
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        version = Version(_id(), request.content, _etag(request.md5), content_type)
+        bucket.put(request.key, version)
         return Response(headers={"ETag": version.etag})
 
-    def _GetObject(self, there: Bucket, request: Request) -> Response:
-        version = _existing(there, request.key)
+    def _GetObject(self, bucket: Bucket, request: Request) -> Response:
+        version = _require_object(bucket, request.key)
         content = version.content or Content()
-        headers = _facts(version)
+        headers = _object_headers(version)
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
         if not span:
             return Response(headers=headers, body=content)
         first, last = int(span[1]), int(span[2] or len(content) - 1)
         if first >= len(content):
-            raise Refused(416, "InvalidRange", "The requested range cannot be satisfied.")
+            raise ApiError(416, "InvalidRange", "The requested range cannot be satisfied.")
         part = content.part(first, last + 1)
         headers["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
         return Response(status=206, headers=headers, body=part)
 
-    def _HeadObject(self, there: Bucket, request: Request) -> Response:
-        version = _existing(there, request.key)
-        return Response(headers=_facts(version), length=len(version.content or ()))
+    def _HeadObject(self, bucket: Bucket, request: Request) -> Response:
+        version = _require_object(bucket, request.key)
+        return Response(headers=_object_headers(version), length=len(version.content or ()))
 
-    def _CopyObject(self, there: Bucket, request: Request) -> Response:
+    def _CopyObject(self, bucket: Bucket, request: Request) -> Response:
         source = self._source(request)
-        if len(source.content or ()) > LARGEST_COPY:
-            raise Refused(400, "EntityTooLarge", "What is larger is copied part by part.")
-        there.put(request.key, Version(_id(), source.content, source.etag, source.kind))
+        if len(source.content or ()) > MAX_COPY_SIZE:
+            raise ApiError(400, "EntityTooLarge", "What is larger is copied part by part.")
+        bucket.put(request.key, Version(_id(), source.content, source.etag, source.content_type))
         content = {"ETag": source.etag, "LastModified": _iso(time.time())}
         return document("CopyObjectResult", content)
 
     def _source(self, request: Request) -> Version:
-        bucket, key = source(request)
-        if bucket not in self.buckets:
-            raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
-        return _existing(self.buckets[bucket], key)
+        """The object that a call copies. Raises ApiError if it does not exist."""
+        name, key = copy_source(request)
+        if name not in self.buckets:
+            raise ApiError(404, "NoSuchBucket", "The specified bucket does not exist.")
+        return _require_object(self.buckets[name], key)
 
-    def _DeleteObject(self, there: Bucket, request: Request) -> Response:
-        there.delete(request.key, request.query.get("versionId", ""))
+    def _DeleteObject(self, bucket: Bucket, request: Request) -> Response:
+        bucket.delete(request.key, request.query.get("versionId", ""))
         return Response(status=204)
 
-    def _DeleteMultipleObjects(self, there: Bucket, request: Request) -> Response:
-        gone = [*to_delete(request)]
-        if not gone:
-            raise Refused(400, "MalformedXML", "The XML you provided was not well-formed.")
-        for key, version in gone:
-            there.delete(key, version)
-        entries = [{"Key": quote(key, safe="")} for key, _ in gone]
+    def _DeleteMultipleObjects(self, bucket: Bucket, request: Request) -> Response:
+        deleted = [*objects_to_delete(request)]
+        if not deleted:
+            raise ApiError(400, "MalformedXML", "The XML you provided was not well-formed.")
+        for key, version in deleted:
+            bucket.delete(key, version)
+        entries = [{"Key": quote(key, safe="")} for key, _ in deleted]
         quiet = re.search(rb"<Quiet>true</Quiet>", request.body)
         content = {"EncodingType": "url", "Deleted": [] if quiet else entries}
         return document("DeleteResult", content)
 
-    def _InitiateMultipartUpload(self, there: Bucket, request: Request) -> Response:
-        kind = request.headers.get("content-type", "application/octet-stream")
-        upload = Upload(_id(), request.key, kind)
-        there.uploads[upload.id] = upload
-        content = {"Bucket": there.name, "Key": upload.key, "UploadId": upload.id}
+    def _InitiateMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        upload = Upload(_id(), request.key, content_type)
+        bucket.uploads[upload.id] = upload
+        content = {"Bucket": bucket.name, "Key": upload.key, "UploadId": upload.id}
         return document("InitiateMultipartUploadResult", content)
 
-    def _UploadPart(self, there: Bucket, request: Request) -> Response:
-        upload, number = _upload(there, request), int(request.query["partNumber"])
+    def _UploadPart(self, bucket: Bucket, request: Request) -> Response:
+        upload, number = _require_upload(bucket, request), int(request.query["partNumber"])
         part = Version("", request.content, _etag(request.md5))
         upload.parts[number] = part
         return Response(headers={"ETag": part.etag})
 
-    def _UploadPartCopy(self, there: Bucket, request: Request) -> Response:
-        upload, number = _upload(there, request), int(request.query["partNumber"])
-        origin, asked = self._source(request), request.extension("copy-source-range")
-        content = origin.content or Content()
-        if span := re.fullmatch(r"bytes=(\d+)-(\d+)", asked):
+    def _UploadPartCopy(self, bucket: Bucket, request: Request) -> Response:
+        upload, number = _require_upload(bucket, request), int(request.query["partNumber"])
+        source, byte_range = self._source(request), request.extension("copy-source-range")
+        content = source.content or Content()
+        if span := re.fullmatch(r"bytes=(\d+)-(\d+)", byte_range):
             content = content.part(int(span[1]), int(span[2]) + 1)
-        # Not of the content, which would take as long here as an upload: OSS copies elsewhere.
-        etag = _etag(hashlib.md5(f"{origin.etag} {asked}".encode()).digest())
+        # Not a digest of the content, which would take as long as an upload. OSS copies faster.
+        etag = _etag(hashlib.md5(f"{source.etag} {byte_range}".encode()).digest())
         part = upload.parts[number] = Version("", content, etag)
         return document("CopyPartResult", {"ETag": part.etag, "LastModified": _iso(part.modified)})
 
-    def _CompleteMultipartUpload(self, there: Bucket, request: Request) -> Response:
-        upload = _upload(there, request)
-        asked = [
+    def _CompleteMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
+        upload = _require_upload(bucket, request)
+        listed = [
             (int(_text(part, "PartNumber")), _text(part, "ETag").strip('"'))
             for part in _elements(request.body, "Part")
         ]
-        parts = [upload.parts.get(number) for number, _ in asked]
-        if not asked or asked != sorted(asked):
-            raise Refused(400, "InvalidPartOrder", "The parts are not in ascending order.")
-        for part, (_, etag) in zip(parts, asked, strict=True):
+        parts = [upload.parts.get(number) for number, _ in listed]
+        if not listed or listed != sorted(listed):
+            raise ApiError(400, "InvalidPartOrder", "The parts are not in ascending order.")
+        for part, (_, etag) in zip(parts, listed, strict=True):
             if part is None or part.etag.strip('"') != etag.upper():
-                raise Refused(400, "InvalidPart", "One or more of the parts could not be found.")
+                raise ApiError(400, "InvalidPart", "One or more of the parts could not be found.")
         contents = [part.content for part in parts if part and part.content is not None]
-        if any(len(content) < LEAST_PART for content in contents[:-1]):
-            raise Refused(400, "EntityTooSmall", "A part is smaller than the minimum size.")
+        if any(len(content) < MIN_PART_SIZE for content in contents[:-1]):
+            raise ApiError(400, "EntityTooSmall", "A part is smaller than the minimum size.")
         content = Content(*(piece for content in contents for piece in content.pieces))
-        etags = hashlib.md5("".join(etag for _, etag in asked).encode()).digest()
+        etags = hashlib.md5("".join(etag for _, etag in listed).encode()).digest()
         etag = f'{_etag(etags)[:-1]}-{len(contents)}"'
-        there.put(upload.key, Version(_id(), content, etag, upload.kind))
-        del there.uploads[upload.id]
-        result = {"Bucket": there.name, "Key": upload.key, "ETag": etag}
+        bucket.put(upload.key, Version(_id(), content, etag, upload.content_type))
+        del bucket.uploads[upload.id]
+        result = {"Bucket": bucket.name, "Key": upload.key, "ETag": etag}
         return document("CompleteMultipartUploadResult", result)
 
-    def _AbortMultipartUpload(self, there: Bucket, request: Request) -> Response:
-        del there.uploads[_upload(there, request).id]
+    def _AbortMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
+        del bucket.uploads[_require_upload(bucket, request).id]
         return Response(status=204)
 
-    def _ListParts(self, there: Bucket, request: Request) -> Response:
-        upload = _upload(there, request)
+    def _ListParts(self, bucket: Bucket, request: Request) -> Response:
+        upload = _require_upload(bucket, request)
         after = int(request.query.get("part-number-marker") or 0)
         numbers = sorted(number for number in upload.parts if number > after)
-        most = int(request.query.get("max-parts") or 1000)
+        limit = int(request.query.get("max-parts") or 1000)
         parts = [
             {
                 "PartNumber": number,
@@ -400,189 +413,203 @@ class Oss:
                 "ETag": upload.parts[number].etag,
                 "Size": len(upload.parts[number].content or ()),
             }
-            for number in numbers[:most]
+            for number in numbers[:limit]
         ]
         content = {
-            "Bucket": there.name,
+            "Bucket": bucket.name,
             "Key": upload.key,
             "UploadId": upload.id,
-            "NextPartNumberMarker": numbers[:most][-1] if parts else 0,
-            "MaxParts": most,
-            "IsTruncated": len(numbers) > most,
+            "NextPartNumberMarker": numbers[:limit][-1] if parts else 0,
+            "MaxParts": limit,
+            "IsTruncated": len(numbers) > limit,
             "Part": parts,
         }
         return document("ListPartsResult", content)
 
-    def _ListMultipartUploads(self, there: Bucket, request: Request) -> Response:
+    def _ListMultipartUploads(self, bucket: Bucket, request: Request) -> Response:
         prefix = request.query.get("prefix", "")
         key_marker = request.query.get("key-marker", "")
         id_marker = request.query.get("upload-id-marker", "")
         found = sorted(
             (upload.key, upload.id)
-            for upload in there.uploads.values()
+            for upload in bucket.uploads.values()
             if upload.key.startswith(prefix)
         )
-        left = [
+        remaining = [
             (key, id_)
             for key, id_ in found
             if key > key_marker or (key == key_marker and id_marker and id_ > id_marker)
         ]
-        most = int(request.query.get("max-uploads") or 1000)
-        page = left[:most]
+        limit = int(request.query.get("max-uploads") or 1000)
+        page = remaining[:limit]
         uploads = [
-            {"Key": key, "UploadId": id_, "Initiated": _iso(there.uploads[id_].begun)}
+            {"Key": key, "UploadId": id_, "Initiated": _iso(bucket.uploads[id_].started)}
             for key, id_ in page
         ]
         content = {
-            "Bucket": there.name,
+            "Bucket": bucket.name,
             "Prefix": prefix,
             "KeyMarker": key_marker,
             "UploadIdMarker": id_marker,
             "NextKeyMarker": page[-1][0] if page else "",
             "NextUploadIdMarker": page[-1][1] if page else "",
-            "MaxUploads": most,
-            "IsTruncated": len(left) > most,
+            "MaxUploads": limit,
+            "IsTruncated": len(remaining) > limit,
             "Upload": uploads,
         }
         return document("ListMultipartUploadsResult", content)
 
-    def _ListObjects(self, there: Bucket, request: Request) -> Response:
-        entries, last, more, content = _listing(there, request, request.query.get("marker", ""))
+    def _ListObjects(self, bucket: Bucket, request: Request) -> Response:
+        entries, last, more, content = _listing(bucket, request, request.query.get("marker", ""))
         content |= {"Marker": request.query.get("marker", "")}
         if more:
-            content["NextMarker"] = _shown(last, request)
+            content["NextMarker"] = _encode_name(last, request)
         return document("ListBucketResult", {**content, **entries})
 
-    def _ListObjectsV2(self, there: Bucket, request: Request) -> Response:
+    def _ListObjectsV2(self, bucket: Bucket, request: Request) -> Response:
         token = request.query.get("continuation-token", "")
         after = base64.b64decode(token).decode() if token else request.query.get("start-after", "")
-        entries, last, more, content = _listing(there, request, after)
+        entries, last, more, content = _listing(bucket, request, after)
         content |= {"KeyCount": sum(map(len, entries.values()))}
         if more:
             content["NextContinuationToken"] = base64.b64encode(last.encode()).decode()
         return document("ListBucketResult", {**content, **entries})
 
-    def _ListObjectVersions(self, there: Bucket, request: Request) -> Response:
+    def _ListObjectVersions(self, bucket: Bucket, request: Request) -> Response:
         prefix = request.query.get("prefix", "")
         versions, markers = [], []
-        for key, every in sorted(there.objects.items()):
+        for key, stored in sorted(bucket.objects.items()):
             if not key.startswith(prefix):
                 continue
-            for version in reversed(every):
+            for version in reversed(stored):
                 entry = {
-                    "Key": _shown(key, request),
+                    "Key": _encode_name(key, request),
                     "VersionId": version.id,
-                    "IsLatest": version is every[-1],
+                    "IsLatest": version is stored[-1],
                     "LastModified": _iso(version.modified),
-                    "Owner": {"ID": there.owner, "DisplayName": there.owner},
+                    "Owner": {"ID": bucket.owner, "DisplayName": bucket.owner},
                 }
                 if version.content is None:
                     markers.append(entry)
                 else:
                     entry |= {"ETag": version.etag, "Size": len(version.content)}
                     versions.append({**entry, "StorageClass": "Standard"})
-        content = {"Name": there.name, "Prefix": prefix, "IsTruncated": False}
+        content = {"Name": bucket.name, "Prefix": prefix, "IsTruncated": False}
         return document(
             "ListVersionsResult", {**content, "Version": versions, "DeleteMarker": markers}
         )
 
 
-def source(request: Request) -> tuple[str, str]:
-    """The bucket and the key that a call copies from."""
+def copy_source(request: Request) -> tuple[str, str]:
+    """The bucket and the key of the object that a call copies."""
     path = unquote(request.extension("copy-source")).lstrip("/")
     bucket, _, key = path.partition("/")
     return bucket, key.partition("?versionId=")[0]
 
 
-def to_delete(request: Request) -> Iterator[tuple[str, str]]:
-    """The keys that a DeleteMultipleObjects names, each with its version, or none."""
+def objects_to_delete(request: Request) -> Iterator[tuple[str, str]]:
+    """The keys in a DeleteMultipleObjects call, each with a version ID or an empty text."""
     for entry in _elements(request.body, "Object"):
         yield _text(entry, "Key"), _text(entry, "VersionId")
 
 
 def _listing(
-    there: Bucket, request: Request, after: str
+    bucket: Bucket, request: Request, after: str
 ) -> tuple[dict[str, list[dict[str, Any]]], str, bool, dict[str, Any]]:
-    """Entries, the last name on the page, whether more come, and what both versions say."""
+    """One page of a listing, which begins after the name `after`.
+
+    Returns the entries, the last name on the page, whether there are more pages, and the fields
+    that both versions of ListObjects have.
+    """
     prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
-    most = int(request.query.get("max-keys") or 100)
-    names = [name for name in there.names() if name.startswith(prefix)]
-    whole, groups = _grouped(names, prefix, delimiter)
-    left = sorted(name for name in (*whole, *groups) if name > after)
-    page = left[:most]
+    limit = int(request.query.get("max-keys") or 100)
+    names = [name for name in bucket.names() if name.startswith(prefix)]
+    objects, prefixes = _group(names, prefix, delimiter)
+    remaining = sorted(name for name in (*objects, *prefixes) if name > after)
+    page = remaining[:limit]
     contents = [
         {
-            "Key": _shown(name, request),
+            "Key": _encode_name(name, request),
             "LastModified": _iso(version.modified),
             "ETag": version.etag,
             "Type": "Normal",
             "Size": len(version.content or ()),
             "StorageClass": "Standard",
-            "Owner": {"ID": there.owner, "DisplayName": there.owner},
+            "Owner": {"ID": bucket.owner, "DisplayName": bucket.owner},
         }
         for name in page
-        if name in whole and (version := there.current(name))
+        if name in objects and (version := bucket.current(name))
     ]
     entries: dict[str, list[dict[str, Any]]] = {
         "Contents": contents,
-        "CommonPrefixes": [{"Prefix": _shown(name, request)} for name in page if name in groups],
+        "CommonPrefixes": [
+            {"Prefix": _encode_name(name, request)} for name in page if name in prefixes
+        ],
     }
     content = {
-        "Name": there.name,
-        "Prefix": _shown(prefix, request),
-        "MaxKeys": most,
-        "Delimiter": _shown(delimiter, request),
-        "IsTruncated": len(left) > most,
+        "Name": bucket.name,
+        "Prefix": _encode_name(prefix, request),
+        "MaxKeys": limit,
+        "Delimiter": _encode_name(delimiter, request),
+        "IsTruncated": len(remaining) > limit,
         **({"EncodingType": "url"} if "encoding-type" in request.query else {}),
     }
-    return entries, page[-1] if page else "", len(left) > most, content
+    return entries, page[-1] if page else "", len(remaining) > limit, content
 
 
-def _grouped(names: Iterable[str], prefix: str, delimiter: str) -> tuple[set[str], set[str]]:
-    """Names, and what those that have the delimiter after the prefix begin with."""
-    whole, groups = set(), set()
+def _group(names: Iterable[str], prefix: str, delimiter: str) -> tuple[set[str], set[str]]:
+    """Split `names` into objects and common prefixes.
+
+    A name with `delimiter` after `prefix` is replaced by its beginning up to the delimiter.
+    """
+    if not delimiter:
+        return set(names), set()
+    objects, prefixes = set(), set()
     for name in names:
-        head, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
+        head, found, _ = name[len(prefix) :].partition(delimiter)
         if found:
-            groups.add(prefix + head + found)
+            prefixes.add(prefix + head + found)
         else:
-            whole.add(name)
-    return whole, groups
+            objects.add(name)
+    return objects, prefixes
 
 
-def _shown(name: str, request: Request) -> str:
+def _encode_name(name: str, request: Request) -> str:
+    """`name` in the encoding that `request` asks for."""
     return quote(name, safe="/") if "encoding-type" in request.query else name
 
 
-def _existing(there: Bucket, key: str) -> Version:
-    version = there.current(key)
+def _require_object(bucket: Bucket, key: str) -> Version:
+    """The latest version of an object. Raises ApiError if the object does not exist."""
+    version = bucket.current(key)
     if version is None:
-        raise Refused(404, "NoSuchKey", "The specified key does not exist.")
+        raise ApiError(404, "NoSuchKey", "The specified key does not exist.")
     return version
 
 
-def _upload(there: Bucket, request: Request) -> Upload:
-    upload = there.uploads.get(request.query["uploadId"])
+def _require_upload(bucket: Bucket, request: Request) -> Upload:
+    """The multipart upload of a call. Raises ApiError if it does not exist."""
+    upload = bucket.uploads.get(request.query["uploadId"])
     if upload is None or upload.key != request.key:
-        raise Refused(404, "NoSuchUpload", "The specified upload does not exist.")
+        raise ApiError(404, "NoSuchUpload", "The specified upload does not exist.")
     return upload
 
 
 def check_digest(request: Request) -> None:
-    """Raises Refused where the content is not what its headers say."""
+    """Raise ApiError if the content does not match the digests in the headers."""
     md5 = request.headers.get("content-md5")
     if md5 and base64.b64encode(request.md5).decode() != md5:
-        raise Refused(400, "InvalidDigest", "The Content-MD5 is not that of the content.")
+        raise ApiError(400, "InvalidDigest", "The Content-MD5 is not that of the content.")
     sha256 = request.extension("content-sha256")
     if re.fullmatch("[0-9a-f]{64}", sha256) and request.sha256 != sha256:
-        raise Refused(400, "XAmzContentSHA256Mismatch", "The SHA-256 is not that of the content.")
+        raise ApiError(400, "XAmzContentSHA256Mismatch", "The SHA-256 is not that of the content.")
 
 
-def _facts(version: Version) -> dict[str, str]:
+def _object_headers(version: Version) -> dict[str, str]:
     return {
         "ETag": version.etag,
         "Last-Modified": formatdate(version.modified, usegmt=True),
-        "Content-Type": version.kind,
+        "Content-Type": version.content_type,
         "Accept-Ranges": "bytes",
         "x-oss-object-type": "Normal",
         "x-oss-storage-class": "Standard",
@@ -611,11 +638,13 @@ def _text(element: ElementTree.Element, name: str) -> str:
 
 
 def _document(text: str) -> Response:
-    kind = "application/json" if text.startswith("{") else "application/xml"
-    return Response(headers={"Content-Type": kind}, body=Content(text.encode()))
+    """A response with `text`, which is JSON or XML."""
+    content_type = "application/json" if text.startswith("{") else "application/xml"
+    return Response(headers={"Content-Type": content_type}, body=Content(text.encode()))
 
 
 def document(name: str, content: Mapping[str, Any]) -> Response:
+    """A response with an XML document. A list in `content` is a repeated element."""
     return _document(f'<?xml version="1.0" encoding="UTF-8"?>\n{_element(name, content)}')
 
 

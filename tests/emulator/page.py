@@ -1,4 +1,4 @@
-"""What a browser sees at the emulator's own address: buckets, objects, users and the last calls."""
+"""The page for browsers at the emulator's address: buckets, objects, users and recent calls."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from tests.emulator.http import Content, Request, Response
-from tests.emulator.oss import PAGES
+from tests.emulator.oss import API_REFERENCE
 
 if TYPE_CHECKING:
     from tests.emulator.emulator import Emulator
@@ -27,6 +27,7 @@ th { white-space: nowrap } td.number, th.number { text-align: right; white-space
 
 
 def answer(emulator: "Emulator", request: Request) -> Response:
+    """Answer a request that is not for one of the cloud's hosts."""
     if request.path != "/":
         return Response(status=404, body=Content(b"the emulator has one page: /\n"))
     text = "".join(_page(emulator))
@@ -35,13 +36,18 @@ def answer(emulator: "Emulator", request: Request) -> Response:
 
 
 def _page(emulator: "Emulator") -> Iterable[str]:
+    """The parts of the page. It shows no secret."""
     yield '<!doctype html><html lang="en"><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width"><title>The emulator</title>'
     yield f"<style>{_STYLE}</style><h1>An emulator of Alibaba Cloud, on this machine</h1>"
     yield "<p>Kept in memory: what is here is gone when it ends. Reload to see what is new.</p>"
     for bucket in emulator.oss.buckets.values():
         names = bucket.names()
-        sizes = {name: len(v.content or ()) for name in names if (v := bucket.current(name))}
+        sizes = {}
+        for name in names:
+            version = bucket.current(name)
+            if version:
+                sizes[name] = len(version.content or ())
         facts = f"{len(names)} objects, {_size(sum(sizes.values()))}; {bucket.region}, {bucket.acl}"
         yield f"<h2>Bucket {escape(bucket.name)}</h2><p>{escape(facts)}; set on it: "
         yield f"{escape(', '.join(sorted(bucket.settings)) or 'nothing')}.</p>"
@@ -61,15 +67,15 @@ def _page(emulator: "Emulator") -> Iterable[str]:
         ],
     )
     yield "<h2>Calls to OSS by kind</h2>"
-    counted = emulator.counted().most_common()
-    yield from _table(("API", "Calls"), [(name, str(number)) for name, number in counted], PAGES)
+    rows = [(name, str(count)) for name, count in emulator.count_oss_calls().most_common()]
+    yield from _table(("API", "Calls"), rows, API_REFERENCE)
     yield "<h2>Last calls</h2>"
     yield from _table(
-        ("Time", "Door", "API", "On", "User", "Policy", "Answer"),
+        ("Time", "Service", "API", "On", "User", "Policy", "Answer"),
         [
             (
                 time.strftime("%H:%M:%S", time.localtime(call.at)),
-                call.door,
+                call.service,
                 call.api,
                 f"{call.bucket}/{call.key}".strip("/"),
                 call.user,
@@ -82,28 +88,31 @@ def _page(emulator: "Emulator") -> Iterable[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], pages: str = "") -> Iterable[str]:
-    """The rows; the first cell of each links to its page below `pages`."""
+    """An HTML table. With `pages`, the first cell of each row links to its page below that URL."""
     if not rows:
         yield '<p class="none">None yet.</p>'
         return
-    number = {index for index, name in enumerate(head) if name in ("Size", "Calls")}
+    numeric = [name in ("Size", "Calls") for name in head]
     yield "<table><tr>"
-    for index, name in enumerate(head):
-        yield f"<th{' class=number' * (index in number)}>{name}</th>"
+    for name, is_number in zip(head, numeric, strict=True):
+        yield f"<th class=number>{name}</th>" if is_number else f"<th>{name}</th>"
     yield "</tr>"
     for row in rows:
-        refused = ' class="refused"' * any("refused" in cell for cell in row)
-        yield f"<tr{refused}>"
+        if any("refused" in cell for cell in row):
+            yield '<tr class="refused">'
+        else:
+            yield "<tr>"
         for index, cell in enumerate(row):
             text = escape(cell)
-            if pages and not index:
+            if pages and index == 0:
                 text = f'<a href="{pages}{cell.lower()}">{text}</a>'
-            yield f"<td{' class=number' * (index in number)}>{text}</td>"
+            yield f"<td class=number>{text}</td>" if numeric[index] else f"<td>{text}</td>"
         yield "</tr>"
     yield "</table>"
 
 
 def _size(size: float) -> str:
+    """A number of bytes as text."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

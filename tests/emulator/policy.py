@@ -1,7 +1,7 @@
-"""Whether policies allow an action: what RAM and OSS's bucket policies decide.
+"""The evaluation of RAM policies and of bucket policies.
 
-As the vendor's "Policy structure and syntax" and "Policy evaluation process" say: an explicit Deny
-wins, and what no statement allows is refused.
+It follows the vendor's pages "Policy structure and syntax" and "Policy evaluation process": an
+explicit Deny wins, and an action that no statement allows is refused.
 """
 
 import re
@@ -10,46 +10,52 @@ from functools import cache
 from typing import Any, NamedTuple
 
 
-class Ask(NamedTuple):
-    """`action` on `resource` (acs:…), with what conditions may look at."""
+class AccessRequest(NamedTuple):
+    """A request for `action` on `resource` (acs:…). `context` has the values of condition keys."""
 
     action: str
     resource: str
-    facts: Mapping[str, str]
+    context: Mapping[str, str]
 
 
-ALL = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}  # of an account itself
+# The account's own access key may do everything.
+ALLOW_ALL = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
-def allowed(ask: Ask, identity: Iterable[Mapping[str, Any]], bucket: Mapping[str, Any]) -> bool:
-    """Whether the policies of who asks and the bucket's own, in this order, let it happen."""
-    effects = {
-        statement["Effect"]
-        for document in (*identity, bucket)
-        for statement in document.get("Statement", ())
-        if _applies(statement, ask)
-    }
+def is_allowed(
+    request: AccessRequest,
+    user_policies: Iterable[Mapping[str, Any]],
+    bucket_policy: Mapping[str, Any],
+) -> bool:
+    """Whether the policies of a user and of the bucket together allow `request`."""
+    effects = set()
+    for document in (*user_policies, bucket_policy):
+        for statement in document.get("Statement", ()):
+            if _applies(statement, request):
+                effects.add(statement["Effect"])
     return effects == {"Allow"}
 
 
-def _applies(statement: Mapping[str, Any], ask: Ask) -> bool:
-    return (
-        any(_like(pattern, ask.action, fold=True) for pattern in _list(statement["Action"]))
-        and any(_like(pattern, ask.resource) for pattern in _list(statement["Resource"]))
-        and all(
-            _holds(operator, ask.facts.get(key), _list(values))
-            for operator, conditions in statement.get("Condition", {}).items()
-            for key, values in conditions.items()
-        )
-    )
+def _applies(statement: Mapping[str, Any], request: AccessRequest) -> bool:
+    """Whether a statement's actions, resources and conditions match `request`."""
+    actions, resources = _list(statement["Action"]), _list(statement["Resource"])
+    if not any(_matches(pattern, request.action, ignore_case=True) for pattern in actions):
+        return False
+    if not any(_matches(pattern, request.resource) for pattern in resources):
+        return False
+    for operator, conditions in statement.get("Condition", {}).items():
+        for key, values in conditions.items():
+            if not _condition_holds(operator, request.context.get(key), _list(values)):
+                return False
+    return True
 
 
-def _holds(operator: str, fact: str | None, values: list[str]) -> bool:
+def _condition_holds(operator: str, actual: str | None, values: list[str]) -> bool:
     match operator:
         case "StringLike":
-            return fact is not None and any(_like(str(value), fact) for value in values)
+            return actual is not None and any(_matches(str(value), actual) for value in values)
         case "StringEquals" | "Bool":
-            return fact is not None and fact in map(_text, values)
+            return actual is not None and actual in map(_text, values)
     raise NotImplementedError(f"the emulator knows no condition {operator}")
 
 
@@ -61,11 +67,12 @@ def _list(value: Any) -> list[Any]:  # noqa: ANN401
     return value if isinstance(value, list) else [value]
 
 
-def _like(pattern: str, text: str, *, fold: bool = False) -> bool:
-    return bool(_compiled(pattern, fold).fullmatch(text))
+def _matches(pattern: str, text: str, *, ignore_case: bool = False) -> bool:
+    """Whether `text` matches `pattern` with the wildcards * and ?."""
+    return _compile(pattern, ignore_case).fullmatch(text) is not None
 
 
 @cache
-def _compiled(pattern: str, fold: bool) -> re.Pattern[str]:
-    wild = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.compile(wild, re.DOTALL | (re.IGNORECASE if fold else 0))
+def _compile(pattern: str, ignore_case: bool) -> re.Pattern[str]:
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.compile(expression, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

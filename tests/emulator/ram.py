@@ -1,4 +1,7 @@
-"""RAM: users, policies, their attachments, and access keys; each call as its API page has it."""
+"""The emulated RAM: users, policies, their attachments, and access keys.
+
+Each call behaves as its page in the vendor's API reference says.
+"""
 
 import itertools
 import json
@@ -8,14 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-KEYS = 2  # a user has at most
-VERSIONS = 5  # a policy has at most
+MOST_KEYS = 2  # of a user
+MOST_VERSIONS = 5  # of a policy
 Parameters = Mapping[str, str]
 Content = dict[str, Any]
 
 
-class Refused(Exception):
-    """What RAM or OSS answers in place of what was asked."""
+class ApiError(Exception):
+    """An error response of RAM or OSS."""
 
     def __init__(self, status: int, code: str, message: str = "") -> None:
         super().__init__(code)
@@ -24,11 +27,13 @@ class Refused(Exception):
 
 @dataclass
 class AccessKey:
+    """An access key of a RAM user."""
+
     id: str
     secret: str
     user: str
     created: float
-    taken_from: float  # when OSS begins to take it
+    usable_from: float  # OSS refuses it before
     active: bool = True
 
     @property
@@ -39,10 +44,12 @@ class AccessKey:
 
 @dataclass
 class User:
+    """A RAM user. `parameters` are those of the call that created it."""
+
     name: str
     id: str
     created: float
-    facts: dict[str, str]
+    parameters: dict[str, str]
     policies: list[tuple[str, str]] = field(default_factory=list)  # type and name
     keys: dict[str, AccessKey] = field(default_factory=dict)
 
@@ -53,17 +60,19 @@ class User:
             "UserId": self.id,
             "CreateDate": _date(self.created),
             "UpdateDate": _date(self.created),
-            **{name: self.facts.get(name, "") for name in ("DisplayName", "Comments")},
+            **{name: self.parameters.get(name, "") for name in ("DisplayName", "Comments")},
         }
 
 
 @dataclass
 class Policy:
+    """A custom policy with its versions."""
+
     name: str
     created: float
     description: str
-    versions: dict[str, str]  # documents by their ids
-    current: str
+    versions: dict[str, str]  # documents by version ID
+    current: str  # the ID of the version in force
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(2))
 
     @property
@@ -92,10 +101,14 @@ class Ram:
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
         self.policies: dict[str, Policy] = {}
-        self.settling_seconds = 0.0  # for which OSS refuses a new access key
+        self.settling_seconds = 0.0  # OSS refuses a new access key for so long
 
     def key(self, key_id: str) -> AccessKey | None:
-        return next((u.keys[key_id] for u in self.users.values() if key_id in u.keys), None)
+        """The access key with this ID, of whichever user, or None."""
+        for user in self.users.values():
+            if key_id in user.keys:
+                return user.keys[key_id]
+        return None
 
     def documents(self, user: str) -> list[Mapping[str, Any]]:
         """The policies in force for `user`."""
@@ -105,35 +118,35 @@ class Ram:
 
     @staticmethod
     def resources(parameters: Parameters) -> list[str]:
-        """What a call acts on, as policies name it."""
+        """The resources on which a call acts, as policies name them."""
         kinds = (("user", "UserName"), ("policy", "PolicyName"))
         named = [f"{kind}/{parameters[name]}" for kind, name in kinds if name in parameters]
         return [f"acs:ram:*:*:{resource}" for resource in named or ["*"]]
 
     def call(self, action: str, parameters: Parameters) -> Content:
-        """Raises Refused."""
+        """Execute the API `action`, and return the response's content. Raises ApiError."""
         handle: Callable[[Parameters], Content] | None = getattr(self, f"_{action}", None)
         if handle is None:
-            raise Refused(400, "InvalidAction", f"the emulator knows no {action}")
+            raise ApiError(400, "InvalidAction", f"the emulator knows no {action}")
         return handle(parameters)
 
     def _user(self, parameters: Parameters) -> User:
         name = parameters.get("UserName", "")
         if name not in self.users:
             message = f"The user does not exist. User: {name}"
-            raise Refused(404, "EntityNotExist.User", message)
+            raise ApiError(404, "EntityNotExist.User", message)
         return self.users[name]
 
     def _policy(self, parameters: Parameters) -> Policy:
         name = parameters.get("PolicyName", "")
         if name not in self.policies:
-            raise Refused(404, "EntityNotExist.Policy", f"The policy does not exist: {name}")
+            raise ApiError(404, "EntityNotExist.Policy", f"The policy does not exist: {name}")
         return self.policies[name]
 
     def _CreateUser(self, parameters: Parameters) -> Content:
         name = parameters["UserName"]
         if name in self.users:
-            raise Refused(409, "EntityAlreadyExists.User", f"The user does already exist: {name}")
+            raise ApiError(409, "EntityAlreadyExists.User", f"The user does already exist: {name}")
         number = str(secrets.randbelow(10**18))
         self.users[name] = User(name, number, time.time(), dict(parameters))
         return {"User": self.users[name].content}
@@ -151,18 +164,18 @@ class Ram:
 
     def _DeleteLoginProfile(self, parameters: Parameters) -> Content:
         self._user(parameters)
-        raise Refused(404, "EntityNotExist.User.LoginProfile", "The login policy does not exist.")
+        raise ApiError(404, "EntityNotExist.User.LoginProfile", "The login policy does not exist.")
 
     def _UnbindMFADevice(self, parameters: Parameters) -> Content:
         self._user(parameters)
-        raise Refused(404, "EntityNotExist.User.MFADevice", "The MFA device does not exist.")
+        raise ApiError(404, "EntityNotExist.User.MFADevice", "The MFA device does not exist.")
 
     def _DeleteUser(self, parameters: Parameters) -> Content:
         user = self._user(parameters)
         if user.keys:
-            raise Refused(409, "DeleteConflict.User.AccessKey", "The user has access keys.")
+            raise ApiError(409, "DeleteConflict.User.AccessKey", "The user has access keys.")
         if user.policies:
-            raise Refused(409, "DeleteConflict.User.Policy", "The user has attached policies.")
+            raise ApiError(409, "DeleteConflict.User.Policy", "The user has attached policies.")
         del self.users[user.name]
         return {}
 
@@ -172,7 +185,7 @@ class Ram:
     def _CreatePolicy(self, parameters: Parameters) -> Content:
         name = parameters["PolicyName"]
         if name in self.policies:
-            raise Refused(409, "EntityAlreadyExists.Policy", f"The policy does exist: {name}")
+            raise ApiError(409, "EntityAlreadyExists.Policy", f"The policy does exist: {name}")
         documents = {"v1": _document(parameters)}
         description = parameters.get("Description", "")
         self.policies[name] = Policy(name, time.time(), description, documents, "v1")
@@ -193,9 +206,9 @@ class Ram:
 
     def _CreatePolicyVersion(self, parameters: Parameters) -> Content:
         policy = self._policy(parameters)
-        if len(policy.versions) >= VERSIONS:
+        if len(policy.versions) >= MOST_VERSIONS:
             if "RotateStrategy" not in parameters or parameters["RotateStrategy"] == "None":
-                raise Refused(409, "LimitExceeded.Policy.Version", "The policy has 5 versions.")
+                raise ApiError(409, "LimitExceeded.Policy.Version", "The policy has 5 versions.")
             del policy.versions[next(v for v in policy.versions if v != policy.current)]
         number = f"v{next(policy.numbers)}"
         policy.versions[number] = _document(parameters)
@@ -206,16 +219,17 @@ class Ram:
     def _DeletePolicyVersion(self, parameters: Parameters) -> Content:
         policy = self._policy(parameters)
         if parameters["VersionId"] == policy.current:
-            raise Refused(409, "DeleteConflict.PolicyVersion.Default", "It is the default version.")
+            message = "It is the default version."
+            raise ApiError(409, "DeleteConflict.PolicyVersion.Default", message)
         policy.versions.pop(parameters["VersionId"], None)
         return {}
 
     def _DeletePolicy(self, parameters: Parameters) -> Content:
         policy = self._policy(parameters)
         if any(("Custom", policy.name) in user.policies for user in self.users.values()):
-            raise Refused(409, "DeleteConflict.Policy.User", "The policy is attached.")
+            raise ApiError(409, "DeleteConflict.Policy.User", "The policy is attached.")
         if len(policy.versions) > 1:
-            raise Refused(409, "DeleteConflict.Policy.Version", "The policy has versions.")
+            raise ApiError(409, "DeleteConflict.Policy.Version", "The policy has versions.")
         del self.policies[policy.name]
         return {}
 
@@ -228,14 +242,14 @@ class Ram:
         user, attached = self._user(parameters), _attached(parameters)
         self._policy(parameters)
         if attached in user.policies:
-            raise Refused(409, "EntityAlreadyExists.User.Policy", "It is attached already.")
+            raise ApiError(409, "EntityAlreadyExists.User.Policy", "It is attached already.")
         user.policies.append(attached)
         return {}
 
     def _DetachPolicyFromUser(self, parameters: Parameters) -> Content:
         user, attached = self._user(parameters), _attached(parameters)
         if attached not in user.policies:
-            raise Refused(404, "EntityNotExist.User.Policy", "It is not attached.")
+            raise ApiError(404, "EntityNotExist.User.Policy", "It is not attached.")
         user.policies.remove(attached)
         return {}
 
@@ -250,9 +264,9 @@ class Ram:
 
     def _CreateAccessKey(self, parameters: Parameters) -> Content:
         user = self._user(parameters)
-        if len(user.keys) >= KEYS:
-            message = f"The count of access keys is beyond the current limits: {KEYS}"
-            raise Refused(409, "LimitExceeded.User.AccessKey", message)
+        if len(user.keys) >= MOST_KEYS:
+            message = f"The count of access keys is beyond the current limits: {MOST_KEYS}"
+            raise ApiError(409, "LimitExceeded.User.AccessKey", message)
         key_id = f"LTAI5t{secrets.token_hex(9)}"
         secret = secrets.token_urlsafe(24)[:30]
         now = time.time()
@@ -276,7 +290,7 @@ class Ram:
     def _key(self, parameters: Parameters) -> AccessKey:
         key = self._user(parameters).keys.get(parameters.get("UserAccessKeyId", ""))
         if key is None:
-            raise Refused(404, "EntityNotExist.User.AccessKey", "The access key does not exist.")
+            raise ApiError(404, "EntityNotExist.User.AccessKey", "The access key does not exist.")
         return key
 
 
@@ -285,13 +299,14 @@ def _attached(parameters: Parameters) -> tuple[str, str]:
 
 
 def _document(parameters: Parameters) -> str:
+    """The policy document in `parameters`. Raises ApiError if it is invalid or too long."""
     document = parameters["PolicyDocument"]
     try:
         valid = bool(json.loads(document)["Statement"])
     except (ValueError, LookupError):
         valid = False
     if not valid or len(document) > 6144:
-        raise Refused(400, "MalformedPolicyDocument", "The policy document is malformed.")
+        raise ApiError(400, "MalformedPolicyDocument", "The policy document is malformed.")
     return document
 
 

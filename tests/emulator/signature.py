@@ -1,8 +1,8 @@
-"""Which signature a request carries, and what it must be: OSS V1 and V4, S3's V4, and RPC's two.
+"""Signatures of requests: OSS V1 and V4, S3 V4, and the two of RPC calls.
 
-As the vendors' pages say: "Include signatures in the Authorization header" and "… in the URL"
-(OSS, V1 and V4), "Signature Version 4" (S3), "Request syntax and signature method V3" and
-"RPC mechanism" (OpenAPI).
+The sources are these pages of the vendors: "Include signatures in the Authorization header" and
+"Include signatures in the URL" (OSS, V1 and V4), "Signature Version 4" (S3), "Request syntax and
+signature method V3" and "RPC mechanism" (OpenAPI).
 """
 
 import base64
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 from tests.emulator.http import Request
 
-# What V1 signs of a query; the rest it leaves out.
+# The query parameters that V1 signs. It ignores the others.
 _V1_PARAMETERS = frozenset(
     "accessPoint acl append bucketInfo callback callback-var cname comp continuation-token cors "
     "delete encryption endTime httpsConfig img inventory inventoryId lifecycle live location "
@@ -32,23 +32,25 @@ _V1_PARAMETERS = frozenset(
 
 @dataclass(frozen=True)
 class Signature:
-    """The access key that signed, how (`oss-v1`, `oss-v4`, `s3-v4`, `rpc`), and what with."""
+    """The signature of a request by an access key."""
 
     key_id: str
-    scheme: str
-    given: str
-    text: str  # what is signed
-    scope: tuple[str, ...] = ()
+    scheme: str  # `oss-v1`, `oss-v4`, `s3-v4`, `rpc` or `acs3`
+    value: str  # as in the request
+    text: str  # the text that is signed
+    scope: tuple[str, ...] = ()  # date, region and service (V4 only)
 
-    def by(self, secret: str) -> bool:
-        """Whether `secret` made it."""
-        return hmac.compare_digest(self.given, _SIGN[self.scheme](self, secret))
+    def is_valid(self, secret: str) -> bool:
+        """Whether it was made with `secret`."""
+        return hmac.compare_digest(self.value, _SIGN[self.scheme](self, secret))
 
 
 class _V4(NamedTuple):
+    """A variant of Signature V4."""
+
     algorithm: str
-    key: str
-    extension: str
+    key_prefix: str  # before the secret, for the signing key
+    extension: str  # the prefix of its headers and query parameters
 
 
 _OSS, _AWS = (
@@ -57,15 +59,18 @@ _OSS, _AWS = (
 )
 
 
-def found(request: Request, bucket: str) -> Signature | None:
-    """The signature of a request to OSS or its S3 door, for `bucket` as the host names it."""
+def find_signature(request: Request, bucket: str) -> Signature | None:
+    """The signature of a request to either API of OSS, or None if it has none.
+
+    `bucket` is the one that the host of the request names, or an empty text.
+    """
     header = request.headers.get("authorization", "")
     if header.startswith("OSS "):
         return _v1(request, bucket, header[4:], request.headers.get("date", ""))
     if "OSSAccessKeyId" in request.query:
         query = request.query
-        given = f"{query['OSSAccessKeyId']}:{query.get('Signature', '')}"
-        return _v1(request, bucket, given, query.get("Expires", ""))
+        credentials = f"{query['OSSAccessKeyId']}:{query.get('Signature', '')}"
+        return _v1(request, bucket, credentials, query.get("Expires", ""))
     for v4 in (_OSS, _AWS):
         if header.startswith(v4.algorithm):
             fields = dict(re.findall(r"(\w+)=([^,\s]+)", header))
@@ -82,10 +87,11 @@ def found(request: Request, bucket: str) -> Signature | None:
     return None
 
 
-def _v1(request: Request, bucket: str, given: str, date: str) -> Signature:
-    key_id, _, signature = given.partition(":")
+def _v1(request: Request, bucket: str, credentials: str, date: str) -> Signature:
+    """An OSS V1 signature. `credentials` is KEY_ID:SIGNATURE."""
+    key_id, _, signature = credentials.partition(":")
     headers = request.headers
-    own = sorted((name, headers[name]) for name in headers if name.startswith("x-oss-"))
+    oss_headers = sorted((name, headers[name]) for name in headers if name.startswith("x-oss-"))
     signed = sorted(
         (name, value)
         for name, value in request.query.items()
@@ -99,7 +105,7 @@ def _v1(request: Request, bucket: str, given: str, date: str) -> Signature:
             headers.get("content-md5", ""),
             headers.get("content-type", ""),
             date,
-            *(f"{name}:{value.strip()}" for name, value in own),
+            *(f"{name}:{value.strip()}" for name, value in oss_headers),
             resource,
         )
     )
@@ -109,48 +115,61 @@ def _v1(request: Request, bucket: str, given: str, date: str) -> Signature:
 def _v4(
     request: Request, bucket: str, v4: _V4, fields: Mapping[str, str], query_date: str
 ) -> Signature:
+    """A V4 signature with the `fields` of its header or URL.
+
+    `query_date` is the date in the URL, or an empty text.
+    """
     key_id, *scope = fields.get("Credential", "").split("/")
-    oss, headers = v4 is _OSS, request.headers
+    is_oss, headers = v4 is _OSS, request.headers
     additional = [name for name in fields.get("AdditionalHeaders", "").split(";") if name]
-    if oss:
-        names = {*additional, *(n for n in headers if _signed_by_oss(n))}
+    if is_oss:
+        names = {*additional, *(name for name in headers if _is_signed_by_oss(name))}
         path = (f"/{bucket}/" if bucket else "/") + quote(request.key, safe="/~")
     else:
         names = set(fields.get("SignedHeaders", "").split(";"))
         path = "/" + quote(request.key, safe="/~")
     query = sorted(
-        (_encoded(unquote_plus(name)), _encoded(unquote_plus(value)))
+        (_percent_encode(unquote_plus(name)), _percent_encode(unquote_plus(value)))
         for name, _, value in (part.partition("=") for part in request.raw_query.split("&") if part)
         if name.lower() != f"{v4.extension}signature"
     )
+    parameters = []
+    for name, value in query:
+        if is_oss and not value:
+            parameters.append(name)
+        else:
+            parameters.append(f"{name}={value}")
     payload = headers.get(f"{v4.extension}content-sha256") or "UNSIGNED-PAYLOAD"
     canonical = "\n".join(
         (
             request.method,
             path,
-            "&".join(n if oss and not v else f"{n}={v}" for n, v in query),
+            "&".join(parameters),
             *(f"{name}:{' '.join(_header(request, name).split())}" for name in sorted(names)),
             "",
-            ";".join(sorted(additional if oss else names)),
+            ";".join(sorted(additional if is_oss else names)),
             payload,
         )
     )
     date = query_date or headers.get(f"{v4.extension}date") or headers.get("date", "")
     text = "\n".join((v4.algorithm, date, "/".join(scope), _sha256(canonical.encode())))
-    scheme = "oss-v4" if oss else "s3-v4"
+    scheme = "oss-v4" if is_oss else "s3-v4"
     return Signature(key_id, scheme, fields.get("Signature", ""), text, tuple(scope))
 
 
-def _signed_by_oss(header: str) -> bool:
+def _is_signed_by_oss(header: str) -> bool:
+    """Whether OSS V4 always signs a header."""
     return header in ("content-type", "content-md5") or header.startswith("x-oss-")
 
 
 def _header(request: Request, name: str) -> str:
-    return request.headers.get(name, request.host if name == "host" else "")
+    """The value of a header. A request through the proxy may have no header `host`."""
+    default = request.host if name == "host" else ""
+    return request.headers.get(name, default)
 
 
 def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
-    """The signature of a call to an OpenAPI service, and the call's parameters."""
+    """The signature of a call to an OpenAPI service, if it has one, and the call's parameters."""
     form = dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True))
     parameters = {**request.query, **form}
     header = request.headers.get("authorization", "")
@@ -175,15 +194,17 @@ def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
     if "Signature" not in parameters:
         return None, parameters
     signed = _query((n, v) for n, v in parameters.items() if n != "Signature")
-    text = f"{request.method}&%2F&{_encoded(signed)}"
+    text = f"{request.method}&%2F&{_percent_encode(signed)}"
     return Signature(parameters["AccessKeyId"], "rpc", parameters["Signature"], text), parameters
 
 
 def _query(pairs: Iterable[tuple[str, str]]) -> str:
-    return "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in sorted(pairs))
+    return "&".join(
+        f"{_percent_encode(name)}={_percent_encode(value)}" for name, value in sorted(pairs)
+    )
 
 
-def _encoded(text: str) -> str:
+def _percent_encode(text: str) -> str:
     return quote(text, safe="~")
 
 
@@ -195,9 +216,11 @@ def _hmac(key: bytes, text: str, algorithm: str = "sha256") -> bytes:
     return hmac.new(key, text.encode(), algorithm).digest()
 
 
-def _scoped(prefix: str) -> Callable[[Signature, str], str]:
+def _v4_signer(key_prefix: str) -> Callable[[Signature, str], str]:
+    """A function that makes V4 signatures."""
+
     def sign(signature: Signature, secret: str) -> str:
-        key = f"{prefix}{secret}".encode()
+        key = f"{key_prefix}{secret}".encode()
         for part in signature.scope:
             key = _hmac(key, part)
         return _hmac(key, signature.text).hex()
@@ -206,11 +229,11 @@ def _scoped(prefix: str) -> Callable[[Signature, str], str]:
 
 
 _SIGN: Mapping[str, Callable[[Signature, str], str]] = {
-    "oss-v1": lambda its, secret: _base64(_hmac(secret.encode(), its.text, "sha1")),
-    "oss-v4": _scoped(_OSS.key),
-    "s3-v4": _scoped(_AWS.key),
-    "rpc": lambda its, secret: _base64(_hmac(f"{secret}&".encode(), its.text, "sha1")),
-    "acs3": lambda its, secret: _hmac(secret.encode(), its.text).hex(),
+    "oss-v1": lambda signature, secret: _base64(_hmac(secret.encode(), signature.text, "sha1")),
+    "oss-v4": _v4_signer(_OSS.key_prefix),
+    "s3-v4": _v4_signer(_AWS.key_prefix),
+    "rpc": lambda signature, secret: _base64(_hmac(f"{secret}&".encode(), signature.text, "sha1")),
+    "acs3": lambda signature, secret: _hmac(secret.encode(), signature.text).hex(),
 }
 
 

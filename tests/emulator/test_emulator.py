@@ -1,4 +1,4 @@
-"""The emulator, as clients find it that others wrote: Alibaba Cloud's own, and AWS's."""
+"""Tests of the emulator with third-party clients: those of Alibaba Cloud and of AWS."""
 
 import json
 import urllib.error
@@ -35,7 +35,7 @@ BUCKET = Bucket(region=REGION, host=HOST, name="images", prefix="registry", acce
 
 @pytest.fixture
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A cloud with an old bucket, `images`, and a registry's user; this process reaches it."""
+    """An emulator with an old bucket, `images`. This process uses it as its cloud."""
     emulator = Emulator(tmp_path)
     emulator.add_bucket("images", REGION)
     for name, value in emulator.environment.items():
@@ -47,16 +47,16 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulat
 
 @pytest.fixture
 def key(emulator: Emulator) -> AccessKey:
-    """The key of a user with a registry's policy."""
+    """The access key of a user with the policy of a registry."""
     policy = registry_policy(BUCKET, None)
     emulator.ram.call("CreateUser", {"UserName": "registry"})
     emulator.ram.call("CreatePolicy", {"PolicyName": "registry", "PolicyDocument": policy})
     attached = {"UserName": "registry", "PolicyName": "registry", "PolicyType": "Custom"}
     emulator.ram.call("AttachPolicyToUser", attached)
-    made = emulator.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
-    found = emulator.ram.key(made["AccessKeyId"])
-    assert found
-    return found
+    created = emulator.ram.call("CreateAccessKey", {"UserName": "registry"})["AccessKey"]
+    access_key = emulator.ram.key(created["AccessKeyId"])
+    assert access_key
+    return access_key
 
 
 def _oss(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN401
@@ -68,7 +68,7 @@ def _oss(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN40
 
 
 def _open(address: str) -> Any:  # noqa: ANN401
-    # Not urlopen: it keeps the proxy that it found first.
+    # `urlopen` would keep the proxy of the first test.
     return urllib.request.build_opener().open(address)
 
 
@@ -77,7 +77,7 @@ def _code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
 
 
 @pytest.mark.parametrize("signature", ["v1", "v4"])
-def test_the_vendors_new_client_stores_lists_copies_and_deletes(
+def test_the_vendors_new_client_stores_lists_copies_and_deletes_objects(
     emulator: Emulator, key: AccessKey, signature: str
 ) -> None:
     client, name = _oss(key.id, key.secret, signature), "registry/a b/ü+~"
@@ -125,8 +125,8 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
     middle = (len(PART) - 5, len(PART) + 4)
     assert bucket.get_object(name, byte_range=middle).read() == PART[-5:] + PART[:5]
     assert bucket.list_multipart_uploads().upload_list == []
-    given_up = bucket.init_multipart_upload(name).upload_id
-    bucket.abort_multipart_upload(name, given_up)
+    aborted = bucket.init_multipart_upload(name).upload_id
+    bucket.abort_multipart_upload(name, aborted)
     assert not emulator.oss.buckets["images"].uploads
     signed = bucket.sign_url("GET", name, 60, slash_safe=True)
     with _open(signed) as answer:
@@ -135,7 +135,7 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
         _open(signed.replace("large", "other"))
 
 
-def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
+def test_the_aws_client_uses_the_s3_api_only_with_the_bucket_in_the_host(
     emulator: Emulator, key: AccessKey
 ) -> None:
     s3 = s3_client(emulator, key, REGION)
@@ -177,12 +177,12 @@ def test_awss_client_comes_by_the_s3_door_with_the_bucket_in_the_host_only(
     emulator.cnames["images.example.com"] = "images"
     cname = signed.replace(f"images.s3.{HOST}", "images.example.com")
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        _open(cname)  # the host is a part of what is signed
+        _open(cname)  # The signature covers the host.
 
 
-def test_what_the_policy_does_not_allow_is_refused(emulator: Emulator, key: AccessKey) -> None:
+def test_a_call_that_no_policy_allows_is_refused(emulator: Emulator, key: AccessKey) -> None:
     client = _oss(key.id, key.secret)
-    outside: list[tuple[Any, Any]] = [
+    forbidden: list[tuple[Any, Any]] = [
         (client.put_object, oss.PutObjectRequest(bucket="images", key="other/x", body=b"")),
         (client.get_object, oss.GetObjectRequest(bucket="images", key="registry")),
         (client.list_objects_v2, oss.ListObjectsV2Request(bucket="images")),
@@ -191,7 +191,7 @@ def test_what_the_policy_does_not_allow_is_refused(emulator: Emulator, key: Acce
         (client.delete_bucket, oss.DeleteBucketRequest(bucket="images")),
         (client.list_buckets, oss.ListBucketsRequest()),
     ]
-    for call, request in outside:
+    for call, request in forbidden:
         with pytest.raises(exceptions.OperationError) as failure:
             call(request)
         assert _code(failure) == "AccessDenied"
@@ -199,7 +199,7 @@ def test_what_the_policy_does_not_allow_is_refused(emulator: Emulator, key: Acce
     assert {call.decision.partition(":")[0] for call in emulator.calls} == {"refused", "allowed"}
 
 
-def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
+def test_wrong_signatures_and_unknown_new_or_inactive_keys_are_refused(
     emulator: Emulator, key: AccessKey
 ) -> None:
     request = oss.ListObjectsV2Request(bucket="images", prefix="registry/")
@@ -211,7 +211,7 @@ def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
 
     assert code(key.id, "wrong") == "SignatureDoesNotMatch"
     assert code("LTAInobody", key.secret) == "InvalidAccessKeyId"
-    emulator.oss.buckets["images"].takes_v1 = False
+    emulator.oss.buckets["images"].accepts_v1 = False
     assert code(key.id, key.secret, "v1") == "InvalidRequest"
     key.active = False
     assert code(key.id, key.secret) == "InvalidAccessKeyId"
@@ -221,7 +221,7 @@ def test_signatures_and_keys_that_are_wrong_new_or_off_are_refused(
     assert code(fresh["AccessKeyId"], fresh["AccessKeySecret"]) == "InvalidAccessKeyId"
 
 
-def test_public_endpoints_and_plain_http_are_refused_where_they_are_closed(
+def test_public_endpoints_and_plain_http_are_refused_if_they_are_closed(
     emulator: Emulator, key: AccessKey
 ) -> None:
     client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"http://{HOST}", "images")
@@ -237,14 +237,14 @@ def test_public_endpoints_and_plain_http_are_refused_where_they_are_closed(
     emulator.oss.buckets["images"].settings["policy"] = policy.encode()
     with pytest.raises(oss2.exceptions.AccessDenied):
         client.put_object("registry/x", b"")
-    emulator.public_data = False
+    emulator.public_endpoints_open = False
     public = HOST.replace("-internal", "")
     client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"https://{public}", "images")
     with pytest.raises(oss2.exceptions.ServerError, match="PublicEndpointForbidden"):
         client.get_object("registry/x")
 
 
-def test_the_ram_client_makes_users_policies_and_two_keys_at_most(emulator: Emulator) -> None:
+def test_the_ram_client_creates_users_policies_and_at_most_two_keys(emulator: Emulator) -> None:
     client = RamClient(
         RamConfig(
             access_key_id=emulator.key_id,
@@ -265,15 +265,15 @@ def test_the_ram_client_makes_users_policies_and_two_keys_at_most(emulator: Emul
     )
     client.attach_policy_to_user(attach)
     request = models.CreateAccessKeyRequest(user_name="bob")
-    made = [client.create_access_key(request).body.access_key for _ in range(2)]
-    assert all(key.access_key_secret for key in made)
+    created = [client.create_access_key(request).body.access_key for _ in range(2)]
+    assert all(key.access_key_secret for key in created)
     with pytest.raises(DaraException, match="LimitExceeded"):
         client.create_access_key(request)
     with pytest.raises(DaraException, match="DeleteConflict"):
         client.delete_user(models.DeleteUserRequest(user_name="bob"))
     listed = client.list_access_keys(models.ListAccessKeysRequest(user_name="bob"))
     assert [key.access_key_id for key in listed.body.access_keys.access_key] == [
-        key.access_key_id for key in made
+        key.access_key_id for key in created
     ]
     wrong = RamClient(
         RamConfig(
@@ -288,7 +288,7 @@ def test_the_ram_client_makes_users_policies_and_two_keys_at_most(emulator: Emul
         wrong.create_user(models.CreateUserRequest(user_name="eve"))
 
 
-def test_a_browser_sees_what_is_in_it_but_no_secret(emulator: Emulator, key: AccessKey) -> None:
+def test_the_page_shows_objects_and_calls_but_no_secret(emulator: Emulator, key: AccessKey) -> None:
     client = _oss(key.id, key.secret)
     client.put_object(oss.PutObjectRequest(bucket="images", key="registry/<b>", body=b"1" * 2048))
     with pytest.raises(exceptions.OperationError):
@@ -300,9 +300,9 @@ def test_a_browser_sees_what_is_in_it_but_no_secret(emulator: Emulator, key: Acc
     assert key.secret not in page
 
 
-def test_the_trial_stack_is_a_stack_file_without_problems(emulator: Emulator) -> None:
+def test_the_stack_file_of_the_trial_stack_is_valid(emulator: Emulator) -> None:
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in config(emulator.registry).items()
+        for name, value in config(emulator.registry_settings).items()
     }
     assert bucket_of(load("trial", texts, set())).name == "trial-images"

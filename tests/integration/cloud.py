@@ -47,7 +47,8 @@ class CloudDeployment(Deployment):
             sections["registry"].pop(setting, None)
         self.configure(**sections)
         self.configure(
-            registry={"port": free_port(), **emulator.registry}, storage={"bucket": self.bucket}
+            registry={"port": free_port(), **emulator.registry_settings},
+            storage={"bucket": self.bucket},
         )
         self.write_config({"alicloud:region": REGION})
         self.configure(**settings)
@@ -59,7 +60,7 @@ class CloudDeployment(Deployment):
         """
         self.configure(registry={"release": release})
         if release.startswith("2."):
-            self.emulator.oss.new_take_v1 = True
+            self.emulator.oss.new_buckets_accept_v1 = True
             self.configure(storage={"signature_v1": True})
         return self
 

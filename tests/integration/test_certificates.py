@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from config import certificates
-from tests.emulator.emulator import engines_address
+from tests.emulator.emulator import engine_bridge_address
 from tests.integration.api import Api, RequestError
 from tests.integration.deployment import free_port, run, run_checked
 from tests.integration.secured import PASSWORD, SecuredDeployment, configure_certificate
@@ -120,7 +120,7 @@ def test_the_trust_output_makes_docker_trust_a_self_signed_certificate(
     secured: SecuredDeployment, image: str, tmp_path: Path
 ) -> None:
     # The address of the engine's bridge, because Docker trusts 127.0.0.1 without a certificate.
-    address = engines_address()
+    address = engine_bridge_address()
     port = free_port()
     url = f"https://{address}:{port}"
     secured.configure(registry={"bind": address, "port": port, "external_url": url})

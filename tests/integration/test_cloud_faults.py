@@ -16,11 +16,11 @@ pytestmark = pytest.mark.oss
 # Faults after which a later `up` succeeds.
 FAULTS: dict[str, dict[str, Any]] = {
     "CreateUser": {"status": 500, "times": 2},
-    "CreatePolicy": {"cut": True, "times": 1},
+    "CreatePolicy": {"disconnect": True, "times": 1},
     "AttachPolicyToUser": {"status": 404, "code": "EntityNotExist.User", "times": 2},
-    "CreateAccessKey": {"cut_answer": True, "times": 1},
+    "CreateAccessKey": {"truncate": True, "times": 1},
     "PutBucketLifecycle": {"status": 503, "times": 2},
-    "PutBucketEncryption": {"cut": True, "times": 1},
+    "PutBucketEncryption": {"disconnect": True, "times": 1},
     "PutBucketPolicy": {"seconds": 4, "times": 1},
 }
 
@@ -65,7 +65,7 @@ def test_an_up_with_faults_succeeds_or_reports_an_error_and_a_later_up_succeeds(
                 break
             assert "error:" in up.stdout
             new_cloud_stack.make_succeeds("up")
-    assert all(fault.met for fault in faults)
+    assert all(fault.count for fault in faults)
     assert len(new_cloud_stack.emulator.ram.users[new_cloud_stack.prefix].keys) == 1
     _assert_works(new_cloud_stack)
 
@@ -75,9 +75,9 @@ def test_a_leftover_of_a_failed_up_is_reported_with_the_way_to_remove_it(
     new_cloud_stack: CloudDeployment, call: str
 ) -> None:
     message, remove = LEFTOVERS[call]
-    with new_cloud_stack.emulator.failing(call, cut_answer=True, times=1) as fault:
+    with new_cloud_stack.emulator.failing(call, truncate=True, times=1) as fault:
         new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
-    assert fault.met
+    assert fault.count
     assert message in new_cloud_stack.make("up").stdout
     remove(new_cloud_stack)
     new_cloud_stack.make_succeeds("up")
@@ -104,11 +104,11 @@ def test_an_up_that_was_killed_twice_is_finished_by_a_later_up(
 
     for call in calls:
         with (
-            new_cloud_stack.emulator.failing(call, times=1, then=kill) as fault,
+            new_cloud_stack.emulator.failing(call, times=1, before_response=kill) as fault,
             new_cloud_stack.start_make("up") as up,
         ):
             groups.append(up.pid)
-        assert fault.met
+        assert fault.count
         assert up.returncode == -signal.SIGKILL
     output = new_cloud_stack.make_succeeds("up")
     if "CreateAccessKey" in calls:

@@ -243,7 +243,7 @@ def test_images_in_a_bucket_pull_from_the_imported_registry(
     new_cloud_stack: CloudDeployment, emulator: Emulator, tmp_path: Path
 ) -> None:
     folder = _project_folder(tmp_path)
-    (folder / "ca.pem").write_text(emulator.registry["ca_certificates"])
+    (folder / "ca.pem").write_text(emulator.registry_settings["ca_certificates"])
     emulator.add_bucket(new_cloud_stack.bucket, REGION)
     port = free_port()
     registry = {
@@ -251,7 +251,7 @@ def test_images_in_a_bucket_pull_from_the_imported_registry(
         "ports": [f"127.0.0.1:{port}:5000"],
         "volumes": ["./ca.pem:/etc/ssl/certs/ours.pem:ro"],
         "environment": {
-            **emulator.registry["environment"],
+            **emulator.registry_settings["environment"],
             "REGISTRY_STORAGE": "oss",
             "REGISTRY_STORAGE_OSS_ACCESSKEYID": emulator.key_id,
             "REGISTRY_STORAGE_OSS_ACCESSKEYSECRET": emulator.key_secret,

@@ -84,7 +84,7 @@ def test_a_dry_run_reports_what_would_be_deleted_and_changes_nothing(
     api.push("team/other", secrets.token_bytes(1000))
     # If this machine cannot ask OSS for sizes, the registry's own output is used.
     with stack.emulator.failing(
-        hits=lambda call: call.agent.startswith("alibabacloud-python"),
+        matches=lambda call: call.agent.startswith("alibabacloud-python"),
         status=403,
         code="AccessDenied",
     ):

@@ -25,7 +25,7 @@ def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
     """Run `make gc`. Its first deletion gets no response until the end of the block."""
     finished = threading.Event()
     with (
-        stack.emulator.failing("DeleteMultipleObjects", times=1, then=finished.wait),
+        stack.emulator.failing("DeleteMultipleObjects", times=1, before_response=finished.wait),
         stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         try:
@@ -61,16 +61,16 @@ def test_pushes_are_allowed_again_after_sigterm(stack: CloudDeployment) -> None:
 
 def test_an_up_ends_a_running_collection_before_it_allows_pushes(stack: CloudDeployment) -> None:
     api = push_garbage(stack)
-    before = stack.emulator.counted()["DeleteMultipleObjects"]
+    before = stack.emulator.count_oss_calls()["DeleteMultipleObjects"]
     with _collecting(stack) as collecting:
         # The push below deletes objects too. Wait until the collection's deletion gets no response.
-        wait_until(lambda: stack.emulator.counted()["DeleteMultipleObjects"] > before)
+        wait_until(lambda: stack.emulator.count_oss_calls()["DeleteMultipleObjects"] > before)
         stack.make_succeeds("up")
         api.push("team/other", secrets.token_bytes(1000))
-        deletions = stack.emulator.counted()["DeleteMultipleObjects"]
+        deletions = stack.emulator.count_oss_calls()["DeleteMultipleObjects"]
         assert collecting.stdout
         collecting.stdout.read()
-        assert stack.emulator.counted()["DeleteMultipleObjects"] == deletions
+        assert stack.emulator.count_oss_calls()["DeleteMultipleObjects"] == deletions
     assert collecting.returncode != 0
     _assert_works_as_before(stack, api)
     assert "gc: freed " in collect_garbage(stack)

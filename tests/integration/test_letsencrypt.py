@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.emulator.emulator import engines_address
+from tests.emulator.emulator import engine_bridge_address
 from tests.integration.deployment import free_port, is_listening, wait_until
 from tests.integration.secured import SecuredDeployment
 from toolchain.golang import GoProgram
@@ -74,7 +74,7 @@ class _Relay(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
     """Run Pebble, which resolves all names to 127.0.0.1, and provide the URL of its directory."""
-    address = engines_address()
+    address = engine_bridge_address()
     port, management, dns = free_port(), free_port(), f"127.0.0.1:{free_port()}"
     certificate = authority.issue_cert(address, "127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "crt")

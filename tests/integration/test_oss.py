@@ -61,7 +61,7 @@ def test_the_registry_uses_the_api_of_its_release_and_only_its_own_key(
     check = f"registry/{STACK_LABEL}"
     data = [call for call in calls if call.user == prod.prefix and call.key != check]
     release, key_id = prod.outputs()["release"], prod.key_in_use()
-    assert {(call.door, call.scheme) for call in data} == {APIS[release]}
+    assert {(call.service, call.scheme) for call in data} == {APIS[release]}
     written = [call for call in calls if call.api in ("PutObject", "CompleteMultipartUpload")]
     assert {call.key_id for call in written} == {key_id}
     assert not [call for call in data if call.code in ("AccessDenied", "SignatureDoesNotMatch")]

@@ -57,11 +57,11 @@ def test_a_rotation_killed_after_a_call_to_ram_is_resumed(stack: CloudDeployment
             os.killpg(group, signal.SIGKILL)
 
     with (
-        stack.emulator.failing(api, times=1, then=kill) as fault,
+        stack.emulator.failing(api, times=1, before_response=kill) as fault,
         stack.start_make("rotate", "LABEL=new") as rotating,
     ):
         groups.append(rotating.pid)
-    assert fault.met
+    assert fault.count
     assert rotating.returncode == -signal.SIGKILL
     Api(stack.outputs()["endpoint"]).pull("team/app")
     output = stack.make_succeeds("rotate", "LABEL=new")
@@ -73,10 +73,10 @@ def test_a_rotation_killed_after_a_call_to_ram_is_resumed(stack: CloudDeployment
 
 def test_an_access_key_whose_secret_was_lost_is_deleted(stack: CloudDeployment) -> None:
     before = stack.key_in_use()
-    with stack.emulator.failing("CreateAccessKey", cut_answer=True, times=1) as fault:
+    with stack.emulator.failing("CreateAccessKey", truncate=True, times=1) as fault:
         # The provider retries, but RAM refuses a third key beside the old and the lost one.
         output = stack.make_fails("rotate", "LABEL=new")
-    assert fault.met
+    assert fault.count
     assert f" of {stack.prefix}: RAM's answer with it was lost" in output
     assert len(stack.emulator.ram.users[stack.prefix].keys) == 1
     stack.make_succeeds("rotate", "LABEL=new")

@@ -99,7 +99,7 @@ def test_an_oss_that_refuses_all_requests_is_reported_with_the_cause(
         "UserDisable": "the Alibaba Cloud account is disabled or has an overdue payment",
         "AccessDenied": "the bucket policy of",
     }
-    with stack.emulator.failing(hits=lambda call: call.door != "ram", status=403, code=code):
+    with stack.emulator.failing(matches=lambda call: call.service != "ram", status=403, code=code):
         _assert_fails(stack, "storage", f"OSS answers {code}: {causes[code]}")
     wait_until(lambda: _serves(stack))
 
@@ -113,11 +113,11 @@ def test_up_fails_if_oss_refuses_the_registry(stack: CloudDeployment) -> None:
 
 
 def test_status_works_with_the_internal_endpoint_only(stack: CloudDeployment) -> None:
-    stack.emulator.public_data = False
+    stack.emulator.public_endpoints_open = False
     try:
         code, rows = _status(stack)
     finally:
-        stack.emulator.public_data = True
+        stack.emulator.public_endpoints_open = True
     assert (code, rows["storage"][0]) == (0, "ok")
 
 

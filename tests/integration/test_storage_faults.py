@@ -18,8 +18,8 @@ MEBIBYTE = 2**20
 FAULTS: dict[str, dict[str, Any]] = {
     "503": {"status": 503, "code": "ServiceUnavailable"},
     "slow": {"seconds": 1},
-    "cut": {"cut": True},
-    "answer cut": {"cut_answer": True},
+    "cut": {"disconnect": True},
+    "answer cut": {"truncate": True},
 }
 # Error codes after which Docker does not retry (moby, distribution/errors.go: retryOnError).
 FATAL_CODES = {"UNAUTHORIZED", "UNSUPPORTED", "DENIED"}
@@ -65,7 +65,7 @@ def test_a_push_with_a_fault_succeeds_or_fails_with_an_error_that_clients_retry(
         content = secrets.token_bytes(12 * MEBIBYTE)
         with stack.emulator.failing(name, times=1, **FAULTS[fault_name]) as fault:
             errors = _push_until_done(api, repository, content)
-        faults_met += fault.met
+        faults_met += fault.count
         assert not [r for r in errors if FATAL_CODES.intersection(r.codes)], (name, errors)
         api.pull(repository)
     assert faults_met >= 8
@@ -75,7 +75,7 @@ def test_a_push_with_a_fault_succeeds_or_fails_with_an_error_that_clients_retry(
 def test_the_docker_client_finishes_a_push_with_a_fault(stack: CloudDeployment, image: str) -> None:
     with stack.emulator.failing("UploadPart", times=1, **FAULTS["503"]) as fault:
         reference, digest = docker_push(stack, image, "docker/app")
-    assert fault.met
+    assert fault.count
     assert remove_and_pull(stack, reference) == digest
 
 
@@ -90,7 +90,7 @@ def test_a_pull_with_a_fault_fails_or_returns_the_right_content(
         # A pull calls the same API several times. Let the call at `position` fail.
         nth = _nth(position)
         with (
-            stack.emulator.failing(name, hits=nth, times=1, **FAULTS[fault_name]),
+            stack.emulator.failing(name, matches=nth, times=1, **FAULTS[fault_name]),
             suppress(RequestError),  # ValueError would mean wrong content
         ):
             api.pull(repository)
@@ -113,7 +113,7 @@ def test_a_push_without_content_lengths_succeeds(stack: CloudDeployment) -> None
 def test_a_long_outage_of_oss_loses_no_image(stack: CloudDeployment) -> None:
     api = Api(stack.outputs()["endpoint"])
     api.push("kept", secrets.token_bytes(MEBIBYTE))
-    with stack.emulator.failing(hits=lambda call: call.door != "ram", status=503):
+    with stack.emulator.failing(matches=lambda call: call.service != "ram", status=503):
         for step in (lambda: api.push("lost", b"x"), lambda: api.pull("kept", "1")):
             with pytest.raises(RequestError):
                 step()
@@ -126,7 +126,7 @@ def test_a_bucket_that_refuses_signature_v1_fails_the_up(
     emulator: Emulator, new_cloud_stack: CloudDeployment
 ) -> None:
     new_cloud_stack.use_release("2.8.3")
-    emulator.oss.new_take_v1 = False
+    emulator.oss.new_buckets_accept_v1 = False
     output = new_cloud_stack.pulumi_fails("up", "--yes", "--skip-preview")
     assert f"{new_cloud_stack.prefix}-registry was not healthy within 60 s: `docker logs" in output
     assert "The bucket takes no Signature V1" in new_cloud_stack.log("registry")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.oss
 def stack(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    emulator.oss.new_take_v1 = True
+    emulator.oss.new_buckets_accept_v1 = True
     deployment = CloudDeployment(tmp_path_factory.mktemp("project"), emulator)
     with deployment.deployed():
         yield deployment
@@ -52,11 +52,11 @@ def test_a_missing_feature_is_reported_with_the_error_code_of_the_cloud(
 ) -> None:
     emulator = stack.emulator
     bucket = emulator.oss.buckets[stack.bucket]
-    bucket.takes_v1, emulator.s3_lists_uploads = False, False
+    bucket.accepts_v1, emulator.s3_lists_uploads = False, False
     try:
         code, row, output = _verify(stack)
     finally:
-        bucket.takes_v1, emulator.s3_lists_uploads = True, True
+        bucket.accepts_v1, emulator.s3_lists_uploads = True, True
     assert code != 0
     refused = {name: cell for name, cell in row.items() if cell != verify_oss.YES}
     assert json.dumps(refused) == json.dumps(
