@@ -34,7 +34,7 @@ class _Replica:
         self.dropped = dropped = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # as its base class has it
+            def do_GET(self) -> None:  # the name that the base class expects
                 if self.path == "/":
                     checks.release()
                 if self.path == HELD:
