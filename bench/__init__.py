@@ -1,1 +1,4 @@
-"""Measurements, as ratios from one run: they say how things grow, not how fast a machine is."""
+"""Benchmarks, which write their tables into docs/benchmarks.md.
+
+Most results are ratios of values from one run, so they depend little on the machine.
+"""

@@ -1,4 +1,7 @@
-"""`make bench`: measure, and write the tables of docs/benchmarks.md anew; FULL=1 for all."""
+"""`make bench`: run the benchmarks, and update docs/benchmarks.md.
+
+With FULL=1 in the environment, it also runs those that take hours.
+"""
 
 import os
 import platform
@@ -21,16 +24,16 @@ from config import docker_engine
 from tests.integration.deployment import run_checked
 
 PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)
-LONGER = (transfers.more, latency.main, knobs.main, swarm.main, soak.main)
+LONG_PARTS = (transfers.more, latency.main, knobs.main, swarm.main, soak.main)
 
 
-def machine() -> None:
-    """What it is measured on."""
+def write_machine() -> None:
+    """Write the table of the machine and the software on which the benchmarks run."""
 
     def first(*words: str) -> str:
         return run_checked(*words).splitlines()[0]
 
-    def origin(image: str) -> str:
+    def with_origin(image: str) -> str:
         form = '{{index .Config.Labels "built-from"}}'
         built = run_checked("docker", "image", "inspect", "--format", form, image).strip()
         return f"{image} ({'built from ' + built if built else 'official'})"
@@ -51,22 +54,24 @@ def machine() -> None:
         ("Docker", run_checked("docker", "version", "--format", "{{.Server.Version}}").strip()),
         ("Pulumi", first("pulumi", "version")),
         ("Python", platform.python_version()),
-        ("images", ", ".join(map(origin, images))),
+        ("images", ", ".join(map(with_origin, images))),
         ("clients", f"crane {clients.CRANE.version}, {first('skopeo', '--version')}"),
     ]
-    page.table("machine", ("", ""), rows)
+    page.write_table("machine", ("", ""), rows)
 
 
 def main() -> None:
     docker_engine.set_variables({}, os.environ)
-    begun = time.monotonic()
-    machine()
-    for part in (*PARTS, *(LONGER if os.environ.get("FULL") else ())):
-        since = time.monotonic()
+    start = time.monotonic()
+    write_machine()
+    long_parts = LONG_PARTS if os.environ.get("FULL") else ()
+    for part in (*PARTS, *long_parts):
+        part_start = time.monotonic()
         part()
         name = part.__module__.rpartition(".")[2]
-        now = time.monotonic()
-        print(f"{name}: {now - since:.0f} s; in all {(now - begun) / 60:.1f} min", flush=True)
+        seconds = time.monotonic() - part_start
+        minutes = (time.monotonic() - start) / 60
+        print(f"{name}: {seconds:.0f} s; in all {minutes:.1f} min", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clients that others wrote: crane pushes four layers at once, skopeo pulls six."""
+"""Third-party clients: crane pushes four layers at once, and skopeo pulls six."""
 
 import functools
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def push(layout: Path, name: str, env: Mapping[str, str]) -> None:
 
 
 def pull(name: str, layout: Path, env: Mapping[str, str]) -> None:
-    """Pull the image `name` into `layout`; each of its digests is checked."""
+    """Pull the image `name` into `layout`. skopeo checks each digest."""
     layout.parent.mkdir(parents=True, exist_ok=True)
     skopeo("copy", "--src-tls-verify=false", f"docker://{name}", f"oci:{layout}:1", env=env)
 

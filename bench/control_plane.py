@@ -1,6 +1,6 @@
-"""What our structure costs, and how it grows: commands on the real engine, as ratios of one run.
+"""Times of commands on a real engine, compared with simpler programs and with larger stacks.
 
-A flat program (`bench/flat.py`) imports the same SDKs and declares the same resources by hand; a
+A flat program (`bench/flat.py`) imports the same SDKs and declares the same resources by hand. A
 compose file runs the same images with the same settings.
 """
 
@@ -26,10 +26,11 @@ OURS, FLAT, COMPOSE = "__main__.py", "bench/flat.py", "compose"
 FULL = bool(os.environ.get("FULL"))
 ROUNDS = 5 if FULL else 3
 PREVIEWS = 3  # in each round
-UPS = ROUNDS if FULL else 1  # of a stack that has grown
+UPS = ROUNDS if FULL else 1  # of each extended stack
+# The highest acceptable ratio of our time to that of another program.
 TARGETS = {FLAT: 1.25, COMPOSE: 1.5}
-# What is added to the local stack.
-GROWN: Mapping[str, Mapping[str, Any]] = {
+# Settings that are added to the local stack.
+EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
     "as it is": {},
     "100 users": {"auth": {"users": {f"user{number}": {} for number in range(100)}}},
     "1,000 keys of `config`": {
@@ -40,14 +41,14 @@ STACKS = ("dev", "staging", "prod")
 FIRST = "first `up`"
 
 
-class Compose:
-    """The local stack's two containers by compose, with the health checks that ours have."""
+class ComposeProject:
+    """The two containers of the local stack in a compose file, with the same health checks."""
 
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    words = ("docker-compose",) if plugin.returncode else ("docker", "compose")
+    program = ("docker-compose",) if plugin.returncode else ("docker", "compose")
 
     def __init__(self, folder: Path) -> None:
-        def checked(*words: str) -> Mapping[str, Any]:
+        def health_check(*words: str) -> Mapping[str, Any]:
             times = {"interval": "3s", "timeout": "3s", "retries": 3, "start_period": "30s"}
             return {"test": ["CMD", *words], **times}
 
@@ -64,14 +65,14 @@ class Compose:
             "redis": {
                 "image": "redis:7.0.15",
                 "command": redis,
-                "healthcheck": checked("redis-cli", "ping"),
+                "healthcheck": health_check("redis-cli", "ping"),
             },
             "registry": {
                 "image": "registry:3.1.2",
                 "environment": variables,
                 "ports": [f"127.0.0.1:{free_port()}:5000"],
                 "volumes": ["data:/var/lib/registry"],
-                "healthcheck": checked(*answers),
+                "healthcheck": health_check(*answers),
                 "depends_on": {"redis": {"condition": "service_healthy"}},
             },
         }
@@ -79,11 +80,15 @@ class Compose:
         self._file.write_text(yaml.safe_dump({"services": services, "volumes": {"data": {}}}))
 
     def up(self) -> None:
-        """Until all are healthy, as `--wait` has it, which the older program lacks."""
+        """Start the containers, and wait until they are healthy.
+
+        The older program docker-compose has no option `--wait`.
+        """
         self._compose("up", "--detach")
         wait_until(self._healthy)
 
     def down(self) -> None:
+        """Remove the containers and the volume."""
         self._compose("down", "--volumes")
 
     def _healthy(self) -> bool:
@@ -93,7 +98,7 @@ class Compose:
         return set(found.split()) == {"healthy"}
 
     def _compose(self, *words: str) -> str:
-        return run_checked(*self.words, "--file", self._file, *words)
+        return run_checked(*self.program, "--file", self._file, *words)
 
 
 def _change(deployment: Deployment, level: str) -> None:
@@ -105,7 +110,7 @@ def _preview(deployment: Deployment) -> None:
     deployment.pulumi("preview", "--expect-no-changes")
 
 
-# In this order in each round; a registry is gone at its end.
+# The commands of a round, in this order, with how often each is run. Then the stack is destroyed.
 COMMANDS: Mapping[str, tuple[Callable[[Deployment], object], int]] = {
     FIRST: (Deployment.up, 1),
     "unchanged `preview`": (_preview, PREVIEWS),
@@ -114,34 +119,35 @@ COMMANDS: Mapping[str, tuple[Callable[[Deployment], object], int]] = {
 }
 
 
-def timed(do: Callable[..., object], *arguments: object) -> float:
-    begun = time.perf_counter()
-    do(*arguments)
-    return time.perf_counter() - begun
+def time_call(function: Callable[..., object], *arguments: object) -> float:
+    """The duration of a call, in seconds."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
 
 
-def structure(exits: ExitStack) -> None:
-    """Each command by each program, in turn, and `up` by compose."""
+def measure_commands(exits: ExitStack) -> None:
+    """Compare each command with the flat program, and the first `up` with compose."""
     deployments = {}
     for program in (OURS, FLAT):
         folder = exits.enter_context(tempfile.TemporaryDirectory())
         deployment = deployments[program] = Deployment(Path(folder), program=program)
         exits.callback(deployment.remove)
-    compose = Compose(Path(exits.enter_context(tempfile.TemporaryDirectory())))
+    compose = ComposeProject(Path(exits.enter_context(tempfile.TemporaryDirectory())))
     exits.callback(compose.down)
     seconds = {name: {program: list[float]() for program in deployments} for name in COMMANDS}
     seconds[FIRST][COMPOSE] = []
     order = [*deployments]
     for number in range(ROUNDS):
         print(f"commands, round {number + 1} of {ROUNDS} …", flush=True)
-        seconds[FIRST][COMPOSE].append(timed(compose.up))
+        seconds[FIRST][COMPOSE].append(time_call(compose.up))
         compose.down()
         for deployment in deployments.values():
             deployment.configure(registry={"log_level": "warn"})
         for name, (run, times) in COMMANDS.items():
             for _ in range(times):
                 for program in order:
-                    seconds[name][program].append(timed(run, deployments[program]))
+                    seconds[name][program].append(time_call(run, deployments[program]))
                 order.reverse()
         for deployment in deployments.values():
             deployment.pulumi("destroy", "--yes", "--skip-preview")
@@ -151,15 +157,15 @@ def structure(exits: ExitStack) -> None:
             if program in runs:
                 ours, other = statistics.median(runs[OURS]), statistics.median(runs[program])
                 ratio = f"{ours / other:.2f} (at most {target})"
-                its = (page.spread(runs[each], ".2f") for each in (OURS, program))
-                rows.append((name, Path(program).stem, ratio, *its))
-    page.table("commands", ("command", "against", "ratio", "ours, s", "the other, s"), rows)
+                spreads = (page.format_spread(runs[each], ".2f") for each in (OURS, program))
+                rows.append((name, Path(program).stem, ratio, *spreads))
+    page.write_table("commands", ("command", "against", "ratio", "ours, s", "the other, s"), rows)
 
 
-def growth(exits: ExitStack) -> None:
-    """The first preview and `up` of a local stack that has much more in it."""
+def measure_growth(exits: ExitStack) -> None:
+    """Compare the first preview and `up` of the local stack with those of extended stacks."""
     deployments = {}
-    for name, settings in GROWN.items():
+    for name, settings in EXTENSIONS.items():
         folder = exits.enter_context(tempfile.TemporaryDirectory())
         deployment = deployments[name] = Deployment(Path(folder), **settings)
         exits.callback(deployment.remove)
@@ -167,30 +173,24 @@ def growth(exits: ExitStack) -> None:
     for number in range(ROUNDS):
         print(f"growth, round {number + 1} of {ROUNDS} …", flush=True)
         for name, deployment in deployments.items():
-            previews[name].append(timed(deployment.pulumi, "preview"))
+            previews[name].append(time_call(deployment.pulumi, "preview"))
             if number < UPS:
-                ups[name].append(timed(deployment.up))
+                ups[name].append(time_call(deployment.up))
                 deployment.pulumi("destroy", "--yes", "--skip-preview")
-    base = [statistics.median(each["as it is"]) for each in (previews, ups)]
-    rows = [
-        (
-            name,
-            *(
-                text
-                for each, least in zip((previews, ups), base, strict=True)
-                for text in (
-                    page.spread(each[name], ".2f"),
-                    f"{statistics.median(each[name]) / least:.2f}",
-                )
-            ),
-        )
-        for name in deployments
-    ]
-    page.table("growth", ("local stack", "`preview`, s", "ratio", f"{FIRST}, s", "ratio"), rows)
+    rows = []
+    for name in deployments:
+        row = [name]
+        for seconds in (previews, ups):
+            base = statistics.median(seconds["as it is"])
+            row.append(page.format_spread(seconds[name], ".2f"))
+            row.append(f"{statistics.median(seconds[name]) / base:.2f}")
+        rows.append(row)
+    head = ("local stack", "`preview`, s", "ratio", f"{FIRST}, s", "ratio")
+    page.write_table("growth", head, rows)
 
 
-def stacks(exits: ExitStack) -> None:
-    """The first preview of each stack in a cloud: the emulator's."""
+def measure_stacks(exits: ExitStack) -> None:
+    """Measure the first preview of each stack with OSS storage, in the emulator."""
     folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
     emulator = Emulator(folder / "emulator")
     exits.callback(emulator.close)
@@ -200,14 +200,14 @@ def stacks(exits: ExitStack) -> None:
         deployment = CloudDeployment(folder / name, emulator, like=name)
         exits.callback(deployment.remove)
         print(f"stack {name} …", flush=True)
-        previews = [timed(deployment.pulumi, "preview") for _ in range(ROUNDS)]
+        previews = [time_call(deployment.pulumi, "preview") for _ in range(ROUNDS)]
         planned = json.loads(deployment.pulumi("preview", "--json"))["changeSummary"]["create"]
-        rows.append((name, planned, page.spread(previews, ".2f")))
-    page.table("stacks", ("stack", "resources", "first `preview`, s"), rows)
+        rows.append((name, planned, page.format_spread(previews, ".2f")))
+    page.write_table("stacks", ("stack", "resources", "first `preview`, s"), rows)
 
 
 def main() -> None:
-    for part in (structure, growth, stacks):
+    for part in (measure_commands, measure_growth, measure_stacks):
         with ExitStack() as exits:
             part(exits)
 

@@ -1,4 +1,4 @@
-"""How the time to write a configuration grows with its leaves: `make bench`."""
+"""How the time to render a configuration grows with the number of its values."""
 
 import statistics
 import time
@@ -11,40 +11,43 @@ from config.tree import Section
 
 SIZES = (1_000, 10_000)
 ROUNDS = 15
-# A tenfold tree may take this many times as long: linear, and the sort of the names.
+# The highest ratio that counts as linear, for ten times as many values whose names are sorted.
 LIMIT = 13.0
 
 
 def tree_of(leaves: int) -> tuple[Section, Schema]:
-    """A tree of sections of ten keys each, and the schema that knows them."""
+    """A tree with `leaves` values in sections of ten keys, and its schema."""
     keys = [f"key{number}" for number in range(10)]
     names = [f"section{number}" for number in range(leaves // 10)]
     tree: Section = {name: dict.fromkeys(keys, "a: b") for name in names}
     return tree, Schema({name: dict.fromkeys(keys, "string") for name in names})
 
 
-def ratio(write: Callable[[Section, Schema], object]) -> float:
-    """The median time for the larger tree, in medians for the smaller one; runs interleaved."""
+def growth_ratio(render: Callable[[Section, Schema], object]) -> float:
+    """The median time for the larger tree divided by that for the smaller one.
+
+    Runs with both trees alternate.
+    """
     trees = [tree_of(size) for size in SIZES]
     seconds: Mapping[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(ROUNDS):
         for size, (tree, schema) in zip(SIZES, trees, strict=True):
-            begun = time.perf_counter()
-            write(tree, schema)
-            seconds[size].append(time.perf_counter() - begun)
+            start = time.perf_counter()
+            render(tree, schema)
+            seconds[size].append(time.perf_counter() - start)
     small, large = (statistics.median(seconds[size]) for size in SIZES)
     return large / small
 
 
 def main() -> None:
     rows = []
-    for name, write in {
+    for name, render in {
         "variables": lambda tree, schema: len(to_environment(tree, schema)),
         "config.yml": lambda tree, _: len(to_file(tree)),
     }.items():
-        found = ratio(write)
-        rows.append((name, f"{found:.1f}", "linear" if found < LIMIT else "NOT linear"))
-    page.table("leaves", ("written as", "ratio", f"below {LIMIT:.0f}"), rows)
+        ratio = growth_ratio(render)
+        rows.append((name, f"{ratio:.1f}", "linear" if ratio < LIMIT else "NOT linear"))
+    page.write_table("leaves", ("written as", "ratio", f"below {LIMIT:.0f}"), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The resources of a stack on a volume, declared by hand: what `bench.control_plane` compares with.
+"""A flat Pulumi program for comparison: the resources of a local stack, declared by hand.
 
-As a program of its own: no settings model, no configuration tree, no components.
+`bench.control_plane` runs it. It has no settings model, no configuration tree and no components.
 """
 
 import secrets
@@ -14,16 +14,18 @@ registry = pulumi.Config("oss-registry").require_object("registry")
 name = f"oss-registry-{stack}"
 
 
-def stash(label: str) -> pulumi.Output[str]:
-    made = pulumi.Stash(
+def persisted(label: str) -> pulumi.Output[str]:
+    """A generated secret that stays the same in later updates."""
+    stash = pulumi.Stash(
         label,
         input=pulumi.Output.secret(secrets.token_urlsafe(32)),
         opts=pulumi.ResourceOptions(ignore_changes=["input"], additional_secret_outputs=["output"]),
     )
-    return pulumi.Output.secret(made.output)
+    return pulumi.Output.secret(stash.output)
 
 
 def container(part: str, reference: str, health: list[str], **more: Any) -> None:  # noqa: ANN401
+    """Declare a container and its image. `health` is the command of its health check."""
     image = docker.RemoteImage(f"{part}-image", name=reference, keep_locally=True)
     docker.Container(
         part,
@@ -57,7 +59,7 @@ data = docker.Volume(
     labels=[docker.VolumeLabelArgs(label="oss-registry.stack", value=stack)],
     opts=pulumi.ResourceOptions(retain_on_delete=True),
 )
-http_secret, password = stash("http-secret"), stash("redis-password")
+http_secret, password = persisted("http-secret"), persisted("redis-password")
 container(
     "redis",
     "redis:7.0.15",

@@ -1,6 +1,6 @@
-"""How pushes and pulls get on as OSS moves away: part of FULL=1.
+"""Times of pushes and pulls at several distances from OSS.
 
-`python -m bench.latency ROUNDS` for more or fewer of them.
+`python -m bench.latency ROUNDS` sets the number of rounds.
 """
 
 import sys
@@ -18,14 +18,14 @@ from bench.transfers import (
     SMALL,
     TUTORIAL,
     Case,
-    ground,
+    start_registries,
 )
 
 NAMES = (TUTORIAL, OURS, OURS_NO_CACHE)
 
 
 class Distance(NamedTuple):
-    """Seconds for each call, and those of a round trip where a new connection costs some."""
+    """Additional seconds of each call, and of a round trip if new connections take time too."""
 
     latency: float
     round_trip: float = 0
@@ -42,43 +42,42 @@ def main(rounds: int = ROUNDS) -> None:
     large = Case(LARGE, 1, NAMES)
     small = Case(SMALL, 1, NAMES)
     seconds: dict[tuple[str, Distance, str], list[float]] = defaultdict(list)
-    with ground({name: REGISTRIES[name] for name in NAMES}) as there:
+    with start_registries({name: REGISTRIES[name] for name in NAMES}) as setup:
         for number in range(rounds):
             print(f"distances, round {number + 1} of {rounds} …", flush=True)
-            for name, registry in there.registries.items():
-                for at in DISTANCES if name != OURS_NO_CACHE else ():
-                    registry.forget()
-                    with there.hall.emulator.at_distance(at.latency, RATE, at.round_trip):
-                        run = there.push(registry, large)
-                    seconds["push of " + LARGE, at, name].append(run.lasted)
-                registry.forget()
-                there.push(registry, small)
+            for name, registry in setup.registries.items():
+                if name != OURS_NO_CACHE:
+                    for at in DISTANCES:
+                        registry.reset()
+                        with setup.testbed.emulator.at_distance(at.latency, RATE, at.round_trip):
+                            run = setup.push(registry, large)
+                        seconds[f"push of {LARGE}", at, name].append(run.duration)
+                registry.reset()
+                setup.push(registry, small)
                 for at in DISTANCES:
                     registry.restart()
-                    with there.hall.emulator.at_distance(at.latency, RATE, at.round_trip):
+                    with setup.testbed.emulator.at_distance(at.latency, RATE, at.round_trip):
                         for what in ("cold pull", "warm pull"):
-                            run = there.pull(registry, small)
-                            seconds[f"{what} of {SMALL}", at, name].append(run.lasted)
+                            run = setup.pull(registry, small)
+                            seconds[f"{what} of {SMALL}", at, name].append(run.duration)
     rows = []
     for what, at in dict.fromkeys((what, at) for what, at, _ in seconds):
-        each = [seconds.get((what, at, name), []) for name in NAMES]
-        ours = each[NAMES.index(OURS)]
-        rows.append(
-            (
-                what,
-                at,
-                *(page.spread(values, ".2f") if values else "–" for values in each),
-                *(
-                    page.spread([b / a for a, b in zip(ours, values, strict=True)], ".2f")
-                    if values
-                    else "–"
-                    for name, values in zip(NAMES, each, strict=True)
-                    if name != OURS
-                ),
-            )
-        )
+        ours = seconds[what, at, OURS]
+        times, ratios = [], []
+        for name in NAMES:
+            values = seconds.get((what, at, name))
+            times.append(page.format_spread(values, ".2f") if values else "–")
+            if name == OURS:
+                continue
+            if values:
+                speedups = [value / base for value, base in zip(values, ours, strict=True)]
+                ratios.append(page.format_spread(speedups, ".2f"))
+            else:
+                ratios.append("–")
+        rows.append((what, at, *times, *ratios))
     others = (f"{name} / {OURS}" for name in NAMES if name != OURS)
-    page.table("latency, FULL=1", ("", "OSS", *(f"{name}, s" for name in NAMES), *others), rows)
+    head = ("", "OSS", *(f"{name}, s" for name in NAMES), *others)
+    page.write_table("latency, FULL=1", head, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the emulator itself can do: the ground on which the other figures stand."""
+"""The limits of the emulator itself, which must be well above the other results."""
 
 import http.client
 import multiprocessing
@@ -20,69 +20,70 @@ CALLS = 500
 CALLERS = 4
 
 
-class Line(NamedTuple):
-    """How a client finds the emulator."""
+class Proxy(NamedTuple):
+    """The emulator's HOST:PORT, and its CA certificate in PEM."""
 
-    proxy: str
+    address: str
     authority: str
 
 
-def _seconds(line: Line, method: str, address: str, size: int, times: int) -> float:
-    """What `times` calls with a body of `size` take on one connection."""
-    place = urlsplit(address)
-    tls = ssl.create_default_context(cadata=line.authority)
-    host, _, port = line.proxy.partition(":")
+def _seconds(proxy: Proxy, method: str, url: str, size: int, times: int) -> float:
+    """The duration of `times` calls on one connection, each with a body of `size` bytes."""
+    parts = urlsplit(url)
+    tls = ssl.create_default_context(cadata=proxy.authority)
+    host, _, port = proxy.address.partition(":")
     connection = http.client.HTTPSConnection(host, int(port), context=tls)
-    connection.set_tunnel(str(place.hostname), 443)
+    connection.set_tunnel(str(parts.hostname), 443)
     connection.connect()
     body = bytes(size) if size else None
-    begun = time.monotonic()
+    start = time.monotonic()
     for _ in range(times):
-        connection.request(method, f"{place.path}?{place.query}", body)
+        connection.request(method, f"{parts.path}?{parts.query}", body)
         response = connection.getresponse()
         response.read()
         if response.status != 200:
-            raise RuntimeError(f"{method} {place.path}: {response.status}")
-    lasted = time.monotonic() - begun
+            raise RuntimeError(f"{method} {parts.path}: {response.status}")
+    duration = time.monotonic() - start
     connection.close()
-    return lasted
+    return duration
 
 
 def measure(emulator: Emulator, latency: float, rate: float) -> None:
-    """Print and write down what the emulator does, alone and as far away as OSS is to be."""
+    """Measure the emulator at no distance, and at the distance that other benchmarks use."""
     name = "limits-of-the-emulator"
     emulator.add_bucket(name, REGION)
     client = s3(emulator, AccessKey(emulator.key_id, emulator.key_secret, "root", 0, 0), REGION)
-    addresses = {
+    urls = {
         verb: client.generate_presigned_url(call, Params={"Bucket": name, "Key": "object"})
         for verb, call in (("PUT", "put_object"), ("GET", "get_object"), ("HEAD", "head_object"))
     }
-    line = Line(emulator.addresses[0], emulator.certificates.pem)
-    # Of their own: here they would share Python's one lock with the emulator.
+    proxy = Proxy(emulator.addresses[0], emulator.certificates.pem)
+    # Clients run in other processes. In this one they would share Python's lock with the emulator.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CALLERS, mp_context=context) as callers:
 
-        def lasts(verb: str, size: int = 0, times: int = 1, count: int = 1) -> float:
-            begun = [
-                callers.submit(_seconds, line, verb, addresses[verb], size, times)
-                for _ in range(count)
+        def run(verb: str, size: int = 0, times: int = 1, count: int = 1) -> float:
+            """The seconds until `count` callers have made `times` calls each."""
+            futures = [
+                callers.submit(_seconds, proxy, verb, urls[verb], size, times) for _ in range(count)
             ]
-            return max(each.result() for each in begun)
+            return max(future.result() for future in futures)
 
         def rates() -> Sequence[float]:
-            moved = [SIZE / lasts(verb, size) / 1e6 for verb, size in (("PUT", SIZE), ("GET", 0))]
-            one, several = (
-                CALLS / lasts("HEAD", times=CALLS // count, count=count) for count in (1, CALLERS)
+            return (
+                SIZE / run("PUT", SIZE) / 1e6,
+                SIZE / run("GET") / 1e6,
+                CALLS / run("HEAD", times=CALLS),
+                CALLS / run("HEAD", times=CALLS // CALLERS, count=CALLERS),
             )
-            return (*moved, one, several)
 
-        lasts("PUT", count=CALLERS)  # the processes begin
+        run("PUT", count=CALLERS)  # starts the processes
         rows = [["alone", *(f"{rate:.0f}" for rate in rates())]]
         with emulator.at_distance(latency, rate):
-            far = rates()
+            distant = rates()
     rows.append(
-        [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in far)]
+        [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in distant)]
     )
     head = ("the emulator", "in, MB/s", "out, MB/s", "calls/s, one caller", f"calls/s, {CALLERS}")
-    page.table("limits", head, rows)
+    page.write_table("limits", head, rows)
     del emulator.oss.buckets[name]

@@ -1,23 +1,22 @@
-"""What a push and a pull ask of OSS: calls by kind, counted by the emulator of Alibaba Cloud.
+"""The calls to OSS of a push and of pulls, by kind, as the emulator recorded them.
 
-A cold pull is one after the registry and redis restarted.
+A cold pull is the first pull after a restart of the registry and redis.
 """
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import clients, page
-from bench.images import image
-from bench.registries import Hall, Registry
+from bench.images import create_image
+from bench.registries import Registry, Testbed
 from tests.emulator.emulator import Call
 
 RELEASES = ("2.8.3", "3.1.2")
 CACHES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    # The section cache, and what is said of it in the registry's own configuration.
+    # The section `cache`, and the section `storage` of the registry's own configuration.
     "redis": ({"enabled": True}, {}),
     "in memory": ({"enabled": False}, {}),
     "none": ({"enabled": False}, {"cache": None}),
@@ -28,27 +27,27 @@ KINDS = {
     "head": {"HeadObject"},
     "get": {"GetObject"},
     "delete": {"DeleteMultipleObjects", "DeleteObject"},
-    # The rest writes: put, copy, parts and what is around them.
+    # The other calls write: PutObject, copies, and multipart uploads.
 }
-# All else, lists and deletions too, is billed as a PUT request, the dearer of two kinds: "API
-# operation calling fees" (https://www.alibabacloud.com/help/en/oss/api-operation-calling-fees).
-# Of ListParts and ListMultipartUploads we only take it that they are.
+# All other calls, including lists and deletions, are billed as PUT requests, which cost more. See
+# "API operation calling fees" (https://www.alibabacloud.com/help/en/oss/api-operation-calling-fees).
+# The page does not mention ListParts and ListMultipartUploads, which we count as PUT requests.
 GETS = {"GetObject", "HeadObject"}
 STEPS = ("push", "cold pull", "warm pull")
 MIB = 2**20
 TEN = [300_000] * 10
-# From what differs between these images follows what a layer, and what its size, asks for.
+# The differences between these images give the calls per layer and per size.
 ONE, LONG, LONGER = [300_000], [200 * MIB], [400 * MIB]
 
 
-def _descriptors(calls: Sequence[Call]) -> int:
-    """How often it was asked what size a blob has."""
-    asked = [call for call in calls if call.api == "HeadObject" or call.api.startswith("ListObj")]
-    return sum("/blobs/sha256/" in (call.key or call.prefix) for call in asked)
+def _count_size_queries(calls: Sequence[Call]) -> int:
+    """The number of calls that query the size of a blob."""
+    stats = [call for call in calls if call.api == "HeadObject" or call.api.startswith("ListObj")]
+    return sum("/blobs/sha256/" in (call.key or call.prefix) for call in stats)
 
 
-def _calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequence[Call]]:
-    """The calls of a push, a cold and a warm pull of an image that nobody had before."""
+def _record_calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequence[Call]]:
+    """The calls of a push, a cold pull and a warm pull of a new image, by step."""
     emulator, name = registry.emulator, f"{registry.server}/bench/{layout.name}:1"
 
     def during(step: str) -> Sequence[Call]:
@@ -57,41 +56,43 @@ def _calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[str, Sequ
             clients.push(layout, name, emulator.environment)
         else:
             clients.pull(name, scratch / step, emulator.environment)
-        return [call for call in emulator.calls if call.to_oss and not _of_health(call)]
+        return [call for call in emulator.calls if call.to_oss and not _is_health_check(call)]
 
-    found = {"push": during("push")}
+    recorded = {"push": during("push")}
     registry.restart()
-    return {**found, **{step: during(step) for step in STEPS[1:]}}
+    for step in STEPS[1:]:
+        recorded[step] = during(step)
+    return recorded
 
 
-def _of_health(call: Call) -> bool:
-    """The registry looks at its root every ten seconds, whatever else it does."""
+def _is_health_check(call: Call) -> bool:
+    """Whether it is the registry's health check, a call for its root every ten seconds."""
     return (call.key or call.prefix).strip("/") == "registry"
 
 
-def _own(calls: Sequence[Call]) -> Sequence[Call]:
-    """Those of the registry itself: a client has no name of OSS's clients."""
+def _registry_calls(calls: Sequence[Call]) -> Sequence[Call]:
+    """The calls of the registry, without those of a client that was redirected to OSS."""
     return [call for call in calls if call.agent and "skopeo" not in call.agent]
 
 
-def _kinds(calls: Sequence[Call]) -> list[int]:
-    counted = Counter(kind for call in calls for kind, apis in KINDS.items() if call.api in apis)
-    kinds = [counted[kind] for kind in KINDS]
-    return [*kinds, len(calls) - sum(kinds)]
+def _count_kinds(calls: Sequence[Call]) -> list[int]:
+    """The number of calls of each kind, and of the others."""
+    numbers = [sum(call.api in apis for call in calls) for apis in KINDS.values()]
+    return [*numbers, len(calls) - sum(numbers)]
 
 
-def _billed(calls: Sequence[Call]) -> tuple[int, int]:
-    """PUT and GET requests; what failed is not billed."""
-    done = [call.api in GETS for call in calls if call.status < 400]
-    return done.count(False), done.count(True)
+def _billed_requests(calls: Sequence[Call]) -> tuple[int, int]:
+    """The numbers of PUT and GET requests. Failed requests are not billed."""
+    are_gets = [call.api in GETS for call in calls if call.status < 400]
+    return are_gets.count(False), are_gets.count(True)
 
 
-def _prices(
-    counted: Sequence[Mapping[str, Sequence[Call]]], release: str
+def _price_rows(
+    recorded: Sequence[Mapping[str, Sequence[Call]]], release: str
 ) -> Iterator[Sequence[object]]:
-    """What is to be multiplied, from the calls of ONE, TEN, LONG and LONGER."""
+    """Billed requests per image, layer and 100 MiB, from the calls of ONE, TEN, LONG and LONGER."""
     for step in STEPS:
-        one, ten, long, longer = (_billed(calls[step]) for calls in counted)
+        one, ten, long, longer = (_billed_requests(calls[step]) for calls in recorded)
         for kind, name in enumerate(("PUT", "GET")):
             layer = (ten[kind] - one[kind]) / (len(TEN) - len(ONE))
             hundred = (longer[kind] - long[kind]) / 2
@@ -103,9 +104,9 @@ def main() -> None:
     totals: list[Sequence[object]] = []
     kinds: list[Sequence[object]] = []
     prices: list[Sequence[object]] = []
-    with Hall() as hall:
+    with Testbed() as testbed:
         layouts = [
-            image(hall.folder / name, layers)
+            create_image(testbed.folder / name, layers)
             for name, layers in (("one", ONE), ("ten", TEN), ("long", LONG), ("longer", LONGER))
         ]
         for release, cache, redirect in itertools.product(RELEASES, CACHES, (False, True)):
@@ -113,33 +114,33 @@ def main() -> None:
                 continue
             print(f"{release}, cache {cache}, redirect {redirect} …", flush=True)
             section, storage = CACHES[cache]
-            directly = {"redirect": {"disable": False}} if redirect else {}
-            registry = hall.ours(
-                {"storage": {**storage, **directly}},
+            redirection = {"redirect": {"disable": False}} if redirect else {}
+            registry = testbed.ours(
+                {"storage": {**storage, **redirection}},
                 release=release,
                 storage={"internal": not redirect},
                 cache=section,
             )
-            place = hall.folder / f"{release}-{cache}-{redirect}"
+            scratch = testbed.folder / f"{release}-{cache}-{redirect}"
             main_case = cache == "redis" and not redirect
             used = layouts if main_case else layouts[1:2]
-            counted = [_calls(registry, each, place / each.name) for each in used]
-            ten = counted[1] if main_case else counted[0]
-            own = {step: _own(calls) for step, calls in ten.items()}
-            sizes = [_descriptors(own[step]) for step in STEPS[1:]]
+            recorded = [_record_calls(registry, each, scratch / each.name) for each in used]
+            ten = recorded[1] if main_case else recorded[0]
+            own = {step: _registry_calls(calls) for step, calls in ten.items()}
+            sizes = [_count_size_queries(own[step]) for step in STEPS[1:]]
             client = len(ten["warm pull"]) - len(own["warm pull"])
             counts = [len(calls) for calls in own.values()]
             totals.append([release, cache, "on" if redirect else "off", *counts, *sizes, client])
             if main_case:
-                kinds += [[release, step, *_kinds(calls)] for step, calls in own.items()]
-                prices += _prices(counted, release)
+                kinds += [[release, step, *_count_kinds(calls)] for step, calls in own.items()]
+                prices += _price_rows(recorded, release)
     mark = ", FULL=1" if full else ""
     asked = (f"sizes asked, {step}" for step in STEPS[1:])
     head = ("release", "cache", "redirect", *STEPS, *asked, "client, warm pull")
-    page.table(f"calls{mark}", head, totals)
-    page.table("kinds", ("release", "with redis", *KINDS, "write"), kinds)
+    page.write_table(f"calls{mark}", head, totals)
+    page.write_table("kinds", ("release", "with redis", *KINDS, "write"), kinds)
     head = ("release", "", "requests", "an image", "+ a layer", "+ 100 MiB of one")
-    page.table("prices", head, prices)
+    page.write_table("prices", head, prices)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/benchmarks.md, in place of what stood there."""
+"""Tables of results in docs/benchmarks.md."""
 
 import re
 import statistics
@@ -8,25 +8,25 @@ from pathlib import Path
 PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
 
 
-def table(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Put a table in place of that between the page's comments `name` and `/name`; and print it."""
+def write_table(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, and write it to the page between its comments `name` and `/name`."""
     lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
     print("\n".join(("", f"{name}:", *lines, "")), flush=True)
     text = PAGE.read_text()
     marks = re.escape(f"<!-- {name} -->\n"), re.escape(f"<!-- /{name} -->")
-    changed, times = re.subn(
+    changed, count = re.subn(
         f"({marks[0]}).*?({marks[1]})",
-        lambda found: f"{found[1]}\n" + "\n".join(lines) + f"\n\n{found[2]}",
+        lambda match: f"{match[1]}\n" + "\n".join(lines) + f"\n\n{match[2]}",
         text,
         flags=re.DOTALL,
     )
-    if times != 1:
-        raise ValueError(f"{PAGE.name} has {times} places for {name}")
+    if count != 1:
+        raise ValueError(f"{PAGE.name} has {count} places for {name}")
     PAGE.write_text(changed)
 
 
-def spread(values: Sequence[float], form: str = ".1f") -> str:
-    """The median, and in brackets the least and the most where there are several."""
+def format_spread(values: Sequence[float], form: str = ".1f") -> str:
+    """The median as text. Several values are followed by their minimum and maximum."""
     median = format(statistics.median(values), form)
     if len(values) == 1:
         return median

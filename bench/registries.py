@@ -1,7 +1,7 @@
-"""The registries that are compared, each with its redis, side by side on one engine.
+"""The registries that are compared, each with its own redis, on one engine.
 
-The tutorial's is made by hand, of plain docker commands; ours by `pulumi up`. The images of all but
-the floor are in one emulator of OSS.
+Docker commands start the tutorial's registry, and `pulumi up` starts ours. Both store images in one
+emulator of OSS. A third registry stores them on this machine's disk.
 """
 
 import os
@@ -24,26 +24,29 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Usage:
-    """Of the registry's process: seconds of CPU, and the most memory that it had, in bytes."""
+    """The use of resources by a registry's process."""
 
-    cpu: float = 0.0
-    memory: int = 0
+    cpu: float = 0.0  # seconds
+    memory: int = 0  # bytes, at most
 
 
 @dataclass
 class Registry:
-    """A registry that runs: containers by their part, and the bucket of the emulator, if in one."""
+    """A running registry, with its containers by part.
+
+    Its images are in `bucket`, or on a disk. Then `recreate` replaces its container.
+    """
 
     server: str
     containers: Mapping[str, str]
     emulator: Emulator
     bucket: str = ""
-    remake: Callable[[], object] | None = field(default=None, repr=False)
+    recreate: Callable[[], object] | None = field(default=None, repr=False)
 
-    def forget(self) -> None:
-        """As if nothing had ever been pushed."""
-        if self.remake:
-            self.remake()
+    def reset(self) -> None:
+        """Delete all images, and restart."""
+        if self.recreate:
+            self.recreate()
         else:
             bucket = self.emulator.oss.buckets[self.bucket]
             bucket.objects.clear()
@@ -51,7 +54,7 @@ class Registry:
         self.restart()
 
     def restart(self) -> None:
-        """What is kept in memory is gone."""
+        """Restart the containers, which clears the caches."""
         run_checked("docker", "restart", "--time", "5", *self.containers.values())
         wait_until(self._answers)
 
@@ -62,47 +65,47 @@ class Registry:
             return False
 
     @contextmanager
-    def used(self) -> Iterator[Usage]:
-        """What the registry uses meanwhile; complete at the end."""
+    def measure_usage(self) -> Iterator[Usage]:
+        """Measure the registry's use of resources. The result is complete after the `with`."""
         name = self.containers["registry"]
-        found = run_checked("docker", "container", "inspect", "--format", "{{.State.Pid}}", name)
-        process = Path("/proc", found.strip())
-        usage, over = Usage(), threading.Event()
+        pid = run_checked("docker", "container", "inspect", "--format", "{{.State.Pid}}", name)
+        process = Path("/proc", pid.strip())
+        usage, stopped = Usage(), threading.Event()
 
         def watch() -> None:
-            while not over.wait(0.05):
-                usage.memory = max(usage.memory, resident(process))
+            while not stopped.wait(0.05):
+                usage.memory = max(usage.memory, resident_bytes(process))
 
         watcher = threading.Thread(target=watch)
-        before = cpu(process)
+        before = cpu_seconds(process)
         watcher.start()
         try:
             yield usage
         finally:
-            over.set()
+            stopped.set()
             watcher.join()
-            usage.cpu = cpu(process) - before
+            usage.cpu = cpu_seconds(process) - before
 
 
 def _name() -> str:
     return f"oss-registry-bench-{secrets.token_hex(4)}"
 
 
-def cpu(process: Path) -> float:
-    """The seconds of CPU that it has had."""
+def cpu_seconds(process: Path) -> float:
+    """The CPU time of a process, in seconds. `process` is its folder in /proc."""
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS  # utime and stime, proc(5)
 
 
-def resident(process: Path) -> int:
-    """The memory that it has now, in bytes."""
+def resident_bytes(process: Path) -> int:
+    """The resident memory of a process, in bytes. `process` is its folder in /proc."""
     lines = (process / "status").read_text().splitlines()
-    (found,) = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
-    return int(found) * 1024
+    (kibibytes,) = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
+    return int(kibibytes) * 1024
 
 
-class Hall:
-    """Where registries are put up for a comparison; all goes at the end."""
+class Testbed:
+    """Starts registries for a comparison, with an emulator. It removes all of them at the end."""
 
     def __init__(self) -> None:
         self._exits = ExitStack()
@@ -110,14 +113,17 @@ class Hall:
         self.emulator = Emulator(self.folder / "emulator")
         self._exits.callback(self.emulator.close)
 
-    def __enter__(self) -> "Hall":
+    def __enter__(self) -> "Testbed":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
     def tutorial(self, **storage: str) -> Registry:
-        """By hand, with the tutorial's settings and `storage`, variables without their prefix."""
+        """Start a registry with the tutorial's settings.
+
+        `storage` are variables without their prefix REGISTRY_STORAGE_.
+        """
         name, port, password = _name(), free_port(), "pa55-word"
         bucket = self.emulator.add_bucket(name, REGION).name
         run_checked("docker", "network", "create", name)
@@ -125,7 +131,7 @@ class Hall:
         parts = {part: f"{name}-{part}" for part in ("redis", "registry")}
         run = ("docker", "run", "--detach", "--network", name, "--name")
         redis = ["--network-alias", "redis"]
-        # It would save all to its disk when it ends: a cold registry needs one that forgets.
+        # On a volume, redis would save its data when it stops, so a restart would not clear it.
         redis += ["--tmpfs", "/data", "--workdir", "/data", "redis:7.0.15"]
         self._exits.callback(run_checked, "docker", "rm", "--force", "--volumes", parts["redis"])
         run_checked(*run, parts["redis"], *redis, "redis-server", "--requirepass", password)
@@ -143,16 +149,16 @@ class Hall:
             "REGISTRY_REDIS_POOL_MAXACTIVE": "64",
             "REGISTRY_REDIS_POOL_IDLETIMEOUT": "300s",
             **{f"REGISTRY_STORAGE_{key}": value for key, value in storage.items()},
-            # How it finds the emulator.
+            # These let it use the emulator.
             **self.emulator.registry_settings["environment"],
             "SSL_CERT_FILE": "/emulator.pem",
         }
-        words = [word for item in variables.items() for word in ("--env", "=".join(item))]
-        words += ["--volume", f"{self.emulator.ca}:/emulator.pem:ro"]
-        words += ["--publish", f"127.0.0.1:{port}:5000"]
+        options = [f"--env={name}={value}" for name, value in variables.items()]
+        options += ["--volume", f"{self.emulator.ca}:/emulator.pem:ro"]
+        options += ["--publish", f"127.0.0.1:{port}:5000"]
         self._exits.callback(run_checked, "docker", "rm", "--force", "--volumes", parts["registry"])
-        run_checked(*run, parts["registry"], *words, "registry:2.8.3")
-        return self._up(Registry(f"127.0.0.1:{port}", parts, self.emulator, bucket))
+        run_checked(*run, parts["registry"], *options, "registry:2.8.3")
+        return self._wait_until_ready(Registry(f"127.0.0.1:{port}", parts, self.emulator, bucket))
 
     def ours(
         self,
@@ -160,10 +166,13 @@ class Hall:
         release: str = "",
         **settings: Mapping[str, Any],
     ) -> Registry:
-        """A stack of ours with a bucket, with `config` (the registry's own) and `settings`."""
+        """Start a stack of this project with a bucket.
+
+        `config` is the registry's own configuration, and `settings` are sections of the stack file.
+        """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         stack = CloudDeployment(folder, self.emulator, like="staging")
-        # What that stack file sets beside the bucket.
+        # The stack file of `staging` sets these in addition to the bucket.
         for key in ("limits", "log_level"):
             stack.remove_setting("registry", key)
         stack.remove_setting("cache", "max_memory")
@@ -174,18 +183,20 @@ class Hall:
             stack.configure(registry={"config": config})
         self._exits.callback(stack.remove)
         stack.up()
-        parts = ("registry", *(["redis"] if settings.get("cache", {}).get("enabled", True) else []))
+        parts = ["registry"]
+        if settings.get("cache", {}).get("enabled", True):
+            parts.append("redis")
         containers = {part: f"{stack.prefix}-{part}" for part in parts}
-        return self._up(
+        return self._wait_until_ready(
             Registry(stack.outputs()["login_server"], containers, self.emulator, stack.bucket)
         )
 
     def disk(self) -> Registry:
-        """On this machine's disk."""
+        """Start a registry with its images on this machine's disk."""
         name, port = _name(), free_port()
         remove = ("docker", "rm", "--force", "--volumes", name)
 
-        def make() -> None:
+        def create() -> None:
             run_checked(*remove)
             publish = ("--publish", f"127.0.0.1:{port}:5000")
             quiet = ("--env", "OTEL_TRACES_EXPORTER=none")
@@ -194,11 +205,11 @@ class Hall:
             )
 
         self._exits.callback(run_checked, *remove)
-        make()
-        return self._up(
-            Registry(f"127.0.0.1:{port}", {"registry": name}, self.emulator, remake=make)
+        create()
+        return self._wait_until_ready(
+            Registry(f"127.0.0.1:{port}", {"registry": name}, self.emulator, recreate=create)
         )
 
-    def _up(self, registry: Registry) -> Registry:
+    def _wait_until_ready(self, registry: Registry) -> Registry:
         wait_until(registry._answers)
         return registry

@@ -1,7 +1,7 @@
-"""Half an hour of pushes, pulls and deletions while redis, the registry and OSS fail: FULL=1.
+"""Half an hour of pushes, pulls and deletions while redis, the registry and OSS fail.
 
-`python -m bench.soak MINUTES` for another length. Clients check each digest, and at the end all
-that was pushed and not deleted must be there: else the command fails.
+`python -m bench.soak MINUTES` sets another duration. Clients check each digest. At the end, all
+images that were pushed and not deleted must exist. Otherwise the command fails.
 """
 
 import itertools
@@ -16,23 +16,25 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import page
-from bench.registries import resident
+from bench.registries import resident_bytes
 from tests.emulator.emulator import Emulator
 from tests.integration.busy import BusyClient
 from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import wait_until
 
 SIZES = (20_000, 20_000, 200_000, 1_000_000)  # bytes of each client's layers
-REST = 1.0  # seconds of each client, between two things that it does
-PAUSE = 30.0  # seconds between one mishap and the next
-TROUBLE = 5.0  # seconds for which OSS fails
-# Of the registry, when OSS fails: an error of its own, or "try again".
+REST = 1.0  # seconds between two actions of a client
+PAUSE = 30.0  # seconds between two faults
+FAULT_SECONDS = 5.0  # of a fault of OSS
+# The statuses with which the registry may answer while OSS fails.
 TOLERATED = (500, 503)
-REPLACED = 1 / 3  # of the time is over: from then on one process is looked at
+# The registry is replaced in this share of the time. Then its process stays the same, so that the
+# growth of its memory can be measured.
+REPLACEMENT_SHARE = 1 / 3
 
 
-def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callable[[], object]]:
-    """What goes wrong, again and again."""
+def faults(stack: CloudDeployment, moments: random.Random) -> dict[str, Callable[[], object]]:
+    """The functions that cause a fault, by the name of the fault."""
 
     def restart_redis() -> None:
         stack.docker("restart", "--time", "1", f"{stack.prefix}-redis")
@@ -41,7 +43,7 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
     def fail(**how: object) -> Callable[[], object]:
         def during() -> None:
             with stack.emulator.failing(matches=lambda _: moments.random() < 0.2, **how):
-                time.sleep(TROUBLE)
+                time.sleep(FAULT_SECONDS)
 
         return during
 
@@ -54,20 +56,22 @@ def mishaps(stack: CloudDeployment, moments: random.Random) -> dict[str, Callabl
 
 
 def replace(stack: CloudDeployment) -> None:
-    """Have another registry, by a change of a setting."""
+    """Replace the registry's container by changing a setting."""
     level = stack.settings["registry"].get("log_level")
-    stack.configure(registry={"log_level": "error" if level != "error" else "warn"})
+    stack.configure(registry={"log_level": "warn" if level == "error" else "error"})
     stack.up()
 
 
-def watch(stack: CloudDeployment, over: threading.Event, found: list[tuple[float, int]]) -> None:
-    """Note the registry's memory each second."""
-    while not over.wait(1):
+def watch_memory(
+    stack: CloudDeployment, stopped: threading.Event, memory: list[tuple[float, int]]
+) -> None:
+    """Append the time and the registry's memory, in bytes, each second."""
+    while not stopped.wait(1):
         try:
             process = stack.inspect("registry", ".State.Pid")
-            found.append((time.monotonic(), resident(Path("/proc", str(process)))))
+            memory.append((time.monotonic(), resident_bytes(Path("/proc", str(process)))))
         except (AssertionError, OSError, ValueError):
-            continue  # it is being replaced
+            continue  # The container is being replaced.
 
 
 def main(minutes: float = 30) -> None:
@@ -81,7 +85,7 @@ def main(minutes: float = 30) -> None:
         exits.callback(stack.remove)
         stack.up()
         endpoint = stack.outputs()["endpoint"]
-        busy = [
+        clients = [
             BusyClient(
                 endpoint,
                 random.Random(number),
@@ -93,50 +97,52 @@ def main(minutes: float = 30) -> None:
             for number, size in enumerate(SIZES)
         ]
         memory: list[tuple[float, int]] = []
-        over = threading.Event()
-        watcher = threading.Thread(target=watch, args=(stack, over, memory))
+        stopped = threading.Event()
+        watcher = threading.Thread(target=watch_memory, args=(stack, stopped, memory))
         watcher.start()
         exits.callback(watcher.join)
-        exits.callback(over.set)
-        kinds = mishaps(stack, moments)
-        counted = dict.fromkeys(("registry replaced", *kinds), 0)
-        begun = time.monotonic()
-        alone = begun + minutes * 60 * REPLACED
+        exits.callback(stopped.set)
+        functions = faults(stack, moments)
+        counts = dict.fromkeys(("registry replaced", *functions), 0)
+        start = time.monotonic()
+        end = start + minutes * 60
+        stable_since = start + minutes * 60 * REPLACEMENT_SHARE
         with ExitStack() as work:
-            for each in busy:
-                work.enter_context(each.working())
-            for kind in itertools.cycle(counted):
-                if time.monotonic() >= begun + minutes * 60:
+            for client in clients:
+                work.enter_context(client.working())
+            for fault in itertools.cycle(counts):
+                if time.monotonic() >= end:
                     break
-                if kind in kinds:
-                    kinds[kind]()
-                elif time.monotonic() < alone:
+                if fault in functions:
+                    functions[fault]()
+                elif time.monotonic() < stable_since:
                     replace(stack)
-                    alone = max(alone, time.monotonic())
+                    stable_since = max(stable_since, time.monotonic())
                 else:
                     continue
-                counted[kind] += 1
-                print(f"{(time.monotonic() - begun) / 60:.1f} min: {kind}", flush=True)
+                counts[fault] += 1
+                print(f"{(time.monotonic() - start) / 60:.1f} min: {fault}", flush=True)
                 time.sleep(PAUSE)
-        for each in busy:
-            each.check_images()
-        lived = [size for at, size in memory if at > alone]
-        third = len(lived) // 3
-        first, last = (statistics.median(part) for part in (lived[:third], lived[-third:]))
-        pushes, pulls = (
-            sum(len(getattr(each, what)) for each in busy) for what in ("pushes", "pulls")
+        for client in clients:
+            client.check_images()
+        sizes = [size for at, size in memory if at > stable_since]
+        third = len(sizes) // 3
+        first, last = (statistics.median(part) for part in (sizes[:third], sizes[-third:]))
+        pushes = sum(len(client.pushes) for client in clients)
+        pulls = sum(len(client.pulls) for client in clients)
+        errors = sum(
+            len(client.tolerated_errors) + len(client.connection_errors) for client in clients
         )
-        tolerated = sum(len(each.tolerated_errors) + len(each.connection_errors) for each in busy)
         rows = [
             ("minutes", f"{minutes:.0f}"),
             ("pushes that succeeded", pushes),
             ("pulls, each digest checked", pulls),
-            ("calls that were refused or broke off, and said so", tolerated),
-            *counted.items(),
+            ("calls that were refused or broke off, and said so", errors),
+            *counts.items(),
             ("memory, last third of one process / first third", f"{last / first:.2f}"),
-            ("memory, at most, MiB", f"{max(lived) / 2**20:.0f}"),
+            ("memory, at most, MiB", f"{max(sizes) / 2**20:.0f}"),
         ]
-    page.table("soak, FULL=1", ("", ""), rows)
+    page.write_table("soak, FULL=1", ("", ""), rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What replicas bring to pulls, and what an `up` on a swarm takes: needs root, as its test does.
+"""The rate of pulls from several replicas, and the duration of `up` on a swarm. It needs root.
 
 Three machines are network namespaces of this one, and they use one emulator of OSS. They share this
 machine's cores and the emulator, so the ratios are the least that replicas bring.
@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import page
-from bench.control_plane import timed
-from bench.registries import cpu
+from bench.control_plane import time_call
+from bench.registries import cpu_seconds
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.swarm import SWARM_UNAVAILABLE, Swarm, SwarmDeployment
@@ -28,33 +28,33 @@ SECONDS = 4.0
 ROUNDS = 5
 
 
-def _pulled(replicas: Sequence[Api], digests: Sequence[str]) -> float:
-    """The bytes that all clients pulled in a second, each blob from the next replica."""
+def _pull_rate(replicas: Sequence[Api], digests: Sequence[str]) -> float:
+    """The bytes per second that all clients pull, each blob from the next replica."""
     end = time.monotonic() + SECONDS
-    turn = itertools.cycle(itertools.product(digests, replicas))
-    taken: list[int] = []
+    requests = itertools.cycle(itertools.product(digests, replicas))
+    sizes: list[int] = []
 
     def client() -> None:
         while time.monotonic() < end:
-            digest, replica = next(turn)
-            taken.append(len(replica.call("GET", f"/v2/bench/blobs/{digest}", [200]).body))
+            digest, replica = next(requests)
+            sizes.append(len(replica.call("GET", f"/v2/bench/blobs/{digest}", [200]).body))
 
-    begun = time.monotonic()
+    start = time.monotonic()
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(taken) / (time.monotonic() - begun)
+    return sum(sizes) / (time.monotonic() - start)
 
 
 def _cpu(swarm: Swarm, stack: SwarmDeployment) -> float:
-    """The seconds of CPU that the replicas have had."""
+    """The CPU time of all replicas, in seconds."""
     total = 0.0
     for node in swarm.nodes:
         for container in node.containers(stack.stack, "registry"):
             process = node.docker("inspect", "--format", "{{.State.Pid}}", container).strip()
-            total += cpu(Path("/proc", process))
+            total += cpu_seconds(Path("/proc", process))
     return total
 
 
@@ -72,10 +72,10 @@ def main() -> None:
         (folder / "project").mkdir()
         stack = SwarmDeployment(folder / "project", emulator, swarm)
         exits.callback(stack.allow_destroy)
-        first = timed(stack.up)
+        first = time_call(stack.up)
         stack.configure(registry={"log_level": "error"})
-        change = timed(stack.up)
-        unchanged = timed(stack.up)
+        change = time_call(stack.up)
+        unchanged = time_call(stack.up)
         port = stack.settings["registry"]["port"]
         apis = [Api(f"http://{node.address}:{port}") for node in swarm.nodes]
         blobs = (secrets.token_bytes(LAYER) for _ in range(LAYERS))
@@ -86,7 +86,7 @@ def main() -> None:
             print(f"round {number + 1} of {ROUNDS} …", flush=True)
             for count in rates:
                 before = _cpu(swarm, stack)
-                rate = _pulled(apis[:count], digests)
+                rate = _pull_rate(apis[:count], digests)
                 rates[count].append(rate)
                 costs[count].append((_cpu(swarm, stack) - before) / (rate * SECONDS / 2**30))
         one = statistics.median(rates[1])
@@ -94,18 +94,18 @@ def main() -> None:
             (
                 count,
                 f"{statistics.median(rates[count]) / one:.2f}",
-                page.spread([rate / 1e6 for rate in rates[count]], ".0f"),
-                page.spread(costs[count]),
+                page.format_spread([rate / 1e6 for rate in rates[count]], ".0f"),
+                page.format_spread(costs[count]),
             )
             for count in rates
         ]
         head = ("replicas that are asked", "pulls", "MB/s", "CPU s of the replicas for a GiB")
-        page.table("replicas, FULL=1", head, rows)
+        page.write_table("replicas, FULL=1", head, rows)
         ups = (
             ("the first one, three replicas and redis, images there", first),
             ("a change of one setting, three replicas one by one", change),
         )
-        page.table(
+        page.write_table(
             "replicas' up, FULL=1",
             ("`up` to the last healthy replica", "s", "of an `up` that changes nothing"),
             [(what, f"{took:.0f}", f"{took / unchanged:.0f} ×") for what, took in ups],

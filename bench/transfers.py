@@ -1,7 +1,7 @@
-"""Pushes and pulls: the tutorial's registry, ours, and one on this machine's disk, in turn.
+"""Times of pushes and pulls: the tutorial's registry, ours, and one on this machine's disk.
 
-OSS is the emulator, with a latency for each call and a cap on what passes in a second.
-`python -m bench.transfers ROUNDS` for more or fewer of them.
+OSS is the emulator, with a latency for each call and a limited rate of transfer.
+`python -m bench.transfers ROUNDS` sets the number of rounds.
 """
 
 import math
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import clients, limits, page, plot
-from bench.images import image
-from bench.registries import Hall, Registry
+from bench.images import create_image
+from bench.registries import Registry, Testbed
 
 ROUNDS = 3
 MIB = 2**20
 LATENCY = 0.02  # seconds for each call
-RATE = 100e6  # bytes a second, each way
+RATE = 100e6  # bytes per second, each way
 
 TUTORIAL, TUTORIAL_REDIRECT = "tutorial", "tutorial, redirect"
 OURS, OURS_TUNED, OURS_NO_CACHE = "ours", "ours tuned, redirect", "ours without a cache"
@@ -33,21 +33,23 @@ TUNED = {
     "log": {"level": "error"},
     "storage": {"redirect": {"disable": False}, "s3": {"chunksize": 64 * MIB}},
 }
-Builders = Mapping[str, Callable[[Hall], Registry]]
+Builders = Mapping[str, Callable[[Testbed], Registry]]
 REGISTRIES: Builders = {
-    TUTORIAL: lambda hall: hall.tutorial(REDIRECT_DISABLE="true"),
-    TUTORIAL_REDIRECT: Hall.tutorial,
-    OURS: Hall.ours,
-    OURS_TUNED: lambda hall: hall.ours(TUNED, storage={"internal": False}),
-    OURS_NO_CACHE: lambda hall: hall.ours({"storage": {"cache": None}}, cache={"enabled": False}),
-    DISK: Hall.disk,
+    TUTORIAL: lambda testbed: testbed.tutorial(REDIRECT_DISABLE="true"),
+    TUTORIAL_REDIRECT: Testbed.tutorial,
+    OURS: Testbed.ours,
+    OURS_TUNED: lambda testbed: testbed.ours(TUNED, storage={"internal": False}),
+    OURS_NO_CACHE: lambda testbed: testbed.ours(
+        {"storage": {"cache": None}}, cache={"enabled": False}
+    ),
+    DISK: Testbed.disk,
 }
 
 
 class Case(NamedTuple):
-    """An image of LAYERS, pushed and pulled by so many clients at once.
+    """An image, a key of LAYERS, that a number of clients push and pull at once.
 
-    Each pushes one of its own; all pull the same.
+    Each client pushes an image of its own with these layers. All clients pull the same image.
     """
 
     name: str
@@ -57,11 +59,12 @@ class Case(NamedTuple):
 
     @property
     def layers(self) -> Sequence[int]:
+        """The sizes of the layers, in bytes."""
         return LAYERS[self.name]
 
 
 PAIR, REST = (TUTORIAL, OURS), (TUTORIAL_REDIRECT, OURS_TUNED, DISK)
-COLD = ("cold pull",)  # where nearly all is content, the next one is the same
+COLD = ("cold pull",)  # With large layers, a warm pull takes as long.
 LARGE, MIDDLE, SMALL, FEW = "1 × 1 GiB", "10 × 100 MiB", "200 × 50 kB", "4 × 1 MiB"
 LAYERS = {  # in bytes
     LARGE: [1024 * MIB],
@@ -81,100 +84,105 @@ MORE = (
 
 @dataclass
 class Run:
-    """A push or a pull: bytes and errors of all clients, seconds of each, and what it took."""
+    """The result of a push or a pull by all clients of a case."""
 
-    size: int
-    errors: int
-    seconds: Sequence[float]
-    lasted: float
-    cpu: float
-    memory: int
-    calls: int  # to OSS, by registry and clients
+    size: int  # bytes of all clients
+    errors: int  # of all clients
+    seconds: Sequence[float]  # of each client
+    duration: float  # seconds until the last client has finished
+    cpu: float  # seconds of the registry
+    memory: int  # bytes of the registry, at most
+    calls: int  # to OSS, by the registry and the clients
 
 
-Key = tuple[str, int, str, str]  # the image, clients, what was done, and the registry
+Key = tuple[str, int, str, str]  # the image, the number of clients, the action, and the registry
 Runs = Mapping[Key, Sequence[Run]]
 Ratios = Sequence[float]
 
 
-def together(registry: Registry, size: int, clients: Sequence[Callable[[], object]]) -> Run:
-    """Let all `clients` do their part at once, of `size` bytes in sum."""
+def run_clients(registry: Registry, size: int, clients: Sequence[Callable[[], object]]) -> Run:
+    """Run all `clients` at once. `size` is the sum of the bytes that they transfer."""
     seconds: list[float] = []
     errors: list[AssertionError] = []
 
     def run(client: Callable[[], object]) -> None:
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             client()
         except AssertionError as error:
             errors.append(error)
-        seconds.append(time.monotonic() - begun)
+        seconds.append(time.monotonic() - start)
 
     threads = [threading.Thread(target=run, args=(client,)) for client in clients]
     registry.emulator.clear_calls()
-    with registry.used() as used:
-        begun = time.monotonic()
+    with registry.measure_usage() as usage:
+        start = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        lasted = time.monotonic() - begun
+        duration = time.monotonic() - start
     for error in errors[:1]:
         print(error, file=sys.stderr)
-    made = sum(registry.emulator.count_oss_calls().values())
-    return Run(size, len(errors), seconds, lasted, used.cpu, used.memory, made)
+    oss_calls = sum(registry.emulator.count_oss_calls().values())
+    return Run(size, len(errors), seconds, duration, usage.cpu, usage.memory, oss_calls)
 
 
-class Ground:
-    """Registries side by side, their images, and a place in memory for what is pulled."""
+class Setup:
+    """Running registries and the images of the cases. Pulled images are written to `scratch`."""
 
-    def __init__(self, hall: Hall, builders: Builders, scratch: Path) -> None:
-        self.hall, self._scratch = hall, scratch
-        self.registries = {name: build(hall) for name, build in builders.items()}
+    def __init__(self, testbed: Testbed, builders: Builders, scratch: Path) -> None:
+        self.testbed, self._scratch = testbed, scratch
+        self.registries = {name: build(testbed) for name, build in builders.items()}
         self._images: dict[str, list[Path]] = defaultdict(list)
 
     def images(self, case: Case) -> Sequence[Path]:
-        made = self._images[case.name]
-        while len(made) < case.clients:
-            made.append(image(self.hall.folder / f"{case.name}-{len(made)}", case.layers))
-        return made[: case.clients]
+        """Images for `case`, one for each client. They are created if necessary."""
+        images = self._images[case.name]
+        while len(images) < case.clients:
+            folder = self.testbed.folder / f"{case.name}-{len(images)}"
+            images.append(create_image(folder, case.layers))
+        return images[: case.clients]
 
     def push(self, registry: Registry, case: Case) -> Run:
-        env = self.hall.emulator.environment
+        """Let each client push an image of its own."""
+        env = self.testbed.emulator.environment
         calls = [
             lambda n=n, i=i: clients.push(i, f"{registry.server}/bench/{n}:1", env)
             for n, i in enumerate(self.images(case))
         ]
-        return together(registry, sum(case.layers) * case.clients, calls)
+        return run_clients(registry, sum(case.layers) * case.clients, calls)
 
     def pull(self, registry: Registry, case: Case) -> Run:
-        env = self.hall.emulator.environment
+        """Let all clients pull the first image."""
+        env = self.testbed.emulator.environment
         name = f"{registry.server}/bench/0:1"
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             calls = [
                 lambda n=n: clients.pull(name, Path(folder, str(n)), env)
                 for n in range(case.clients)
             ]
-            return together(registry, sum(case.layers) * case.clients, calls)
+            return run_clients(registry, sum(case.layers) * case.clients, calls)
 
 
 @contextmanager
-def ground(builders: Builders) -> Iterator[Ground]:
+def start_registries(builders: Builders) -> Iterator[Setup]:
+    """Start the registries, and remove them at the end."""
     memory = Path("/dev/shm")
     with (
-        Hall() as hall,
+        Testbed() as testbed,
         tempfile.TemporaryDirectory(dir=memory if memory.exists() else None) as scratch,
     ):
         print(f"putting up {len(builders)} registries …", flush=True)
-        yield Ground(hall, builders, Path(scratch))
+        yield Setup(testbed, builders, Path(scratch))
 
 
-def measured(there: Ground, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs:
-    """All runs, with OSS at its distance; in each round another registry is the first."""
-    emulator = there.hall.emulator
+def measure_transfers(setup: Setup, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs:
+    """Run all cases with OSS at its distance. Each round begins with another registry."""
+    emulator = setup.testbed.emulator
     runs: dict[Key, list[Run]] = defaultdict(list)
     for case in cases:
-        there.images(case)
+        setup.images(case)
         for number in range(rounds):
             print(
                 f"{case.name}, clients: {case.clients}, round {number + 1} of {rounds} …",
@@ -182,53 +190,55 @@ def measured(there: Ground, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs
             )
             at = number % len(case.registries)
             for name in (*case.registries[at:], *case.registries[:at]):
-                registry = there.registries[name]
+                registry = setup.registries[name]
                 if name == OURS_NO_CACHE:
-                    there.push(registry, case)  # the question is what a pull is without one
+                    setup.push(registry, case)  # Only its pulls are measured.
                 else:
                     with emulator.at_distance(LATENCY, RATE):
-                        run = there.push(registry, case)
+                        run = setup.push(registry, case)
                     runs[case.name, case.clients, "push", name].append(run)
                 if case.pulls:
                     registry.restart()
                 for what in case.pulls:
                     with emulator.at_distance(LATENCY, RATE):
-                        run = there.pull(registry, case)
+                        run = setup.pull(registry, case)
                     runs[case.name, case.clients, what, name].append(run)
-                registry.forget()
+                registry.reset()
     return runs
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of `values` that so many of them do not exceed."""
+    """The smallest of `values` that a `share` of them does not exceed."""
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
-def rate(run: Run) -> float:
-    """Megabytes a second."""
-    return run.size / run.lasted / 1e6
+def megabytes_per_second(run: Run) -> float:
+    """The rate of all clients together."""
+    return run.size / run.duration / 1e6
 
 
-def ratios(runs: Runs, key: Key, other: str) -> Ratios:
-    """How many times as fast as `other` it was, round by round."""
-    beside = runs[(*key[:3], other)]
-    return [one.lasted / mine.lasted for mine, one in zip(runs[key], beside, strict=True)]
+def speedups(runs: Runs, key: Key, other: str) -> Ratios:
+    """How many times as fast as the registry `other` the runs of `key` were, by round."""
+    other_runs = runs[(*key[:3], other)]
+    return [
+        theirs.duration / ours.duration for ours, theirs in zip(runs[key], other_runs, strict=True)
+    ]
 
 
-def detailed(runs: Runs) -> Iterator[Sequence[object]]:
+def detail_rows(runs: Runs) -> Iterator[Sequence[object]]:
     """A row of the table for each key."""
-    for (name, count, what, registry), its in runs.items():
-        seconds = [second for run in its for second in run.seconds]
+    for (name, count, what, registry), key_runs in runs.items():
+        seconds = [second for run in key_runs for second in run.seconds]
         yield (
             name,
             count,
             what,
             registry,
-            page.spread([rate(run) for run in its]),
+            page.format_spread([megabytes_per_second(run) for run in key_runs]),
             *(f"{percentile(seconds, share):.2f}" for share in (0.5, 0.99)),
-            sum(run.errors for run in its),
-            f"{statistics.median(run.cpu / run.size for run in its) * 2**30:.1f}",
-            f"{max(run.memory for run in its) / MIB:.0f}",
+            sum(run.errors for run in key_runs),
+            f"{statistics.median(run.cpu / run.size for run in key_runs) * 2**30:.1f}",
+            f"{max(run.memory for run in key_runs) / MIB:.0f}",
         )
 
 
@@ -244,37 +254,39 @@ HEAD = (
     "CPU s for a GiB",
     "memory, MiB",
 )
-# What is held against what.
-AGAINST = {OURS: TUTORIAL, OURS_TUNED: TUTORIAL_REDIRECT}
+# The registries that are compared with each of ours.
+AGAINST = {OURS: (TUTORIAL, OURS_NO_CACHE), OURS_TUNED: (TUTORIAL_REDIRECT,)}
 
 
-def compared(runs: Runs) -> Iterator[tuple[Key, str, Ratios]]:
-    """Each of ours, whom it is held against, and how many times as fast it was."""
+def comparisons(runs: Runs) -> Iterator[tuple[Key, str, Ratios]]:
+    """The runs of our registries, with another registry and how many times as fast ours were."""
     for key in runs:
-        for other in (AGAINST.get(key[3]), OURS_NO_CACHE if key[3] == OURS else None):
-            if other and (*key[:3], other) in runs:
-                yield key, other, ratios(runs, key, other)
+        for other in AGAINST.get(key[3], ()):
+            if (*key[:3], other) in runs:
+                yield key, other, speedups(runs, key, other)
 
 
 def _measure(cases: Sequence[Case], mark: str, rounds: int) -> Sequence[tuple[Key, str, Ratios]]:
-    """Write the two tables whose names end with `mark`; gives what the second one is made of."""
-    named = {name for case in cases for name in case.registries}
-    with ground({name: build for name, build in REGISTRIES.items() if name in named}) as there:
-        runs = measured(there, cases, rounds)
-    page.table(f"transfers{mark}", HEAD, [*detailed(runs)])
-    found = [*compared(runs)]
+    """Write the two tables whose names end with `mark`, and return the results of the second."""
+    names = {name for case in cases for name in case.registries}
+    builders = {name: build for name, build in REGISTRIES.items() if name in names}
+    with start_registries(builders) as setup:
+        runs = measure_transfers(setup, cases, rounds)
+    page.write_table(f"transfers{mark}", HEAD, [*detail_rows(runs)])
+    found = [*comparisons(runs)]
     rows = [
-        (*key[:3], f"{key[3]} / {other}", page.spread(each, ".2f")) for key, other, each in found
+        (*key[:3], f"{key[3]} / {other}", page.format_spread(ratios, ".2f"))
+        for key, other, ratios in found
     ]
-    page.table(f"ratios{mark}", ("image", "clients", "", "", "times as fast"), rows)
+    page.write_table(f"ratios{mark}", ("image", "clients", "", "", "times as fast"), rows)
     return found
 
 
 def main(rounds: int = ROUNDS) -> None:
-    with Hall() as hall:
-        limits.measure(hall.emulator, LATENCY, RATE)
+    with Testbed() as testbed:
+        limits.measure(testbed.emulator, LATENCY, RATE)
     found = _measure(CASES, "", rounds)
-    plot.bars(
+    plot.write_bars(
         f"With OSS {LATENCY * 1000:.0f} ms away for each call, and {RATE / 1e6:.0f} MB/s",
         [
             (f"{what} of {image}, clients: {count}\n{name} / {other}", each)
@@ -284,7 +296,7 @@ def main(rounds: int = ROUNDS) -> None:
 
 
 def more(rounds: int = ROUNDS) -> None:
-    """The rest of the registries, and more clients: part of FULL=1."""
+    """Measure the other registries, and more clients, with FULL=1."""
     _measure(MORE, ", FULL=1", rounds)
 
 
