@@ -46,10 +46,10 @@ class BusyClient(Api):
         self._tags: dict[tuple[str, str], str | None] = {}  # None if the digest is not known
         # Whether an image was deleted, by repository and digest.
         self._pushed: dict[tuple[str, str], bool] = {}
-        # Times of events: successful operations, …
+        # The times of successful operations.
         self.pushes: list[float] = []
         self.pulls: list[float] = []
-        # … failed connections, pushes and deletions with status 405, and tolerated errors.
+        # The times of failed connections, of responses with status 405, and of tolerated errors.
         self.connection_errors: list[float] = []
         self.read_only: list[float] = []
         self.tolerated_errors: list[float] = []

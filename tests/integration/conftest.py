@@ -85,7 +85,7 @@ def seeded_random() -> random.Random:
 def stack_on_each_storage(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path
 ) -> Iterator[Deployment]:
-    """Deploy a stack once for each kind of storage, and with each major release."""
+    """Deploy a stack on each kind of storage, each time with another major release."""
     release, kind = request.param
     deployment: Deployment
     if kind == "oss":

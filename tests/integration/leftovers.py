@@ -1,7 +1,7 @@
-"""Fail a run of the tests that leaves something on the machine: `pytest -p` with this module.
+"""Fail a test run that leaves something on the machine. Load this module with `pytest -p`.
 
-Whatever a test starts or creates carries RUN: processes inherit it as a variable; stacks, networks,
-folders and most images have it in their names.
+RUN marks everything that a test starts or creates. Processes inherit it as a variable. Stacks,
+networks, folders and most images have it in their names.
 """
 
 import os
@@ -32,13 +32,13 @@ NAMES = re.compile(
     r"|^(sha256:)?[0-9a-f]{64}$"  # an untagged image, or the volume of a removed container
 )
 Object = tuple[str, str]
-"""Its kind and its name."""
+"""The kind and the name of an object on this machine."""
 
 BEFORE = pytest.StashKey[Set[Object]]()
 
 
 def unique_name(prefix: str) -> str:
-    """Return a name that no other test has, and by which the end of the run recognises it."""
+    """Return a name that no other test uses, and that the check at the end of the run finds."""
     return f"{prefix}-{RUN}{secrets.token_hex(3)}"
 
 
@@ -47,7 +47,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.stash[BEFORE] = objects()
 
 
-# Last, so that pytest-xdist's workers have ended.
+# This hook runs last, when pytest-xdist's workers have ended.
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     yield
@@ -66,7 +66,7 @@ def processes_of(variable: str, value: str) -> dict[int, str]:
     assignment = f"{variable}={value}".encode()
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # the process has ended, or belongs to another user
             if assignment in (folder / "environ").read_bytes().split(b"\0"):
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(folder.name)] = line.decode(errors="replace").strip()
@@ -74,7 +74,7 @@ def processes_of(variable: str, value: str) -> dict[int, str]:
 
 
 def objects() -> Set[Object]:
-    """Return kind and name of what this machine has that a run of the tests could have created."""
+    """Return the objects on this machine that a test run could have created."""
     found = {(kind, name) for kind, words in LISTINGS.items() for name in _docker(words)}
     found |= {("network namespace", file.name) for file in Path("/run/netns").glob("*")}
     found |= {("network device", file.name) for file in Path("/sys/class/net").glob("*")}

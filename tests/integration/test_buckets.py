@@ -100,27 +100,29 @@ def test_two_stacks_in_one_bucket_cannot_access_each_others_objects(
     (tmp_path / "two").mkdir()
     shared = f"shared-{secrets.token_hex(4)}"
     emulator.add_bucket(shared, REGION)
-    one = CloudDeployment(tmp_path / "one", emulator, like="staging")
-    two = CloudDeployment(tmp_path / "two", emulator, like="staging")
-    for deployment, prefix in ((one, "team/one"), (two, "team/two")):
+    first = CloudDeployment(tmp_path / "one", emulator, like="staging")
+    second = CloudDeployment(tmp_path / "two", emulator, like="staging")
+    for deployment, prefix in ((first, "team/one"), (second, "team/two")):
         deployment.configure(storage={"bucket": shared, "adopt": True, "prefix": prefix})
     try:
-        for deployment in (one, two):
+        for deployment in (first, second):
             deployment.up()
             Api(deployment.outputs()["endpoint"]).push("app", secrets.token_bytes(1000))
-        (key,) = emulator.ram.users[one.prefix].keys.values()
+        (key,) = emulator.ram.users[first.prefix].keys.values()
         names = emulator.oss.buckets[shared].names()
-        theirs = next(name for name in names if name.startswith("team/two/"))
-        ours = next(name for name in names if name.startswith("team/one/"))
+        other_object = next(name for name in names if name.startswith("team/two/"))
+        own_object = next(name for name in names if name.startswith("team/one/"))
         with closing(s3_client(emulator, key, REGION)) as s3:
-            assert s3.get_object(Bucket=shared, Key=ours)["Body"].read()
+            assert s3.get_object(Bucket=shared, Key=own_object)["Body"].read()
             assert s3.list_objects_v2(Bucket=shared, Prefix="team/one/")["KeyCount"]
             attempts: list[Callable[[], object]] = [
-                lambda: s3.get_object(Bucket=shared, Key=theirs),
-                lambda: s3.put_object(Bucket=shared, Key=theirs, Body=b""),
-                lambda: s3.delete_object(Bucket=shared, Key=theirs),
+                lambda: s3.get_object(Bucket=shared, Key=other_object),
+                lambda: s3.put_object(Bucket=shared, Key=other_object, Body=b""),
+                lambda: s3.delete_object(Bucket=shared, Key=other_object),
                 lambda: s3.copy_object(
-                    Bucket=shared, Key=ours, CopySource={"Bucket": shared, "Key": theirs}
+                    Bucket=shared,
+                    Key=own_object,
+                    CopySource={"Bucket": shared, "Key": other_object},
                 ),
                 lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/two/"),
                 lambda: s3.list_objects_v2(Bucket=shared, Prefix="team/one-and-more/"),
@@ -130,8 +132,8 @@ def test_two_stacks_in_one_bucket_cannot_access_each_others_objects(
                 with pytest.raises(ClientError, match="AccessDenied"):
                     attempt()
     finally:
-        one.remove()
-        two.remove()
+        first.remove()
+        second.remove()
 
 
 def _change_all_settings(bucket: Bucket) -> None:

@@ -78,7 +78,7 @@ def test_the_registry_uses_the_configuration_of_the_user(deployment: Deployment)
     assert "x-frame-options: deny" in response.lower()
 
 
-def test_configured_secrets_are_never_shown_in_plain_text(deployment: Deployment) -> None:
+def test_configured_secrets_appear_nowhere_in_plain_text(deployment: Deployment) -> None:
     containers = [f"{deployment.prefix}-{name}" for name in ("registry", "redis")]
     outputs = [
         deployment.up(),

@@ -64,7 +64,7 @@ def custom_image(server: str, tmp_path: Path) -> Iterator[str]:
         run("docker", "image", "rm", "--force", built_id)
 
 
-def test_a_custom_image_is_pulled_with_a_login_and_a_new_token_replaces_nothing(
+def test_a_custom_image_is_pulled_with_a_login_and_a_new_password_does_not_replace_it(
     server: str, custom_image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
@@ -102,7 +102,7 @@ def test_a_login_with_an_invalid_address_or_a_plain_password_is_refused(tmp_path
     deployment = Deployment(tmp_path)
     entry = {"address": "https://registry.example/team", "username": "u", "password": "hunter2"}
     deployment.write_config({"docker:registryAuth": [entry]})
-    printed = deployment.pulumi_fails("preview")
-    assert "docker:registryAuth[0].address: must be the registry's host alone" in printed
-    assert "docker:registryAuth[0].password: is a secret in plain text" in printed
-    assert "hunter2" not in printed
+    output = deployment.pulumi_fails("preview")
+    assert "docker:registryAuth[0].address: must be the registry's host alone" in output
+    assert "docker:registryAuth[0].password: is a secret in plain text" in output
+    assert "hunter2" not in output

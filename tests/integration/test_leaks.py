@@ -90,8 +90,8 @@ class _Recorder:
 
     def run(self, *words: str) -> None:
         """Run pulumi, and record its output and the command lines of all processes."""
-        printed, command_lines = self.stack.watch_pulumi(*words)
-        self._record(f"printed by {words[0]}", printed)
+        output, command_lines = self.stack.watch_pulumi(*words)
+        self._record(f"printed by {words[0]}", output)
         self._record(f"command lines during {words[0]}", "\n".join(command_lines))
 
     def up(self) -> None:

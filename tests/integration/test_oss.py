@@ -30,7 +30,7 @@ def prod(
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of four layers, one of them of 200 MiB, in the engine."""
+    """Load an image with four layers, one of 200 MiB, and provide its reference."""
     sizes = (200 * 2**20, 3_000_000, 10_000, 0)
     archive = random_image(tmp_path_factory.mktemp("image") / "large", sizes)
     reference = run_checked("docker", "load", "--input", archive).split()[-1]

@@ -145,7 +145,7 @@ def test_an_upgrade_and_a_downgrade_keep_the_images(stack_on_each_storage: Deplo
     reader.api.pull("team/3.1.2")
 
 
-def test_rotating_the_access_key(on_bucket: Reader) -> None:
+def test_the_access_key_can_be_rotated(on_bucket: Reader) -> None:
     on_bucket.follow("Rotate the access key")
     assert on_bucket.stack.outputs()["access_key"] != "old"
     on_bucket.api.pull("team/app")
@@ -170,7 +170,7 @@ def test_garbage_collection_frees_space(on_volume: Reader) -> None:
     on_volume.assert_no_changes()
 
 
-def test_garbage_collection_by_cron(on_volume: Reader) -> None:
+def test_garbage_collection_runs_from_cron(on_volume: Reader) -> None:
     (line,) = (text for language, text in blocks(PAGE) if language == "cron")
     shell = line.split(maxsplit=6)[6]  # after five fields for the time, and the user
     folder = on_volume.stack.folder

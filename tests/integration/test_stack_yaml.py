@@ -42,7 +42,7 @@ def test_a_stack_file_is_read_as_the_pulumi_cli_reads_it(tmp_path: Path) -> None
     texts, _ = handed_over(content["config"])
 
     assert not unclear
-    assert texts.keys() <= printed.keys()  # which has the defaults of Pulumi.yaml, too
+    assert texts.keys() <= printed.keys()  # the CLI also prints the defaults of Pulumi.yaml
     scalars = json.loads(texts.pop("oss-registry:scalars"))
     expected = json.loads(printed.pop("oss-registry:scalars")["value"])
     for at, text in enumerate(SCALARS):
