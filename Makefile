@@ -1,57 +1,58 @@
-# `make up` and `make test` need Python 3.11 and make; the toolchain finds, fetches or builds the rest.
+# `make up` and `make test` need Python 3.11 and make. The toolchain finds, fetches or builds other
+# programs.
 
-# What moves in is a stack of its own.
+# `make import` creates a separate stack.
 STACK ?= $(if $(filter import,$(MAKECMDGOALS)),imported,local)
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 STATE := $(CURDIR)/.state
 
 ifneq ($(filter local trial,$(STACK)),)
-# These stacks' login, state and plugins stay in this checkout, away from your own. Their
-# passphrase is published: no real secret belongs there.
+# The state, login and plugins of these stacks are in this checkout, separate from your own. Their
+# passphrase is public, so they must not contain real secrets.
 export PULUMI_HOME := $(STATE)/pulumi
 export PULUMI_BACKEND_URL := file://$(STATE)
 export PULUMI_CONFIG_PASSPHRASE := local
 YES ?= 1
 endif
-# $(1) as one word of a shell command.
+# $(1) as a single word of a shell command.
 quoted = '$(subst ','\'',$(1))'
 # $(1) if it is 1, y, yes or true, in any case; otherwise nothing.
 true = $(filter 1 y yes true,$(call lower,$(1)))
 lower = $(subst E,e,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst Y,y,$(1)))))))
-# YES=1 is not asked, and LOSE names what a change may take away for good.
+# YES=1 skips the confirmation. LOSE lists the resources that a change may delete for good.
 CONSENT = $(if $(call true,$(YES)),--yes) $(if $(LOSE),$(call quoted,--lose=$(LOSE)))
 FORMAT ?= text
-# REFRESH=no: a preview where the engine or OSS cannot be reached.
+# REFRESH=no allows a preview if the engine or OSS cannot be reached.
 NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
-# How the trial stack reaches the emulator that `make emulator` runs: CLOUD.
+# CLOUD: the variables with which the trial stack uses the emulator that `make emulator` runs.
 ifeq ($(STACK),trial)
 -include $(STATE)/emulator/trial.mk
 endif
 export PULUMI_SKIP_UPDATE_CHECK := true
-# Else each run compiles the program, and pytest its plugins, anew.
+# Without bytecode files, each run would compile the program and the plugins of pytest again.
 unexport PYTHONDONTWRITEBYTECODE
-# An Output in an f-string is an error, not a deployed warning text.
+# An Output in an f-string is an error. By default, Pulumi would deploy a warning as its text.
 export PULUMI_ERROR_OUTPUT_STRING := 1
-# Last: what was on PATH before wins over what the toolchain links. `value`, as a folder's name may
-# have a $.
+# Programs on PATH take precedence over those that the toolchain links. `value` prevents the
+# expansion of a `$` in a folder's name.
 export PATH := $(VENV)/bin:$(value PATH):$(STATE)/bin
 
 LOCK := --quiet --universal --python-version 3.11 --annotation-style line \
 	--custom-compile-command "make lock"
 
-# A test waits for the engine about half of its time, so five workers keep two cores busy. Pulumi's
-# processes live for seconds; GOGC=400 keeps Go from spending that time on garbage collection.
+# A test waits for the engine about half of its time, so five workers keep two cores busy. GOGC=400
+# reduces garbage collection in Pulumi's processes, which run only for seconds.
 PYTEST := GOGC=400 pytest -p tests.integration.leftovers \
 	--numprocesses 5 --dist loadscope --no-loadscope-reorder
 QUICK := 'quick or not (local or oss or secure or ops or swarm)'
 
-# What `make env` prints. A passphrase only if it is the published one, which is set above.
+# The variables that `make env` prints. The passphrase is one of them only if it is the public one.
 ENV = PATH PULUMI_HOME PULUMI_BACKEND_URL PULUMI_SKIP_UPDATE_CHECK PULUMI_ERROR_OUTPUT_STRING \
 	$(if $(filter file,$(origin PULUMI_CONFIG_PASSPHRASE)),PULUMI_CONFIG_PASSPHRASE) \
 	$(foreach assignment,$(CLOUD),$(firstword $(subst =, ,$(assignment))))
 
-# All but those of a checkout, as a JSON list.
+# The stacks that CI deploys, as a JSON list: all except those whose state is in a checkout.
 empty :=
 comma := ,
 CI_STACKS = [$(subst $(empty) ,$(comma),$(patsubst %,"%",$(filter-out local trial,$(patsubst \
@@ -96,7 +97,7 @@ rotate: ready ## replace the access key (LABEL names the new one), or go on wher
 	@$(CLOUD) python -m operations rotate $(call quoted,$(STACK)) $(LABEL) $(CONSENT)
 
 gc: ready ## free the room of deleted images; DRY_RUN=1 says how much it is
-	@# Without a shell between them, so that it hears of a SIGTERM which make gets.
+	@# `exec` replaces the shell, so that a SIGTERM to make reaches the program.
 	@$(CLOUD) exec python -m operations gc $(call quoted,$(STACK)) $(if $(call true,$(DRY_RUN)),--dry-run)
 
 status: ready ## say how STACK does; fails where something does not work
@@ -168,9 +169,9 @@ $(VENV)/runtime: requirements.txt
 $(VENV)/dev: requirements-dev.txt $(VENV)/runtime
 	$(call install,requirements-dev.txt)
 
-# uv installs the packages in a sixth of pip's time: in parallel, and without compiling modules that
-# the program may never import. It does not read pip's configuration, so the index is passed on.
-# If uv fails, pip tries.
+# uv takes a sixth of pip's time: it works in parallel, and does not compile modules that the
+# program may never import. It does not read pip's configuration, so the index is passed on. If uv
+# fails, pip installs the packages.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed. Name it, as in: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@echo "installing the Python packages of $(1) …" >&2

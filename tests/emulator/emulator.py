@@ -41,7 +41,7 @@ _SERVICE_HOST = re.compile(r"(\w+)(?:[.-][a-z0-9.-]+)?\.aliyuncs\.com")
 
 @dataclass
 class Call:
-    """One recorded call with its signer, decision and response."""
+    """A recorded call: what was called, who signed it, whether it was allowed, and the response."""
 
     service: str  # `oss` (native API), `s3` (S3-compatible API), `ram` and others
     api: str = ""  # such as PutObject
@@ -65,7 +65,10 @@ class Call:
 
 @dataclass
 class Fault:
-    """A fault of the first `times` calls for which `matches` holds, or of all if it is None."""
+    """A fault of the calls for which `matches` holds.
+
+    With `times`, only so many calls have the fault.
+    """
 
     matches: Callable[[Call], bool]
     times: int | None = None
@@ -196,7 +199,7 @@ class Emulator:
             self.faults.remove(fault)
 
     def add_bucket(self, name: str, region: str, owner: str = ACCOUNT) -> Bucket:
-        """Create an existing bucket that is old enough to accept Signature V1."""
+        """Add a bucket that is old enough to accept Signature V1."""
         bucket = self.oss.buckets[name] = Bucket(name, owner, region, accepts_v1=True)
         return bucket
 
@@ -289,8 +292,7 @@ class Emulator:
         api = find_api(request, target.bucket)
         call.api, call.key = api.name, request.key
         call.prefix = request.query.get("prefix", "")
-        data = _is_data(api)
-        if data and not (target.internal or self.public_endpoints_open):
+        if _is_data(api) and not (target.internal or self.public_endpoints_open):
             raise ApiError(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
         signed = signature.find_signature(request, target.bucket)
         key = self._authenticate(signed, call)

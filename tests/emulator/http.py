@@ -160,7 +160,7 @@ class Server:
     def __init__(
         self, addresses: list[tuple[str, int]], certificates: Certificates, answer: Answer
     ) -> None:
-        # A class per server, because http.server creates the handlers itself.
+        # Handlers get their attributes from this class, because http.server creates them.
         class Handler(_Handler):
             pass
 
@@ -187,7 +187,7 @@ class _ThreadingServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore errors: a client has closed its connection."""
+        """Ignore errors, such as a connection that the client closed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -230,8 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
         if headers.get("expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
-        # Digests are computed while content arrives. Afterwards, the client would wait for them,
-        # which it does not with the cloud's many machines.
+        # Compute digests while content arrives. Otherwise the client would wait for them at the
+        # end, which would make the emulator slower than the real service.
         digests = hashlib.md5(), hashlib.sha256()
         content = self._content(headers, digests)
         request = Request(

@@ -27,28 +27,29 @@ def test_an_imported_registry_differs_only_in_the_listed_settings(
 ) -> None:
     compose = read(file, {})
     service = chosen(compose, "")
-    its = moved(compose, service, "imported")
-    stack, _ = its.checked()
+    imported = moved(compose, service, "imported")
+    stack, _ = imported.checked()
     release, reader = stack.registry.release, readers[stack.registry.release.version]
     mounted = service.text(release.config_path)
-    told = {name: value for name, value in service.variables.items() if name.startswith("REGISTRY")}
-    old = reader.read(mounted or image_config(release), told)
+    registry_variables = {
+        name: value for name, value in service.variables.items() if name.startswith("REGISTRY")
+    }
+    old = reader.read(mounted or image_config(release), registry_variables)
 
     variables = {
-        name: resolve(text, its.secrets) for name, text in stack.registry.environment.items()
+        name: resolve(text, imported.secrets) for name, text in stack.registry.environment.items()
     }
-    whole = stack.registry.files.get(release.config_path)
-    new = (
-        reader.read(resolve(whole, its.secrets))
-        if whole is not None
-        else reader.read(image_config(release), variables)
-    )
+    config_file = stack.registry.files.get(release.config_path)
+    if config_file is None:
+        new = reader.read(image_config(release), variables)
+    else:
+        new = reader.read(resolve(config_file, imported.secrets))
 
-    listed = dict(its.changed())
+    listed = dict(imported.changed())
     assert {*differences(old, new)} <= listed.keys()
     # Each difference has a reason. A difference without one would be caused by this program.
     assert all(listed.values())
-    assert not [path for path, why in listed.items() if "this program" in why]
+    assert not [path for path, reason in listed.items() if "this program" in reason]
 
 
 # Values that people write into the wrong place of a compose file.
@@ -85,6 +86,6 @@ def test_a_compose_file_with_odd_values_is_imported_or_refused_with_a_message(
     odd.write_text(yaml.safe_dump(content))
     with suppress(Blocked):
         compose = read(odd, {})
-        its = moved(compose, chosen(compose, ""), "imported")
-        assert [*report(its)]
-        assert yaml.safe_load(written(its))["config"]
+        imported = moved(compose, chosen(compose, ""), "imported")
+        assert [*report(imported)]
+        assert yaml.safe_load(written(imported))["config"]
