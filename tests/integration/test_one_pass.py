@@ -136,15 +136,15 @@ def test_garbage_collection_frees_deleted_images_and_keeps_the_others(
     stack: CloudDeployment, api: Api
 ) -> None:
     api.push("team/kept", secrets.token_bytes(1000))
-    deleted = api.push("team/deleted", secrets.token_bytes(200_000))
-    api.delete("team/deleted", deleted)
+    deleted = api.push("team/garbage", secrets.token_bytes(200_000))
+    api.delete("team/garbage", deleted)
     before = stored_blobs(stack)
     assert re.search(r"gc: would free [1-9]", collect_garbage(stack, "DRY_RUN=1"))
     assert stored_blobs(stack) == before
     assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", collect_garbage(stack))
     assert deleted not in stored_blobs(stack)
     api.pull("team/kept")
-    api.push("team/deleted", secrets.token_bytes(1000))
+    api.push("team/garbage", secrets.token_bytes(1000))
 
 
 def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
