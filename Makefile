@@ -144,8 +144,8 @@ bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measure
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.reference.dump
-	@python -m operations.schema > stacks/schema.json
-	@python -m operations.schema --page > docs/settings.md
+	@python -m operations.commands.schema > stacks/schema.json
+	@python -m operations.commands.schema --page > docs/settings.md
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

@@ -11,7 +11,8 @@ from subprocess import CalledProcessError
 
 from config import credentials
 from config.problems import SettingsError
-from operations import Blocked, said, stack_file
+from operations import stack_file
+from operations.errors import CommandError, error_text
 
 ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
 
@@ -23,11 +24,12 @@ def main(arguments: Sequence[str]) -> int:
             stack_file.path(stack)
         if command in ON_ENGINE:
             credentials.set_client_variables(os.environ)
-            import_module("operations.engine").use(stack)
+            import_module("operations.clients.docker").use(stack)
         # Alone, as some need packages that others can do without.
-        return int(import_module(f"operations.{command}").main(stack, *words))
-    except (Blocked, SettingsError, CalledProcessError) as error:
-        why = said(error)
+        package = "operations" if command == "importing" else "operations.commands"
+        return int(import_module(f"{package}.{command}").main(stack, *words))
+    except (CommandError, SettingsError, CalledProcessError) as error:
+        why = error_text(error)
     except KeyboardInterrupt:
         why = "interrupted"
     print(f"{command.replace('_', '-')}: {why}", file=sys.stderr)

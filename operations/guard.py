@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from config.stack import Stack
-from operations import Blocked, oss
+from operations import oss
+from operations.clients.pulumi import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
+from operations.errors import CommandError
 from operations.review import GRAVE, Change
-from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
 
 # The settings that say where in OSS the images are, by the keys of `Stack.images`.
 SETTINGS = {
@@ -143,7 +144,7 @@ def _loss(
     """
     try:
         image = _image(stack, place, key)
-    except (oss.OssError, Blocked, LookupError) as failure:
+    except (oss.OssError, CommandError, LookupError) as failure:
         known = isinstance(failure, oss.OssError)
         said = str(failure) if known else "the state does not say how"
         if said != "NoSuchBucket":
@@ -183,10 +184,10 @@ def stop(
     meant: Collection[str],
     stopped: str = "stopped, and nothing was changed",
 ) -> None:
-    """Raises Blocked where something is lost that is not `meant` to be, by its name."""
+    """Raises CommandError where something is lost that is not `meant` to be, by its name."""
     if unmeant := [loss for loss in lost if loss.name not in meant]:
         said = "".join(f"\n  - {loss.alarm}" for loss in unmeant)
         names = ",".join(loss.name for loss in lost)
-        raise Blocked(
+        raise CommandError(
             f"{stopped}:{said}\nIf that is what you want: make {verb} STACK={stack} LOSE={names}"
         )

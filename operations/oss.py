@@ -10,9 +10,10 @@ from typing import Any
 from components.storage.oss import OssBackend
 from components.storage.oss.bucket import Bucket
 from config.stack import STACK_LABEL, Stack
-from operations import NotChecked, engine
+from operations.clients import docker as engine
+from operations.clients.pulumi import ACCESS_KEY, plain, resource
+from operations.errors import NotChecked
 from operations.oss_errors import BY_NETWORK, Times, explanation
-from operations.state import ACCESS_KEY, plain, resource
 
 SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or later than this
 
@@ -50,7 +51,7 @@ def bucket_of(stack: Stack) -> Bucket:
 
 
 def key_in_use(stack: str, label: str) -> Key:
-    """The stack's access key `label`, from its state. Raises Blocked where there is none."""
+    """The stack's access key `label`, from its state. Raises CommandError where there is none."""
     key = resource(stack, ACCESS_KEY, f"access-key-{label}")
     return Key(key["id"], plain(key["outputs"]["secret"]))
 
@@ -100,7 +101,7 @@ def check(stack: Stack, label: str, variables: Mapping[str, str]) -> str | None:
     registry's engine, whose clock counts for the registry's signatures.
 
     Raises NotChecked if the registry's host of OSS does not answer from here, Unreachable if none
-    does, Blocked if the state has no such key.
+    does, CommandError if the state has no such key.
     """
     bucket, key = bucket_of(stack), key_in_use(stack.name, label)
     names = {"bucket": bucket.name, "label": label, "stack": stack.name, "user": stack.prefix}

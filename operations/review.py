@@ -15,7 +15,7 @@ from config import credentials
 from config.load import upgrade_warnings
 from config.secrecy import masked
 from config.stack import Stack
-from operations.state import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
+from operations.clients.pulumi import ACCESS_KEY, CONTAINER, NETWORK, SERVICE, STACK
 
 # What a step of Pulumi's comes to. Those of one resource, such as deleting it and making it anew,
 # are one change; what is not here changes nothing.

@@ -12,8 +12,9 @@ from typing import Any
 
 from config.settings import PROJECT
 from config.stack import Stack
-from operations import Blocked, engine
-from operations.state import CONTAINER, SERVICE
+from operations.clients import docker as engine
+from operations.clients.pulumi import CONTAINER, SERVICE
+from operations.errors import CommandError
 
 PATIENCE = 30  # seconds, for a task to end
 # What a runtime makes, and the other one does not.
@@ -65,8 +66,8 @@ def obstacle(
         )
     if stack.registry.volumes and len(machines) > 1 and not stack.swarm.constraints:
         return (
-            f"{' and '.join(stack.registry.volumes)} would be on whichever of {len(machines)} machines the "
-            "registry comes to: name one in registry.swarm.constraints, such as "
+            f"{' and '.join(stack.registry.volumes)} would be on whichever of {len(machines)} "
+            "machines the registry comes to: name one in registry.swarm.constraints, such as "
             f"[node.hostname=={machines[0]}]"
         )
     return None
@@ -101,7 +102,7 @@ def collection(stack: str) -> str:
 def end_collection(stack: str, variables: Mapping[str, str]) -> None:
     """Remove a collection of garbage and see it end, as it must not go on beside pushes.
 
-    Raises Blocked where it is not seen to end, CalledProcessError with the engine's words.
+    Raises CommandError where it is not seen to end, CalledProcessError with the engine's words.
     """
     services = engine.labelled("service", stack, variables)
     found = next((key for key, name in services.items() if name == collection(stack)), None)
@@ -119,13 +120,13 @@ def end_collection(stack: str, variables: Mapping[str, str]) -> None:
 def see_end(sentence: str, going: Callable[[], Collection[str]], seconds: float) -> None:
     """Return once nothing is `going` on any machine.
 
-    Raises Blocked after `seconds`, with the `sentence` that names the machines.
+    Raises CommandError after `seconds`, with the `sentence` that names the machines.
     """
     end = time.monotonic() + seconds
     while machines := going():
         if time.monotonic() > end:
             where = " and ".join(sorted(set(machines)))
-            raise Blocked(f"{sentence.format(where)}: see `docker node ls`")
+            raise CommandError(f"{sentence.format(where)}: see `docker node ls`")
         time.sleep(1)
 
 

@@ -15,10 +15,11 @@ import yaml
 
 from config.messages import message
 from config.settings import PROJECT
-from operations import Blocked, said, stack_file
+from operations import stack_file
+from operations.clients.pulumi import pulumi
+from operations.errors import CommandError, error_text
 from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, moved
-from operations.state import pulumi
 
 PLACE = (
     "A stack needs a login and a passphrase: docs/production.md, steps 2 and 3; for this machine "
@@ -52,10 +53,10 @@ def written(its: Moved) -> str:
 
 def main(stack: str, compose: str = "", service: str = "") -> int:
     if not compose:
-        raise Blocked("say what to import: make import COMPOSE=docker-compose.yml STACK=prod")
+        raise CommandError("say what to import: make import COMPOSE=docker-compose.yml STACK=prod")
     file = stack_file.path(stack)
     if file.exists():
-        raise Blocked(f"stacks/{file.name} is there already: say another STACK, or remove it")
+        raise CommandError(f"stacks/{file.name} is there already: say another STACK, or remove it")
     found = read(Path(compose), os.environ)
     its = moved(found, chosen(found, service), stack)
     file.write_text(written(its))
@@ -69,14 +70,14 @@ def main(stack: str, compose: str = "", service: str = "") -> int:
 
 
 def _keep(its: Moved) -> None:
-    """Make the stack, and its secrets secrets of it. Raises Blocked."""
+    """Make the stack, and its secrets secrets of it. Raises CommandError."""
     try:
         pulumi("stack", "select", "--create", "--stack", its.stack)
         for name, value in sorted(its.secrets.items()):
             words = ("config", "set", "--secret", "--stack", its.stack, f"{PROJECT}:{name}")
             pulumi(*words, given=value)
     except CalledProcessError as failed:
-        raise Blocked(f"{said(failed)}\n{PLACE}") from None
+        raise CommandError(f"{error_text(failed)}\n{PLACE}") from None
 
 
 def report(its: Moved) -> Iterator[str]:

@@ -14,7 +14,7 @@ import dotenv
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from operations import Blocked
+from operations.errors import CommandError
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -179,7 +179,7 @@ class Compose(_Keys):
 
 
 def read(file: Path, variables: Mapping[str, str]) -> Compose:
-    """What `file` says, with `variables` and those of the .env beside it. Raises Blocked."""
+    """What `file` says, with `variables` and those of the .env beside it. Raises CommandError."""
     folder = file.parent.resolve()
     known = {**_env(folder / ".env"), **variables}
     unset = set[str]()
@@ -189,24 +189,24 @@ def read(file: Path, variables: Mapping[str, str]) -> Compose:
             content = {"services": content}
         for name, keys in content["services"].items():
             if "extends" in keys or "include" in content:
-                raise Blocked(
+                raise CommandError(
                     f"{file} takes parts from other files: `docker compose --file {file} config > "
                     "whole.yml`, and import that"
                 )
             keys["name"] = name
         compose = Compose.model_validate({**content, "file": str(file), "unset": sorted(unset)})
     except OSError as why:
-        raise Blocked(f"{file}: {why.strerror}") from None
+        raise CommandError(f"{file}: {why.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as why:
         mark = getattr(why, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""  # its words may quote a password
-        raise Blocked(f"{file}{where}: is not YAML") from None
+        raise CommandError(f"{file}{where}: is not YAML") from None
     except ValidationError as why:
         first = why.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise Blocked(f"{file}: {place}: {first['msg']}") from None
+        raise CommandError(f"{file}: {place}: {first['msg']}") from None
     except (AttributeError, KeyError, TypeError):
-        raise Blocked(f"{file} is no compose file: it has no services") from None
+        raise CommandError(f"{file} is no compose file: it has no services") from None
     services = {name: _whole(s, compose, folder, known) for name, s in compose.services.items()}
     return compose.model_copy(update={"services": services})
 
@@ -225,7 +225,7 @@ def _env(file: Path) -> dict[str, str]:
     try:
         return {name: value or "" for name, value in dotenv.dotenv_values(file).items()}
     except (OSError, UnicodeDecodeError):
-        raise Blocked(f"{file} can't be read") from None
+        raise CommandError(f"{file} can't be read") from None
 
 
 def _whole(
@@ -286,7 +286,7 @@ def _resolved(value: Any, variables: Mapping[str, str], unset: set[str]) -> Any:
             text += _held(match, variables, unset)
             rest = rest[match.end() :]
         else:
-            raise Blocked("a $ that is no variable's is written $$")
+            raise CommandError("a $ that is no variable's is written $$")
     return text + rest
 
 
@@ -311,7 +311,7 @@ def _held(match: re.Match[str], variables: Mapping[str, str], unset: set[str]) -
     if how.endswith("-") or (there and how.endswith("+")):
         return str(_resolved(other, variables, unset))
     if how.endswith("?"):
-        raise Blocked(f"the variable {name} must be set, in the shell or in .env: {other}")
+        raise CommandError(f"the variable {name} must be set, in the shell or in .env: {other}")
     if not how:
         unset.add(name)
     return ""

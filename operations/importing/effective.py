@@ -13,7 +13,7 @@ from config.releases import Release
 from config.render import BESIDE_DRIVER
 from config.schema import Kinds
 from config.tree import ANY, Section
-from operations import Blocked
+from operations.errors import CommandError
 
 # What the official images' own files say of storage: the rest is in the releases' rows.
 _STORAGE: Section = {
@@ -41,8 +41,8 @@ def effective(
 ) -> tuple[dict[str, Any], Sequence[str]]:
     """The tree that `release` has from `file`, its image's own where it is None, and `variables`.
 
-    With it the keys and variables that the release does not heed. Raises Blocked where it would
-    not start.
+    With it the keys and variables that the release does not heed. Raises CommandError where it
+    would not start.
     """
     reader = _Reader(release)
     tree = of_image(release) if file is None else reader.parsed("the file", file, reader.top)
@@ -119,7 +119,7 @@ class _Reader:
         try:
             node = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError:
-            raise Blocked(f"{name} does not hold YAML: the registry would not start") from None
+            raise CommandError(f"{name} does not hold YAML: the registry would not start") from None
         return self._value(node, kinds, path) if node else None
 
     def _value(self, node: yaml.Node, kinds: Kinds, path: str) -> Any:  # noqa: ANN401

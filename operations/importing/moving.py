@@ -20,7 +20,8 @@ from config.secrecy import Place, plain_secret
 from config.settings import BCRYPT, PROJECT, StackSettings
 from config.stack import REGION, Stack
 from config.tree import ANY, Placeholder, Section, lookup
-from operations import Blocked, stack_file
+from operations import stack_file
+from operations.errors import CommandError
 from operations.importing.compose import Compose, Service
 from operations.importing.effective import effective
 
@@ -163,7 +164,7 @@ def _filled(tree: Any, secrets: Mapping[str, str]) -> Any:  # noqa: ANN401
 
 
 def chosen(compose: Compose, name: str) -> Service:
-    """The service that runs a registry, or the one of that name. Raises Blocked."""
+    """The service that runs a registry, or the one of that name. Raises CommandError."""
     found = [
         service
         for service in compose.services.values()
@@ -179,7 +180,7 @@ def chosen(compose: Compose, name: str) -> Service:
     if len(found) == 1:
         return found[0]
     names = ", ".join(service.name for service in found or compose.services.values())
-    raise Blocked(
+    raise CommandError(
         f"there are several registries: say SERVICE=, one of {names}"
         if found
         else f"there is no registry among {names}: say SERVICE="
@@ -193,14 +194,14 @@ def _repository(service: Service) -> tuple[str, str]:
 
 
 def moved(compose: Compose, service: Service, stack: str) -> Moved:
-    """What `service` is as a stack of that name. Raises Blocked where it can't move in."""
+    """What `service` is as a stack of that name. Raises CommandError where it can't move in."""
     release, old, lost = _told(service)
     used = {_config_path(service, each) for each in RELEASES.values()}
     its = Moved(stack=stack, service=service, compose=compose, old=old, used=used, lost=lost)
     its.lost.extend((f"${name}", "is set nowhere, and empty") for name in compose.unset)
     if lookup(old, "proxy.remoteurl"):
         why = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
-        raise Blocked(f"{service.name} {why}")
+        raise CommandError(f"{service.name} {why}")
     its.section("registry")["release"] = release.version
     if not _OFFICIAL.fullmatch(_repository(service)[0]):
         its.section("registry")["image"] = service.image
@@ -259,7 +260,9 @@ def _config_path(service: Service, release: Release) -> str:
 def _storage(its: Moved) -> None:
     drivers = (lookup(its.old, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
     if len(drivers) != 1:
-        raise Blocked(f"{its.service.name} has {len(drivers)} storage drivers: it does not start")
+        raise CommandError(
+            f"{its.service.name} has {len(drivers)} storage drivers: it does not start"
+        )
     (driver,) = drivers
     keys = lookup(its.old, f"storage.{driver}") or {}
     endpoint = str(keys.get("endpoint") or keys.get("regionendpoint") or "")
@@ -282,7 +285,7 @@ def _storage(its: Moved) -> None:
             inside = bool(host[3]) if host else keys.get("internal") is True
             its.section("storage")["internal"] = inside
     else:
-        raise Blocked(
+        raise CommandError(
             f"the images of {its.service.name} are in {driver} {endpoint}".rstrip()
             + ", and here they are in a volume or in OSS: copy them into another registry's"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from operations.gc import TAG
+from operations.commands.gc import TAG
 from tests.integration.api import Api
 from tests.integration.busy import BusyClient
 from tests.integration.deployment import Deployment, proc_files, wait_until

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from operations import Blocked, oss, verify_oss
+from operations import oss
 from operations.__main__ import main
+from operations.commands import verify_oss
+from operations.errors import CommandError
 from tests.emulator.emulator import Emulator
 from tests.integration.cloud import REGION, CloudDeployment
 
@@ -80,5 +82,5 @@ def test_a_stack_without_a_bucket_or_an_access_key_is_reported(
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(stack.folder)
-    with pytest.raises(Blocked, match="has no access-key-other: `make up"):
+    with pytest.raises(CommandError, match="has no access-key-other: `make up"):
         oss.key_in_use(stack.stack, "other")

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from config.tree import lookup
-from operations import Blocked, importing, stack_file
+from operations import importing, stack_file
+from operations.errors import CommandError
 from operations.importing import report, written
 from operations.importing.compose import read
 from operations.importing.moving import Moved, chosen, differences, moved
@@ -84,7 +85,7 @@ def test_a_registry_that_cannot_be_imported_is_refused_with_the_reason(
 ) -> None:
     (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
 
-    with pytest.raises(Blocked, match=reason):
+    with pytest.raises(CommandError, match=reason):
         _import_once(file)
 
 
@@ -481,7 +482,7 @@ def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -
 def test_an_invalid_compose_file_is_refused_without_showing_secrets(
     tmp_path: Path, content: str, error: str
 ) -> None:
-    with pytest.raises(Blocked, match=error) as blocked:
+    with pytest.raises(CommandError, match=error) as blocked:
         _import_text(tmp_path, content)
 
     assert "pa55" not in str(blocked.value)
@@ -490,7 +491,7 @@ def test_an_invalid_compose_file_is_refused_without_showing_secrets(
 def test_an_env_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "own.env").write_bytes(b"A=\xff\xfe")
 
-    with pytest.raises(Blocked, match=r"own\.env can't be read"):
+    with pytest.raises(CommandError, match=r"own\.env can't be read"):
         _import_text(tmp_path, _registry("    env_file: own.env"))
 
 
@@ -499,7 +500,7 @@ def test_an_existing_stack_file_is_not_overwritten_and_a_failed_import_leaves_no
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
 ) -> None:
     def fail(*_: Any, **__: Any) -> str:  # noqa: ANN401
-        raise Blocked("no backend")
+        raise CommandError("no backend")
 
     monkeypatch.setattr(importing, "pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
@@ -507,7 +508,7 @@ def test_an_existing_stack_file_is_not_overwritten_and_a_failed_import_leaves_no
     if exists:
         file.write_text("mine")
 
-    with pytest.raises(Blocked, match="is there already" if exists else "no backend"):
+    with pytest.raises(CommandError, match="is there already" if exists else "no backend"):
         importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
 
     assert file.exists() == exists
@@ -523,14 +524,16 @@ def test_a_missing_pulumi_login_is_reported_with_the_fix(
     monkeypatch.setattr(importing, "pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
 
-    with pytest.raises(Blocked, match=r"error: no token\nA stack needs a login and a passphrase"):
+    with pytest.raises(
+        CommandError, match=r"error: no token\nA stack needs a login and a passphrase"
+    ):
         importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
 
 
 def test_missing_arguments_are_reported_with_the_command(tmp_path: Path) -> None:
-    with pytest.raises(Blocked, match=r"no-such\.yml: No such file"):
+    with pytest.raises(CommandError, match=r"no-such\.yml: No such file"):
         importing.main("imported", str(tmp_path / "no-such.yml"))
-    with pytest.raises(Blocked, match=r"make import COMPOSE=docker-compose\.yml STACK=prod"):
+    with pytest.raises(CommandError, match=r"make import COMPOSE=docker-compose\.yml STACK=prod"):
         importing.main("imported")
 
 

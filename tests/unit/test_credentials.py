@@ -8,7 +8,9 @@ import pytest
 from components.error_hints import error_hint
 from components.storage.oss.resources import ERROR_HINTS
 from config import credentials
-from operations import Blocked, preview, stack_file
+from operations import stack_file
+from operations.commands import preview
+from operations.errors import CommandError
 
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "id", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "hunter2"}
 
@@ -123,7 +125,7 @@ def test_a_preview_reports_an_incomplete_access_key_before_pulumi_runs(
     assert "ALICLOUD_ACCESS_KEY is set without the other half" in "\n".join(report.errors)
 
     monkeypatch.setattr(preview, "_plan", lambda *_: pytest.fail("Pulumi ran"))
-    with pytest.raises(Blocked):
+    with pytest.raises(CommandError):
         preview.require_deployer(stack_file.stack("mine"))
 
 

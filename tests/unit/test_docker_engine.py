@@ -9,8 +9,10 @@ import pytest
 
 from config import docker_engine
 from config.docker_engine import LOCAL, Engine, EngineError
-from operations import Blocked, engine, stack_file
+from operations import stack_file
 from operations.__main__ import main
+from operations.clients import docker as engine
+from operations.errors import CommandError
 from tests.unit.stack_files import problems
 from toolchain import engine as toolchain
 from toolchain.progress import Unavailable
@@ -217,7 +219,7 @@ def test_an_engine_that_does_not_answer_is_reported_in_one_line_with_its_context
         monkeypatch.setenv(name, value)
     with pytest.raises(Unavailable) as unavailable:
         toolchain.ensure_running()
-    with engine.reached({}) as reached, pytest.raises(Blocked) as blocked:
+    with engine.reached({}) as reached, pytest.raises(CommandError) as blocked:
         engine.docker(reached, "info")
     for message in (str(unavailable.value), str(blocked.value)):
         for word in (*words, EDGE, "the current Docker context edge"):
@@ -266,5 +268,5 @@ def test_ssh_options_are_those_that_the_plugin_uses(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DOCKER_SSH_OPTS", "-i key")
     assert engine._ssh_options({}) == ["-i", "key"]
     assert engine._ssh_options({"docker:sshOpts": '["-p", 22]'}) == ["-p", "22"]
-    with pytest.raises(Blocked, match=r"^docker:sshOpts must be a list"):
+    with pytest.raises(CommandError, match=r"^docker:sshOpts must be a list"):
         engine._ssh_options({"docker:sshOpts": "-i key"})

@@ -11,7 +11,11 @@ import pytest
 
 from config.problems import SettingsError
 from config.stack import READ_ONLY_LABEL
-from operations import Blocked, collector, engine, gc, stack_file, swarm
+from operations import stack_file, swarm
+from operations.clients import docker as engine
+from operations.commands import gc
+from operations.errors import CommandError
+from operations.garbage_collection import collector
 from tests.unit.stack_files import load_stack
 
 
@@ -197,7 +201,7 @@ def test_garbage_collection_does_not_start_until_the_old_replicas_have_ended(
     manager: _FakeSwarm,
 ) -> None:
     manager.tasks = [_task("Running 3 hours ago", desired="Shutdown")]
-    with pytest.raises(Blocked, match="a replica on one is not seen to have ended"):
+    with pytest.raises(CommandError, match="a replica on one is not seen to have ended"):
         _collector().alone()
     manager.tasks = [_task("Shutdown 1 second ago", desired="Shutdown"), _task("Running 1 s ago")]
     _collector().alone()
@@ -207,7 +211,7 @@ def test_garbage_collection_does_not_start_if_the_registry_accepts_pushes_again(
     manager: _FakeSwarm,
 ) -> None:
     manager.labels = {}
-    with pytest.raises(Blocked, match="takes pushes again"):
+    with pytest.raises(CommandError, match="takes pushes again"):
         _collector().alone()
 
 
@@ -218,7 +222,7 @@ def test_garbage_collection_stops_as_soon_as_the_registry_accepts_pushes(
     registry_collector = _collector()
     registry_collector.alone()
     manager.labels = {}
-    with pytest.raises(Blocked, match="takes pushes again"):
+    with pytest.raises(CommandError, match="takes pushes again"):
         next(registry_collector.run("registry", "garbage-collect"))
     assert ("service", "rm", "j1") in manager.commands
 
@@ -227,7 +231,9 @@ def test_an_earlier_garbage_collection_that_does_not_end_is_reported(manager: _F
     manager.tasks_end = False
     manager.services = {"j1": "oss-registry-dev-gc", "r1": "oss-registry-dev-registry"}
     manager.tasks = [_task("Running 1 second ago")]
-    with pytest.raises(Blocked, match="a collection of garbage on one is not seen to have ended"):
+    with pytest.raises(
+        CommandError, match="a collection of garbage on one is not seen to have ended"
+    ):
         swarm.end_collection("dev", {})
     assert ("service", "rm", "j1") in manager.commands
 
@@ -311,6 +317,6 @@ def test_a_stack_file_that_became_invalid_meanwhile_is_reported(
 ) -> None:
     before = stack_file.text("mine")
     (stacks / "Pulumi.mine.yaml").unlink()
-    with pytest.raises(Blocked, match="the registry refuses pushes until this is mended"):
+    with pytest.raises(CommandError, match="the registry refuses pushes until this is mended"):
         gc._open("mine", before)
     assert not ups

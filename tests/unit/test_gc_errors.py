@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from operations import Blocked, gc
-from operations.gc_errors import Progress, Storage, explanation
+from operations.commands import gc
+from operations.errors import CommandError
+from operations.garbage_collection.errors import Progress, Storage, explanation
 from tests.unit.stack_files import load_stack
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -154,7 +155,7 @@ class _FailingCollector:
     def run(self, *command: str) -> Iterator[str]:
         if command[0] == "registry":
             yield "team/app\n"
-            raise Blocked(
+            raise CommandError(
                 "on one: failed to garbage collect: failed to mark: invalid checksum digest format"
             )
         assert command[-2:] == (
@@ -167,7 +168,7 @@ class _FailingCollector:
 
 def test_make_gc_reports_the_path_of_an_empty_link() -> None:
     stack = load_stack()
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         gc._swept(stack, _FailingCollector(), gc._storage(stack, _FailingCollector()))
     path = "docker/registry/v2/repositories/team/app/_manifests/tags/a b/current/link"
     assert str(blocked.value).startswith(f"{path} in the volume oss-registry-dev-data is no link")

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from config.stack import Stack
-from operations import Blocked, down, guard, oss
+from operations import guard, oss
+from operations.clients.pulumi import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
+from operations.commands import down
+from operations.errors import CommandError
 from operations.guard import Loss, losses
 from operations.oss import Key, bucket_of
-from operations.recover import Recovered
+from operations.recovery import Recovered
 from operations.review import Change
-from operations.state import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
 from tests.unit.stack_files import load_stack
 
 STATE: Mapping[str, Any] = {
@@ -106,7 +108,7 @@ def test_replacing_the_volume_with_the_images_or_removing_it_from_the_state_is_a
 def test_the_guard_passes_only_if_every_loss_is_named() -> None:
     lost = [Loss("images", "Why", "Do"), Loss("2026-11", "Because", "Try")]
     for meant in ([], ["images"], ["image", "2026-11"]):
-        with pytest.raises(Blocked, match=r"make up STACK=prod LOSE=images,2026-11$"):
+        with pytest.raises(CommandError, match=r"make up STACK=prod LOSE=images,2026-11$"):
             guard.stop("prod", "up", lost, meant)
     guard.stop("prod", "up", lost, ["2026-11", "images"])
     guard.stop("prod", "up", (), ())
@@ -114,10 +116,10 @@ def test_the_guard_passes_only_if_every_loss_is_named() -> None:
 
 def test_the_guard_lists_the_steps_of_a_recovery() -> None:
     lost = [Loss("images", "Why", "Do")]
-    with pytest.raises(Blocked, match=r"^stopped, and nothing was changed:"):
+    with pytest.raises(CommandError, match=r"^stopped, and nothing was changed:"):
         guard.stop("prod", "up", lost, (), Recovered(()).stopped)
     done = ("removed the container a, which was being made", "deleted the access key b")
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         guard.stop("prod", "up", lost, (), Recovered((), done).stopped)
     assert str(blocked.value).startswith(
         "stopped, and nothing was changed but by the recovery of the run before (removed the "
@@ -254,7 +256,7 @@ def test_down_reports_how_to_keep_the_bucket_and_the_command_that_deletes_it(
     bucket = {**STATE, "type": BUCKET, "inputs": inputs}
     stack = {"type": "pulumi:pulumi:Stack", "outputs": IN_USE}
     monkeypatch.setattr(down, "deployment", lambda name: {"resources": [stack, bucket]})
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         guard.stop("trial", "down", down._lost("trial"), ())
     error = str(blocked.value)
     assert "To keep the bucket, set storage.force_destroy: false" in error

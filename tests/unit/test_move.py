@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from config.stack import Stack
-from operations import Blocked, move, stack_file
-from operations.recover import Recovered
+from operations import stack_file
+from operations.clients.pulumi import CONTAINER, NETWORK, SERVICE, STASH, VOLUME
+from operations.commands import move
+from operations.errors import CommandError
+from operations.recovery import Recovered
 from operations.review import Change, Review
-from operations.state import CONTAINER, NETWORK, SERVICE, STASH, VOLUME
 from tests.unit.stack_files import load_stack
 
 OPEN = {"exposure": "open"}
@@ -79,7 +81,7 @@ def test_a_plan_with_another_changed_setting_is_refused(
     runtimes: tuple[str, str], sections: Mapping[str, Any], difference: str
 ) -> None:
     old, new = runtimes
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         _check_plan(_stack(new, **sections), _outputs(_stack(old)))
     error = str(blocked.value)
     assert error.startswith(
@@ -99,7 +101,7 @@ def test_a_plan_with_another_changed_setting_is_refused(
     ],
 )
 def test_a_plan_that_changes_another_resource_is_refused(kind: str) -> None:
-    with pytest.raises(Blocked, match="than the runtime"):
+    with pytest.raises(CommandError, match="than the runtime"):
         _check_plan(
             _stack("swarm"),
             _outputs(_stack("container")),
@@ -108,7 +110,7 @@ def test_a_plan_that_changes_another_resource_is_refused(kind: str) -> None:
 
 
 def test_a_failed_plan_is_refused_and_a_stack_without_resources_is_created() -> None:
-    with pytest.raises(Blocked, match="the plan fails"):
+    with pytest.raises(CommandError, match="the plan fails"):
         _check_plan(_stack("swarm"), {}, errors=["no"])
     _check_plan(_stack("swarm"), {}, [_change("create", VOLUME, "data")])
 

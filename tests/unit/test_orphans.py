@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from operations import Blocked, orphans, ram, status
-from operations.state import ACCESS_KEY, STACK
+from operations import orphaned_keys as orphans
+from operations.clients import ram
+from operations.clients.pulumi import ACCESS_KEY, STACK
+from operations.commands import status
+from operations.errors import CommandError
 from tests.unit.stack_files import load_stack
 
 USER = "oss-registry-dev"
@@ -80,7 +83,7 @@ def test_an_orphaned_key_that_leaves_no_room_for_a_new_one_is_reported_before_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _set_keys_of_ram(["a", "b"], monkeypatch)
-    with pytest.raises(Blocked, match="does not have the access key a of oss-registry-dev"):
+    with pytest.raises(CommandError, match="does not have the access key a of oss-registry-dev"):
         orphans.before(USER, _state("b")["resources"])
     # Two keys in the state are no orphans, so RAM's limit of two is not reported here.
     assert orphans.before(USER, _state("a", "b")["resources"]) is not None

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from config.stack import Stack
-from operations import NotChecked, engine, oss
+from operations import oss
+from operations.clients import docker as engine
+from operations.errors import NotChecked
 from operations.oss import Key, OssError
 from operations.oss_errors import Times
 from tests.unit.stack_files import load_stack

@@ -7,8 +7,10 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from operations import Blocked, gc, preview, stack_file
-from operations.state import pulumi, pulumi_seen
+from operations import stack_file
+from operations.clients.pulumi import pulumi, pulumi_seen
+from operations.commands import gc, preview
+from operations.errors import CommandError
 
 WRONG = "error: getting stack configuration: get stack secrets manager: incorrect passphrase"
 MISSING = (
@@ -53,7 +55,7 @@ def _write_stack(folder: Path, error: str, in_file: str | None, in_state: str | 
 
 def _error_of(*words: str) -> str:
     """Return the error if `pulumi` runs with these arguments: one line without the passphrase."""
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         pulumi(*words, "--stack", "mine")
     assert "\n" not in str(blocked.value)
     assert "hunter2" not in str(blocked.value)
@@ -107,7 +109,7 @@ def test_a_passphrase_file_that_cannot_be_read_is_reported_with_its_path(
 def test_a_command_with_visible_output_ends_with_the_same_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(Blocked, match="does not unlock the secrets of the stack mine"):
+    with pytest.raises(CommandError, match="does not unlock the secrets of the stack mine"):
         pulumi_seen("destroy", "--stack", "mine")
     assert WRONG in capsys.readouterr().err
 
@@ -128,7 +130,7 @@ def test_garbage_collection_reports_a_wrong_passphrase_instead_of_pending_change
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gc, "tag", lambda *_: None)
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         gc._collect(stack_file.stack("mine"), {}, gc._Interrupts.__new__(gc._Interrupts))
     assert "the plan fails" in str(blocked.value)
     assert "does not unlock the secrets of the stack mine" in capsys.readouterr().out

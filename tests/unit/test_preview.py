@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from operations import preview, stack_file
+from operations import stack_file
+from operations.commands import preview
 from tests.unit.stack_files import load_stack
 
 

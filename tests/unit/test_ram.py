@@ -7,7 +7,7 @@ from alibabacloud_credentials.exceptions import CredentialException
 from darabonba.exceptions import DaraException, UnretryableException
 from darabonba.policy.retry import RetryPolicyContext
 
-from operations import ram
+from operations.clients import ram
 
 
 def _client_that_raises(failure: Exception) -> SimpleNamespace:

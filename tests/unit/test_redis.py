@@ -10,7 +10,9 @@ import pytest
 import trustme
 
 from config.stack import CA_CERTIFICATES_PATH, Stack
-from operations import Blocked, NotChecked, engine, redis
+from operations.clients import docker as engine
+from operations.clients import redis
+from operations.errors import CommandError, NotChecked
 from tests.unit.stack_files import load_stack
 
 CA = trustme.CA().cert_pem.bytes().decode()
@@ -152,7 +154,9 @@ def test_a_redis_that_requires_a_client_certificate_is_reported_as_not_checked(
     stack = _stack_with_external_redis({"redis": {"tls": tls}})
     with pytest.raises(NotChecked, match=r"registry\.config\.redis\.tls\.key"):
         redis.said(stack, {}, "PING")
-    with pytest.raises(Blocked, match=r"registry\.config\.redis\.tls\.key.*cache\.enabled: false"):
+    with pytest.raises(
+        CommandError, match=r"registry\.config\.redis\.tls\.key.*cache\.enabled: false"
+    ):
         redis.forget(stack, {})
     assert not server.commands
 
@@ -198,7 +202,7 @@ def test_an_error_of_redis_is_reported_with_the_setting_to_change(
 ) -> None:
     server.password = "x"
     server.answers[verb] = f"{answer}\n"
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         redis.forget(_stack_with_external_redis(password=True, db=3), {})
     assert f"redis.example.com:6380 does not forget what it knows: {answer}" in str(blocked.value)
     assert hint in str(blocked.value)
@@ -210,5 +214,5 @@ def test_a_redis_that_hangs_counts_as_no_answer_and_its_client_is_removed(
     server.hangs = True
     assert redis.said(_stack_with_external_redis(), {}, "PING") == []
     assert server.commands[-1][:2] == ("container", "rm")
-    with pytest.raises(Blocked, match=r"does not forget what it knows: nothing$"):
+    with pytest.raises(CommandError, match=r"does not forget what it knows: nothing$"):
         redis.forget(_stack_with_external_redis(), {})

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from config.stack import Stack
-from operations import NotChecked, registry_api
+from operations.clients import registry as registry_api
+from operations.errors import NotChecked
 from tests.unit.stack_files import load_stack
 
 AUTHORITY = trustme.CA().cert_pem.bytes().decode()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from operations.clients.pulumi import SERVICE
 from operations.review import LIMIT, Review, failed, markdown, review, text
-from operations.state import SERVICE
 from tests.unit.stack_files import load_stack
 
 CONTAINER = "docker:index/container:Container"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from operations import Blocked
-from operations.rotate import steps
+from operations.commands.rotate import steps
+from operations.errors import CommandError
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_a_rotation_continues_from_where_it_stopped(
 def test_a_rotation_that_cannot_continue_is_reported(
     labels: list[str], existing: list[str], in_use: str | None, error: str
 ) -> None:
-    with pytest.raises(Blocked, match=error):
+    with pytest.raises(CommandError, match=error):
         steps(labels, existing, in_use, "new")

@@ -11,7 +11,7 @@ from config.releases import RELEASES
 from config.schema import Kinds
 from config.secrecy import HIDDEN, Place, masked, plain_secret
 from config.tree import ANY, Placeholder
-from operations.render import main
+from operations.commands.render import main
 from operations.review import markdown, review, text
 from operations.stack_file import handed_over
 from tests.unit.stack_files import assert_refused, load, load_stack, problems

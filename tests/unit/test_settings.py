@@ -18,7 +18,8 @@ from config.releases import RELEASES
 from config.render import redact
 from config.settings import StackSettings
 from config.tree import Placeholder, lookup
-from operations import schema, stack_file
+from operations import stack_file
+from operations.commands import schema
 from operations.oss import bucket_of
 from operations.stack_file import STACKS
 from tests.unit.stack_files import assert_refused, load, load_stack, problems

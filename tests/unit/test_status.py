@@ -1,8 +1,8 @@
 """Tests of `make status` for a stack file that was changed after the last `make up`."""
 
 from config.stack import Stack
-from operations import status
-from operations.status import FAIL, Running
+from operations.commands import status
+from operations.commands.status import FAIL, Running
 from tests.unit.stack_files import load_stack
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operations import engine
+from operations.clients import docker as engine
 from operations.swarm import obstacle, remove_unused
 from tests.unit.stack_files import load_stack
 

@@ -8,9 +8,15 @@ from subprocess import CalledProcessError
 import pytest
 
 from config.stack import Stack
-from operations import Blocked, NotChecked, engine, orphans, oss, recover, registry_api, up
+from operations import orphaned_keys as orphans
+from operations import oss
+from operations import recovery as recover
+from operations.clients import docker as engine
+from operations.clients import registry as registry_api
+from operations.clients.pulumi import ACCESS_KEY
+from operations.commands import up
+from operations.errors import CommandError, NotChecked
 from operations.review import Change, Review
-from operations.state import ACCESS_KEY
 from tests.unit.stack_files import load_stack
 
 ADDRESS = "http://127.0.0.1:5000"
@@ -75,7 +81,7 @@ def test_up_fails_with_the_next_step_if_the_registry_keeps_answering_503(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_api, "http_status", lambda *_: 503)
-    with pytest.raises(Blocked) as blocked:
+    with pytest.raises(CommandError) as blocked:
         _wait_until_served()
     assert f"after 61 s the registry at {ADDRESS} still answers 503" in str(blocked.value)
     assert "Run `make status STACK=dev` for the cause." in str(blocked.value)
@@ -196,6 +202,6 @@ def test_a_refused_plan_after_a_recovery_lists_the_steps_of_the_recovery(
     refused = Review(stack="dev", errors=["no"] if consent else (), lines=["+A=b"])
     monkeypatch.setattr(up, "planned", lambda *_: (refused, ()))
     monkeypatch.setattr("sys.stdin", StringIO())
-    with pytest.raises(Blocked, match=r"recovery of the run before \(removed a container\): "):
+    with pytest.raises(CommandError, match=r"recovery of the run before \(removed a container\): "):
         up.up("dev", consent=consent, meant=())
     assert not failing_update

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import LABEL, PROJECT
-from operations import Blocked, stack_file, status
-from operations.preview import planned, show
-from operations.recover import recover
-from operations.state import access_keys, deployment, outputs_of, pulumi
-from operations.up import StorageRefused, ask, consent_and_meant, up
+from operations import stack_file
+from operations.clients.pulumi import access_keys, deployment, outputs_of, pulumi
+from operations.commands import status
+from operations.commands.preview import planned, show
+from operations.commands.up import StorageRefused, ask, consent_and_meant, up
+from operations.errors import CommandError
+from operations.recovery import recover
 
 STORAGE = f"{PROJECT}:storage"
 
@@ -32,19 +34,23 @@ def steps(
     """The `access_keys` to go through, from those in the stack file (`labels`) and the state.
 
     Where no rotation is under way, the new key is `wanted`. `recovered` is true if a killed run was
-    cleaned up just now: it may have been this rotation, in its last step. Raises Blocked.
+    cleaned up just now: it may have been this rotation, in its last step. Raises CommandError.
     """
     if in_use not in made:
-        raise Blocked("there is no access key in use yet: `make up` first")
+        raise CommandError("there is no access key in use yet: `make up` first")
     idle = _idle(labels, made, in_use)
     if idle and wanted == in_use:
         if recovered:
             return [[wanted]]
-        raise Blocked(f"the access key in use is {wanted} already: name another one, as in LABEL=…")
+        raise CommandError(
+            f"the access key in use is {wanted} already: name another one, as in LABEL=…"
+        )
     new = wanted if idle else labels[-1]
     old = [label for label in made if label != new]
     if len(old) > 1:
-        raise Blocked(f"{' and '.join(old)} are there, RAM's limit: leave one of them, `make up`")
+        raise CommandError(
+            f"{' and '.join(old)} are there, RAM's limit: leave one of them, `make up`"
+        )
     if not old or [new] == [*labels] == [in_use]:
         return [[new]]
     return [[*old, new], [new]]
@@ -61,7 +67,7 @@ def main(name: str, *words: str) -> int:
     recovered = recover(name)
     storage = stack_file.stack(name).settings.storage
     if storage.kind != "oss":
-        raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
+        raise CommandError(f"the stack {name} has no access key: its storage.kind is filesystem")
     made, in_use = _keys(recovered.resources)
     if made and in_use not in made:
         # An update that failed leaves no outputs, or those that it would have ended with.
@@ -73,10 +79,10 @@ def main(name: str, *words: str) -> int:
         found, _ = planned(name, "--refresh")
         if found.errors:
             show(found, "text")
-            raise Blocked("stopped, and nothing was changed: the plan fails, see above")
+            raise CommandError("stopped, and nothing was changed: the plan fails, see above")
         if not found.empty:
             show(found, "text")
-            raise Blocked(f"more would change than the key: `make up STACK={name}` first")
+            raise CommandError(f"more would change than the key: `make up STACK={name}` first")
     else:
         _say(f"a rotation to {way[-1][0]} is under way: going on with it")
     if not consent:
@@ -105,12 +111,12 @@ def _label(words: Sequence[str]) -> str:
     """The new key's: the one that was said, else the month."""
     label = next((w for w in words if not w.startswith("--")), f"{datetime.now(UTC):%Y-%m}")
     if not re.fullmatch(LABEL, label):
-        raise Blocked(f"LABEL must be of a-z, 0-9 and -, such as 2026-11, not {label}")
+        raise CommandError(f"LABEL must be of a-z, 0-9 and -, such as 2026-11, not {label}")
     return label
 
 
 def _see(name: str) -> None:
-    """Raises Blocked unless the registry works by the key that it has now."""
+    """Raises CommandError unless the registry works by the key that it has now."""
     _say("looking whether the registry works with it …")
     rows = [*status.rows(name, status.WORKS)]
     for row in rows:
@@ -120,8 +126,8 @@ def _see(name: str) -> None:
         raise _kept(name, "; ".join(broken))
 
 
-def _kept(name: str, why: str) -> Blocked:
-    return Blocked(
+def _kept(name: str, why: str) -> CommandError:
+    return CommandError(
         f"the old key is kept, as the new one does not work: {why}\n"
         f"Fix that, then run `make rotate STACK={name}` again: it goes on from here."
     )

@@ -13,14 +13,14 @@ from pathlib import Path
 from config import docker_engine
 from config.problems import SettingsError
 from config.stack import STACK_LABEL
-from operations import Blocked
+from operations.errors import CommandError
 from operations.stack_file import configuration
 
 
 def use(stack: str) -> None:
     """Have this process, and thus Pulumi's docker plugin, mean the engine of `stack`.
 
-    Problems of the stack file are left to the command. Raises Blocked.
+    Problems of the stack file are left to the command. Raises CommandError.
     """
     try:
         config, _ = configuration(stack)
@@ -29,19 +29,19 @@ def use(stack: str) -> None:
     try:
         docker_engine.set_variables(config, os.environ)
     except docker_engine.EngineError as error:
-        raise Blocked(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
 @contextmanager
 def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     """Variables with which docker and ssh mean the engine that the docker plugin means.
 
-    `config` is a stack file's, as `configuration` gives it. Raises Blocked.
+    `config` is a stack file's, as `configuration` gives it. Raises CommandError.
     """
     try:
         variables = docker_engine.engine(config, os.environ).variables(os.environ)
     except docker_engine.EngineError as error:
-        raise Blocked(str(error)) from None
+        raise CommandError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
         if options := _ssh_options(config):
             # The docker command takes no options for ssh; the one that it finds on PATH does.
@@ -63,7 +63,7 @@ def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
     except ValueError:
         options = None
     if not isinstance(options, list):
-        raise Blocked("docker:sshOpts must be a list; write such as [-i, /home/me/.ssh/ops]")
+        raise CommandError("docker:sshOpts must be a list; write such as [-i, /home/me/.ssh/ops]")
     return [str(option) for option in options]
 
 
@@ -92,7 +92,7 @@ def marked(label: str, kind: str, name: str, variables: Mapping[str, str]) -> bo
 def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
     """The lines of what the command prints, as they come.
 
-    Raises Blocked if the engine does not answer, or subprocess.CalledProcessError with its errors.
+    Raises CommandError if the engine does not answer, or CalledProcessError with its errors.
     """
     command = ["docker", *words]
     with (
@@ -122,7 +122,7 @@ def docker(
 ) -> str:
     """What the command printed, within `seconds`, or it and its errors; it reads what is `given`.
 
-    Raises Blocked if the engine does not answer, subprocess.CalledProcessError with docker's
+    Raises CommandError if the engine does not answer, subprocess.CalledProcessError with docker's
     errors, or TimeoutExpired.
     """
     try:
@@ -142,8 +142,8 @@ def docker(
 
 def _explained(
     failure: subprocess.CalledProcessError, variables: Mapping[str, str]
-) -> subprocess.CalledProcessError | Blocked:
+) -> subprocess.CalledProcessError | CommandError:
     """`failure`, or what it means if the engine does not answer or refuses the docker command."""
     text = failure.stderr or failure.stdout or ""
     sentence = docker_engine.error_hint(text, docker_engine.recorded_engine(variables), variables)
-    return Blocked(sentence) if sentence else failure
+    return CommandError(sentence) if sentence else failure

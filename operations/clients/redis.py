@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from config.stack import STACK_LABEL, Stack
 from config.tree import Placeholder, Section, lookup
-from operations import Blocked, NotChecked, engine
-from operations.state import secret
+from operations.clients import docker as engine
+from operations.clients.pulumi import secret
+from operations.errors import CommandError, NotChecked
 
 SECONDS = 10  # for an answer
 PAGE = 100_000  # keys that one SCAN looks at
@@ -87,7 +88,7 @@ def explained(answer: Sequence[str]) -> str:
 def forget(stack: Stack, variables: Mapping[str, str]) -> None:
     """Have redis know of no blob any more; nothing else in it goes.
 
-    Raises Blocked where it does not, CalledProcessError with docker's errors.
+    Raises CommandError where it does not, CalledProcessError with docker's errors.
     """
     if stack.settings.registry.runtime == "swarm" and stack.runs_redis:
         # It keeps nothing on disk, and none but services reach it.
@@ -98,7 +99,7 @@ def forget(stack: Stack, variables: Mapping[str, str]) -> None:
             for start in range(0, len(entries), PAGE):
                 _delete(stack, variables, entries[start : start + PAGE])
         except NotChecked as reason:
-            raise Blocked(
+            raise CommandError(
                 f"redis at {address(stack)} cannot be asked to forget the registry's entries: "
                 f"{reason}. Set cache.enabled: false, `make up STACK={stack.name}`, and collect "
                 "garbage then."
@@ -106,7 +107,7 @@ def forget(stack: Stack, variables: Mapping[str, str]) -> None:
 
 
 def _entries(stack: Stack, variables: Mapping[str, str]) -> Iterator[str]:
-    """The registry's keys. Raises Blocked, NotChecked."""
+    """The registry's keys. Raises CommandError, NotChecked."""
     # Neither a script nor UNLINK: older servers, proxies and narrow ACLs refuse them.
     cursor = None
     while cursor != "0":
@@ -124,7 +125,7 @@ def _delete(stack: Stack, variables: Mapping[str, str], keys: Sequence[str]) -> 
 def _answered(stack: Stack, variables: Mapping[str, str], *commands: str) -> Sequence[str]:
     """The lines of an answer that begins with a number for each of `commands`.
 
-    They are about the registry's database. Raises Blocked at another answer, NotChecked.
+    They are about the registry's database. Raises CommandError at another answer, NotChecked.
     """
     database = lookup(stack.registry.tree, "redis.db") or 0
     # As the registry does: some proxies refuse SELECT.
@@ -134,7 +135,9 @@ def _answered(stack: Stack, variables: Mapping[str, str], *commands: str) -> Seq
     numbers = [line for line in lines[: len(commands)] if line.isdigit()]
     if selected == ["OK"] * len(select) and len(numbers) == len(commands):
         return lines
-    raise Blocked(f"redis at {address(stack)} does not forget what it knows: {explained(answer)}")
+    raise CommandError(
+        f"redis at {address(stack)} does not forget what it knows: {explained(answer)}"
+    )
 
 
 def _section(stack: Stack) -> Mapping[str, Any]:

@@ -8,34 +8,29 @@ from http import HTTPStatus
 from subprocess import CalledProcessError
 
 from config.stack import Stack
-from operations import (
-    Blocked,
-    NotChecked,
-    engine,
-    guard,
-    orphans,
-    oss,
-    recover,
-    registry_api,
-    swarm,
-)
-from operations.preview import planned, show
+from operations import guard, oss, swarm
+from operations import orphaned_keys as orphans
+from operations import recovery as recover
+from operations.clients import docker as engine
+from operations.clients import registry as registry_api
+from operations.clients.pulumi import ACCESS_KEY, pulumi_seen
+from operations.commands.preview import planned, show
+from operations.errors import CommandError, NotChecked
 from operations.stack_file import configuration, stack
-from operations.state import ACCESS_KEY, pulumi_seen
 
 SERVING_SECONDS = 60
 REPORT_SECONDS = 10
 CHECKS_SECONDS = 40  # in which the registry's storage checks fail three times, ten seconds apart
 
 
-class StorageRefused(Blocked):
+class StorageRefused(CommandError):
     """The registry's storage refuses it; the text is why."""
 
 
 def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     """Show what would change, ask unless there is `consent`, and do it.
 
-    What is lost by it is `meant` to be, by its name. Raises Blocked, SettingsError,
+    What is lost by it is `meant` to be, by its name. Raises CommandError, SettingsError,
     CalledProcessError.
     """
     recovered = recover.recover(name)
@@ -44,7 +39,7 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
     found, lost = planned(name, "--refresh")
     show(found, "text")
     if found.errors:
-        raise Blocked(f"{recovered.stopped}: the plan fails, see above")
+        raise CommandError(f"{recovered.stopped}: the plan fails, see above")
     guard.stop(name, "up", lost, meant, recovered.stopped)
     if not (consent or found.empty):
         ask("Do it?", recovered.stopped)
@@ -58,7 +53,7 @@ def up(name: str, *, consent: bool, meant: Collection[str]) -> None:
         except CalledProcessError:
             # Release 2.8 does not start without its storage, and Pulumi cannot see why.
             refused = None
-            with suppress(NotChecked, Blocked, CalledProcessError):
+            with suppress(NotChecked, CommandError, CalledProcessError):
                 refused = _storage_refused(stack(name), variables)
             if refused:
                 raise StorageRefused(f"the update failed, see above; {refused}") from None
@@ -115,7 +110,7 @@ def _watch(its: Stack, reason: oss.Unreachable) -> None:
 
 
 def _storage_refused(its: Stack, variables: Mapping[str, str]) -> str | None:
-    """Return why OSS refuses the registry its images. Raises NotChecked, Blocked."""
+    """Return why OSS refuses the registry its images. Raises NotChecked, CommandError."""
     if its.settings.storage.kind != "oss":
         return None
     return oss.check(its, oss.bucket_of(its).access_key, variables)
@@ -130,8 +125,8 @@ def _unserved(its: Stack) -> str | None:
     if code != HTTPStatus.SERVICE_UNAVAILABLE:
         return None
     return (
-        f"the registry at {its.registry.endpoint} still answers 503: its last storage check failed. Run "
-        f"`make status STACK={its.name}` for the cause."
+        f"the registry at {its.registry.endpoint} still answers 503: its last storage check "
+        f"failed. Run `make status STACK={its.name}` for the cause."
     )
 
 
@@ -140,11 +135,11 @@ def _report(text: str) -> None:
 
 
 def ask(question: str, stopped: str) -> None:
-    """Raises Blocked, which begins with `stopped`, unless whoever is at the terminal says yes."""
+    """Raises CommandError, beginning with `stopped`, unless the user says yes."""
     if not sys.stdin.isatty():
-        raise Blocked(f"{stopped}: there is nobody to ask; YES=1 says yes")
+        raise CommandError(f"{stopped}: there is nobody to ask; YES=1 says yes")
     if input(f"{question} [yes/no] ").strip().lower() not in ("y", "yes"):
-        raise Blocked(stopped)
+        raise CommandError(stopped)
 
 
 def consent_and_meant(words: Collection[str]) -> tuple[bool, Collection[str]]:

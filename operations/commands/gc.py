@@ -21,13 +21,17 @@ from pydantic import ByteSize
 from config.plan import DATA_PATH
 from config.problems import SettingsError
 from config.stack import Stack
-from operations import Blocked, engine, gc_errors, oss, redis, said, stack_file, swarm
-from operations.collector import Collector, collector
-from operations.gc_errors import Progress, Storage
-from operations.preview import planned, show
-from operations.recover import recover
-from operations.state import outputs_of, pulumi, tag
-from operations.up import up
+from operations import oss, stack_file, swarm
+from operations.clients import docker as engine
+from operations.clients import redis
+from operations.clients.pulumi import outputs_of, pulumi, tag
+from operations.commands.preview import planned, show
+from operations.commands.up import up
+from operations.errors import CommandError, error_text
+from operations.garbage_collection import errors as gc_errors
+from operations.garbage_collection.collector import Collector, collector
+from operations.garbage_collection.errors import Progress, Storage
+from operations.recovery import recover
 
 TAG = "oss-registry:gc"  # on a stack whose collection goes on, or was killed
 SECONDS = 10  # between two words on how far it is
@@ -45,7 +49,7 @@ def main(name: str, *words: str) -> int:
     config, _ = stack_file.configuration(name)
     with engine.reached(config) as variables:
         if not outputs_of(resources):
-            raise Blocked(f"the stack {name} is not up: make up STACK={name}")
+            raise CommandError(f"the stack {name} is not up: make up STACK={name}")
         if "--dry-run" in words:
             _try(stack, variables)
         else:
@@ -97,10 +101,10 @@ def _collect(stack: Stack, variables: Mapping[str, str], interrupts: _Interrupts
     found, _ = planned(name, "--refresh")
     if found.errors:
         show(found, "text")
-        raise Blocked("stopped, and nothing was changed: the plan fails, see above")
+        raise CommandError("stopped, and nothing was changed: the plan fails, see above")
     if not found.empty:
         show(found, "text")
-        raise Blocked(f"more would change than who may push: `make up STACK={name}` first")
+        raise CommandError(f"more would change than who may push: `make up STACK={name}` first")
     runs = collector(stack, variables)
     storage = _storage(stack, runs)
     blobs = _listing(storage)
@@ -128,7 +132,7 @@ def _read_only(
 ) -> Iterator[None]:
     """The registry takes no pushes within: it has the stack file `closed`, `own` before and after.
 
-    Raises Blocked where it then can't take them again.
+    Raises CommandError where it then can't take them again.
     """
     interrupts.defer()
     pulumi("stack", "tag", "set", "--stack", name, TAG, "yes")
@@ -151,7 +155,7 @@ def _read_only(
 
 
 def _open(name: str, own: str) -> None:
-    """Twice, as Ctrl-C goes to Pulumi too. Raises Blocked."""
+    """Twice, as Ctrl-C goes to Pulumi too. Raises CommandError."""
     for last in (False, True):
         try:
             if stack_file.text(name) == own:
@@ -160,11 +164,11 @@ def _open(name: str, own: str) -> None:
             else:
                 # It was written meanwhile: what else it changes goes through the guard.
                 up(name, consent=True, meant=())
-        except (Blocked, SettingsError, CalledProcessError) as why:
+        except (CommandError, SettingsError, CalledProcessError) as why:
             if last:
-                raise Blocked(
-                    f"{said(why)}\nthe registry refuses pushes until this is mended, and then "
-                    f"`make up STACK={name}`"
+                raise CommandError(
+                    f"{error_text(why)}\nthe registry refuses pushes until this is mended, and "
+                    f"then `make up STACK={name}`"
                 ) from None
         else:
             return
@@ -178,7 +182,7 @@ def _up(name: str, *flags: str) -> None:
 def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Collection[str]:
     """The digests of what no image needs, which is gone unless `flags` say else.
 
-    Raises Blocked with the cause if the storage holds what the registry cannot read.
+    Raises CommandError with the cause if the storage holds what the registry cannot read.
     """
     if stack.settings.maintenance.delete_untagged:
         flags += ("--delete-untagged",)
@@ -193,9 +197,9 @@ def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Coll
                     swept.add(found[1])
                 elif found := re.search(r": marking (?:blob|manifest) (\S+)", line):
                     needed.add(found[1])
-        except (Blocked, CalledProcessError) as failure:
-            if why := _explained(said(failure), progress, stack, storage):
-                raise Blocked(why) from None
+        except (CommandError, CalledProcessError) as failure:
+            if why := _explained(error_text(failure), progress, stack, storage):
+                raise CommandError(why) from None
             raise
     return swept
 
@@ -203,7 +207,7 @@ def _swept(stack: Stack, runs: Collector, storage: Storage, *flags: str) -> Coll
 def _explained(error: str, progress: Progress, stack: Stack, storage: Storage) -> str | None:
     try:
         return gc_errors.explanation(error, progress, stack.registry.release.version, storage)
-    except (oss.OssError, Blocked, CalledProcessError):
+    except (oss.OssError, CommandError, CalledProcessError):
         return None  # the storage can't be looked through now: the registry's own words are left
 
 
@@ -240,7 +244,7 @@ def _listing(storage: Storage) -> Listing:
 
 
 def _storage(stack: Stack, runs: Collector) -> Storage:
-    """The files of the stack's registry; to list them raises oss.OssError, Blocked, …"""
+    """The files of the stack's registry; to list them raises oss.OssError, CommandError, …"""
     if stack.settings.storage.kind == "oss":
         bucket = oss.bucket_of(stack)
         below, key = bucket.object_prefix, oss.key_in_use(stack.name, bucket.access_key)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from operations.preview import planned, show
+from operations.clients.pulumi import pulumi, tag
+from operations.commands.preview import planned, show
 from operations.review import Review
-from operations.state import pulumi, tag
 
 TAG = "oss-registry:drift"
 

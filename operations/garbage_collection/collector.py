@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from config.plan import drain_seconds
 from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack
-from operations import Blocked, engine, swarm
+from operations import swarm
+from operations.clients import docker as engine
+from operations.errors import CommandError
 
 
 class Collector(Protocol):
@@ -18,10 +20,10 @@ class Collector(Protocol):
         """Whether the registry that is there takes no pushes."""
 
     def alone(self) -> None:
-        """Return once nothing but read-only registries runs. Raises Blocked where that can't be."""
+        """Return once only read-only registries run. Raises CommandError."""
 
     def run(self, *command: str) -> Iterator[str]:
-        """The lines that `command` prints. Raises Blocked, CalledProcessError with its errors."""
+        """The lines that `command` prints. Raises CommandError, CalledProcessError."""
 
 
 class _InContainer:
@@ -91,7 +93,7 @@ class _InService:
             if not ended["CurrentState"].startswith("Complete"):
                 said = engine.docker(self._variables, *logs, both=True).strip()
                 yield from said.splitlines()
-                raise Blocked(f"on {ended['Node']}: {said or ended['Error']}")
+                raise CommandError(f"on {ended['Node']}: {said or ended['Error']}")
             yield from engine.printed(self._variables, *logs)
         finally:
             swarm.end_collection(self._stack.name, self._variables)
@@ -107,7 +109,7 @@ class _InService:
                 return engine.docker(
                     self._variables, "inspect", "--format", "{{.NodeID}}", task["ID"]
                 ).strip()
-        raise Blocked(f"no replica of {self._service} runs")
+        raise CommandError(f"no replica of {self._service} runs")
 
     def _tasks(self, service: str = "") -> Sequence[Mapping[str, str]]:
         words = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service or self._service)
@@ -116,7 +118,7 @@ class _InService:
 
 def _see(collector: Collector) -> None:
     if not collector.read_only():
-        raise Blocked("the registry takes pushes again: someone else has changed it meanwhile")
+        raise CommandError("the registry takes pushes again: someone else has changed it meanwhile")
 
 
 def _outlives(task: Mapping[str, str]) -> bool:

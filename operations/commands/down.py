@@ -9,12 +9,13 @@ from config.load import load
 from config.problems import SettingsError
 from config.settings import StackSettings
 from config.stack import Stack
-from operations import engine, guard, oss, swarm
-from operations.preview import require_deployer
-from operations.recover import recover
+from operations import guard, oss, swarm
+from operations.clients import docker as engine
+from operations.clients.pulumi import BUCKET, deployment, outputs_of, pulumi_seen
+from operations.commands.preview import require_deployer
+from operations.commands.up import consent_and_meant
+from operations.recovery import recover
 from operations.stack_file import configuration
-from operations.state import BUCKET, deployment, outputs_of, pulumi_seen
-from operations.up import consent_and_meant
 
 
 def main(name: str, *words: str) -> int:

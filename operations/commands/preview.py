@@ -11,10 +11,11 @@ from typing import Any
 from config import credentials
 from config.problems import SettingsError
 from config.stack import Stack
-from operations import Blocked, stack_file
+from operations import stack_file
+from operations.clients.pulumi import pulumi
+from operations.errors import CommandError
 from operations.guard import Loss, losses
 from operations.review import Review, failed, markdown, outputs, review, text
-from operations.state import pulumi
 
 NOT_REFRESHED = (
     "This preview compares the stack file with the state only. It does not show what was changed "
@@ -33,7 +34,7 @@ def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review,
         stack = stack or stack_file.stack(name)
         require_deployer(stack)
         plan = _plan(name, *flags)
-    except (SettingsError, Blocked) as wrong:
+    except (SettingsError, CommandError) as wrong:
         return failed(name, str(wrong)), ()
     found = review(stack, plan)
     lost = losses(stack, found.changes, outputs(plan))
@@ -41,16 +42,16 @@ def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review,
 
 
 def require_deployer(stack: Stack) -> None:
-    """Raises Blocked if the stack needs an access key for the cloud and none is found."""
+    """Raises CommandError if the stack needs an access key for the cloud and none is found."""
     if stack.settings.storage.kind != "oss":
         return
     config, _ = stack_file.configuration(stack.name)
     if problem := credentials.problem(config, os.environ):
-        raise Blocked(problem)
+        raise CommandError(problem)
 
 
 def _plan(name: str, *flags: str) -> Mapping[str, Any]:
-    """What Pulumi plans. Raises Blocked where it does not get that far."""
+    """What Pulumi plans. Raises CommandError where it does not get that far."""
     print(f"asking Pulumi what would change of {name} …", file=sys.stderr, flush=True)
     errors = ""
     try:
@@ -61,14 +62,14 @@ def _plan(name: str, *flags: str) -> Mapping[str, Any]:
         plan: Mapping[str, Any] = json.loads(printed)
     except ValueError:
         hint = f"\n`pulumi stack init {name}` makes it" * ("no stack named" in errors)
-        raise Blocked(f"{(errors or printed).strip()}{hint}") from None
+        raise CommandError(f"{(errors or printed).strip()}{hint}") from None
     return plan
 
 
 def show(found: Review, form: str) -> None:
-    """Print it in that format. Raises Blocked where there is none of that name."""
+    """Print it in that format. Raises CommandError where there is none of that name."""
     if form not in _FORMATS:
-        raise Blocked(f"FORMAT is {' or '.join(_FORMATS)}, not {form}")
+        raise CommandError(f"FORMAT is {' or '.join(_FORMATS)}, not {form}")
     print(_FORMATS[form](found), end="", flush=True)
 
 

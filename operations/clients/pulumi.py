@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from config.settings import PROJECT
-from operations import Blocked
+from operations.errors import CommandError
 from operations.stack_file import encryption_salt
 
 ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
@@ -38,12 +38,12 @@ def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
 def resource(stack: str, kind: str, name: str) -> Mapping[str, Any]:
     """The resource `name` of type `kind`, secrets included: print none of it.
 
-    Raises Blocked where there is none, CalledProcessError with pulumi's own words.
+    Raises CommandError where there is none, CalledProcessError with pulumi's own words.
     """
     for found in deployment(stack, "--show-secrets").get("resources", ()):
         if found["type"] == kind and found["urn"].endswith(f"::{name}"):
             return dict(found)
-    raise Blocked(f"the stack {stack} has no {name}: `make up STACK={stack}` first")
+    raise CommandError(f"the stack {stack} has no {name}: `make up STACK={stack}` first")
 
 
 def outputs_of(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -74,7 +74,7 @@ def plain(value: Any) -> str:  # noqa: ANN401
 def secret(stack: str, name: str, brought: Collection[str]) -> str:
     """The stack's secret `name`: the one in its file, if it is among those `brought`, else drawn.
 
-    Raises Blocked where there is none, CalledProcessError with pulumi's own words.
+    Raises CommandError where there is none, CalledProcessError with pulumi's own words.
     """
     if name not in brought:
         return plain(resource(stack, STASH, name)["outputs"]["output"])
@@ -85,7 +85,7 @@ def secret(stack: str, name: str, brought: Collection[str]) -> str:
 def pulumi(*words: str, given: str | None = None) -> str:
     """What pulumi prints; it reads what is `given`.
 
-    Raises Blocked if the passphrase does not fit, CalledProcessError with pulumi's errors.
+    Raises CommandError if the passphrase does not fit, CalledProcessError with pulumi's errors.
     """
     try:
         return subprocess.run(
@@ -104,7 +104,7 @@ def pulumi(*words: str, given: str | None = None) -> str:
 def pulumi_seen(*words: str) -> None:
     """Run pulumi, which may ask and is seen.
 
-    Raises Blocked if the passphrase does not fit, CalledProcessError.
+    Raises CommandError if the passphrase does not fit, CalledProcessError.
     """
     command = ["pulumi", *words]
     errors: list[str] = []
@@ -134,23 +134,23 @@ _LOCKED = ("incorrect passphrase", "malformed state value", "message authenticat
 
 
 def _require_passphrase(errors: str, words: Sequence[str]) -> None:
-    """Raises Blocked if pulumi's `errors` are about the passphrase of the stack in `words`."""
+    """Raises CommandError if pulumi's `errors` are about the passphrase of the stack in `words`."""
     stack = words[words.index("--stack") + 1] if "--stack" in words else ""
     by_file = "PULUMI_CONFIG_PASSPHRASE" not in os.environ
     variable = f"PULUMI_CONFIG_PASSPHRASE{'_FILE' if by_file else ''}"
     if _NO_PASSPHRASE in errors:
-        raise Blocked(
+        raise CommandError(
             f"Pulumi needs the passphrase of the stack {stack}. Set PULUMI_CONFIG_PASSPHRASE, or "
             "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
         )
     if _NO_FILE in errors:
         path = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
-        raise Blocked(
+        raise CommandError(
             f"The passphrase of the stack {stack} can't be read from {path}. Set "
             "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
         )
     if any(text in errors for text in _LOCKED):
-        raise Blocked(
+        raise CommandError(
             f"The passphrase in {variable} does not unlock the secrets of the stack {stack}. Set "
             f"the one that the stack was created with.{_other_salt(stack)}"
         )

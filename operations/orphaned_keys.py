@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from subprocess import CalledProcessError
 from typing import Any
 
-from operations import Blocked
-from operations.state import access_keys, deployment
+from operations.clients.pulumi import access_keys, deployment
+from operations.errors import CommandError
 
 
 def unknown(listed: Iterable[str], resources: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -22,10 +22,10 @@ def unknown(listed: Iterable[str], resources: Iterable[Mapping[str, Any]]) -> li
 def before(user: str, resources: Iterable[Mapping[str, Any]]) -> Collection[str] | None:
     """Return the ids of the keys of `user` before another one is made; None if RAM can't be asked.
 
-    Raises Blocked if RAM would refuse another key because of one that the state does not have.
+    Raises CommandError if RAM would refuse another key because of one that the state does not have.
     """
     # Imported where it is needed: it takes a second.
-    from operations import ram
+    from operations.clients import ram
 
     try:
         listed = ram.keys(user)
@@ -33,7 +33,7 @@ def before(user: str, resources: Iterable[Mapping[str, Any]]) -> Collection[str]
         _report(f"the access keys of the RAM user {user} were not checked: {why}")
         return None
     if (extra := unknown(listed, resources)) and len(listed) >= ram.LIMIT:
-        raise Blocked(
+        raise CommandError(
             f"the RAM user {user} has {ram.LIMIT} access keys, RAM's limit, and a new one is to be "
             f"made. {named(user, extra)}"
         )
@@ -47,7 +47,7 @@ def drop(stack: str, user: str, earlier: Collection[str]) -> None:
     does so, and its result afterwards. So a key that RAM lists before a state without pending
     operations is read, and that this state does not have, belongs to no run that goes on.
     """
-    from operations import ram
+    from operations.clients import ram
 
     try:
         listed = ram.keys(user)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from config.rules import HTTPS
 from config.stack import Stack
 from config.tree import lookup
-from operations import NotChecked
+from operations.errors import NotChecked
 
 SECONDS = 10  # for an answer
 # Of `http.tls.clientauth`: with these, a client without a certificate is served, too.

@@ -19,12 +19,14 @@ from components.storage import BACKENDS
 from config.load import load
 from config.settings import PROJECT
 from config.stack import Stack
-from operations import Blocked, engine, stack_file, swarm
-from operations.preview import planned, require_deployer, show
-from operations.recover import Recovered, recover
+from operations import stack_file, swarm
+from operations.clients import docker as engine
+from operations.clients.pulumi import NETWORK, STASH, outputs_of, pulumi_seen
+from operations.commands.preview import planned, require_deployer, show
+from operations.commands.up import ask, consent_and_meant
+from operations.errors import CommandError
+from operations.recovery import Recovered, recover
 from operations.review import Change, Review
-from operations.state import NETWORK, STASH, outputs_of, pulumi_seen
-from operations.up import ask, consent_and_meant
 
 KEY = f"{PROJECT}:registry"
 # What a move makes or removes; STASH holds the words in the names of a service's files.
@@ -32,7 +34,7 @@ MOVED = {NETWORK, STASH}.union(*swarm.OWN_KINDS.values())
 
 
 def move(name: str, runtime: str, recovered: Recovered, *, consent: bool) -> None:
-    """Move the stack `name`. Raises Blocked, SettingsError, CalledProcessError."""
+    """Move the stack `name`. Raises CommandError, SettingsError, CalledProcessError."""
     there = recovered.resources
     text = stack_file.with_runtime(name, runtime)
     stack = load(name, *stack_file.handed_over(json.loads(text)["config"]), os.environ, BACKENDS)
@@ -49,7 +51,7 @@ def move(name: str, runtime: str, recovered: Recovered, *, consent: bool) -> Non
     options = ("--stack", name, "--yes", "--skip-preview")
     with engine.reached(config) as variables:
         if hindered := swarm.obstacle(stack, (), variables):
-            raise Blocked(hindered)
+            raise CommandError(hindered)
         found = _planned(stack, text)
         show(found, "text")
         _see_nothing_else(stack, outputs_of(there), found, recovered.stopped)
@@ -89,15 +91,15 @@ def _planned(stack: Stack, text: str) -> Review:
 
 
 def _see_nothing_else(stack: Stack, before: Mapping[str, Any], found: Review, stopped: str) -> None:
-    """Raises Blocked if the plan fails, or changes more than the runtime.
+    """Raises CommandError if the plan fails, or changes more than the runtime.
 
     `before` are the stack's outputs; it may be partly down already, or was never up.
     """
     if found.errors:
-        raise Blocked(f"{stopped}: the plan fails, see above")
+        raise CommandError(f"{stopped}: the plan fails, see above")
     others = [*_others(found.changes), *_other_outputs(stack, before)]
     if before and others:
-        raise Blocked(
+        raise CommandError(
             f"{stopped}: more would change than the runtime ({', '.join(others)}). Run "
             f"`make up STACK={stack.name}` with the present runtime first."
         )

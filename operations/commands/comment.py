@@ -8,14 +8,14 @@ import os
 import subprocess
 from pathlib import Path
 
-from operations import Blocked
+from operations.errors import CommandError
 
 
 def main(pull_request: str, file: str) -> int:
     body = Path(file).read_text()
     marker, _, rest = body.partition("\n")
     if not rest:
-        raise Blocked(f"{file} holds no preview")
+        raise CommandError(f"{file} holds no preview")
     repository = f"repos/{os.environ['GITHUB_REPOSITORY']}/issues"
     # Whatever others write, only a program's own comment is overwritten.
     mine = '.[] | select(.user.type == "Bot") | {id, body}'

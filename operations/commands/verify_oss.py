@@ -16,7 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.storage.oss.bucket import Bucket
-from operations import Blocked, stack_file
+from operations import stack_file
+from operations.errors import CommandError
 from operations.oss import Key, bucket_of, client, key_in_use, reason
 
 PART = b"x" * (5 * 2**20)  # the least that the S3 API takes of all but the last one
@@ -151,7 +152,7 @@ NEEDED = {
 def main(name: str) -> int:
     stack = stack_file.stack(name)
     if stack.settings.storage.kind != "oss":
-        raise Blocked(f"the stack {name} has no bucket: its storage.kind is filesystem")
+        raise CommandError(f"the stack {name} has no bucket: its storage.kind is filesystem")
     bucket = bucket_of(stack)
     row = verify(bucket, key_in_use(name, bucket.access_key))
     cells = {"region": stack.region, "host": bucket.host, **row}

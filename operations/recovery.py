@@ -23,9 +23,9 @@ from components.storage import BACKENDS
 from config.load import load
 from config.problems import SettingsError
 from config.settings import PROJECT
-from operations import Blocked, engine, swarm
-from operations.stack_file import configuration
-from operations.state import (
+from operations import swarm
+from operations.clients import docker as engine
+from operations.clients.pulumi import (
     ACCESS_KEY,
     BUCKET,
     CONTAINER,
@@ -36,6 +36,8 @@ from operations.state import (
     deployment,
     pulumi,
 )
+from operations.errors import CommandError
+from operations.stack_file import configuration
 
 # In this order: a network goes only when no container hangs on it.
 KINDS = {
@@ -79,7 +81,7 @@ class Recovered:
 
 
 def recover(stack: str) -> Recovered:
-    """Make `stack` fit for the next `up`. Raises Blocked, SettingsError, CalledProcessError."""
+    """Repair `stack` for the next `up`. Raises CommandError, SettingsError, CalledProcessError."""
     done: list[str] = []
 
     def note(text: str) -> None:
@@ -130,7 +132,7 @@ def _remove(
 
 
 def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
-    """Raises Blocked where the engine can't have what the stack file says, CalledProcessError.
+    """Raises CommandError where the engine can't have what the stack file says, CalledProcessError.
 
     `resources` are what the stack has now.
     """
@@ -141,7 +143,7 @@ def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
         return  # the program says it
     with engine.reached(config) as variables:
         if obstacle := swarm.obstacle(stack, resources, variables):
-            raise Blocked(obstacle)
+            raise CommandError(obstacle)
 
 
 def _end_collection(stack: str, resources: Sequence[Mapping[str, Any]]) -> None:
@@ -171,7 +173,7 @@ def _drop_lost_key(
 ) -> None:
     """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
     # Here, as it takes a second that a run without such a key need not wait for.
-    from operations import ram
+    from operations.clients import ram
 
     known = [key["id"] for key in access_keys(resources).values()]
     try:
@@ -218,16 +220,16 @@ def _folder() -> Path | None:
 
 
 def _see_gone(holder: Mapping[str, Any], stack: str) -> None:
-    """Raises Blocked where the process is not gone, or nobody here can know."""
+    """Raises CommandError where the process is not gone, or nobody here can know."""
     who = f"process {holder['pid']} of {holder['username']} on {holder['hostname']}"
     since = f"since {holder['timestamp'][:19]} UTC"
     if holder["hostname"] != socket.gethostname():
-        raise Blocked(
+        raise CommandError(
             f"{who} works on this stack {since}: wait, or if you know that it is gone, "
             f"pulumi cancel --stack {stack}"
         )
     if _is_pulumi(holder["pid"]):
-        raise Blocked(f"{who} works on this stack {since}: wait until it has ended")
+        raise CommandError(f"{who} works on this stack {since}: wait until it has ended")
 
 
 def _is_pulumi(pid: int) -> bool:

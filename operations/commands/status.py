@@ -15,11 +15,17 @@ from config import certificates
 from config.load import load
 from config.rules import EXPIRES_SOON_DAYS
 from config.stack import Stack
-from operations import Blocked, NotChecked, drift, engine, orphans, oss, redis, registry_api
-from operations.collector import collector
+from operations import orphaned_keys as orphans
+from operations import oss
+from operations.clients import docker as engine
+from operations.clients import redis
+from operations.clients import registry as registry_api
+from operations.clients.pulumi import access_keys, deployment, outputs_of
+from operations.commands import drift
+from operations.errors import CommandError, NotChecked
+from operations.garbage_collection.collector import collector
 from operations.review import NO_CHANGE
 from operations.stack_file import configuration
-from operations.state import access_keys, deployment, outputs_of
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
 KEY_DAYS = 90  # after which a key should be another one
@@ -164,7 +170,7 @@ def _key(running: Running) -> Answer:
     if days >= KEY_DAYS:
         state, text = WARN, f"{text}: make rotate STACK={running.stack.name}"
     # Imported where it is needed: it takes a second.
-    from operations import ram
+    from operations.clients import ram
 
     user = running.stack.prefix
     try:
@@ -214,19 +220,19 @@ WORKS = ("health", "endpoint", "storage")
 
 
 def rows(name: str, parts: Collection[str] = tuple(CHECKS)) -> Iterator[Row]:
-    """How each of `parts` does. Raises Blocked where the stack is not up, SettingsError."""
+    """How each of `parts` does. Raises CommandError where the stack is not up, SettingsError."""
     config, secrets = configuration(name)
     stack = load(name, config, secrets, os.environ, BACKENDS)
     with engine.reached(config) as variables:
         running = Running(stack, config, deployment(name).get("resources", ()), variables)
         if "endpoint" not in running.outputs:
-            raise Blocked(f"the stack {name} is not up: make up STACK={name}")
+            raise CommandError(f"the stack {name} is not up: make up STACK={name}")
         for part in parts:
             try:
                 state, text = CHECKS[part](running)
             except NotChecked as reason:
                 state, text = SKIP, f"not checked: {reason}"
-            except Blocked as none:
+            except CommandError as none:
                 state, text = FAIL, str(none)
             except subprocess.CalledProcessError as error:
                 state, text = FAIL, error.stderr.strip()

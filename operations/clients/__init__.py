@@ -1,0 +1,1 @@
+"""Clients for the programs and services that commands use."""

@@ -1,0 +1,1 @@
+"""The commands of `python -m operations`, one module for each."""

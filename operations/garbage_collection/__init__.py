@@ -1,0 +1,1 @@
+"""How `registry garbage-collect` runs, and what its errors mean."""
