@@ -48,8 +48,7 @@ def _create_stack(result: ImportResult) -> None:
     try:
         pulumi("stack", "select", "--create", "--stack", stack)
         for name, value in sorted(result.secrets.items()):
-            pulumi(
-                *("config", "set", "--secret", "--stack", stack, f"{PROJECT}:{name}"), given=value
-            )
+            words = ("config", "set", "--secret", "--stack", stack, f"{PROJECT}:{name}")
+            pulumi(*words, given=value)
     except CalledProcessError as error:
         raise CommandError(f"{error_text(error)}\n{LOGIN_HINT}") from None

@@ -59,14 +59,10 @@ _IMPORTED_KEYS = Service.model_fields.keys() - _NOT_IMPORTED.keys()
 # The units of sizes in redis.conf and in a compose file, and in a stack file.
 _REDIS_UNITS = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
 _COMPOSE_UNITS = {
-    "": "",
-    "b": "",
-    "k": "KiB",
-    "kb": "KiB",
-    "m": "MiB",
-    "mb": "MiB",
-    "g": "GiB",
-    "gb": "GiB",
+    **dict.fromkeys(("", "b"), ""),
+    **dict.fromkeys(("k", "kb"), "KiB"),
+    **dict.fromkeys(("m", "mb"), "MiB"),
+    **dict.fromkeys(("g", "gb"), "GiB"),
 }
 
 
@@ -83,18 +79,16 @@ def choose_service(compose: Compose, name: str) -> Service:
     if len(found) == 1:
         return found[0]
     names = ", ".join(service.name for service in found or services)
-    raise CommandError(
-        f"there are several registries: say SERVICE=, one of {names}"
-        if found
-        else f"there is no registry among {names}: say SERVICE="
-    )
+    if found:
+        raise CommandError(f"there are several registries: say SERVICE=, one of {names}")
+    raise CommandError(f"there is no registry among {names}: say SERVICE=")
 
 
 def _is_registry(service: Service) -> bool:
     repository, _ = _repository_and_tag(service)
-    return repository.rpartition("/")[2] in ("registry", "distribution") or any(
-        name.startswith("REGISTRY_STORAGE") for name in service.variables
-    )
+    if repository.rpartition("/")[2] in ("registry", "distribution"):
+        return True
+    return any(name.startswith("REGISTRY_STORAGE") for name in service.variables)
 
 
 def _repository_and_tag(service: Service) -> tuple[str, str]:
@@ -105,18 +99,18 @@ def _repository_and_tag(service: Service) -> tuple[str, str]:
 
 def import_service(compose: Compose, service: Service, stack_name: str) -> ImportResult:
     """Convert `service` to a stack. Raises CommandError if that is not possible."""
-    release, old, ignored = _detect_release(service)
+    release, old_tree, ignored = _detect_release(service)
     result = ImportResult(
         stack_name=stack_name,
         service=service,
         compose=compose,
-        old=old,
+        old_tree=old_tree,
         used_paths={_config_path(service, each) for each in RELEASES.values()},
         not_imported=ignored,
     )
     for name in compose.unset:
-        result.not_imported.append((f"${name}", "is set nowhere, and empty"))
-    if lookup(old, "proxy.remoteurl"):
+        result.omit(f"${name}", "is set nowhere, and empty")
+    if lookup(old_tree, "proxy.remoteurl"):
         reason = "is a mirror (proxy.remoteurl), which takes no pushes: run it on its own"
         raise CommandError(f"{service.name} {reason}")
     _convert_image(result, release)
@@ -178,16 +172,16 @@ def _convert_image(result: ImportResult, release: Release) -> None:
     if not _OFFICIAL_IMAGE.fullmatch(repository):
         registry["image"] = image
     elif tag != release.version:
-        result.not_imported.append((image, f"becomes {release.image}, which is kept up"))
+        result.omit(image, f"becomes {release.image}, which is kept up")
 
 
 def _convert_storage(result: ImportResult) -> None:
     name = result.service.name
-    drivers = (lookup(result.old, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
+    drivers = (lookup(result.old_tree, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
     if len(drivers) != 1:
         raise CommandError(f"{name} has {len(drivers)} storage drivers: it does not start")
     (driver,) = drivers
-    parameters = lookup(result.old, f"storage.{driver}") or {}
+    parameters = lookup(result.old_tree, f"storage.{driver}") or {}
     endpoint = str(parameters.get("endpoint") or parameters.get("regionendpoint") or "")
     oss_endpoint = _OSS_ENDPOINT.fullmatch(endpoint)
     if driver == "filesystem":
@@ -259,9 +253,9 @@ def _convert_volume(result: ImportResult, root: str) -> None:
 
 def _redis_address(result: ImportResult) -> str:
     """Return the `host:port` of the old registry's redis, or an empty text."""
-    if addresses := lookup(result.old, "redis.addrs"):
+    if addresses := lookup(result.old_tree, "redis.addrs"):
         return str(addresses[0] or "")
-    return str(lookup(result.old, "redis.addr") or "")
+    return str(lookup(result.old_tree, "redis.addr") or "")
 
 
 def _redis_service(result: ImportResult) -> Service | None:
@@ -285,11 +279,11 @@ def _convert_cache(result: ImportResult) -> None:
     options = _redis_options(redis) if redis else {}
     if redis is None:
         cache["address"] = f"{host}:{port or 6379}"
-    if db := lookup(result.old, "redis.db"):
+    if db := lookup(result.old_tree, "redis.db"):
         cache["db"] = db
     if memory := _size(options.get("maxmemory"), _REDIS_UNITS):
         cache["max_memory"] = memory
-    if password := lookup(result.old, "redis.password"):
+    if password := lookup(result.old_tree, "redis.password"):
         result.secrets[plan.REDIS_PASSWORD.label] = str(password)
 
 
@@ -315,7 +309,7 @@ def _size(text: object, units: Mapping[str, str]) -> str | None:
 
 
 def _convert_users(result: ImportResult) -> None:
-    htpasswd = lookup(result.old, "auth.htpasswd")
+    htpasswd = lookup(result.old_tree, "auth.htpasswd")
     if not htpasswd:
         return
     users = {}
@@ -324,14 +318,13 @@ def _convert_users(result: ImportResult) -> None:
         if re.fullmatch(BCRYPT, password_hash):
             users[name] = {"hash": password_hash}
         elif name and not name.startswith("#"):
-            reason = "has no bcrypt hash, and can't log in"
-            result.not_imported.append((f"the user {name}", reason))
+            result.omit(f"the user {name}", "has no bcrypt hash, and can't log in")
     realm = str(htpasswd.get("realm") or "Registry")
     result.section("auth").update(realm=realm, users=users)
 
 
 def _convert_tls(result: ImportResult) -> None:
-    old, tls = lookup(result.old, "http.tls") or {}, result.section("tls")
+    old, tls = lookup(result.old_tree, "http.tls") or {}, result.section("tls")
     if acme := old.get("letsencrypt"):
         settings = {"hosts": "hosts", "email": "email", "directoryurl": "directory_url"}
         tls["letsencrypt"] = {
@@ -376,8 +369,10 @@ def _convert_exposure(result: ImportResult) -> None:
     registry, tls = result.section("registry"), result.section("tls")
     address = _convert_port(result)
     is_local = address == "::1" or address.startswith("127.")
-    requires_login = lookup(result.old, "auth.htpasswd") or lookup(result.old, "auth.token")
-    host = str(lookup(result.old, "http.host") or "")
+    requires_login = lookup(result.old_tree, "auth.htpasswd") or lookup(
+        result.old_tree, "auth.token"
+    )
+    host = str(lookup(result.old_tree, "http.host") or "")
     names = certificates.names(tls.get("certificate") or "")
     if host.startswith("https://"):
         registry["external_url"] = host
@@ -398,21 +393,20 @@ def _convert_port(result: ImportResult) -> str:
     The address is empty if the registry is published on all addresses.
     """
     registry, service = result.section("registry"), result.service
-    port_text = str(lookup(result.old, "http.addr") or "").rpartition(":")[2]
+    port_text = str(lookup(result.old_tree, "http.addr") or "").rpartition(":")[2]
     target = int(port_text) if port_text.isdigit() else plan.PORT
     matching = [port for port in service.ports if port.target == target]
     for port in service.ports:
         if port not in matching[:1]:
-            reason = "a registry has one, for its clients"
-            result.not_imported.append((f"port {port.published or port.target}", reason))
+            name = f"port {port.published or port.target}"
+            result.omit(name, "a registry has one, for its clients")
     on_host_network = service.network_mode == "host"
     if matching and matching[0].published:
         registry["port"] = matching[0].published
     elif on_host_network:
         registry["port"] = target
     else:
-        reason = "was not published: it is now, for this machine alone"
-        result.not_imported.append(("its port", reason))
+        result.omit("its port", "was not published: it is now, for this machine alone")
     if matching:
         return matching[0].address
     return "" if on_host_network else "127.0.0.1"
@@ -429,7 +423,7 @@ def _convert_environment(result: ImportResult) -> None:
             place = ("environment", name)
             environment[name] = extract_secrets(text, name, place, result.secrets)
         else:
-            result.not_imported.append((f"${name}", "a registry has no use for it"))
+            result.omit(f"${name}", "a registry has no use for it")
     if environment:
         registry["environment"] = environment
     paths = [m.target for m in service.mounts if Path(m.target).is_relative_to(_CA_FOLDER)]
@@ -441,18 +435,18 @@ def _convert_environment(result: ImportResult) -> None:
 
 def _list_unused_parts(result: ImportResult) -> None:
     """Add the rest of the compose file to `not_imported`."""
-    service, not_imported = result.service, result.not_imported
+    service = result.service
     unused = {*service.mounts} - {service.mount(path) for path in result.used_paths}
     for mount in sorted(unused):
-        not_imported.append((mount.target, "the registry is told nothing of it"))
+        result.omit(mount.target, "the registry is told nothing of it")
     for key in sorted(service.deploy.model_extra or {}):
-        not_imported.append((f"deploy.{key}", "the program has its own"))
+        result.omit(f"deploy.{key}", "the program has its own")
     for key in sorted({*service.model_fields_set, *(service.model_extra or {})}):
         if key not in _IMPORTED_KEYS:
-            not_imported.append((key, _NOT_IMPORTED.get(key, "has no place here")))
+            result.omit(key, _NOT_IMPORTED.get(key, "has no place here"))
     redis = _redis_service(result)
     for name in sorted(result.compose.services.keys() - {service.name}):
         reason = "stays where it is"
         if redis and name == redis.name:
             reason = "the registry asks it no longer: stop it, if nobody else does"
-        not_imported.append((f"the service {name}", reason))
+        result.omit(f"the service {name}", reason)

@@ -22,15 +22,15 @@ def add_overlay(result: ImportResult, release: Release) -> None:
 
     It has every value of the old configuration that the planned one lacks or sets differently.
     """
-    _rename_deprecated_keys(result.old)
+    _rename_deprecated_keys(result.old_tree)
     registry = result.section("registry")
-    if level := lookup(result.old, "log.level"):
+    if level := lookup(result.old_tree, "log.level"):
         registry["log_level"] = level
-    if secret := lookup(result.old, "http.secret"):
+    if secret := lookup(result.old_tree, "http.secret"):
         result.secrets[plan.HTTP_SECRET.label] = str(secret)
     _add_files(result)
     stack, _ = result.validated()
-    changes = _changes(stack.registry.planned(release, {}), result.old, "")
+    changes = _changes(stack.registry.planned(release, {}), result.old_tree, "")
     earlier_secrets = set(result.secrets)
     registry["config"] = extract_secrets(changes, "", ("config",), result.secrets)
     _drop_refused(result)
@@ -49,13 +49,12 @@ def _rename_deprecated_keys(config: dict[str, Any]) -> None:
 
 def _add_files(result: ImportResult) -> None:
     """Add the files that the configuration names to `registry.files`."""
-    for path, name in overlay.named_files(result.old):
+    for path, name in overlay.named_files(result.old_tree):
         if path.startswith("http.tls.clientcas"):
             continue
         text = result.read_file(name)
         if "PRIVATE KEY" in text:
-            reason = "holds a private key, which has no place in a stack file"
-            result.not_imported.append((name, reason))
+            result.omit(name, "holds a private key, which has no place in a stack file")
         elif text:
             result.section("registry").setdefault("files", {})[name] = text
 

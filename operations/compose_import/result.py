@@ -36,16 +36,16 @@ class ImportResult:
     `config` is the section `config` of the stack file, and `secrets` has its secrets by name. The
     user runs the commands in `steps_before_up` before `make up`, and `steps_after_up` after it.
 
-    `old` is the configuration that the registry had, and `used_paths` has the paths in its
-    container that the conversion considered. `not_imported` lists parts that the stack does not
-    have, each with the reason. `refused` has the problems of the parts of `old` that were dropped
-    because the validation refuses them.
+    `old_tree` is the configuration that the registry had, and `used_paths` has the paths in its
+    container that the conversion considered. `not_imported` lists the parts that the stack does not
+    have, each with the reason. `refused` has the problems of the parts of `old_tree` that were
+    dropped because the validation refuses them.
     """
 
     stack_name: str
     service: Service
     compose: Compose
-    old: dict[str, Any]
+    old_tree: dict[str, Any]
     used_paths: set[str]
     not_imported: list[tuple[str, str]]
     config: dict[str, Any] = field(default_factory=dict)
@@ -67,8 +67,12 @@ class ImportResult:
         self.used_paths.add(path)
         text = self.service.read_file(path)
         if not text:
-            self.not_imported.append((path, "is no file of this machine that is mounted"))
+            self.omit(path, "is no file of this machine that is mounted")
         return text or ""
+
+    def omit(self, part: str, reason: str) -> None:
+        """Add a part of the compose file to `not_imported`."""
+        self.not_imported.append((part, reason))
 
     @property
     def stop_command(self) -> str:
@@ -89,9 +93,9 @@ class ImportResult:
         return validate(self.stack_name, {**texts, **secrets}, secrets.keys(), {}, BACKENDS)
 
     def changes(self) -> Iterator[tuple[str, str]]:
-        """Yield each path where the registry's configuration differs from `old`, and the reason."""
+        """Yield each path where the new configuration differs from `old_tree`, and the reason."""
         stack, _ = self.validated()
-        for path in differences(self.old, _resolved(stack.registry.tree, self.secrets)):
+        for path in differences(self.old_tree, _resolved(stack.registry.tree, self.secrets)):
             yield path, self._reason(path)
 
     def _reason(self, path: str) -> str:

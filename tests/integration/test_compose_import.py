@@ -63,7 +63,7 @@ def test_a_compose_file_is_read_as_docker_compose_reads_it(file: Path, tmp_path:
 def _import_result(file: Path) -> Iterator[object]:
     compose = read_compose_file(file, {})
     result = import_service(compose, choose_service(compose, ""), "imported")
-    yield from (result.config, result.secrets, result.steps_before_up, result.old)
+    yield from (result.config, result.secrets, result.steps_before_up, result.old_tree)
 
 
 class ComposeRegistry:
