@@ -366,13 +366,11 @@ def _convert_runtime(result: ImportResult) -> None:
 
 def _convert_exposure(result: ImportResult) -> None:
     """Convert the published port, and the address and protection of the registry."""
-    registry, tls = result.section("registry"), result.section("tls")
+    registry, tls, old = result.section("registry"), result.section("tls"), result.old_tree
     address = _convert_port(result)
     is_local = address == "::1" or address.startswith("127.")
-    requires_login = lookup(result.old_tree, "auth.htpasswd") or lookup(
-        result.old_tree, "auth.token"
-    )
-    host = str(lookup(result.old_tree, "http.host") or "")
+    requires_login = lookup(old, "auth.htpasswd") or lookup(old, "auth.token")
+    host = str(lookup(old, "http.host") or "")
     names = certificates.names(tls.get("certificate") or "")
     if host.startswith("https://"):
         registry["external_url"] = host
