@@ -1,7 +1,8 @@
 """Storage backends: one package or module for each `storage.kind`.
 
-A new backend is a class like `OssBackend`, its settings in `config.settings`, a row here, a rule in
-`config.rules`, and, if it needs a Pulumi plugin, an entry in `toolchain.__main__`.
+To add a backend, write a class like `OssBackend` and add it to BACKENDS. Add its settings to
+`config.settings` and its rules to `config.rules`. If it needs a Pulumi plugin, add the plugin to
+`toolchain.__main__`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StorageBackend(StorageDriver, Protocol):
-    """Where the images of a registry are stored."""
+    """A storage backend, with the creation of its resources."""
 
     def create(self, name: str) -> "Bindings":
         """Create the resources of the storage, as children of a component called `name`."""
