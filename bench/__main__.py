@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, and update docs/benchmarks.md.
 
-With FULL=1 in the environment, it also runs those that take hours.
+With FULL=1 in the environment, it also runs the benchmarks that take hours.
 """
 
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 from bench import (
     clients,
     control_plane,
-    environment,
-    knobs,
+    driver_settings,
     latency,
     oss_calls,
     page,
+    rendering,
     soak,
     swarm,
     transfers,
@@ -23,8 +23,8 @@ from bench import (
 from config import docker_engine
 from tests.integration.deployment import run_checked
 
-PARTS = (environment.main, control_plane.main, oss_calls.main, transfers.main)
-LONG_PARTS = (transfers.more, latency.main, knobs.main, swarm.main, soak.main)
+PARTS = (rendering.main, control_plane.main, oss_calls.main, transfers.main)
+LONG_PARTS = (transfers.more, latency.main, driver_settings.main, swarm.main, soak.main)
 
 
 def write_machine() -> None:

@@ -1,4 +1,4 @@
-"""A flat Pulumi program for comparison: the resources of a local stack, declared by hand.
+"""A flat Pulumi program for comparison. It declares the resources of a local stack directly.
 
 `bench.control_plane` runs it. It has no settings model, no configuration tree and no components.
 """

@@ -75,8 +75,8 @@ def main(rounds: int = ROUNDS) -> None:
             else:
                 ratios.append("–")
         rows.append((what, at, *times, *ratios))
-    others = (f"{name} / {OURS}" for name in NAMES if name != OURS)
-    head = ("", "OSS", *(f"{name}, s" for name in NAMES), *others)
+    ratio_titles = (f"{name} / {OURS}" for name in NAMES if name != OURS)
+    head = ("", "OSS", *(f"{name}, s" for name in NAMES), *ratio_titles)
     page.write_table("latency, FULL=1", head, rows)
 
 

@@ -1,4 +1,4 @@
-"""The picture of docs/benchmarks.md: how many times as fast this project's registry is."""
+"""The picture of docs/benchmarks.md: the speed of this project's registry relative to others."""
 
 import statistics
 from collections.abc import Sequence

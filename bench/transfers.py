@@ -49,7 +49,7 @@ REGISTRIES: Builders = {
 class Case(NamedTuple):
     """An image, a key of LAYERS, that a number of clients push and pull at once.
 
-    Each client pushes an image of its own with these layers. All clients pull the same image.
+    Each client pushes a different image with such layers. All clients pull the same image.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Setup:
         return images[: case.clients]
 
     def push(self, registry: Registry, case: Case) -> Run:
-        """Let each client push an image of its own."""
+        """Let each client push a different image."""
         env = self.testbed.emulator.environment
         calls = [
             lambda n=n, i=i: clients.push(i, f"{registry.server}/bench/{n}:1", env)

@@ -2,6 +2,6 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C end what it is sent to also where a shell had it ignored, as it does with `&`."""
+    """Handle SIGINT even if the shell started pytest with `&`, which makes processes ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

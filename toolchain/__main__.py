@@ -27,7 +27,7 @@ ALL_IMAGES = tuple(image.reference for image in images.IMAGES)
 
 
 def main(arguments: Sequence[str]) -> int:
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         match arguments:
             case ["up", stack]:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         report("interrupted; finished builds are kept")
         return 130
-    report(f"{', '.join(parts)}; ready in {time.monotonic() - begun:.1f} s")
+    report(f"{', '.join(parts)}; ready in {time.monotonic() - started:.1f} s")
     return 0
 
 

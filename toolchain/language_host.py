@@ -1,15 +1,15 @@
 #!/usr/bin/env -S python3 -P
-"""pulumi-language-python for a CLI that was built from modules and so came without one.
+"""The program pulumi-language-python, for a Pulumi CLI that was built from Go modules.
 
 The engine starts it as `pulumi-language-python [flags] ENGINE_ADDRESS`, reads a port from its first
-line of output and calls it over gRPC; the Python SDK's own server for inline programs does the
-rest. The Python of the first `python3` on PATH runs the program, so it must be the project's.
+line of output, and calls it over gRPC. The server of the Python SDK for inline programs runs the
+Pulumi program. The first `python3` on PATH must be the project's, because it runs this file.
 """
 
 import gc
 
-# A program runs for seconds. Python's collector would take a seventh of its CPU time, most of it
-# during the imports below, and free next to nothing.
+# A Pulumi program runs for seconds. Garbage collection would take a seventh of its CPU time, mostly
+# during the imports below, and free almost no memory.
 gc.disable()
 
 import json
@@ -28,6 +28,8 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
 
 class LanguageHost(LanguageServer):
+    """Runs `__main__.py` of the project when the engine calls `Run`."""
+
     def __init__(self, engine_address: str) -> None:
         super().__init__(lambda: None)
         self._engine_address = engine_address
@@ -44,21 +46,23 @@ class LanguageHost(LanguageServer):
             runpy.run_path(os.path.join(program, "__main__.py"), run_name="__main__")
 
         self.program = main
-        # Where the vendor's host puts the configuration; the SDK's server keeps it to itself.
+        # The vendor's host sets these variables too, and the program reads them. The SDK's server
+        # does not set them.
         os.environ["PULUMI_CONFIG"] = json.dumps(dict(request.config))
         os.environ["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(list(request.configSecretKeys))
         request.args.insert(0, self._engine_address)
         result = super().Run(request, context)
         if result.error:
-            # The server has logged it already; `bail` keeps the engine from printing it again.
+            # The server has logged the error. With `bail`, the engine does not print it again.
             return language_pb2.RunResponse(bail=True)
         return result
 
 
 def serve() -> None:
+    """Serve until a signal arrives or the engine ends."""
     engine = os.getppid()
     options = (
-        ("grpc.so_reuseport", 0),  # two hosts started at once must not come to share a port
+        ("grpc.so_reuseport", 0),  # hosts that start at once must not share a port
         ("grpc.max_receive_message_length", -1),
     )
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=options)
@@ -72,7 +76,7 @@ def serve() -> None:
 
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGTERM, leave)
-    # An engine that was killed can't say so; without it there is nothing to host.
+    # A killed engine sends no signal, but this process then has another parent.
     while os.getppid() == engine:
         time.sleep(1)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-REMINDER = 20.0  # Seconds between two "still running" lines.
+REMINDER_SECONDS = 20.0  # between two "still running" lines
 
 
 class Unavailable(Exception):
-    """A part of the toolchain is not available. The text says what to install or start."""
+    """A part of the toolchain is not available. The text names what to install or start."""
 
 
 class Untrusted(Unavailable):
@@ -28,19 +28,19 @@ def report(text: str) -> None:
 @contextmanager
 def step(what: str, estimate: str = "") -> Iterator[None]:
     """Print a line at the start of a step, reminders while it runs, and its duration at the end."""
-    begun = time.monotonic()
+    started = time.monotonic()
     finished = threading.Event()
 
     def remind() -> None:
-        while not finished.wait(REMINDER):
-            report(f"{what}: still running after {time.monotonic() - begun:.0f} s")
+        while not finished.wait(REMINDER_SECONDS):
+            report(f"{what}: still running after {time.monotonic() - started:.0f} s")
 
     report(f"{what} ({estimate}) …" if estimate else f"{what} …")
     reminder = threading.Thread(target=remind, daemon=True)
     reminder.start()
     try:
         yield
-        report(f"{what}: done in {time.monotonic() - begun:.0f} s")
+        report(f"{what}: done in {time.monotonic() - started:.0f} s")
     finally:
         finished.set()
         reminder.join()

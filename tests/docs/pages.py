@@ -1,4 +1,4 @@
-"""The pages of this project: their links, and what they tell a reader to run or to look at."""
+"""Parse the pages of this project: links, headings, code blocks and commands."""
 
 import re
 import shlex
@@ -21,53 +21,53 @@ def _tokens(page: Path) -> Iterator[Token]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Where its links and pictures lead."""
+    """Yield the targets of the links and pictures of a page."""
     for token in _tokens(page):
-        if where := token.attrGet("href") or token.attrGet("src"):
-            yield str(where)
+        if target := token.attrGet("href") or token.attrGet("src"):
+            yield str(target)
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link into it may end in, as GitHub names its headings."""
+    """Return the anchors of the headings of a page, as GitHub generates them."""
     found = pairwise(_tokens(page))
     titles = [inner.content for opening, inner in found if opening.type == "heading_open"]
     names = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
-    before: Counter[str] = Counter()
-    known = set()
+    occurrences: Counter[str] = Counter()
+    found_anchors = set()
     for name in names:
-        known.add(f"{name}-{before[name]}" if before[name] else name)
-        before[name] += 1
-    return known
+        found_anchors.add(f"{name}-{occurrences[name]}" if occurrences[name] else name)
+        occurrences[name] += 1
+    return found_anchors
 
 
 def lines(block: str) -> list[str]:
-    """The commands in a block: what stands after $, a \\ at the end going on in the next line."""
+    """Return the command lines in a block, which begin with `$`. A line after a `\\` is joined."""
     joined = block.replace("\\\n", " ")
     return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """The language and the text of each of its blocks of code."""
+    """Yield the language and the text of each code block of a page."""
     for token in _tokens(page):
         if token.type == "fence":
             yield token.info.strip(), token.content
 
 
 def code(page: Path) -> Iterator[str]:
-    """What is marked as code within its text."""
+    """Return the inline code of a page."""
     return (token.content for token in _tokens(page) if token.type == "code_inline")
 
 
 def commands(page: Path) -> Iterator[Sequence[str]]:
-    """The words of each command: those of its blocks, and `make …` wherever it is code."""
+    """Yield the words of each command of a page: in console blocks, and inline `make …`."""
     found = [line for kind, text in blocks(page) if kind == "console" for line in lines(text)]
     found += [text for text in code(page) if text.startswith("make ")]
     for line in found:
-        yield from _each(line)
+        yield from _split_commands(line)
 
 
-def _each(line: str) -> Iterator[Sequence[str]]:
-    """The commands in one line of a shell."""
+def _split_commands(line: str) -> Iterator[Sequence[str]]:
+    """Yield the words of each command in a line of shell code."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;()<>")
     lexer.commenters = "#"
     lexer.whitespace_split = True
@@ -82,7 +82,7 @@ def _each(line: str) -> Iterator[Sequence[str]]:
 
 
 def procedures(page: Path) -> dict[str, list[str]]:
-    """The blocks of commands below each heading that has some, without those below a deeper one."""
+    """Return the console blocks of a page, by the heading directly above them."""
     heading, found = "", dict[str, list[str]]()
     for opening, inner in pairwise(_tokens(page)):
         if opening.type == "heading_open":

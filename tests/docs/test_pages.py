@@ -1,4 +1,4 @@
-"""What the pages lead to is there, and what they tell a reader to run can be run."""
+"""Tests that the links, commands, file names and examples of the pages are valid."""
 
 import re
 from pathlib import Path
@@ -13,29 +13,29 @@ from tests.unit.stack_files import load
 MAKEFILE = (PROJECT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"\$[($]([A-Z_]+)", MAKEFILE))
-# What a reader has, or is told to have.
+# The programs that the pages may use.
 PROGRAMS = {
     *("aliyun", "crane", "docker", "git", "journalctl", "make", "ossutil", "pulumi", "python"),
     *("skopeo", "systemctl"),
     *("cd", "cp", "eval", "export", "git", "grep", "kill", "mkdir", "rm", "sudo"),
 }
-of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+for_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-@of_each_page
-def test_its_links_lead_somewhere(page: Path) -> None:
+@for_each_page
+def test_each_link_of_a_page_leads_to_an_existing_file_and_heading(page: Path) -> None:
     for link in links(page):
         if re.match(r"[a-z]+:", link):
             assert link.startswith("https://"), link
             continue
         path, _, anchor = link.partition("#")
-        there = (page.parent / path) if path else page
-        assert there.exists(), link
-        assert not anchor or anchor in anchors(there), link
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
-@of_each_page
-def test_its_commands_are_there(page: Path) -> None:
+@for_each_page
+def test_each_command_of_a_page_exists(page: Path) -> None:
     for words in commands(page):
         assert words[0] in PROGRAMS, words
         if words[0] != "make":
@@ -48,22 +48,22 @@ def test_its_commands_are_there(page: Path) -> None:
                 assert name in TARGETS, words
 
 
-@of_each_page
-def test_the_files_that_it_names_are_there(page: Path) -> None:
-    folders = r"(?:bench|components|docs|operations|stacks|tests|toolchain)/[\w./-]*"
+@for_each_page
+def test_each_file_that_a_page_names_exists(page: Path) -> None:
+    folders = r"(?:bench|components|config|docs|operations|stacks|tests|toolchain)/[\w./-]*"
     for text in code(page):
         if re.fullmatch(folders, text) and not re.search(r"\.prod\.|\.mine\.|\.trial\.", text):
             assert (PROJECT / text).exists(), text
 
 
-@of_each_page
-def test_its_examples_are_yaml(page: Path) -> None:
+@for_each_page
+def test_the_yaml_examples_of_a_page_are_valid(page: Path) -> None:
     for language, text in blocks(page):
         if language == "yaml":
             assert yaml.safe_load(text.replace("…", "x")) or text.startswith("#"), text
 
 
-def test_the_preview_in_the_readme_is_one_that_make_preview_printed() -> None:
+def test_the_preview_in_the_readme_is_the_reviewed_output_of_make_preview() -> None:
     printed = (PROJECT / "tests/integration/reviews/rotation.md").read_text().splitlines()
     readme = (PROJECT / "README.md").read_text().splitlines()
     shown = [line.removeprefix(">").removeprefix(" ") for line in readme if line.startswith(">")]
@@ -74,13 +74,13 @@ def test_the_readme_is_one_page() -> None:
     assert len((PROJECT / "README.md").read_text().splitlines()) < 90
 
 
-def test_the_stack_file_in_the_readme_can_be_used() -> None:
+def test_the_stack_file_in_the_readme_is_valid() -> None:
     (text,) = (text for language, text in blocks(PROJECT / "README.md") if language == "yaml")
     texts, secrets = handed_over(yaml.safe_load(text)["config"])
     assert load("prod", texts, secrets).registry.release.version == "3.1.2"
 
 
-def test_each_table_of_the_measurements_was_written() -> None:
+def test_each_table_of_the_benchmarks_has_results() -> None:
     text = (PROJECT / "docs/benchmarks.md").read_text()
     tables = re.findall(r"<!-- (\w.*?) -->\n(.*?)<!-- /(.*?) -->", text, re.DOTALL)
     assert [name for name, _, _ in tables] == re.findall(r"<!-- (\w.*?) -->", text)
@@ -89,7 +89,7 @@ def test_each_table_of_the_measurements_was_written() -> None:
         assert table.count("\n|") >= 3, name
 
 
-def test_the_figures_that_the_readme_quotes_are_those_that_were_measured() -> None:
+def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
     lines = (PROJECT / "docs/benchmarks.md").read_text().splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     measured = [

@@ -1,4 +1,4 @@
-"""The emulator's HTTP server: a proxy that answers itself, over TLS too, for all hosts."""
+"""The emulator's HTTP server: a proxy that answers requests to all hosts itself, also over TLS."""
 
 import hashlib
 import re

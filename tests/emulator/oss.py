@@ -20,7 +20,7 @@ from tests.emulator.ram import ApiError
 MIN_PART_SIZE = 100 * 1024  # bytes, of each part but the last
 MAX_COPY_SIZE = 2**30  # bytes, in one call
 
-# The page of each API says under "Permissions" which action it needs.
+# The page of each API lists the action that it needs under "Permissions".
 API_REFERENCE = "https://www.alibabacloud.com/help/en/oss/developer-reference/"
 
 

@@ -1,6 +1,6 @@
 """The emulated RAM: users, policies, their attachments, and access keys.
 
-Each call behaves as its page in the vendor's API reference says.
+Each call behaves as described on its page of the vendor's API reference.
 """
 
 import itertools

@@ -345,7 +345,7 @@ class Deployment:
     def start_make(
         self, *words: str, output: int = subprocess.DEVNULL
     ) -> Iterator["subprocess.Popen[str]"]:
-        """Start make in a process group of its own, and wait for it at the end of the block."""
+        """Start make in a new process group, and wait for it at the end of the block."""
         with subprocess.Popen(
             ["make", "-C", self.folder, *words, f"STACK={self.stack}", "YES=1"],
             env={**os.environ, **self.environment},

@@ -23,7 +23,7 @@ ENGINE_UNAVAILABLE = (
 
 
 class Engine:
-    """A Docker engine with a network namespace and a mount namespace of its own.
+    """A Docker engine in a separate network namespace and mount namespace.
 
     `options` are options of dockerd. `namespace` is the name of an existing network namespace to
     use in place of a new one.

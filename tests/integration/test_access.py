@@ -42,7 +42,7 @@ def _documented(release: str) -> Mapping[str, Mapping[str, str]]:
 
 
 class _Operations:
-    """The operations of a registry, each one on repositories of its own that `prepare` pushed.
+    """The operations of a registry. Each one uses other repositories, which `prepare` pushed.
 
     An operation raises RequestError if the registry reports an error, or if the operation had no
     effect: release 2.8.3 reports success for some operations that the storage refused.

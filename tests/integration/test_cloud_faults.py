@@ -33,8 +33,8 @@ def _detach_policy(deployment: CloudDeployment) -> None:
     deployment.emulator.ram.users[deployment.prefix].policies.clear()
 
 
-# Objects that a failed `up` has created, and that the next one cannot recognise as its own. Its
-# message says what to delete.
+# Objects that a failed `up` created and the next one cannot adopt. Its message names what to
+# delete.
 LEFTOVERS: dict[str, tuple[str, Callable[[CloudDeployment], None]]] = {
     "PutBucket": (
         "if an `up` that failed has made it, it is empty: delete it, and `up` again",

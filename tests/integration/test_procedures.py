@@ -250,7 +250,7 @@ def test_images_can_be_copied_to_another_region(on_bucket: Reader, emulator: Emu
 def test_a_deleted_bucket_is_created_again_and_accepts_the_same_images(
     on_bucket: Reader, emulator: Emulator, archive: Path, tmp_path: Path
 ) -> None:
-    # skopeo asks which layers exist before it uploads them.
+    # skopeo checks which layers exist before it uploads them.
     skopeo_push(on_bucket.stack, archive, "team/again")
     skopeo_pull(on_bucket.stack, "team/again", tmp_path / "before")
     emulator.oss.buckets.clear()

@@ -17,7 +17,7 @@ def test_a_local_stack_of_an_earlier_program_continues_without_a_change(
 ) -> None:
     deployment = Deployment(tmp_path)
     try:
-        _see_no_change(deployment, image)
+        _assert_no_change(deployment, image)
     finally:
         deployment.remove()
 
@@ -26,7 +26,7 @@ def test_a_local_stack_of_an_earlier_program_continues_without_a_change(
 def test_a_stack_with_a_bucket_of_an_earlier_program_continues_without_a_change(
     new_cloud_stack: CloudDeployment, image: str
 ) -> None:
-    _see_no_change(new_cloud_stack, image)
+    _assert_no_change(new_cloud_stack, image)
 
 
 @pytest.mark.swarm
@@ -41,12 +41,12 @@ def test_a_swarm_stack_of_an_earlier_program_continues_without_a_change(
         deployment = Deployment(tmp_path, host=engine.host, registry=settings)
         deployment.docker("swarm", "init", "--advertise-addr=127.0.0.1")
         try:
-            _see_no_change(deployment, image)
+            _assert_no_change(deployment, image)
         finally:
             deployment.kill_processes()
 
 
-def _see_no_change(deployment: Deployment, image: str) -> None:
+def _assert_no_change(deployment: Deployment, image: str) -> None:
     """Create the stack with the earlier program, and use it with the current one."""
     use_earlier_program(deployment)
     deployment.up()

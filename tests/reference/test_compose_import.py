@@ -1,4 +1,4 @@
-"""For the registry's own reader, an imported registry is configured as it was in compose."""
+"""The registry reads the same configuration before and after an import, except listed settings."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress

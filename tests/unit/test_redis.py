@@ -1,4 +1,4 @@
-"""Tests of the redis client, which connects as the registry's configuration says."""
+"""Tests of the redis client, which connects as the registry is configured to do."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Tests of the client for the registry's HTTP API, which connects as the stack file says."""
+"""Tests of the client for the registry's HTTP API, which finds the registry by the stack file."""
 
 import ssl
 import threading

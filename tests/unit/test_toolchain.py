@@ -400,7 +400,7 @@ def test_a_failed_command_is_reported_with_its_last_line_of_output(tmp_path: Pat
 def test_a_long_step_prints_reminders_and_its_duration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "REMINDER", 0.01)
+    monkeypatch.setattr(progress, "REMINDER_SECONDS", 0.01)
     reminded, report = threading.Event(), progress.report
 
     def record(text: str) -> None:
@@ -481,7 +481,7 @@ def test_a_slow_pull_prints_progress_lines(
             reminded.touch()
 
     monkeypatch.setattr(progress, "report", record)
-    monkeypatch.setattr(progress, "REMINDER", 0.01)
+    monkeypatch.setattr(progress, "REMINDER_SECONDS", 0.01)
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     # The pull prints nothing and ends after the first reminder.
     _fake_docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")

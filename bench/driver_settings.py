@@ -67,7 +67,7 @@ def main() -> None:
         rows.append(row)
     columns = ("s", "times as fast", "memory, MiB", "calls")
     head = ("knob", *(f"{case.name}: {column}" for case in cases for column in columns))
-    page.write_table("knobs, FULL=1", head, rows)
+    page.write_table("driver settings, FULL=1", head, rows)
 
 
 if __name__ == "__main__":

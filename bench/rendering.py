@@ -1,4 +1,4 @@
-"""How the time to render a configuration grows with the number of its values."""
+"""The growth of the time to render a configuration with the number of its values."""
 
 import statistics
 import time
