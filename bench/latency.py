@@ -47,25 +47,31 @@ def main(rounds: int = ROUNDS) -> None:
             print(f"distances, round {number + 1} of {rounds} …", flush=True)
             for name, registry in setup.registries.items():
                 if name != OURS_NO_CACHE:
-                    for at in DISTANCES:
+                    for distance in DISTANCES:
                         registry.reset()
-                        with setup.testbed.emulator.at_distance(at.latency, RATE, at.round_trip):
+                        with setup.testbed.emulator.at_distance(
+                            distance.latency, RATE, distance.round_trip
+                        ):
                             run = setup.push(registry, large)
-                        seconds[f"push of {LARGE}", at, name].append(run.duration)
+                        seconds[f"push of {LARGE}", distance, name].append(run.duration)
                 registry.reset()
                 setup.push(registry, small)
-                for at in DISTANCES:
+                for distance in DISTANCES:
                     registry.restart()
-                    with setup.testbed.emulator.at_distance(at.latency, RATE, at.round_trip):
-                        for what in ("cold pull", "warm pull"):
+                    with setup.testbed.emulator.at_distance(
+                        distance.latency, RATE, distance.round_trip
+                    ):
+                        for temperature in ("cold", "warm"):
                             run = setup.pull(registry, small)
-                            seconds[f"{what} of {SMALL}", at, name].append(run.duration)
+                            seconds[f"{temperature} pull of {SMALL}", distance, name].append(
+                                run.duration
+                            )
     rows = []
-    for what, at in dict.fromkeys((what, at) for what, at, _ in seconds):
-        ours = seconds[what, at, OURS]
+    for action, distance in dict.fromkeys((action, distance) for action, distance, _ in seconds):
+        ours = seconds[action, distance, OURS]
         times, ratios = [], []
         for name in NAMES:
-            values = seconds.get((what, at, name))
+            values = seconds.get((action, distance, name))
             times.append(page.format_spread(values, ".2f") if values else "–")
             if name == OURS:
                 continue
@@ -74,7 +80,7 @@ def main(rounds: int = ROUNDS) -> None:
                 ratios.append(page.format_spread(speedups, ".2f"))
             else:
                 ratios.append("–")
-        rows.append((what, at, *times, *ratios))
+        rows.append((action, distance, *times, *ratios))
     ratio_titles = (f"{name} / {OURS}" for name in NAMES if name != OURS)
     head = ("", "OSS", *(f"{name}, s" for name in NAMES), *ratio_titles)
     page.write_table("latency, FULL=1", head, rows)

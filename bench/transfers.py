@@ -199,10 +199,10 @@ def measure_transfers(setup: Setup, cases: Sequence[Case], rounds: int = ROUNDS)
                     runs[case.name, case.clients, "push", name].append(run)
                 if case.pulls:
                     registry.restart()
-                for what in case.pulls:
+                for action in case.pulls:
                     with emulator.at_distance(LATENCY, RATE):
                         run = setup.pull(registry, case)
-                    runs[case.name, case.clients, what, name].append(run)
+                    runs[case.name, case.clients, action, name].append(run)
                 registry.reset()
     return runs
 
@@ -227,12 +227,12 @@ def speedups(runs: Runs, key: Key, other: str) -> Ratios:
 
 def detail_rows(runs: Runs) -> Iterator[Sequence[object]]:
     """A row of the table for each key."""
-    for (name, count, what, registry), key_runs in runs.items():
+    for (name, count, action, registry), key_runs in runs.items():
         seconds = [second for run in key_runs for second in run.seconds]
         yield (
             name,
             count,
-            what,
+            action,
             registry,
             page.format_spread([megabytes_per_second(run) for run in key_runs]),
             *(f"{percentile(seconds, share):.2f}" for share in (0.5, 0.99)),
@@ -289,8 +289,8 @@ def main(rounds: int = ROUNDS) -> None:
     plot.write_bars(
         f"With OSS {LATENCY * 1000:.0f} ms away for each call, and {RATE / 1e6:.0f} MB/s",
         [
-            (f"{what} of {image}, clients: {count}\n{name} / {other}", each)
-            for (image, count, what, name), other, each in found
+            (f"{action} of {image}, clients: {count}\n{name} / {other}", each)
+            for (image, count, action, name), other, each in found
         ],
     )
 

@@ -72,14 +72,14 @@ class _Reader(NamedTuple):
             below = f"{path}.{key}" if path else key
             kinds = keys.get(key, keys.get(ANY))
             if kinds is None:
-                self.unknown(below, key, keys)
+                self.refuse_unknown(below, key, keys)
             elif config[key] is None:
                 section[key] = None
             elif (value := self.value(below, (*place, key), config[key], kinds)) is not None:
                 section[key] = value
         return section
 
-    def unknown(self, path: str, key: str, keys: Mapping[str, Kinds]) -> None:
+    def refuse_unknown(self, path: str, key: str, keys: Mapping[str, Kinds]) -> None:
         version = self.release.version
         others = [r.version for r in RELEASES.values() if kinds_at(r.schema.keys, path) is not None]
         if path.rpartition(".")[0] == "storage":

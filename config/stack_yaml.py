@@ -255,7 +255,7 @@ _CHANGED_TEXT = re.compile(r"\n|[\t\x85\u2028\u2029].*\n", re.DOTALL)
 # Below these keys the registry accepts both text and numbers.
 _TEXT_OR_NUMBER = re.compile(r":registry\.config\.(log\.fields|middleware\.\w+\[\d+\]\.options)\.")
 _OCTAL = re.compile(r"[-+]?0[0-7]+")
-_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*|0[bB][01]+|0[oO][0-7]+|0[xX][0-9a-fA-F]+)")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*|0[bB][01]+|0[oO][0-7]+|0[xX][0-9a-fA-F]+)")
 _UNDERSCORE_BESIDE_NO_DIGIT = re.compile(r"_(?![0-9])|(?<![0-9])_")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
@@ -274,7 +274,7 @@ def _plain_value(text: str) -> Value:
     number: int | float | None = None
     if _OCTAL.fullmatch(digits):
         number = int(digits, 8)
-    elif _WHOLE.fullmatch(digits):
+    elif _INTEGER.fullmatch(digits):
         number = int(digits, 0)
     if number is not None and -(2**63) <= number < 2**63:
         return number
