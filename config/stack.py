@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from config import addresses, docker_engine, plan
 from config.releases import RELEASES, Release
 from config.render import Text, redact, to_environment, to_file
+from config.resource_names import REDIS, REGISTRY
 from config.secrecy import masked
 from config.settings import PROJECT, RegistrySettings, StackSettings, SwarmSettings
 from config.storage import StorageDriver
@@ -27,6 +28,16 @@ EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "o
 
 Backends = Mapping[str, Callable[["RegistryConfig"], StorageDriver]]
 """A constructor for each `storage.kind`."""
+
+
+def prefix_of(stack: str) -> str:
+    """Return the start of the names of everything that the stack with this name creates."""
+    return f"{PROJECT}-{stack}"
+
+
+def collector_of(stack: str) -> str:
+    """Return the name of the Swarm service that collects garbage of the stack with this name."""
+    return f"{prefix_of(stack)}-gc"
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,11 @@ class Stack:
     @property
     def prefix(self) -> str:
         """The start of the names of everything that the stack creates."""
-        return f"{PROJECT}-{self.name}"
+        return prefix_of(self.name)
 
     @cached_property
     def registries(self) -> Sequence["RegistryConfig"]:
-        return [RegistryConfig(self, "registry", self.settings.registry)]
+        return [RegistryConfig(self, REGISTRY, self.settings.registry)]
 
     @property
     def registry(self) -> "RegistryConfig":
@@ -76,7 +87,7 @@ class Stack:
 
     @property
     def redis_host(self) -> str:
-        return f"{self.prefix}-redis"
+        return f"{self.prefix}-{REDIS}"
 
     @property
     def redis_address(self) -> str:

@@ -18,6 +18,10 @@ class StorageDriver(Protocol):
         """Where the images are stored. A registry with another location has other images."""
 
     @property
+    def description(self) -> str:
+        """Where the images are stored, for messages: the volume or bucket."""
+
+    @property
     def volumes(self) -> Sequence[str]:
         """The Docker volumes that hold images."""
 
