@@ -12,8 +12,8 @@ import bcrypt
 import pytest
 import yaml
 
-from operations.importing.compose import read
-from operations.importing.moving import chosen, moved
+from operations.compose_import.compose import read_compose_file
+from operations.compose_import.convert import choose_service, import_service
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
 from tests.integration.clients import skopeo
@@ -61,9 +61,9 @@ def test_a_compose_file_is_read_as_docker_compose_reads_it(file: Path, tmp_path:
 
 
 def _import_result(file: Path) -> Iterator[object]:
-    compose = read(file, {})
-    result = moved(compose, chosen(compose, ""), "imported")
-    yield from (result.config, result.secrets, result.steps, result.old)
+    compose = read_compose_file(file, {})
+    result = import_service(compose, choose_service(compose, ""), "imported")
+    yield from (result.config, result.secrets, result.steps_before_up, result.old_tree)
 
 
 class ComposeRegistry:

@@ -11,10 +11,11 @@ import yaml
 
 from config.tree import lookup
 from operations import importing, stack_file
+from operations.compose_import.compose import read_compose_file
+from operations.compose_import.convert import choose_service, import_service
+from operations.compose_import.output import report_lines, stack_file_text
+from operations.compose_import.result import ImportResult, differences
 from operations.errors import CommandError
-from operations.importing import report, written
-from operations.importing.compose import read
-from operations.importing.moving import Moved, chosen, differences, moved
 from operations.stack_file import handed_over
 from tests.unit.stack_files import load
 
@@ -37,15 +38,15 @@ SECRETS = (
 )
 
 
-def _import(file: Path, service: str = "") -> Moved:
-    compose = read(file, {})
-    return moved(compose, chosen(compose, service), "imported")
+def _import(file: Path, service: str = "") -> ImportResult:
+    compose = read_compose_file(file, {})
+    return import_service(compose, choose_service(compose, service), "imported")
 
 
 _import_once = cache(_import)  # for files that no test changes
 
 
-def _import_text(folder: Path, text: str) -> Moved:
+def _import_text(folder: Path, text: str) -> ImportResult:
     file = folder / "docker-compose.yml"
     file.write_text(text)
     return _import(file)
@@ -60,7 +61,7 @@ def _registry(*lines: str, image: str = "registry:2") -> str:
 def test_no_secret_is_printed_or_written_in_plain_text(file: Path) -> None:
     result = _import_once(file)
 
-    shown = "\n".join((*report(result), written(result)))
+    shown = "\n".join((*report_lines(result), stack_file_text(result)))
 
     assert not [each for each in (*SECRETS, *result.secrets.values()) if each in shown]
 
@@ -68,15 +69,15 @@ def test_no_secret_is_printed_or_written_in_plain_text(file: Path) -> None:
 @pytest.mark.parametrize("file", IMPORTABLE, ids=lambda file: file.parent.name)
 def test_the_written_stack_file_matches_the_report(file: Path) -> None:
     result = _import_once(file)
-    texts, _ = handed_over(yaml.safe_load(written(result))["config"])
+    texts, _ = handed_over(yaml.safe_load(stack_file_text(result))["config"])
     secrets = {f"oss-registry:{name}": value for name, value in result.secrets.items()}
 
-    stack, problems = result.checked()
+    stack, problems = result.validated()
 
     if not problems:
         assert load("imported", {**texts, **secrets}, secrets.keys()) == stack
     for problem in problems:
-        assert [line for line in report(result) if problem.path in line]
+        assert [line for line in report_lines(result) if problem.path in line]
 
 
 @pytest.mark.parametrize(("shape", "reason"), NOT_IMPORTABLE.items())
@@ -92,11 +93,11 @@ def test_a_registry_that_cannot_be_imported_is_refused_with_the_reason(
 def test_one_of_several_registries_is_imported_by_its_service_name() -> None:
     result = _import_once(COMPOSE_FILES / "two/docker-compose.yml", "registry")
 
-    assert ("the service registry-read-only", "stays where it is") in result.lost
+    assert ("the service registry-read-only", "stays where it is") in result.not_imported
 
 
 @pytest.mark.parametrize(
-    ("shape", "lost"),
+    ("shape", "part"),
     [
         ("config-file", "the user old"),
         ("config-file", "the service ui"),
@@ -113,12 +114,12 @@ def test_one_of_several_registries_is_imported_by_its_service_name() -> None:
         ("tutorial", "the service redis"),
     ],
 )
-def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, lost: str) -> None:
+def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, part: str) -> None:
     (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
 
-    reasons = dict(_import_once(file).lost)
+    reasons = dict(_import_once(file).not_imported)
 
-    assert reasons[lost]
+    assert reasons[part]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_folder_with_images_becomes_a_volume_by_a_printed_command() -> None:
     result = _import_once(COMPOSE_FILES / "config-file/docker-compose.yml")
 
     folder = (COMPOSE_FILES / "config-file/registry-data").resolve()
-    assert result.steps == [
+    assert result.steps_before_up == [
         f'docker volume create --opt type=none --opt o=bind --opt device="{folder}" '
         "oss-registry-imported-data"
     ]
@@ -188,7 +189,7 @@ def test_variables_are_substituted_as_compose_does(
     file = tmp_path / "docker-compose.yml"
     file.write_text(_registry("    environment:", form.format(text)))
 
-    compose = read(file, {})
+    compose = read_compose_file(file, {})
 
     assert compose.services["registry"].variables["LOG"] == value
     assert list(compose.unset) == (["NONE"] if text == "${NONE}" else [])
@@ -199,7 +200,7 @@ def test_a_variable_of_the_shell_takes_precedence_over_the_env_file(tmp_path: Pa
     file = tmp_path / "docker-compose.yml"
     file.write_text(_registry('    ports: ["${PORT}:5000"]'))
 
-    (port,) = read(file, {"PORT": "7000"}).services["registry"].ports
+    (port,) = read_compose_file(file, {"PORT": "7000"}).services["registry"].ports
 
     assert port.published == 7000
 
@@ -222,7 +223,7 @@ def test_each_form_of_a_port_is_read(
     file = tmp_path / "docker-compose.yml"
     file.write_text(_registry("    ports:", f"      - {form}"))
 
-    (port,) = read(file, {}).services["registry"].ports
+    (port,) = read_compose_file(file, {}).services["registry"].ports
 
     assert port == (5000, published, address)
 
@@ -280,8 +281,8 @@ def test_a_private_key_in_a_certificate_file_is_not_written_to_the_stack_file(
         ),
     )
 
-    assert "PRIVATE KEY" not in written(result)
-    assert "-----BEGIN CERTIFICATE-----" in written(result)
+    assert "PRIVATE KEY" not in stack_file_text(result)
+    assert "-----BEGIN CERTIFICATE-----" in stack_file_text(result)
 
 
 def test_the_storage_drivers_key_secure_does_not_make_the_section_a_pulumi_secret(
@@ -343,7 +344,7 @@ def test_the_configuration_is_read_from_the_path_in_the_command(tmp_path: Path) 
         assert result.section("registry")["log_level"] == "error"
 
 
-def _import_configuration(folder: Path, config: dict[str, Any], *lines: str) -> Moved:
+def _import_configuration(folder: Path, config: dict[str, Any], *lines: str) -> ImportResult:
     (folder / "config.yml").write_text(yaml.dump({"storage": {"filesystem": {}}, **config}))
     mount = "    volumes: ['./config.yml:/etc/docker/registry/config.yml']"
     return _import_text(folder, _registry(mount, *lines))
@@ -361,7 +362,7 @@ def test_a_value_that_may_be_a_secret_becomes_a_secret_named_after_its_path(tmp_
         "      OTEL_EXPORTER_OTLP_HEADERS: x-key=hunter5",
     )
 
-    stack, problems = result.checked()
+    stack, problems = result.validated()
 
     assert not problems
     assert result.secrets == {
@@ -374,7 +375,7 @@ def test_a_value_that_may_be_a_secret_becomes_a_secret_named_after_its_path(tmp_
     assert stack.registry.redacted["http_proxy"] == "[secret: http-proxy-2]"
     assert stack.registry.redacted["HTTPS_PROXY"] == "http://proxy:3128"
     assert "hunter" not in "\n".join(
-        (*report(result), written(result), *stack.registry.redacted.values())
+        (*report_lines(result), stack_file_text(result), *stack.registry.redacted.values())
     )
 
 
@@ -384,8 +385,8 @@ def test_a_secret_of_a_part_that_is_not_imported_is_dropped(tmp_path: Path) -> N
     result = _import_configuration(tmp_path, {"middleware": {"storage": [cdn]}})
 
     assert not result.secrets
-    assert not result.checked()[1]
-    assert "hunter2" not in "\n".join((*report(result), written(result)))
+    assert not result.validated()[1]
+    assert "hunter2" not in "\n".join((*report_lines(result), stack_file_text(result)))
 
 
 def test_a_configuration_inside_the_compose_file_is_read(tmp_path: Path) -> None:
@@ -402,7 +403,7 @@ def test_a_configuration_inside_the_compose_file_is_read(tmp_path: Path) -> None
     )
 
     assert result.section("registry")["log_level"] == "error"
-    assert not dict(result.lost).get("/etc/docker/registry/config.yml")
+    assert not dict(result.not_imported).get("/etc/docker/registry/config.yml")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +436,7 @@ def test_files_of_another_user_get_a_new_owner_by_a_printed_command(tmp_path: Pa
     steps = [
         _import_text(
             tmp_path, _registry("    volumes: ['./data:/var/lib/registry']", f"    user: {user}")
-        ).steps
+        ).steps_before_up
         for user in ("'1000:1000'", "0", "root")
     ]
 

@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operations.compose_import.compose import read_compose_file
+from operations.compose_import.convert import choose_service, import_service
+from operations.compose_import.output import report_lines, stack_file_text
+from operations.compose_import.result import differences
 from operations.errors import CommandError
-from operations.importing import report, written
-from operations.importing.compose import read
-from operations.importing.moving import chosen, differences, moved
 from tests.reference.conftest import seeded
 from tests.reference.reader import ReferenceReader
 from tests.reference.test_reading import image_config, resolve
@@ -25,27 +26,27 @@ from tests.unit.test_compose_import import FILES, IMPORTABLE
 def test_an_imported_registry_differs_only_in_the_listed_settings(
     readers: Mapping[str, ReferenceReader], file: Path
 ) -> None:
-    compose = read(file, {})
-    service = chosen(compose, "")
-    imported = moved(compose, service, "imported")
-    stack, _ = imported.checked()
+    compose = read_compose_file(file, {})
+    service = choose_service(compose, "")
+    result = import_service(compose, service, "imported")
+    stack, _ = result.validated()
     release, reader = stack.registry.release, readers[stack.registry.release.version]
-    mounted = service.text(release.config_path)
+    mounted = service.read_file(release.config_path)
     registry_variables = {
         name: value for name, value in service.variables.items() if name.startswith("REGISTRY")
     }
     old = reader.read(mounted or image_config(release), registry_variables)
 
     variables = {
-        name: resolve(text, imported.secrets) for name, text in stack.registry.environment.items()
+        name: resolve(text, result.secrets) for name, text in stack.registry.environment.items()
     }
     config_file = stack.registry.files.get(release.config_path)
     if config_file is None:
         new = reader.read(image_config(release), variables)
     else:
-        new = reader.read(resolve(config_file, imported.secrets))
+        new = reader.read(resolve(config_file, result.secrets))
 
-    listed = dict(imported.changed())
+    listed = dict(result.changes())
     assert {*differences(old, new)} <= listed.keys()
     # Each difference has a reason. A difference without one would be caused by this program.
     assert all(listed.values())
@@ -85,7 +86,7 @@ def test_a_compose_file_with_odd_values_is_imported_or_refused_with_a_message(
     odd = tmp_path_factory.getbasetemp() / "docker-compose.yml"
     odd.write_text(yaml.safe_dump(content))
     with suppress(CommandError):
-        compose = read(odd, {})
-        imported = moved(compose, chosen(compose, ""), "imported")
-        assert [*report(imported)]
-        assert yaml.safe_load(written(imported))["config"]
+        compose = read_compose_file(odd, {})
+        result = import_service(compose, choose_service(compose, ""), "imported")
+        assert [*report_lines(result)]
+        assert yaml.safe_load(stack_file_text(result))["config"]

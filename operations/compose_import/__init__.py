@@ -1,0 +1,1 @@
+"""Import a registry from a Docker Compose file."""

@@ -1,0 +1,149 @@
+"""Keep the configuration of an imported registry as it was, with `registry.config`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config import overlay, plan
+from config.overlay import MANAGED_KEYS
+from config.problems import Problem
+from config.releases import Release
+from config.rules import named_secrets
+from config.secrecy import Place, plain_secret
+from config.settings import PROJECT
+from config.tree import ANY, Section, lookup
+from operations.compose_import.result import ImportResult
+
+_OVERLAY = f"{PROJECT}:registry.config."
+
+
+def add_overlay(result: ImportResult, release: Release) -> None:
+    """Add `registry.config` to the stack file, and the settings and files that go with it.
+
+    It has every value of the old configuration that the planned one lacks or sets differently.
+    """
+    _rename_deprecated_keys(result.old_tree)
+    registry = result.section("registry")
+    if level := lookup(result.old_tree, "log.level"):
+        registry["log_level"] = level
+    if secret := lookup(result.old_tree, "http.secret"):
+        result.secrets[plan.HTTP_SECRET.label] = str(secret)
+    _add_files(result)
+    stack, _ = result.validated()
+    changes = _changes(stack.registry.planned(release, {}), result.old_tree, "")
+    earlier_secrets = set(result.secrets)
+    registry["config"] = extract_secrets(changes, "", ("config",), result.secrets)
+    _drop_refused(result)
+    for name in result.secrets.keys() - earlier_secrets - named_secrets(registry["config"]):
+        del result.secrets[name]
+
+
+def _rename_deprecated_keys(config: dict[str, Any]) -> None:
+    """Replace keys by their current names, as the registry does."""
+    if level := config.pop("loglevel", None):
+        config["log"] = {"level": level, **(config.get("log") or {})}
+    cache = lookup(config, "storage.cache")
+    if isinstance(cache, dict) and "layerinfo" in cache:
+        cache.setdefault("blobdescriptor", cache.pop("layerinfo"))
+
+
+def _add_files(result: ImportResult) -> None:
+    """Add the files that the configuration names to `registry.files`."""
+    for path, name in overlay.named_files(result.old_tree):
+        if path.startswith("http.tls.clientcas"):
+            continue
+        text = result.read_file(name)
+        if "PRIVATE KEY" in text:
+            result.omit(name, "holds a private key, which has no place in a stack file")
+        elif text:
+            result.section("registry").setdefault("files", {})[name] = text
+
+
+def _changes(planned: Section, old: Section, path: str) -> dict[str, Any]:
+    """Return what turns the section `planned` into `old`, without the keys of other settings.
+
+    None removes a key or a section of `planned`.
+    """
+    changes: dict[str, Any] = {}
+    for key in sorted({*planned, *old}):
+        place = f"{path}.{key}" if path else key
+        new_value, old_value = planned.get(key), old.get(key)
+        is_managed = place in MANAGED_KEYS and new_value is not None
+        if is_managed or new_value == old_value or place == "http.secret":
+            continue
+        if not isinstance(new_value, Mapping) or not isinstance(old_value, Mapping | None):
+            changes[key] = old_value
+            continue
+        below = _changes(new_value, old_value or {}, place)
+        if not below:
+            continue
+        only_removes = all(value is None for value in below.values())
+        is_removed = only_removes and below.keys() == new_value.keys()
+        changes[key] = None if is_removed else below
+    return changes
+
+
+def extract_secrets(tree: Any, path: str, place: Place, secrets: dict[str, str]) -> Any:  # noqa: ANN401
+    """Return `tree` with references in place of its secrets, and add these to `secrets`.
+
+    A secret is named after its `path`, whose parts are joined by hyphens. `place` is the same path
+    for `config.secrecy`.
+    """
+    if isinstance(tree, dict):
+        return {
+            key: extract_secrets(value, f"{path}-{key}", (*place, key), secrets)
+            for key, value in tree.items()
+        }
+    if isinstance(tree, list):
+        return [
+            extract_secrets(item, f"{path}-{number}", (*place, ANY), secrets)
+            for number, item in enumerate(tree)
+        ]
+    if plain_secret(place, tree) is None:
+        return tree
+    base = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
+    name, number = base, 1
+    while secrets.get(name, tree) != tree:  # for example, for both http_proxy and HTTP_PROXY
+        number += 1
+        name = f"{base}-{number}"
+    secrets[name] = str(tree)
+    return {"from_secret": name}
+
+
+def _drop_refused(result: ImportResult) -> None:
+    """Remove the parts of `registry.config` that the validation refuses.
+
+    The planned configuration applies there.
+    """
+    config = result.section("registry")["config"]
+    while True:
+        refused = _refused(result)
+        result.refused.extend(refused)
+        removed = [_remove(config, re.split(r"[.\[]", problem.path)) for problem in refused]
+        if not any(removed):
+            return
+
+
+def _refused(result: ImportResult) -> Sequence[Problem]:
+    """Return the problems of `registry.config`, by paths in the registry's configuration."""
+    _, problems = result.validated()
+    return [
+        problem._replace(path=problem.path.removeprefix(_OVERLAY))
+        for problem in problems
+        if problem.path.startswith(_OVERLAY)
+    ]
+
+
+def _remove(tree: dict[str, Any], parts: Sequence[str]) -> bool:
+    """Remove the value at the path `parts`, or the whole list that contains it.
+
+    Sections that become empty are removed as well. Returns whether there was a value.
+    """
+    part, *below = parts
+    inner = tree.get(part)
+    if not below or not isinstance(inner, dict):
+        return tree.pop(part, None) is not None
+    removed = _remove(inner, below)
+    if not inner:
+        del tree[part]
+    return removed
