@@ -4,8 +4,8 @@ import os
 from contextlib import ExitStack
 from functools import cached_property
 
-from components.storage import StorageBackend, storage_backend
-from components.storage.backend import AccessKey
+from components.storage import storage_backend
+from components.storage.backend import AccessKey, StorageBackend
 from config.problems import SettingsError
 from config.resource_names import ACCESS_KEY, ACCESS_KEY_PREFIX
 from config.stack import Stack, prefix_of

@@ -29,11 +29,11 @@ def check(context: StackContext) -> None:
 
 def require_engine(stack: Stack, resources: Resources, docker: Docker) -> None:
     """Raise CommandError if the engine cannot run `stack`, which has `resources` now."""
-    if found := problem(stack, resources, docker):
-        raise CommandError(found)
+    if problem := find_problem(stack, resources, docker):
+        raise CommandError(problem)
 
 
-def problem(stack: Stack, resources: Resources, docker: Docker) -> str | None:
+def find_problem(stack: Stack, resources: Resources, docker: Docker) -> str | None:
     """Return why the engine cannot run `stack`, which has `resources` now, and the fix."""
     registry = stack.registry.settings
     for other, _ in resources_of_other_runtimes(registry.runtime, resources):

@@ -34,8 +34,8 @@ def access_problem(
         raise kind(f"OSS does not answer at {bucket.host} from here: {error}") from None
     engine_time, own_time = _engine_time(docker), datetime.now(UTC)
     if abs(engine_time - own_time) > SKEW:
-        error = OssError("RequestTimeTooSkewed", times=Times(engine_time, own_time))
-        return explain(error, names)
+        skewed = OssError("RequestTimeTooSkewed", times=Times(engine_time, own_time))
+        return explain(skewed, names)
     return None
 
 
