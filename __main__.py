@@ -5,7 +5,7 @@ import os
 import pulumi
 
 from components.cache import create_cache
-from components.persisted import provided_secrets
+from components.generated_secrets import provided_secrets
 from components.registry import Registry, RegistryArgs
 from components.runtime import create_runtime
 from components.storage import BACKENDS, storage_backend

@@ -1,6 +1,5 @@
-"""From a stack file to a running registry. These modules import each other in one direction:
+"""The Pulumi resources of a stack: registry, redis, storage, users, certificates and the network.
 
-environment ← distribution ← settings ← runtime ← storage, cache ← registry ← `__main__.py`
-
-The first two are pure, settings reads the stack file, the rest create resources.
+`runtime` runs a workload as a container or as a Swarm service, and `storage` has the backends.
+`generated_secrets` generates secrets. `config` computes everything that needs no resource.
 """

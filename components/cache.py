@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, ResourceOptions
 
-from components.persisted import provided_or_generated, provided_secrets
+from components.generated_secrets import provided_or_generated, provided_secrets
 from components.runtime.workload import Bindings, File, Runtime, Workload
 from config.plan import REDIS_PASSWORD
 from config.resource_names import COMPONENTS, REDIS
@@ -17,7 +17,7 @@ CONFIGURATION = "/etc/redis.conf"
 
 @dataclass(frozen=True, kw_only=True)
 class RedisCacheArgs:
-    """`host` is its name, also on the network. `max_memory` is in bytes.
+    """`host` is the name of the container and its host name. `max_memory` is in bytes.
 
     `provided` are the secrets that the user provides, by name.
     """
@@ -51,9 +51,9 @@ class RedisCache(ComponentResource):
                 command=[CONFIGURATION],
                 user="999:999",
                 files=[File(path=CONFIGURATION, content=configuration, secret=True)],
-                # It needs no password: a redis that answers NOAUTH is healthy.
+                # The check needs no password. A redis that answers NOAUTH is healthy.
                 health=["/usr/local/bin/redis-cli", "ping"],
-                # redis needs more than its data: buffers, and what fragmentation wastes.
+                # redis needs memory for buffers and for fragmentation, in addition to its data.
                 memory=2 * args.max_memory + 64 * 2**20,
                 stop_seconds=10,
             ),
@@ -63,7 +63,7 @@ class RedisCache(ComponentResource):
 
 
 def create_cache(name: str, stack: Stack, runtime: Runtime) -> Bindings:
-    """Create the redis of the stack, if it has one."""
+    """Create the redis of the stack, unless the cache is disabled or external."""
     if not stack.runs_redis:
         return Bindings()
     args = RedisCacheArgs(

@@ -1,4 +1,8 @@
-"""Hints for errors of providers: what a user can do, printed beside the provider's own text."""
+"""Print a hint with an error of a provider: what the user can do about it.
+
+The hints are in the tables ERROR_HINTS beside the resources: `runtime/resources.py` for Docker and
+`storage/oss/resources.py` for OSS and RAM.
+"""
 
 import asyncio
 import re
@@ -10,9 +14,9 @@ from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding, log
 from config import addresses
 
 ErrorHints: TypeAlias = Sequence[tuple[str, str]]
-"""A pattern in the error, and the hint. `{name}`, `{address}` … are inputs of the resource."""
+"""Pairs of a pattern for the error and a hint. `{name}` and others are inputs of the resource."""
 
-# Seconds before each retry: RAM may take half a minute to find what it has just created.
+# Seconds before each retry. RAM may take half a minute to find a user or policy after its creation.
 RETRIES = (1, 2, 4, 8, 15)
 
 
@@ -41,12 +45,12 @@ def with_hints(name: str, hints: ErrorHints, transient: str = "") -> ResourceHoo
 def error_hint(error: str, inputs: Mapping[str, Any], hints: ErrorHints) -> str | None:
     """Return the first hint whose pattern `error` matches, for a resource with `inputs`."""
     port, *_ = inputs.get("ports") or [{}]
-    facts = {
+    values = {
         "name": inputs.get("policyName"),  # a RAM policy has no input `name`
         **inputs,
         "address": port.get("ip"),
-        # A hook gets numbers as floats.
+        # Pulumi passes numbers to hooks as floats.
         "published": addresses.join(str(port.get("ip")), int(port.get("external", 0))),
     }
     matching = (hint for pattern, hint in hints if re.search(pattern, error))
-    return next((hint.format_map(facts) for hint in matching), None)
+    return next((hint.format_map(values) for hint in matching), None)

@@ -1,11 +1,11 @@
-"""The registry: the only place where the values of placeholders are inserted into texts."""
+"""The registry. Only this module replaces placeholders by their values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components.persisted import provided_or_generated
+from components.generated_secrets import provided_or_generated
 from components.runtime.workload import Bindings, File, Port, Runtime, Workload
 from config.plan import HTTP_SECRET, PORT
 from config.render import Text, holds_secret, quote
@@ -14,8 +14,9 @@ from config.tree import Placeholder
 
 # The registry answers requests for `/` without a login.
 HTTP_CHECK = ["wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{PORT}/"]
-# Go from 1.25 on refuses the TLS of the image's wget (no signature algorithms), and the registry
-# logs each connection without TLS. It listens on the port only after everything else works.
+# With TLS, the check does not connect. Go 1.25 and later refuse the handshake of the image's wget,
+# which has no signature algorithms, and the registry logs each connection without TLS. The registry
+# listens on the port only after everything else works.
 LISTEN_CHECK = [
     "sh",
     "-c",
@@ -23,12 +24,12 @@ LISTEN_CHECK = [
     f'case "$address $state" in *:{PORT:04X}\\ 0A) exit 0 ;; esac; '
     "done < $sockets; done; exit 1",
 ]
-NOBODY = "65532:65532"  # a user that owns nothing in any image
+NOBODY = "65532:65532"  # a user that owns no files in the images
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryArgs:
-    """`environment` and `files` (by path) may have placeholders.
+    """`environment` and `files` (by path) may contain placeholders.
 
     Their values come from `provided` secrets and from `bindings`. The port is published on
     `address`:`port`. `memory` is in bytes. `drain_seconds` is the registry's own setting. With
@@ -73,7 +74,7 @@ class Registry(ComponentResource):
                     for path, text in args.files.items()
                 ],
                 mounts=mounts,
-                # Only root can write to a new volume. It gets no capabilities.
+                # Only root can write to a new volume. The process gets no capabilities.
                 user=None if mounts else NOBODY,
                 ports=[Port(address=args.address, host=args.port, container=PORT)],
                 memory=args.memory,
@@ -89,9 +90,9 @@ class Registry(ComponentResource):
 
 
 def resolve(text: Text, values: Mapping[str, Input[str]]) -> Input[str]:
-    """Return `text` with the `values` of its placeholders, by label.
+    """Replace the placeholders in `text` by `values`, which are by label.
 
-    The result is a string if there are none, and a secret if one of them is.
+    The result is a string if there are no placeholders, and a secret if one of them is secret.
     """
     if not any(isinstance(piece, Placeholder) for piece in text):
         return "".join(str(piece) for piece in text)

@@ -1,10 +1,10 @@
-"""Certificates that the user does not provide: self-signed ones, and those of Let's Encrypt."""
+"""Certificates that the user does not provide: self-signed, or from Let's Encrypt."""
 
 from collections.abc import Sequence
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from components.persisted import persist
+from components.generated_secrets import persist
 from components.runtime.resources import create_volume
 from components.runtime.workload import Bindings, Mount
 from config import certificates
@@ -13,7 +13,7 @@ from config.resource_names import COMPONENTS
 from config.stack import RegistryConfig
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
-# For the machine of a client, as root: Docker and other clients read this folder.
+# Root runs this on the machine of a client. Docker and other clients read this folder.
 TRUST_COMMAND = """\
 install -D -m 644 /dev/stdin '/etc/docker/certs.d/{server}/ca.crt' <<'END'
 {certificate}END
@@ -21,7 +21,7 @@ install -D -m 644 /dev/stdin '/etc/docker/certs.d/{server}/ca.crt' <<'END'
 
 
 class SelfSigned(ComponentResource):
-    """A key and a certificate for trials, which stay the same until they must be renewed.
+    """A key and a certificate for trials, which are replaced when they must be renewed.
 
     `hosts` are the names and addresses by which clients connect. `login_server` is the registry in
     an image reference.
@@ -59,7 +59,7 @@ class SelfSigned(ComponentResource):
 
 
 class LetsEncrypt(ComponentResource):
-    """A `volume` for the account and its certificates: the authority limits them for each week."""
+    """A `volume` for the ACME account and its certificates, whose number per week is limited."""
 
     bindings: Bindings
 
@@ -73,7 +73,7 @@ class LetsEncrypt(ComponentResource):
 
 
 def create_certificate(name: str, registry: RegistryConfig) -> Bindings:
-    """Create what the registry needs for its certificate, if the user does not provide one."""
+    """Create the self-signed certificate or the volume for Let's Encrypt, if configured."""
     tls = registry.stack.settings.tls
     if tls and tls.self_signed:
         return SelfSigned(name, registry.self_signed_hosts, registry.login_server).bindings

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import bcrypt
 from pulumi import ComponentResource, Input, Output, ResourceOptions
 
-from components.persisted import persist, provided_or_generated, provided_secrets
+from components.generated_secrets import persist, provided_or_generated, provided_secrets
 from components.runtime.workload import Bindings
 from config.plan import password_hash, password_secret
 from config.resource_names import COMPONENTS
@@ -18,10 +18,10 @@ PROVIDED_COST = 10
 
 
 class Users(ComponentResource):
-    """The lines of the registry's htpasswd file. A change of one user keeps the other lines.
+    """The password hashes of the users. A change of one user keeps the hashes of the others.
 
-    `hashes` are by user, with None for a user with a password: one of the `provided` secrets, or a
-    generated one.
+    `hashes` has the configured hash of each user, or None for a user with a password. The password
+    is one of the `provided` secrets, or a generated one.
     """
 
     bindings: Bindings
@@ -52,7 +52,7 @@ class Users(ComponentResource):
 
 
 def create_users(name: str, stack: Stack) -> Bindings:
-    """Create the users of the stack, if it has some."""
+    """Create the users of the stack, if it has any."""
     auth = stack.settings.auth
     if auth is None:
         return Bindings()

@@ -36,7 +36,7 @@ TOKEN = Part(
 )
 # Settings and variables for other sources of a key: a profile, the role of an ECS instance, a
 # credentials URI, and OIDC.
-OTHER_SOURCES = frozenset(
+OTHER_KEY_SOURCES = frozenset(
     {
         *("alicloud:profile", "ALICLOUD_PROFILE", "ALIBABA_CLOUD_PROFILE"),
         *("alicloud:ecsRoleName", "ALICLOUD_ECS_ROLE_NAME", "ALIBABA_CLOUD_ECS_METADATA"),
@@ -67,7 +67,7 @@ def problem(config: Mapping[str, str], environment: Mapping[str, str]) -> str | 
     secret_source = _source(SECRET, config, environment)
     if id_source and secret_source:
         return _mixed_keys(id_source, secret_source, environment)
-    if any(config.get(name) or environment.get(name) for name in OTHER_SOURCES):
+    if any(config.get(name) or environment.get(name) for name in OTHER_KEY_SOURCES):
         return None
     missing = SECRET if id_source else ID
     to_set = missing.vendor_variable

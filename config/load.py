@@ -24,14 +24,15 @@ from config.settings import PROJECT, StackSettings, model_in
 from config.stack import REGION, Backends, Stack
 from config.tree import Section, dotted, leaves, lookup
 
-NAMESPACES = (*providers.KEYS, "pulumi")  # of other keys that a stack file may have
-# Secrets among the keys of the providers, and another place for each.
+# The namespaces of keys that are not settings of this project.
+NAMESPACES = (*providers.KEYS, "pulumi")
+# The secret keys of the providers, each with the end of its fix: another place for the secret.
 PROVIDER_SECRETS = {
     "alicloud:secretKey": ", or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET",
     "alicloud:securityToken": ", or leave it to ALIBABA_CLOUD_SECURITY_TOKEN",
     "docker:keyMaterial": ", or set docker:certPath",
 }
-# What the alicloud provider reads if the stack file names no region.
+# The variables that the alicloud provider reads if the stack file names no region.
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
 
 
@@ -99,15 +100,15 @@ def validate(
 
 
 def warnings(stack: Stack) -> Sequence[str]:
-    """Return messages about settings that work, but not as a user may think."""
+    """Return messages about valid settings with effects that a user may not expect."""
     registry = stack.registry
     context = Context(stack.settings.model_dump(), registry.release, registry)
-    found = [*map(_in_overlay, overlay.warnings(registry)), *check(rules.WARNINGS, context)]
+    found = [*map(_below_overlay, overlay.warnings(registry)), *check(rules.WARNINGS, context)]
     return [message(each._replace(path=full_key(each.path, stack.name))) for each in found]
 
 
 def upgrade_warnings(stack: Stack, previous_release: str | None) -> Sequence[str]:
-    """Return messages about what changes for clients when `previous_release` is replaced."""
+    """Return messages about changes for clients after an upgrade from `previous_release`."""
     release, previous = stack.registry.release, RELEASES.get(previous_release or "")
     token = lookup(stack.registry.tree, "auth.token") or {}
     upgraded = previous is not None and previous.major < 3 <= release.major
@@ -121,7 +122,8 @@ def upgrade_warnings(stack: Stack, previous_release: str | None) -> Sequence[str
     return [message(Problem(f"{PROJECT}:{OVERLAY}auth.token", problem, fix))]
 
 
-def _in_overlay(problem: Problem) -> Problem:
+def _below_overlay(problem: Problem) -> Problem:
+    """Return a problem of `registry.config` with its full path."""
     return problem._replace(path=f"{OVERLAY}{problem.path}")
 
 
@@ -131,15 +133,15 @@ def _first(environment: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def _refused(problems: Sequence[Problem]) -> set[str]:
-    """Return the paths of `problems`, and those of the keys that misspelled ones stand for.
+    """Return the paths of `problems`, and the correct paths of misspelled keys.
 
-    A check that reads a value at one of these would report the same mistake once more.
+    A check that reads a value at one of these paths would report the same mistake again.
     """
     return {problem.path for problem in problems} | _misspelled(problems)
 
 
 def _misspelled(problems: Sequence[Problem]) -> set[str]:
-    """Return the paths of the keys that misspelled ones stand for."""
+    """Return the correct paths of misspelled keys, from the suggestions in `problems`."""
     paths = set()
     for problem in problems:
         suggested = re.fullmatch(r"write (\S+)", problem.fix)
@@ -149,13 +151,14 @@ def _misspelled(problems: Sequence[Problem]) -> set[str]:
 
 
 def _is_or_contains(path: str, others: Iterable[str]) -> bool:
+    """Return whether one of the paths `others` is `path` or below it."""
     return any(within(other, path) for other in others)
 
 
 def _read_sections(
     config: Mapping[str, str], secret_keys: Set[str]
 ) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
-    """Return the sections and the secrets of the stack file by name, and problems of its keys."""
+    """Return the sections and secrets of the stack file by name, and the problems of its keys."""
     sections: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     problems = []
@@ -202,7 +205,10 @@ _REWRITTEN_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4} 
 
 
 def _rewritten_dates(key: str, section: object) -> Iterator[Problem]:
-    """Find dates that Pulumi has rewritten. `make` finds them in the stack file itself."""
+    """Yield a problem for each date that Pulumi has rewritten.
+
+    `make` finds such dates earlier, in the stack file itself.
+    """
     for place, value in leaves(section):
         if isinstance(value, str) and _REWRITTEN_DATE.fullmatch(value):
             yield Problem(
@@ -248,7 +254,7 @@ _ERRORS = {
     "too_long": ("can have two entries at most", "drop the oldest"),
     "too_short": ("can't be empty", "add an entry"),
 }
-# More specific than the general fix.
+# The fixes for single settings. They are more specific than those in _ERRORS.
 _FIXES = {
     "cache.policy": "remove it: redis always drops the oldest entries, as any other policy ends in "
     "refused pushes",
@@ -260,14 +266,14 @@ _FIXES = {
 
 
 def _validate_sections(sections: dict[str, Any]) -> tuple[StackSettings, list[Problem]]:
-    """Return the settings without the invalid ones, and the problems of those."""
+    """Return the valid settings, and the problems of the others."""
     problems: list[Problem] | None = None
     while True:
         try:
             return StackSettings.model_validate(sections), problems or []
         except ValidationError as error:
             details = error.errors(include_url=False)
-            if problems is None:  # later ones only follow from what is removed here
+            if problems is None:  # later errors only follow from the removals below
                 problems = [_problem(detail) for detail in details]
             for detail in details:
                 place = _place(detail)
@@ -276,7 +282,7 @@ def _validate_sections(sections: dict[str, Any]) -> tuple[StackSettings, list[Pr
 
 def _place(detail: ErrorDetails) -> list[str | int]:
     *place, last = detail["loc"]
-    # pydantic appends this word for a problem of the key itself.
+    # pydantic appends this word if the key itself is invalid.
     return place if last == "[key]" else [*place, last]
 
 
@@ -303,7 +309,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 
 def _known_keys(place: Sequence[str | int]) -> Sequence[str]:
-    """Return the settings of the section at `place`."""
+    """Return the names of the settings in the section at `place`."""
     model: Any = StackSettings
     parts = iter(place)
     for part in parts:
@@ -323,7 +329,8 @@ def _remove(tree: dict[str, Any], place: Sequence[Any]) -> None:
         tree.pop(part, None)
 
 
-# The settings that decide what the sections of the overlay are checked against.
+# The settings that determine the planned configuration, by section of `registry.config`. If one of
+# them is invalid, the section cannot be compared with the plan.
 _PLANNED_FROM = {
     "auth": ("auth",),
     "http.tls": ("tls",),
@@ -347,7 +354,7 @@ def _read_overlay(stack: Stack, refused: Set[str]) -> tuple[Stack, list[Problem]
     registry = stack.registry
     release_is_known = f"{PROJECT}:registry.release" not in refused
     candidates = [registry.release] if release_is_known else [*RELEASES.values()]
-    unplanned = [
+    unchecked = [
         section
         for section, settings in _PLANNED_FROM.items()
         if any(overlaps(f"{PROJECT}:{path}", refused) for path in settings)
@@ -361,11 +368,11 @@ def _read_overlay(stack: Stack, refused: Set[str]) -> tuple[Stack, list[Problem]
             problem
             for problem in overlay.problems(release, registry, tree)
             if not _is_or_contains(problem.path, invalid_paths)
-            and not overlaps(problem.path, unplanned)
+            and not overlaps(problem.path, unchecked)
         ]
         by_release.append(problems)
     common = set.intersection(*({each.path for each in problems} for problems in by_release))
-    found = [_in_overlay(problem) for problem in by_release[-1] if problem.path in common]
+    found = [_below_overlay(problem) for problem in by_release[-1] if problem.path in common]
     return (
         replace(stack, overlay=tree),
         [problem._replace(path=f"{PROJECT}:{problem.path}") for problem in found],

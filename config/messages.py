@@ -1,4 +1,4 @@
-"""A problem as text. The text never shows a value that may be a secret."""
+"""Format problems as text, without values that may be secrets."""
 
 import json
 import re
@@ -14,7 +14,7 @@ OVERLAY = "registry.config."
 
 
 def full_key(path: str, stack: str) -> str:
-    """Return the key of the stack file for a `path` that a rule names."""
+    """Return the full key in the stack file for the `path` of a rule."""
     if path == NAME:
         return f"the stack name {stack}"
     if ":" in path.partition(".")[0]:
@@ -23,7 +23,7 @@ def full_key(path: str, stack: str) -> str:
 
 
 def message(problem: Problem) -> str:
-    """Return `problem` on one line, with the refused value if everyone may read it."""
+    """Return `problem` as one line, with the refused value if it is public."""
     value = ""
     if problem.rule.startswith("must") and _is_public(problem.path):
         value = _shown(problem.shown)
@@ -44,7 +44,10 @@ def _is_public(path: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Return a single value if it is short, on one line, and no address with a user."""
+    """Return `value` as a part of a message.
+
+    Returns an empty text for values that are long, have several lines, or may contain credentials.
+    """
     if not isinstance(value, str | int | float):
         return ""
     text = json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,7 @@
-"""The user's own configuration of the registry: read, check and apply it to the planned one."""
+"""Read and check `registry.config`, the user's own configuration of the registry.
+
+`config.plan` applies it to the planned configuration.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -17,14 +20,14 @@ from config.problems import (
 )
 from config.releases import RELEASES, Release
 from config.render import BESIDE_DRIVER
-from config.rule import Context, Facts, Rule, check, is_set
+from config.rule import Context, Details, Rule, check, is_set
 from config.schema import Kinds, kinds_at
 from config.secrecy import plain_secret
 from config.stack import RegistryConfig
 from config.tree import ANY, Place, Placeholder, Section, Tree, lookup, merge, walk
 from config.values import value_problem
 
-_MOST_LEVELS = 60  # of nested sections and lists; the registry's own configuration has up to 6
+_MAX_LEVELS = 60  # of nested sections and lists; the registry's own configuration has up to 6
 # The name of a key in the other generation of releases.
 _RENAMED = {
     "redis.addr": "redis.addrs",
@@ -36,7 +39,7 @@ _RENAMED = {
     "redis.tls.clientcas": "redis.tls.rootcas",
     "redis.tls.rootcas": "redis.tls.clientcas",
 }
-# Text that every client gets, so a message may show it even if it is refused.
+# The registry sends these texts to every client, so a message may show them.
 _PUBLIC_TEXT = ("http.host", "http.prefix")
 
 
@@ -52,6 +55,8 @@ def is_public(path: str) -> bool:
 
 
 class _Reader(NamedTuple):
+    """Converts the user's configuration to a tree, and collects its problems."""
+
     release: Release
     secrets: Set[str]
     problems: list[Problem]
@@ -88,8 +93,8 @@ class _Reader(NamedTuple):
         self.refuse(path, f"is not a key of release {version}", fix)
 
     def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
-        """Return `value` for the registry, or None if it is refused."""
-        if path.count(".") + path.count("[") > _MOST_LEVELS:
+        """Return `value` as a part of the tree, or None if it is refused."""
+        if path.count(".") + path.count("[") > _MAX_LEVELS:
             self.refuse(path, "is nested too deep", "write less")
             return None
         if isinstance(value, Mapping) and set(value) == {"from_secret"}:
@@ -105,8 +110,8 @@ class _Reader(NamedTuple):
                 self.refuse(path, rule, WRITE_SECRET)
             case str() if isinstance(value, float) and path.startswith("log.fields."):
                 self.refuse(path, *WRONG_KIND["string"], value)  # 1.10 arrives as 1.1
-            case str() if against := value_problem(place[-1], value, kinds):
-                rule, fix = against
+            case str() if rule_and_fix := value_problem(place[-1], value, kinds):
+                rule, fix = rule_and_fix
                 self.refuse(path, rule, _FIXES.get(path, fix), value)
             case str():
                 single: Tree = value
@@ -139,12 +144,12 @@ def read(
     `{from_secret: NAME}` becomes a placeholder. NAME must be one of `secrets`.
     """
     reader = _Reader(release, secrets, [])
-    # A whole config.yml has its version, which `to_file` writes in any case.
+    # Users may copy a complete config.yml. `to_file` writes its version itself.
     keys = {key: value for key, value in config.items() if (key, str(value)) != ("version", "0.1")}
     return reader.section("", ("config",), keys, release.schema.keys), reader.problems
 
 
-# More specific than the fix that goes with a kind.
+# The fixes for single keys. They are more specific than the fix for a kind of value.
 _FIXES = {
     "storage.s3.multipartcopythresholdsize": "write 1073741824 or less, or remove it: OSS copies "
     "at most 1 GiB in one call",
@@ -152,7 +157,7 @@ _FIXES = {
     "storage.s3.storageclass": "write STANDARD_IA for what OSS calls IA, or remove it and set the "
     "storage class on the bucket",
 }
-# A part of a path that is empty, . or .. : clients and servers disagree on what such a path names.
+# A part of a path that is empty, `.` or `..`. Clients and servers interpret such paths differently.
 _ODD_SEGMENT = r"/(?:\.\.?(?:/|$)|/)"
 
 
@@ -161,12 +166,12 @@ def _logs_requests(context: Context) -> bool:
 
 
 def _sends_secret(endpoint: Section) -> bool:
-    """Whether the address or a header of a hook comes from a secret: the registry logs both."""
+    """Return whether the address or a header of a hook is a secret. The registry logs both."""
     sent = (*walk("url", endpoint), *walk("headers.*.*", endpoint))
     return any(isinstance(value, Placeholder) for _, value in sent)
 
 
-# What the registry does where nothing is said, or null has taken away what we say.
+# The registry's own defaults, for keys that the configuration does not contain.
 _DEFAULTS: Section = {
     "log": {"level": "info"},
     "storage": {
@@ -174,10 +179,10 @@ _DEFAULTS: Section = {
         "maintenance": {"uploadpurging": {"enabled": True}},
     },
 }
-# Object ACLs with which strangers read an object, whatever the bucket's own ACL is. OSS has the
-# first two, and S3 all of them.
+# The ACLs that make an object public even in a private bucket. OSS supports the first two, and S3
+# supports all of them.
 _PUBLIC_ACLS = ("public-read", "public-read-write", "authenticated-read", "aws-exec-read")
-# Without these the registry does not start.
+# The keys without which the registry does not start, by section.
 _REQUIRED = {
     "auth.htpasswd": ("realm", "path"),
     "auth.silly": ("realm", "service"),
@@ -185,7 +190,7 @@ _REQUIRED = {
     "storage.redirect": ("disable",),
     "storage.maintenance.uploadpurging": ("enabled", "age", "interval", "dryrun"),
 }
-# Where the registry's configuration names a file in its container.
+# The keys whose values are paths of files in the container.
 _FILES = (
     "auth.token.rootcertbundle",
     "auth.token.jwks",
@@ -201,8 +206,8 @@ def _differs_from(pattern: str) -> Callable[[Any, Context], bool]:
     return lambda value, _: not re.fullmatch(pattern, value, re.ASCII)
 
 
-def _missing(*keys: str) -> Callable[[Any, Context], Sequence[Facts]]:
-    def missing(section: Mapping[str, Any], _: Context) -> Sequence[Facts]:
+def _missing(*keys: str) -> Callable[[Any, Context], Sequence[Details]]:
+    def missing(section: Mapping[str, Any], _: Context) -> Sequence[Details]:
         if section.get("enabled") is False:
             return []
         return [{"key": key} for key in keys if key not in section]
@@ -221,7 +226,7 @@ _RULES = (
     ),
     Rule(
         "http.tls.minimumtls",
-        lambda least, _: least in ("tls1.0", "tls1.1"),
+        lambda version, _: version in ("tls1.0", "tls1.1"),
         "must be tls1.2 or tls1.3: the older ones are broken",
         "remove it",
     ),
@@ -353,7 +358,7 @@ _RULES = (
     ),
     Rule(
         "redis.addrs",
-        # go-redis, universal.go: several addresses without a master are those of a cluster.
+        # go-redis treats several addresses without a master name as a cluster (universal.go).
         lambda addrs, context: len(addrs) > 1 and not context.lookup("redis.mastername"),
         "makes the registry use its servers as one Redis Cluster, from which `make gc` can remove "
         "no entries",
@@ -374,7 +379,7 @@ _RULES = (
 )
 # Storage middleware that only changes the address to which clients are redirected.
 _REDIRECTING = ("alicdn", "cloudfront", "redirect", "rewrite")
-# It works, but the user should know.
+# Valid settings with effects that a user may not expect.
 _WARNINGS = (
     Rule(
         "notifications.endpoints.*",
@@ -450,7 +455,7 @@ MANAGED_KEYS = {
 }
 
 
-def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Facts]:
+def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Details]:
     settings = {
         _existing(path, tree): setting
         for path, setting in MANAGED_KEYS.items()
@@ -462,7 +467,7 @@ def _managed_elsewhere(tree: Section, context: Context) -> Iterator[Facts]:
 
 
 def _is_managed(path: str, planned: Section) -> bool:
-    """Return whether another setting decides on `path`, also if it leaves the key out."""
+    """Return whether another setting determines `path`, even if the plan has no such key."""
     section, _, key = path.rpartition(".")
     if section == "http.tls" or (key == "rootdirectory" and lookup(planned, section)):
         return True
@@ -470,19 +475,19 @@ def _is_managed(path: str, planned: Section) -> bool:
 
 
 def _existing(path: str, tree: Section) -> str:
-    """Return `path`, or the section above it that null has removed."""
+    """Return `path`, or the section above it if the user removed that with null."""
     section = path.rpartition(".")[0]
     if not section or lookup(tree, section) is not None:
         return path
     return _existing(section, tree)
 
 
-def _second_drivers(storage: Section, context: Context) -> Sequence[Facts]:
+def _second_drivers(storage: Section, context: Context) -> Sequence[Details]:
     known = BESIDE_DRIVER["storage"].union(lookup(context.planned, "storage"))
     return [{"path": f"storage.{driver}"} for driver in sorted(set(storage) - known)]
 
 
-# These see the configuration without _DEFAULTS.
+# Rules that are checked without _DEFAULTS.
 _PLAN_RULES = (
     Rule("", _managed_elsewhere, "is set by {setting}", "set it there, and remove it here"),
     Rule("storage", _second_drivers, "is a second driver: storage.kind decides", "remove it"),
@@ -494,14 +499,14 @@ _PLAN_RULES = (
 
 
 def problems(release: Release, registry: RegistryConfig, overlay: Section) -> list[Problem]:
-    """Return what `overlay` must not set for this release."""
+    """Return the problems with `overlay` for this release."""
     planned = registry.planned(release, {})
     context = Context(apply_overlay(planned, overlay), release, registry, planned=planned)
     return [*check(_PLAN_RULES, context), *check(_RULES, _with_defaults(context))]
 
 
 def warnings(registry: RegistryConfig) -> list[Problem]:
-    """Return the keys that work, but not as a user may think."""
+    """Return the valid keys with effects that a user may not expect."""
     context = Context(registry.tree, registry.release, registry)
     return [*check(_WARNINGS, _with_defaults(context))]
 

@@ -1,4 +1,4 @@
-"""The registry's configuration, as it follows from the settings of a stack."""
+"""Plan the configuration of a registry from the settings of its stack."""
 
 import math
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ from config.tree import Placeholder, Section, Tree, lookup, merge
 if TYPE_CHECKING:
     from config.stack import RegistryConfig
 
-PORT = 5000  # of the official images, inside of the container
-DATA_PATH = "/var/lib/registry"  # the volume of the official images
+PORT = 5000  # in the container, as in the official images
+DATA_PATH = "/var/lib/registry"  # as in the official images
 LETSENCRYPT_PATH = "/var/lib/letsencrypt"
-OWN_FILES = "/etc/oss-registry/"
+OWN_FILES = "/etc/oss-registry/"  # the folder of the files that this program generates
 USERS_PATH = f"{OWN_FILES}htpasswd"
 TLS_PATHS = {"certificate": f"{OWN_FILES}tls.crt", "key": f"{OWN_FILES}tls.key"}
-# Users may provide a secret of the same name for each of the first three.
+# The first three are secrets, which users may provide under the same names.
 HTTP_SECRET = Placeholder("http-secret")
 REDIS_PASSWORD = Placeholder("redis-password")
 TLS_KEY = Placeholder("tls-key", quoted=False)
@@ -41,7 +41,7 @@ def password_hash(user: str) -> Placeholder:
     return Placeholder(f"hash of {user}", quoted=False)
 
 
-def plan(registry: "RegistryConfig", release: Release, overlay: Section) -> Section:
+def plan_configuration(registry: "RegistryConfig", release: Release, overlay: Section) -> Section:
     """Return the configuration for `release`, with the user's `overlay` applied to it."""
     level = lookup(overlay, "log.level") or registry.settings.log_level
     stack, storage = registry.stack, registry.storage
@@ -54,13 +54,13 @@ def plan(registry: "RegistryConfig", release: Release, overlay: Section) -> Sect
     if registry.settings.external_url:
         http["host"] = registry.endpoint
     if stack.settings.tls:
-        # The default of the releases. It is written out for reviewers.
+        # This is also the default of the releases. It is explicit for reviewers.
         http["tls"] = {**_tls(stack.settings.tls), "minimumtls": "tls1.2"}
     planned: dict[str, Tree] = {
         "log": {
             "level": level,
             "fields": {"service": "registry"},
-            # The registry would write it at every level, with each health check.
+            # By default, the registry logs each request at every level, also its health checks.
             "accesslog": {"disabled": level in ("error", "warn")},
         },
         "storage": {
@@ -96,10 +96,10 @@ def _tls(settings: TlsSettings) -> Section:
 
 
 def _redis_options(registry: "RegistryConfig") -> Section:
-    """Return what both clients name alike.
+    """Return the options whose names are the same in both redis clients.
 
-    The timeouts are short, so that a redis that hangs does not block the registry: release 2.8 has
-    no timeouts of its own, and release 3 waits for 3 s in each attempt.
+    The timeouts are short, so that a redis that hangs does not block the registry. By default,
+    release 2.8 has no timeouts, and release 3 waits for 3 s in each attempt.
     """
     password: Section = {"password": REDIS_PASSWORD} if registry.stack.redis_has_password else {}
     timeout = "500ms"
@@ -142,7 +142,8 @@ _REDIS = {"redigo": _redigo, "go-redis": _go_redis}
 def apply_overlay(planned: Section, overlay: Section) -> Section:
     """Return `planned` with the values of `overlay`.
 
-    Names of HTTP headers are compared in any case: the registry would send `X-A` and `x-a` both.
+    Names of HTTP headers are compared in lower case. Otherwise the registry would send both `X-A`
+    and `x-a`.
     """
     given = {name.lower() for name in lookup(overlay, "http.headers") or {}}
     headers = lookup(planned, "http.headers") or {}
@@ -151,7 +152,7 @@ def apply_overlay(planned: Section, overlay: Section) -> Section:
 
 
 def drain_seconds(tree: Section) -> int:
-    """Return how long a registry that stops waits for the requests in progress, in seconds."""
+    """Return the seconds for which a stopping registry waits for requests in progress."""
     return math.ceil(seconds(lookup(tree, "http.draintimeout") or "0s"))
 
 

@@ -1,4 +1,4 @@
-"""Problems of a stack file: the place, the rule that is broken, and the fix."""
+"""Problems of a stack file: the path, the broken rule, and the fix."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Problem(NamedTuple):
     """A broken rule at `path`, with the fix.
 
-    `shown` is the refused value. `messages.line` repeats it only if the value at `path` is public.
+    `shown` is the refused value. `messages.message` shows it only if the value at `path` is public.
     """
 
     path: str

@@ -1,4 +1,7 @@
-"""What differs between the supported releases of the registry (distribution): a row for each."""
+"""The supported releases of the registry (distribution), and the differences between them.
+
+A new release is a `Release` in RELEASES. docs/architecture.md lists the other parts to add.
+"""
 
 from collections.abc import Mapping, Set
 from typing import Literal, NamedTuple
@@ -10,8 +13,9 @@ from config.tree import Section
 class Release(NamedTuple):
     """One release of the registry.
 
-    `config_path` is where its image has the configuration file. `image_defaults` is what that file
-    sets outside of `storage`, which is always replaced. `environment` is for the process.
+    `config_path` is the path of the configuration file in its image. `image_defaults` are the
+    values in that file, without the section `storage`, which is always replaced. `environment` has
+    the variables that its process needs.
     """
 
     version: str
@@ -25,7 +29,7 @@ class Release(NamedTuple):
     oss_driver: Literal["oss", "s3"]
     # Upload purging ends the registry on an object store (distribution issue 4358).
     purges_object_storage: bool
-    # Of the official image; None if the stack uses another image.
+    # The middleware in the official image, or None if the stack uses another image.
     middleware: Set[str] | None
 
     @property
@@ -34,7 +38,7 @@ class Release(NamedTuple):
 
     @property
     def supports_redirect_endpoint(self) -> bool:
-        """Whether it can redirect clients to another address than the one that it uses itself."""
+        """Whether the registry can redirect clients to another address than its own endpoint."""
         return kinds_at(self.schema.keys, "storage.s3.redirectendpoint") is not None
 
 

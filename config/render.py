@@ -8,7 +8,7 @@ are the same in release 2.8 and in release 3, unless a comment says otherwise.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -16,26 +16,27 @@ from config.schema import Kinds, Schema
 from config.tree import ANY, Placeholder, Section, Tree
 
 Text: TypeAlias = tuple[str | Placeholder, ...]
-"""The pieces of one text."""
+"""A text with placeholders, as a sequence of pieces."""
 
 # Each other key in these sections names a driver, and only one may be set (configuration.go).
 BESIDE_DRIVER: Mapping[str, frozenset[str]] = {
     "auth": frozenset(),
     "storage": frozenset({"cache", "delete", "maintenance", "redirect", "tag"}),
 }
-# In any case, both YAML readers read these as something else than text.
+# Both YAML readers read these words as another type than text, in upper and lower case.
 _WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})
 _NEEDS_NO_QUOTES = re.compile(
     r"(?:[A-Za-z/]|:(?=\w))(?:[\w/.@-]|:(?=[\w/]))*|(?:\d+(?:ns|us|ms|s|m|h))+", re.ASCII
 )
 # JSON does not escape these, and yaml.v2 2.2.1 (release 2.8) and 2.4.0 (release 3) refuse them.
 _UNESCAPED_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-# The keys that a variable name can express: the reader splits it at "_" and lower-cases the parts.
+# The keys that a variable name can express. The reader splits the name at "_", and converts the
+# parts to lower case.
 _EXPRESSIBLE = re.compile(r"[a-z0-9]+")
 
 
 def quote(text: str) -> str:
-    """Return `text` in double quotes, such that both YAML readers read it back."""
+    """Return `text` in double quotes, so that both YAML readers read it unchanged."""
     quoted = json.dumps(text, ensure_ascii=False)
     return _UNESCAPED_BY_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
@@ -69,6 +70,10 @@ def to_environment(tree: Section, schema: Schema) -> dict[str, Text]:
 def _variables(
     name: str, path: str, section: Section, keys: Mapping[str, Kinds], schema: Schema
 ) -> Iterator[tuple[str, Text]]:
+    """Yield the variables for `section`, whose own variable would be called `name`.
+
+    `path` and `keys` are the section's path and its keys in the schema.
+    """
     for key, value in section.items():
         below = f"{path}.{key}" if path else key
         variable = f"{name}_{schema.names.get(below, key.upper())}"
@@ -102,19 +107,20 @@ def _scalar(text: str) -> str:
 
 def _joined(pieces: Iterable[str | Placeholder]) -> Text:
     """Return `pieces` with adjacent strings joined."""
-    groups = groupby(pieces, lambda piece: isinstance(piece, Placeholder))
-    return tuple(
-        chain.from_iterable(
-            group if are_placeholders else ["".join(map(str, group))]
-            for are_placeholders, group in groups
-        )
-    )
+    joined: list[str | Placeholder] = []
+    for are_placeholders, group in groupby(pieces, lambda piece: isinstance(piece, Placeholder)):
+        if are_placeholders:
+            joined.extend(group)
+        else:
+            joined.append("".join(map(str, group)))
+    return tuple(joined)
 
 
 def _json(value: Tree, line_start: str = "") -> Iterator[str | Placeholder]:
     """Yield `value` as JSON.
 
-    It is on one line, or has an entry on each line if `line_start` is a line feed and blanks.
+    With `line_start`, a line feed and the indentation, each entry is on its own line. Without it,
+    the whole text is on one line.
     """
     inner = f"{line_start}  " if line_start else ""
     match value:

@@ -1,4 +1,7 @@
-"""The form of a rule between settings, and how a table of rules is checked."""
+"""The type of a rule, and the check of a table of rules.
+
+The tables themselves are in `config.rules` and, for `registry.config`, in `config.overlay`.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -11,15 +14,15 @@ from config.tree import Placeholder, Section, lookup, walk
 
 
 class Refused(LookupError):
-    """A rule reads a value that was refused, so it cannot be checked."""
+    """A rule reads a setting that was refused, so the rule cannot be checked."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What rules read: a tree of settings, and what follows from the valid ones.
+    """The input of rules: a tree of settings, and the registry that the valid settings describe.
 
-    `refused` are the paths of settings that are left out of `tree` because they are invalid.
-    `planned` is the configuration of the registry before the user's own is applied to it.
+    `refused` are the paths of invalid settings, which `tree` does not contain. `planned` is the
+    configuration of the registry without the user's `registry.config`.
     """
 
     tree: Section
@@ -35,26 +38,27 @@ class Context:
         return lookup(self.tree, path)
 
 
-Facts: TypeAlias = Mapping[str, object]
-"""What the texts of a rule name in braces. `path`, if given, is a more precise place."""
+Details: TypeAlias = Mapping[str, object]
+"""Values for the names in braces in a rule's texts. `path` replaces the path of the problem."""
 
 
 class Rule(NamedTuple):
     """A rule about the values at `path`, in which `*` is any key or item.
 
-    `broken` returns false if a value keeps the rule. Otherwise it returns true, the facts for the
-    texts, or several facts, one for each problem. It must not depend on settings that
-    were refused: it reads them with `Context.lookup`, or `reads` lists them.
+    `broken` returns false if a value complies with the rule. Otherwise it returns true, the details
+    of one problem, or a collection with the details of each problem. It must not use settings that
+    were refused. So it reads other settings with `Context.lookup`, or `reads` lists their paths.
     """
 
     path: str
-    broken: Callable[[Any, Context], bool | Facts | Iterable[Facts]]
+    broken: Callable[[Any, Context], bool | Details | Iterable[Details]]
     problem: str
     fix: str
     reads: Sequence[str] = ()
 
 
 def is_set(_: object, __: Context) -> bool:
+    """Return true, because a rule is checked only for paths with a value."""
     return True
 
 
@@ -64,15 +68,15 @@ def check(rules: Sequence[Rule], context: Context) -> Iterator[Problem]:
         if any(overlaps(path, context.refused) for path in rule.reads):
             continue
         for path, value in walk(rule.path, context.tree):
-            for facts in _facts(rule, value, context):
-                place = str(facts.get("path", path))
-                yield Problem(place, _text(rule.problem, facts), _text(rule.fix, facts), value)
+            for details in _find_details(rule, value, context):
+                place = str(details.get("path", path))
+                yield Problem(place, _text(rule.problem, details), _text(rule.fix, details), value)
 
 
-def _facts(rule: Rule, value: object, context: Context) -> Sequence[Facts]:
-    """Return the facts of each problem that `value` has."""
+def _find_details(rule: Rule, value: object, context: Context) -> Sequence[Details]:
+    """Return the details of each problem with `value`."""
     if isinstance(value, Placeholder):
-        return [{}]  # a rule cannot look into a secret, so a secret breaks it
+        return [{}]  # a rule cannot read the value of a secret, so a secret breaks it
     try:
         found = rule.broken(value, context)
         if isinstance(found, Mapping):
@@ -84,5 +88,5 @@ def _facts(rule: Rule, value: object, context: Context) -> Sequence[Facts]:
         return []
 
 
-def _text(template: str, facts: Facts) -> str:
-    return template.format_map(facts) if facts else template
+def _text(template: str, details: Details) -> str:
+    return template.format_map(details) if details else template

@@ -1,4 +1,7 @@
-"""Rules between the settings of a stack file, and warnings about settings that work."""
+"""The table of rules between settings of a stack file, and the table of warnings.
+
+Rules about the keys of `registry.config` are in `config.overlay`.
+"""
 
 import ipaddress
 import math
@@ -18,17 +21,17 @@ from config.problems import (
     suggestion,
 )
 from config.releases import RELEASES
-from config.rule import Context, Facts, Rule
+from config.rule import Context, Details, Rule
 from config.secrecy import plain_secret
 from config.settings import PROJECT
 from config.stack import CA_CERTIFICATES_PATH, REGION
 from config.tree import Placeholder, leaves, lookup
 
 REGISTRY_LOGINS = "docker:registryAuth"  # for pulling images
-NAME, SECRETS = "stack name", "secrets"  # in the tree that the rules read, beside the settings
+NAME, SECRETS = "stack name", "secrets"  # keys beside the settings in the tree of `load.validate`
 HTTPS = 443
 EXPIRES_SOON_DAYS = 30
-_REQUIRES_LOGIN = ("tls", "proxy")  # exposures that everyone can reach
+_EXPOSURES_WITH_LOGIN = ("tls", "proxy")  # registries that everyone can reach need a login
 _RAM_USER_LENGTH = 64
 _SWARM_PREFIX_LENGTH = 64 - len("-registry-01234567-00")  # Docker's limit for names of secrets
 _BCRYPT_BYTES = 72
@@ -46,7 +49,7 @@ _RESERVED_FOLDERS = (
     *("/tmp/", "/dev/", "/proc/", "/sys/"),
 )
 _RESERVED_FILES = {CA_CERTIFICATES_PATH, *(release.config_path for release in RELEASES.values())}
-# What files that `registry.config` names must be, if not certificates.
+# The checks of files that `registry.config` names, by key. Other files must be certificates.
 _FILE_CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
     "auth.token.jwks": certificates.key_set_problem,
     "redis.tls.key": lambda _: None,  # the settings refuse private keys
@@ -54,7 +57,7 @@ _FILE_CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
 
 
 class Sealed(str):
-    """A secret that is encrypted in the stack file, so that its value is not known."""
+    """A secret that is encrypted in the stack file, so its value is unknown."""
 
 
 def _is_loopback(address: str) -> bool:
@@ -76,14 +79,14 @@ def _is_new_bucket_with_v1(context: Context) -> bool:
     return context.release.major < 3 and not context.lookup("storage.signature_v1")
 
 
-def _oss_settings(storage: Mapping[str, Any], context: Context) -> Sequence[Facts]:
+def _oss_settings(storage: Mapping[str, Any], context: Context) -> Sequence[Details]:
     if context.lookup("storage.kind") != "filesystem":
         return []
     given = context.registry.stack.settings.storage.model_fields_set
     return [{"path": f"storage.{key}"} for key in sorted(given - {"kind", "volume"})]
 
 
-def _stack_redis_settings(_: object, context: Context) -> Sequence[Facts]:
+def _stack_redis_settings(_: object, context: Context) -> Sequence[Details]:
     if not context.lookup("cache.address"):
         return []
     given = context.registry.stack.settings.cache.model_fields_set
@@ -95,36 +98,37 @@ def _is_image_without_release(_: object, context: Context) -> bool:
     return settings.image is not None and "release" not in settings.model_fields_set
 
 
-def _not_a_region(region: str, _: Context) -> bool | Facts:
+def _not_a_region(region: str, _: Context) -> bool | Details:
     if not region or re.fullmatch(_REGION, region):
         return False
     found = re.search(_REGION, re.sub(r"oss-|-internal|\.aliyuncs.*", "", region.lower()))
     return {"example": found[0] if found else "cn-hangzhou"}
 
 
-def _variables(_: object, context: Context) -> Iterator[Facts]:
+def _variables(_: object, context: Context) -> Iterator[Details]:
     settings = context.registry.settings
     on_swarm = settings.runtime == "swarm"
     for name, value in sorted(settings.environment.items()):
         path = f"registry.environment.{name}"
         if name.startswith("REGISTRY_"):
-            yield _facts(path, ("would go past all checks", "say it in registry.config"))
+            yield _problem_at(path, ("would go past all checks", "say it in registry.config"))
         elif isinstance(value, Placeholder):
             if value.label not in context.registry.stack.secrets:
-                yield _facts(path, missing_secret(value.label))
+                yield _problem_at(path, missing_secret(value.label))
             if on_swarm:
                 problem = "can't come from a secret on swarm, which shows a service's variables"
-                yield _facts(path, (problem, "write a value that is no secret, or remove it"))
+                yield _problem_at(path, (problem, "write a value that is no secret, or remove it"))
         elif problem := plain_secret(("environment", name), value) or "":
-            yield _facts(path, (problem, WRITE_SECRET))
+            yield _problem_at(path, (problem, WRITE_SECRET))
 
 
-def _facts(path: str, texts: tuple[str, str]) -> Facts:
+def _problem_at(path: str, texts: tuple[str, str]) -> Details:
+    """Return details for a rule whose texts are _PROBLEM and _FIX."""
     problem, fix = texts
     return {"path": path, "problem": problem, "fix": fix}
 
 
-def _not_a_registry_host(login: Mapping[str, Any], _: Context) -> bool | Facts:
+def _not_a_registry_host(login: Mapping[str, Any], _: Context) -> bool | Details:
     address = login["address"]
     if isinstance(address, Sealed) or re.fullmatch(_REGISTRY_HOST, address):
         return False
@@ -137,7 +141,7 @@ def _not_a_registry_host(login: Mapping[str, Any], _: Context) -> bool | Facts:
     return {"path": f"{login['path']}.address", "problem": problem, "example": example}
 
 
-def _plain_login_secrets(login: Mapping[str, Any], _: Context) -> Sequence[Facts]:
+def _plain_login_secrets(login: Mapping[str, Any], _: Context) -> Sequence[Details]:
     secrets = ("password", "configFileContent")
     plain = [key for key in secrets if login[key] and not isinstance(login[key], Sealed)]
     return [{"path": f"{login['path']}.{key}"} for key in plain]
@@ -153,13 +157,13 @@ def _is_open_without_host(url: str | None, context: Context) -> bool:
     )
 
 
-def _without_login(exposure: str, context: Context) -> bool | Facts:
-    if exposure not in _REQUIRES_LOGIN or context.registry.requires_login:
+def _without_login(exposure: str, context: Context) -> bool | Details:
+    if exposure not in _EXPOSURES_WITH_LOGIN or context.registry.requires_login:
         return False
     return {"path": "auth", "exposure": exposure}
 
 
-def _reserved_files(files: Mapping[str, str], _: Context) -> Sequence[Facts]:
+def _reserved_files(files: Mapping[str, str], _: Context) -> Sequence[Details]:
     reserved = [
         path
         for path in files
@@ -170,8 +174,8 @@ def _reserved_files(files: Mapping[str, str], _: Context) -> Sequence[Facts]:
     return [{"path": f"registry.files.{path}"} for path in reserved]
 
 
-def _unreadable_files(files: Mapping[str, str], context: Context) -> Iterator[Facts]:
-    """Find files with which the registry would not start."""
+def _unreadable_files(files: Mapping[str, str], context: Context) -> Iterator[Details]:
+    """Yield the files that would keep the registry from starting."""
     texts = {path: (f"files.{path}", text) for path, text in files.items()}
     if bundle := context.registry.settings.ca_certificates:
         texts[CA_CERTIFICATES_PATH] = ("ca_certificates", bundle)
@@ -181,44 +185,48 @@ def _unreadable_files(files: Mapping[str, str], context: Context) -> Iterator[Fa
         key, text = texts[file]
         if broken := _FILE_CHECKS.get(path, certificates.bundle_problem)(text):
             problem, fix = broken
-            yield _facts(f"registry.{key}", (f"{problem}, as registry.config.{path} needs", fix))
+            yield _problem_at(
+                f"registry.{key}", (f"{problem}, as registry.config.{path} needs", fix)
+            )
 
 
-def _wrong_passwords(users: Mapping[str, Any] | None, context: Context) -> Iterator[Facts]:
+def _wrong_passwords(users: Mapping[str, Any] | None, context: Context) -> Iterator[Details]:
     for user, settings in (users or {}).items():
         secret = plan.password_secret(user)
         password = context.registry.stack.secrets.get(secret)
         if settings["hash"] and password is not None:
             texts = (f"is there beside the secret {secret}", "keep one of them")
-            yield _facts(f"auth.users.{user}.hash", texts)
+            yield _problem_at(f"auth.users.{user}.hash", texts)
         if password is None or isinstance(password, Sealed):
             continue
         fix = "set another one"
         if len(password.encode(errors="surrogatepass")) > _BCRYPT_BYTES:
             problem = f"is longer than the {_BCRYPT_BYTES} bytes that bcrypt takes"
-            yield _facts(f"{SECRETS}.{secret}", (problem, fix))
+            yield _problem_at(f"{SECRETS}.{secret}", (problem, fix))
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", password):
-            yield _facts(f"{SECRETS}.{secret}", ("holds characters that clients can't send", fix))
+            yield _problem_at(
+                f"{SECRETS}.{secret}", ("holds characters that clients can't send", fix)
+            )
 
 
-def _wrong_certificate(pem: str | None, context: Context) -> Iterator[Facts]:
+def _wrong_certificate(pem: str | None, context: Context) -> Iterator[Details]:
     if not pem:
         return
     reads = ("registry.exposure", "registry.external_url")
     host_is_known = not any(overlaps(path, context.refused) for path in reads)
     host = context.registry.tls_host if host_is_known else None
     for texts in certificates.problems(pem, host, certificates.now()):
-        yield _facts("tls.certificate", texts)
+        yield _problem_at("tls.certificate", texts)
     key = context.registry.stack.secrets.get(_TLS_KEY)
     path = f"{SECRETS}.{_TLS_KEY}"
     if key is None:
         fix = f"{SET_SECRET} {PROJECT}:{_TLS_KEY} < its file"
-        yield _facts(path, ("is required with tls.certificate", fix))
+        yield _problem_at(path, ("is required with tls.certificate", fix))
     elif not isinstance(key, Sealed) and (broken := certificates.key_problem(key, pem)):
-        yield _facts(path, broken)
+        yield _problem_at(path, broken)
 
 
-def _unused_secrets(secrets: Mapping[str, str], context: Context) -> Iterator[Facts]:
+def _unused_secrets(secrets: Mapping[str, str], context: Context) -> Iterator[Details]:
     settings, registry = context.registry.stack.settings, context.registry.settings
     users = settings.auth.users if settings.auth else {}
     used = {*SECRET_NAMES, *map(plan.password_secret, users), *named_secrets(registry.config)}
@@ -233,9 +241,9 @@ def _unused_secrets(secrets: Mapping[str, str], context: Context) -> Iterator[Fa
             continue
         if name not in used:
             fix = f"{suggestion(name, used)}, or name it in from_secret"
-            yield _facts(path, ("is a secret that nothing uses", fix))
+            yield _problem_at(path, ("is a secret that nothing uses", fix))
         elif not value:
-            yield _facts(path, ("is empty", f"{SET_SECRET} {PROJECT}:{name}"))
+            yield _problem_at(path, ("is empty", f"{SET_SECRET} {PROJECT}:{name}"))
 
 
 def _section_that_uses(secret: str) -> str:
@@ -246,12 +254,12 @@ def _section_that_uses(secret: str) -> str:
 
 
 def named_secrets(config: object) -> set[str]:
-    """Return the name in each `{from_secret: NAME}` of `config`."""
+    """Return the NAME of each `{from_secret: NAME}` in `config`."""
     found = ((place, value) for place, value in leaves(config) if isinstance(value, str))
     return {name for place, name in found if place[-1:] == ("from_secret",)}
 
 
-def _too_long_for_ram(_: object, context: Context) -> bool | Facts:
+def _too_long_for_ram(_: object, context: Context) -> bool | Details:
     user = context.registry.stack.prefix
     if context.lookup("storage.kind") != "oss" or len(user) <= _RAM_USER_LENGTH:
         return False
@@ -268,7 +276,7 @@ def _not_a_service_name(name: str, context: Context) -> bool:
     return on_swarm and not re.fullmatch(r"[\w-]+", name, re.ASCII)
 
 
-def _not_a_host_name(name: str, context: Context) -> bool | Facts:
+def _not_a_host_name(name: str, context: Context) -> bool | Details:
     stack, host = context.registry.stack, context.registry.stack.redis_host
     if not stack.runs_redis or context.lookup("registry.runtime") == "swarm":
         return False
@@ -277,8 +285,11 @@ def _not_a_host_name(name: str, context: Context) -> bool | Facts:
     return {"host": host, "longest": 63 - len(host) + len(name)}
 
 
-def _less_than_uploads_need(memory: int | None, context: Context) -> bool | Facts:
-    """Compare: a registry that exceeds its limit is killed in the middle of a push."""
+def _less_than_uploads_need(memory: int | None, context: Context) -> bool | Details:
+    """Compare the limit with the chunks of concurrent uploads.
+
+    A registry that exceeds its limit is killed during a push.
+    """
     chunks = plan.chunk_size(context.registry.tree)
     if memory is None or chunks is None:
         return False
@@ -301,11 +312,11 @@ def _mebibytes(size: int) -> str:
     return f"{math.ceil(size / 2**20)}MiB"
 
 
-def _too_large(_: object, context: Context) -> Iterator[Facts]:
+def _too_large(_: object, context: Context) -> Iterator[Details]:
     stack = context.registry.stack
     known = {name: text for name, text in stack.secrets.items() if not isinstance(text, Sealed)}
     for path, problem, fix in sizes.problems(context.registry, known):
-        yield _facts(path, (problem, fix))
+        yield _problem_at(path, (problem, fix))
 
 
 _PROBLEM, _FIX = "{problem}", "{fix}"
@@ -416,7 +427,9 @@ RULES = (
     ),
     Rule(
         "registry.delivery",
-        lambda way, context: way == "env" and context.lookup("registry.runtime") == "swarm",
+        lambda delivery, context: (
+            delivery == "env" and context.lookup("registry.runtime") == "swarm"
+        ),
         "can't be env on swarm: what is secret is a Docker secret there, and that is a file",
         "remove it, or write file",
     ),
@@ -458,7 +471,9 @@ RULES = (
     ),
     Rule(
         "registry.external_url",
-        lambda url, context: url is None and context.lookup("registry.exposure") in _REQUIRES_LOGIN,
+        lambda url, context: (
+            url is None and context.lookup("registry.exposure") in _EXPOSURES_WITH_LOGIN
+        ),
         "is required with exposure tls and proxy",
         "write the address that clients use, such as https://registry.example.com",
     ),
@@ -488,7 +503,7 @@ RULES = (
     ),
     Rule(
         "tls",
-        lambda tls, _: tls is not None and len([*filter(None, tls.values())]) != 1,
+        lambda tls, _: tls is not None and sum(map(bool, tls.values())) != 1,
         "needs exactly one of certificate, self_signed and letsencrypt",
         "keep one of them",
     ),
@@ -607,7 +622,7 @@ RULES = (
 )
 
 
-def _missing_files(_: object, context: Context) -> Sequence[Facts]:
+def _missing_files(_: object, context: Context) -> Sequence[Details]:
     if context.registry.settings.image:
         return []
     known = (*context.registry.files, _CA_BUNDLE)
@@ -619,7 +634,7 @@ def _missing_files(_: object, context: Context) -> Sequence[Facts]:
     ]
 
 
-def _open_to_strangers(exposure: str, context: Context) -> bool | Facts:
+def _is_unprotected(exposure: str, context: Context) -> bool | Details:
     registry = context.registry
     if exposure != "open" or (registry.requires_login and registry.stack.settings.tls):
         return False
@@ -631,7 +646,7 @@ def _open_to_strangers(exposure: str, context: Context) -> bool | Facts:
     return {"what": what, "published": registry.published}
 
 
-def _past_the_proxy(_: object, context: Context) -> bool | Facts:
+def _bypasses_proxy(_: object, context: Context) -> bool | Details:
     registry = context.registry
     behind_proxy = registry.settings.exposure == "proxy" and registry.stack.settings.tls is None
     if not behind_proxy or _is_loopback(registry.address):
@@ -639,7 +654,7 @@ def _past_the_proxy(_: object, context: Context) -> bool | Facts:
     return {"published": registry.published}
 
 
-def _on_another_port(_: object, context: Context) -> bool | Facts:
+def _on_another_port(_: object, context: Context) -> bool | Details:
     registry = context.registry
     port = urlsplit(registry.endpoint).port or HTTPS
     if registry.settings.exposure != "tls" or port == registry.settings.port:
@@ -647,7 +662,7 @@ def _on_another_port(_: object, context: Context) -> bool | Facts:
     return {"port": registry.settings.port}
 
 
-def _expires_soon(pem: str | None, _: Context) -> bool | Facts:
+def _expires_soon(pem: str | None, _: Context) -> bool | Details:
     if not pem:
         return False
     day, days = certificates.expiry(pem, certificates.now())
@@ -659,7 +674,7 @@ def _replicas_with_own_caches(replicas: int, context: Context) -> bool:
     return replicas > 1 and cache == "inmemory"
 
 
-def _unpinned_volumes(_: object, context: Context) -> bool | Facts:
+def _unpinned_volumes(_: object, context: Context) -> bool | Details:
     registry = context.registry
     on_swarm = registry.settings.runtime == "swarm"
     if not on_swarm or not registry.volumes or registry.stack.swarm.constraints:
@@ -667,7 +682,7 @@ def _unpinned_volumes(_: object, context: Context) -> bool | Facts:
     return {"path": "registry.swarm.constraints", "volumes": ", ".join(registry.volumes)}
 
 
-def _unsent_traces(environment: Mapping[str, object], context: Context) -> Iterator[Facts]:
+def _unsent_traces(environment: Mapping[str, object], context: Context) -> Iterator[Details]:
     release = context.release
     exporter = context.registry.process_environment.get("OTEL_TRACES_EXPORTER")
     if exporter == "otlp":
@@ -680,17 +695,17 @@ def _unsent_traces(environment: Mapping[str, object], context: Context) -> Itera
         fix = "set OTEL_EXPORTER_OTLP_ENDPOINT, and no other exporter"
     for name in sorted(environment):
         if name.startswith("OTEL_EXPORTER_OTLP_"):
-            yield _facts(f"registry.environment.{name}", (problem, fix))
+            yield _problem_at(f"registry.environment.{name}", (problem, fix))
 
 
-def _unpurged_bucket(adopt: bool, context: Context) -> bool | Facts:
+def _unpurged_bucket(adopt: bool, context: Context) -> bool | Details:
     if not adopt or context.release.purges_object_storage:
         return False
     prefix = context.lookup("storage.prefix")
     return {"version": context.release.version, "below": f" below {prefix}/" if prefix else ""}
 
 
-# Settings that work, but not as a user may think.
+# Valid settings with effects that a user may not expect.
 WARNINGS = (
     Rule(
         "registry",
@@ -700,13 +715,13 @@ WARNINGS = (
     ),
     Rule(
         "registry.exposure",
-        _open_to_strangers,
+        _is_unprotected,
         "{what} who reaches {published}",
         "write tls or proxy, and name users",
     ),
     Rule(
         "registry.bind",
-        _past_the_proxy,
+        _bypasses_proxy,
         "lets others past the proxy, without TLS, on {published}",
         "let a firewall admit the proxy alone",
     ),
@@ -753,7 +768,7 @@ WARNINGS = (
     ),
     Rule(
         "storage.endpoint",
-        # Some hosts of OSS are named otherwise, so this may be right.
+        # Some hosts of OSS do not contain the region, so this setting may be correct.
         lambda host, context: bool(host) and context.registry.stack.region not in host,
         f"names another region than {REGION}, which requests are signed for",
         "remove it, unless you know better",

@@ -13,7 +13,7 @@ from config.releases import RELEASES
 from config.tree import ANY
 
 Place: TypeAlias = tuple[str, ...]
-"""The keys below `registry` that lead to a value, with ANY in place of each list index."""
+"""The keys below the section `registry` that lead to a value, with ANY for each list index."""
 
 HIDDEN = "[not shown: it holds a secret in plain text]"
 # Patterns for public values: any text; an address with only a scheme, a host, a port and a path. A
@@ -60,8 +60,8 @@ _OPTIONS = {
         ("authtype", "awsregion", "duration", "ipfilteredby", "updatefrequency"), _TEXT
     ),
 }
-# The schema names all other keys, so the name of a key decides whether its value is a secret. The
-# log fields, whose names are free, appear in each log line anyway.
+# The schema lists all other keys, so the name of a key shows whether its value is a secret. Users
+# name log fields freely, but the fields appear in each log line anyway.
 _SECRET_KEY = re.compile(
     "password|passwd|passphrase|secret|token|apikey|privatekey|licensekey|authorization|cookie"
     "|credential"
@@ -84,7 +84,7 @@ _CONFIG_PATHS = {release.config_path for release in RELEASES.values()}
 
 
 def plain_secret(place: Place, value: object) -> str | None:
-    """Return the rule that `value` at `place` breaks in plain text, or None if it is public."""
+    """Return why `value` must not be in plain text at `place`, or None if it is public."""
     if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
         return None
     match place:
@@ -115,8 +115,8 @@ def plain_secret(place: Place, value: object) -> str | None:
 def masked(name: str, text: str) -> str:
     """Return the text of the variable or file `name`, or HIDDEN if it holds a secret in plain text.
 
-    `text` has placeholders in place of secrets. Text that an earlier version stored in the state
-    may have fewer of them.
+    `text` has placeholders in place of secrets. Text in the state may be from an earlier version
+    of this program, which replaced fewer secrets.
     """
     return HIDDEN if _holds_secret(name, text) else text
 

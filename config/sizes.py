@@ -1,4 +1,4 @@
-"""Limits on the size of files and variables, with the values of placeholders in them."""
+"""Check the sizes of files and variables, including the values of their placeholders."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,8 +7,8 @@ from config.render import Text, holds_secret, quote
 from config.stack import CA_CERTIFICATES_PATH, RegistryConfig
 from config.tree import Placeholder
 
-# The first sizes in bytes that Docker refuses (swarmkit: MaxSecretSize and MaxConfigSize), and
-# Linux (MAX_ARG_STRLEN, which includes the NUL at the end).
+# The smallest sizes in bytes that are refused: by Docker for secrets and configs (swarmkit:
+# MaxSecretSize and MaxConfigSize), and by Linux for variables (MAX_ARG_STRLEN, with the final NUL).
 SECRET, CONFIG, VARIABLE = 500 * 1024, 1000 * 1024, 128 * 1024
 GENERATED = 60  # bytes of a bcrypt hash, the longest value that this program generates
 
@@ -43,7 +43,7 @@ def problems(
 
 
 def resolved_size(text: Text, secrets: Mapping[str, str]) -> int:
-    """Return the bytes of `text` with the values of its placeholders."""
+    """Return the size of `text` in bytes, including the values of its placeholders."""
     return sum(_size(piece, secrets) for piece in text)
 
 
@@ -57,7 +57,7 @@ def _size(piece: str | Placeholder, secrets: Mapping[str, str]) -> int:
 
 
 def _setting_of_file(registry: RegistryConfig, path: str) -> str:
-    """Return the setting that the content of the file at `path` comes from."""
+    """Return the setting that determines the content of the file at `path`."""
     settings = {
         registry.release.config_path: "registry.config",
         CA_CERTIFICATES_PATH: "registry.ca_certificates",

@@ -1,4 +1,4 @@
-"""Everything that follows from the valid settings of a stack, without any resource."""
+"""A stack and its registries: names, addresses and configuration, computed from valid settings."""
 
 import ipaddress
 import re
@@ -17,21 +17,26 @@ from config.storage import StorageDriver
 from config.tree import Placeholder, Section, lookup, switch_off_missing
 
 REGION = "alicloud:region"
-STACK_LABEL = "oss-registry.stack"  # on everything that a stack creates in the engine
+STACK_LABEL = "oss-registry.stack"  # on all objects that a stack creates in the engine
 READ_ONLY_LABEL = "oss-registry.read-only"  # on a registry that refuses pushes
 FILE_LABEL = "oss-registry.file"  # on a Swarm secret or config: the path of its file
 CA_CERTIFICATES_PATH = "/etc/ssl/certs/oss-registry.pem"  # Go reads all files in this folder
-# With one of these variables, the user has the registry send traces (release 3, tracing.go).
+# A user sets one of these variables to have the registry send traces (release 3, tracing.go).
 TRACES_ENDPOINTS = frozenset({"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"})
 # The address that the port is published on by default, for each `exposure`.
-EXPOSURES = {"loopback": "127.0.0.1", "tls": "0.0.0.0", "proxy": "127.0.0.1", "open": "0.0.0.0"}
+DEFAULT_ADDRESSES = {
+    "loopback": "127.0.0.1",
+    "tls": "0.0.0.0",
+    "proxy": "127.0.0.1",
+    "open": "0.0.0.0",
+}
 
 Backends = Mapping[str, Callable[["RegistryConfig"], StorageDriver]]
 """A constructor for each `storage.kind`."""
 
 
 def prefix_of(stack: str) -> str:
-    """Return the start of the names of everything that the stack with this name creates."""
+    """Return the beginning of the names of all resources that the stack `stack` creates."""
     return f"{PROJECT}-{stack}"
 
 
@@ -44,9 +49,9 @@ def collector_of(stack: str) -> str:
 class Stack:
     """A stack: its settings, and the registries that they describe.
 
-    `region` is that of OSS. `secrets` are those that the user provides, by name. `engine` is the
-    address of the Docker engine as in DOCKER_HOST, if it is known. `overlay` is the user's own
-    configuration of the registry.
+    `region` is the region of OSS. `secrets` are the secrets that the user provides, by name.
+    `engine` is the address of the Docker engine as in DOCKER_HOST, if it is known. `overlay` is the
+    user's own configuration of the registry.
     """
 
     name: str
@@ -59,7 +64,7 @@ class Stack:
 
     @property
     def prefix(self) -> str:
-        """The start of the names of everything that the stack creates."""
+        """The beginning of the names of all resources that the stack creates."""
         return prefix_of(self.name)
 
     @cached_property
@@ -143,7 +148,11 @@ class RegistryConfig:
         """The IP address that the port is published on."""
         if self.settings.bind:
             return self.settings.bind
-        return "0.0.0.0" if self.settings.runtime == "swarm" else EXPOSURES[self.settings.exposure]
+        return (
+            "0.0.0.0"
+            if self.settings.runtime == "swarm"
+            else DEFAULT_ADDRESSES[self.settings.exposure]
+        )
 
     @property
     def published(self) -> str:
@@ -164,7 +173,7 @@ class RegistryConfig:
 
     @property
     def is_local_to_remote_engine(self) -> bool:
-        """Whether only the machine of the engine reaches it, and that is another machine."""
+        """Whether only the machine of the engine can reach it, and that is not this machine."""
         if self.settings.external_url or docker_engine.machine(self.stack.engine) is None:
             return False
         return ipaddress.ip_address(self.address).is_loopback
@@ -183,7 +192,7 @@ class RegistryConfig:
     @property
     def tls_host(self) -> str | None:
         """The host for which the registry needs a certificate, if `external_url` names it."""
-        # A proxy has a certificate of its own, and may connect by any name.
+        # A proxy has its own certificate, and may connect to the registry by any name.
         if self.settings.exposure == "proxy" or not self.settings.external_url:
             return None
         return urlsplit(self.endpoint).hostname
@@ -204,7 +213,7 @@ class RegistryConfig:
 
     def planned(self, release: Release, overlay: Section) -> Section:
         """Return its configuration for `release`, with placeholders and `overlay` applied."""
-        return plan.plan(self, release, overlay)
+        return plan.plan_configuration(self, release, overlay)
 
     @cached_property
     def tree(self) -> Section:
@@ -213,11 +222,11 @@ class RegistryConfig:
 
     @property
     def process_environment(self) -> Mapping[str, str | Placeholder]:
-        """The variables of its process that are not its configuration."""
+        """The variables of the process, without those of the configuration."""
         given = self.settings.environment
         defaults: dict[str, str | Placeholder] = {**self.release.environment}
-        if defaults and not TRACES_ENDPOINTS.isdisjoint(given):
-            # Newer official images have no exporter either.
+        if defaults and TRACES_ENDPOINTS & given.keys():
+            # Without it, newer official images send no traces either.
             defaults["OTEL_TRACES_EXPORTER"] = "otlp"
         return {**defaults, **given}
 
@@ -261,10 +270,10 @@ class RegistryConfig:
     @property
     def requires_login(self) -> bool:
         auth = self.tree.get("auth") or {}
-        return isinstance(auth, Mapping) and not auth.keys().isdisjoint({"htpasswd", "token"})
+        return isinstance(auth, Mapping) and ("htpasswd" in auth or "token" in auth)
 
     @property
     def redacted(self) -> Mapping[str, str]:
-        """Its variables and files as everyone may read them."""
+        """Its variables and files by name, without secrets."""
         texts = {**self.environment, **self.files}
         return {name: masked(name, redact(text)) for name, text in texts.items()}

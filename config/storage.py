@@ -1,4 +1,4 @@
-"""What the configuration of a registry needs from its storage backend."""
+"""The interface between the configuration of a registry and its storage backend."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,14 +8,14 @@ from config.tree import Section
 
 
 class StorageDriver(Protocol):
-    """The part of a storage backend that is known without any resource.
+    """The part of a storage backend that creates no resources.
 
-    `components.storage` has the backends, and what they add to this.
+    `components.storage` implements the backends, and adds the creation of their resources.
     """
 
     @property
     def location(self) -> Mapping[str, str]:
-        """Where the images are stored. A registry with another location has other images."""
+        """The place of the images. After a change of the place, a registry has other images."""
 
     @property
     def description(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, Union
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Stands for a value that is known only after resources have been created.
+    """A stand-in for a value that is known only after resources have been created.
 
     `label` names the value. It is inserted as a quoted string, or unchanged if `quoted` is false.
     """
@@ -19,7 +19,7 @@ class Placeholder:
 
 Tree: TypeAlias = Union[str, int, float, bool, Placeholder, Sequence["Tree"], "Section", None]
 Section: TypeAlias = Mapping[str, "Tree"]
-"""Values by key. None switches off what the configuration file of the image sets at that key."""
+"""Values by key. None switches off the value in the configuration file of the image."""
 
 Place: TypeAlias = tuple[str, ...]
 """The keys that lead to a value, with ANY for each item of a list."""
@@ -65,9 +65,9 @@ def walk(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
     if not part:
         yield path, tree
     elif isinstance(tree, Mapping):
-        keys = tree if part == ANY else {part} & tree.keys()
-        for key in keys:
-            yield from walk(rest, tree[key], f"{path}.{key}" if path else key)
+        for key in tree if part == ANY else [part]:
+            if key in tree:
+                yield from walk(rest, tree[key], f"{path}.{key}" if path else key)
     elif part == ANY and isinstance(tree, list):
         for number, item in enumerate(tree):
             yield from walk(rest, item, f"{path}[{number}]")
@@ -81,7 +81,7 @@ def dotted(place: Sequence[str | int]) -> str:
 def leaves(
     tree: object, place: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield the keys and item numbers that lead to each single value, and that value."""
+    """Yield each single value, after the keys and item numbers that lead to it."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, (*place, key))

@@ -52,7 +52,7 @@ class StackContext:
 
     @property
     def prefix(self) -> str:
-        """The start of the names of everything that the stack creates."""
+        """The beginning of the names of all resources that the stack creates."""
         return prefix_of(self.name)
 
     @cached_property

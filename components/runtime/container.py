@@ -38,13 +38,13 @@ class ContainerRuntime:
         docker.Container(
             name,
             name=workload.name,
-            # The id: a name or digest reads back as the id and replaces the container at each `up`.
+            # The plugin reads a name or digest back as the ID, and would replace the container.
             image=image.image_id,
             entrypoints=list(workload.entrypoint) or None,
             command=list(workload.command) or None,
             user=workload.user,
             envs=[
-                # Most are plain, and an Output each would be most of what a run does.
+                # Most values are plain. Creating an Output for each would dominate the run time.
                 f"{key}={value}" if isinstance(value, str) else Output.concat(key, "=", value)
                 for key, value in sorted(workload.environment.items())
             ],
@@ -65,7 +65,8 @@ class ContainerRuntime:
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges"],
             tmpfs={"/tmp": f"size={TMP_MIB}m"},
-            # Unset, it reads back as another value, and is replaced (pulumi-docker #1272).
+            # Without it, the plugin reads another value back and replaces the container
+            # (pulumi-docker #1272).
             network_mode="bridge",
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self._network.name)],
             healthcheck=docker.ContainerHealthcheckArgs(
@@ -78,15 +79,15 @@ class ContainerRuntime:
             wait=True,
             wait_timeout=HEALTHY_SECONDS,
             restart="unless-stopped",
-            # Explicit, so that an engine with other defaults does not read back as a change.
+            # Explicit, so that an engine with other defaults causes no change.
             log_driver=LOG_DRIVER,
             log_opts=LOG_OPTIONS,
             memory=memory,
-            memory_swap=memory,  # no swap; unset, the engine's choice reads back as a change
-            # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", a change at each `up`.
+            memory_swap=memory,  # no swap; without it, the engine's default is a change
+            # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", which is a change.
             cpu_period=None if workload.cpus is None else CPU_PERIOD,
             cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
-            # The first is what an engine that stops gives it, the second what Pulumi does.
+            # The first is for an engine that stops, the second for Pulumi.
             stop_timeout=workload.stop_seconds,
             destroy_grace_seconds=workload.stop_seconds,
             labels=[
@@ -96,8 +97,8 @@ class ContainerRuntime:
             opts=ResourceOptions(
                 parent=parent,
                 delete_before_replace=True,  # the name and the port must be free first
-                # The plugin takes a change to these for one in place, and then makes none, or not
-                # each: it never lifts a limit.
+                # The plugin would update these in place, but does not apply each change. For
+                # example, it never removes a limit.
                 replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
                 hooks=with_hints(name, ERROR_HINTS),
             ),

@@ -15,7 +15,7 @@ import pulumi_docker as docker
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from components.error_hints import with_hints
-from components.persisted import persist
+from components.generated_secrets import persist
 from components.runtime.resources import (
     ERROR_HINTS,
     HEALTH_INTERVAL,
@@ -32,8 +32,8 @@ from components.runtime.workload import Workload
 from config.stack import FILE_LABEL, STACK_LABEL, Stack
 
 
-class _Change(TypedDict):
-    """How replicas are replaced: by a new version, or by the one of before."""
+class _Rollout(TypedDict):
+    """How replicas are replaced, in an update and in a rollback."""
 
     parallelism: int
     delay: str
@@ -41,8 +41,8 @@ class _Change(TypedDict):
     max_failure_ratio: str
 
 
-class _Placed(TypedDict):
-    """Whose a file is in the container."""
+class _Ownership(TypedDict):
+    """The owner and the mode of a file in the container."""
 
     file_uid: str
     file_gid: str
@@ -62,9 +62,9 @@ class SwarmRuntime:
         publish, order = self._settings.publish_mode, self._settings.order
         own_port = bool(workload.ports) and publish == "host"
         if order is None or not workload.ports:
-            # A port of a machine is free only once the old replica is gone.
+            # A port of a machine is free only after the old replica has stopped.
             order = "stop-first" if own_port else "start-first"
-        change: _Change = {
+        rollout: _Rollout = {
             "parallelism": 1,
             "delay": "0s",
             "monitor": "10s",
@@ -80,7 +80,7 @@ class SwarmRuntime:
             labels=service_labels,
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=self._container(name, workload, image, parent),
-                # By id: by name it is replaced at each `up`.
+                # With the name, the plugin would replace the service at each `up`.
                 networks_advanceds=[
                     docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network.id)
                 ],
@@ -99,18 +99,18 @@ class SwarmRuntime:
                 replicated=docker.ServiceModeReplicatedArgs(replicas=workload.replicas)
             ),
             update_config=docker.ServiceUpdateConfigArgs(
-                **change, order=order, failure_action="rollback"
+                **rollout, order=order, failure_action="rollback"
             ),
             rollback_config=docker.ServiceRollbackConfigArgs(
-                **change,
-                # What failed comes again as the version of before, on the machine to spare and
-                # beside the replica that it was to follow: one that waits for that machine would
-                # wait for ever (seen with Docker 20.10, in one of six).
+                **rollout,
+                # In host mode, stop the failed replica first. Otherwise its successor can get the
+                # machine whose port the old replica still uses, and wait forever (seen with Docker
+                # 20.10 in one of six rollbacks).
                 order="stop-first" if own_port else order,
                 failure_action="pause",
             ),
             endpoint_spec=docker.ServiceEndpointSpecArgs(
-                # What has no port is found by its own address, which goes when it goes.
+                # The name of a service without a port resolves to its replica's own address.
                 mode=self._settings.endpoint_mode if workload.ports else "dnsrr",
                 ports=[
                     docker.ServiceEndpointSpecPortArgs(
@@ -123,12 +123,12 @@ class SwarmRuntime:
                 ],
             ),
             converge_config=docker.ServiceConvergeConfigArgs(
-                delay="0s", timeout=duration(HEALTHY_SECONDS * (workload.replicas + 1))
+                delay="0s", timeout=format_duration(HEALTHY_SECONDS * (workload.replicas + 1))
             ),
             opts=ResourceOptions(
                 parent=parent,
                 delete_before_replace=True,
-                # The engine asks the image's registry for them.
+                # The engine sets these from the image's registry.
                 ignore_changes=["taskSpec.placement.platforms"],
                 hooks=with_hints(name, ERROR_HINTS),
             ),
@@ -152,7 +152,7 @@ class SwarmRuntime:
             ),
         )
         return docker.ServiceTaskSpecContainerSpecArgs(
-            image=image.repo_digest.apply(lambda digest: pullable(workload.image, digest)),
+            image=image.repo_digest.apply(lambda digest: pin_digest(workload.image, digest)),
             commands=list(workload.entrypoint) or None,
             args=list(workload.command) or None,
             user=workload.user,
@@ -165,12 +165,12 @@ class SwarmRuntime:
             healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
                 tests=["CMD", *workload.health],
                 interval=HEALTH_INTERVAL,
-                # A swarm ends a replica that does not answer: not where its machine is but busy.
+                # A swarm replaces an unhealthy replica. These limits tolerate a busy machine.
                 timeout="10s",
                 retries=5,
                 start_period=HEALTH_START_PERIOD,
             ),
-            stop_grace_period=duration(workload.stop_seconds),
+            stop_grace_period=format_duration(workload.stop_seconds),
             labels=[
                 docker.ServiceTaskSpecContainerSpecLabelArgs(label=STACK_LABEL, value=self._stack)
             ],
@@ -182,24 +182,24 @@ class SwarmRuntime:
         Sequence[docker.ServiceTaskSpecContainerSpecSecretArgs],
         Sequence[docker.ServiceTaskSpecContainerSpecConfigArgs],
     ]:
-        """The workload's files as secrets, and those without a secret as configs.
+        """Create a Docker secret for each file with a secret, and a config for each other file.
 
-        Neither can be changed: another content takes another name. Those of before stay until
-        `make up` has seen that neither the service nor its rollback names them.
+        Both are immutable, so changed content gets a new name. `make up` removes the old ones when
+        neither the service nor its rollback refers to them.
         """
         files = sorted(workload.files, key=lambda file: file.path)
         generation = _generation(name, [file.content for file in files], parent)
         owner, _, group = (workload.user or "0:0").partition(":")
-        placed: _Placed = {"file_uid": owner, "file_gid": group, "file_mode": 0o400}
+        ownership: _Ownership = {"file_uid": owner, "file_gid": group, "file_mode": 0o400}
         secret, public = [], []
         for number, file in enumerate(files):
             resource = f"{name}-file-{number}"
             kind = docker.Secret if file.secret else docker.ServiceConfig
-            labels: list[Any] = [  # of a class of its own for each kind
+            labels: list[Any] = [  # the two kinds have different classes for labels
                 {"label": STACK_LABEL, "value": self._stack},
                 {"label": FILE_LABEL, "value": file.path},
             ]
-            made = kind(
+            created = kind(
                 resource,
                 name=Output.concat(workload.name, "-", generation, f"-{number}"),
                 data=Output.from_input(file.content).apply(
@@ -213,50 +213,56 @@ class SwarmRuntime:
             if file.secret:
                 secret.append(
                     docker.ServiceTaskSpecContainerSpecSecretArgs(
-                        secret_id=made.id, secret_name=made.name, file_name=file.path, **placed
+                        secret_id=created.id,
+                        secret_name=created.name,
+                        file_name=file.path,
+                        **ownership,
                     )
                 )
             else:
                 public.append(
                     docker.ServiceTaskSpecContainerSpecConfigArgs(
-                        config_id=made.id, config_name=made.name, file_name=file.path, **placed
+                        config_id=created.id,
+                        config_name=created.name,
+                        file_name=file.path,
+                        **ownership,
                     )
                 )
         return secret, public
 
 
-def pullable(image: str, repo_digest: str | None) -> str:
-    """`image` with the digest that it has where it is from, so that each machine has the same.
+def pin_digest(image: str, repo_digest: str | None) -> str:
+    """Return `image` with its digest in its registry, so that all machines run the same image.
 
-    One that was built here has none, and stays as it is.
+    An image that was built on this machine has no such digest, and is returned unchanged.
     """
     repository, _, digest = (repo_digest or "").partition("@")
     familiar = re.sub(r"^(docker\.io/)?(library/)?", "", image)
     return f"{image}@{digest}" if re.sub(r":[\w.-]+$", "", familiar) == repository else image
 
 
-def duration(seconds: int) -> str:
-    """As Docker reads it back: 35s, 1m35s, 2m, 1h0m5s."""
+def format_duration(seconds: int) -> str:
+    """Return a duration as Docker prints it: 35s, 1m35s, 2m, 1h0m5s."""
     minutes, rest = divmod(seconds, 60)
     text = f"{minutes // 60}h{minutes % 60}m{rest}s"
     return re.sub(r"(?<=h)0m0s$|(?<=m)0s$|^0h(0m)?", "", text)
 
 
 def _generation(name: str, contents: Sequence[Input[str]], parent: Resource) -> Output[str]:
-    """Another word whenever a file has another content, which it says nothing of.
+    """Return a random name that changes when a file's content changes, without revealing it.
 
-    Drawn, and not the contents' HMAC: an `up` that goes back to what was before would find those
-    names taken.
+    The name is not the HMAC of the contents. Otherwise, an `up` that restores earlier contents
+    would use names that still exist.
     """
     key = persist(f"{name}-files-key", secrets.token_hex(), parent)
 
-    def marked(both: Sequence[str]) -> str:
-        first, *texts = both
+    def digest(key_and_texts: Sequence[str]) -> str:
+        key_text, *texts = key_and_texts
         joined = "\0".join(texts).encode()
-        return hmac.new(first.encode(), joined, hashlib.sha256).hexdigest()
+        return hmac.new(key_text.encode(), joined, hashlib.sha256).hexdigest()
 
-    mark = Output.unsecret(Output.all(key, *contents).apply(marked))
-    return Output.unsecret(persist(f"{name}-files", secrets.token_hex(4), parent, trigger=mark))
+    trigger = Output.unsecret(Output.all(key, *contents).apply(digest))
+    return Output.unsecret(persist(f"{name}-files", secrets.token_hex(4), parent, trigger=trigger))
 
 
 def _limits(workload: Workload) -> docker.ServiceTaskSpecResourcesArgs | None:

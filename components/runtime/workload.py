@@ -1,4 +1,4 @@
-"""What a runtime runs: a workload, its files, volumes and ports."""
+"""Workloads, which a runtime runs, and the bindings that components provide for the registry."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,9 +31,9 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Bindings:
-    """What a component provides for the registry.
+    """The values, mounts and stack outputs that a component provides for the registry.
 
-    `values` are those of placeholders, by label. `outputs` are outputs of the stack.
+    `values` are the values of placeholders, by label. `outputs` are outputs of the stack.
     """
 
     values: Mapping[str, Input[str]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Bindings:
 class Workload:
     """A program to run.
 
-    `health` is a command without a shell. `stop_seconds` is how long the program may take to stop.
+    `health` is a command without a shell. `stop_seconds` is the time that the program has to stop.
     `memory` (bytes) and `cpus` are limits. A container ignores `replicas`. `labels` are added to
     those of the stack.
     """

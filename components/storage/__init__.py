@@ -1,8 +1,9 @@
 """Storage backends: one package for each `storage.kind`.
 
-A new backend is a class like `OssBackend`, its settings in `config.settings`, a row here, a rule in
-`config.rules`, and, if it needs a Pulumi plugin, an entry in `toolchain.__main__`. All modules but
-`resources` can be imported without Pulumi, because commands use them as well.
+To add a backend, write a class like `OssBackend` and add it to BACKENDS. Add its settings to
+`config.settings` and its rules to `config.rules`. If it needs a Pulumi plugin, add the plugin to
+`toolchain.__main__`. All modules but `resources` can be imported without Pulumi, because commands
+use them as well.
 """
 
 from collections.abc import Mapping, Sequence

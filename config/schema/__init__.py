@@ -1,7 +1,7 @@
-"""What the configuration reader of each registry release accepts, by key.
+"""The keys that each release of the registry accepts in its configuration.
 
 The files `VERSION.json` are generated from the Go types of each release (`make schema`).
-`by_hand.json` has what those types leave open: drivers, and ranges of values.
+`by_hand.json` adds the drivers and the ranges of values, which the types do not declare.
 """
 
 import json
@@ -25,7 +25,7 @@ _MAINTENANCE = frozenset({"storage.maintenance.uploadpurging", "storage.maintena
 
 @dataclass(frozen=True)
 class Schema:
-    """What one release reads.
+    """The keys of one release.
 
     `names` has the parts of variable names that differ from the key in upper case. `whole` has the
     sections that the reader cannot set key by key. Both are by path, such as `log.fields`.

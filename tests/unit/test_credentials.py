@@ -117,7 +117,7 @@ def test_a_preview_reports_an_incomplete_access_key_before_pulumi_runs(
     for half in (credentials.ID, credentials.SECRET):
         for name in half.variables:
             monkeypatch.delenv(name, raising=False)
-    for name in credentials.OTHER_SOURCES:
+    for name in credentials.OTHER_KEY_SOURCES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALICLOUD_ACCESS_KEY", "id")
     config = {"alicloud:region": "cn-hangzhou", "storage": {"kind": "oss", "bucket": "images"}}

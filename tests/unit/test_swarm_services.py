@@ -10,7 +10,7 @@ import pytest
 
 from components.error_hints import error_hint
 from components.runtime.resources import ERROR_HINTS
-from components.runtime.swarm import duration, pullable
+from components.runtime.swarm import format_duration, pin_digest
 from config.load import warnings
 from config.problems import SettingsError
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, replacement_trigger, run
@@ -376,7 +376,7 @@ def test_services_use_the_digest_of_the_pulled_image() -> None:
 def test_an_image_is_pinned_by_digest_only_if_its_registry_has_that_digest(
     image: str, repo_digest: str | None, expected: str | None
 ) -> None:
-    assert pullable(image, repo_digest) == (expected or f"{image}@sha256:1")
+    assert pin_digest(image, repo_digest) == (expected or f"{image}@sha256:1")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_an_image_is_pinned_by_digest_only_if_its_registry_has_that_digest(
     ],
 )
 def test_durations_are_written_as_docker_prints_them(seconds: int, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class FilesystemBackend:
         return True
 
     def create(self, name: str) -> "Bindings":
-        # Imported here: commands read the settings of a stack without Pulumi's packages.
+        # Imported here, so that commands can read a stack without importing Pulumi.
         from components.storage.filesystem.resources import FilesystemStorage
 
         return FilesystemStorage(name, self.volume, self._stack.name).bindings

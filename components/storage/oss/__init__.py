@@ -59,7 +59,7 @@ class OssBackend:
 
     @property
     def location(self) -> Mapping[str, str]:
-        # The global host oss-accelerate leads to the region of the bucket.
+        # The host oss-accelerate is global, so it does not contain the region of the bucket.
         host = re.fullmatch(r"oss-(?!accelerate)([a-z0-9-]+?)(-internal)?\..*", self.bucket.host)
         region = host[1] if host else self.bucket.region
         return {"bucket": self.bucket.name, "region": region, "prefix": self.bucket.prefix}
@@ -79,7 +79,7 @@ class OssBackend:
         return release.purges_object_storage
 
     def create(self, name: str) -> "Bindings":
-        # Imported here: the provider's package takes 0.3 s, which a stack without a cloud saves.
+        # Imported here, because it takes 0.3 s, and stacks without OSS do not need it.
         from components.storage.oss.resources import OssStorage, OssStorageArgs
 
         settings = self._settings

@@ -1,4 +1,4 @@
-"""The bucket of a registry, and the registry's own settings for it."""
+"""The bucket of a registry, and the registry's configuration for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ CHUNK_SIZE = 32 * 2**20
 class Bucket:
     """A bucket in OSS, as a registry uses it.
 
-    Objects are below `prefix`. `host` is OSS's, without the bucket. `access_key` is the label of
-    the key in use. `cname` is an address of the bucket to which clients are redirected. `memory` is
-    the registry's limit in bytes, if it has one.
+    Objects are below `prefix`. `host` is the host of OSS, without the bucket. `access_key` is the
+    label of the key in use. `cname` is an address of the bucket to which clients are redirected.
+    `memory` is the registry's memory limit in bytes, if it has one.
     """
 
     region: str
@@ -28,7 +28,7 @@ class Bucket:
 
     @property
     def object_prefix(self) -> str:
-        """What the names of all objects begin with."""
+        """The beginning of the names of all objects."""
         return f"{self.prefix}/" if self.prefix else ""
 
     @property
@@ -77,7 +77,7 @@ def _s3_driver(bucket: Bucket) -> Section:
         "region": bucket.region,
         "regionendpoint": f"https://s3.{bucket.host}",
         "bucket": bucket.name,
-        # OSS refuses the bucket as a part of the path.
+        # OSS does not accept the bucket in the path.
         "forcepathstyle": False,
         **_common(bucket),
         **redirect,

@@ -21,7 +21,7 @@ WITH_KMS = ("kms:Decrypt", "kms:GenerateDataKey")
 
 
 def registry_policy(bucket: Bucket, kms_key_id: str | None) -> str:
-    """Return the policy of the registry's RAM user: its bucket, and only its prefix there."""
+    """Return the policy of the registry's RAM user, limited to the prefix in the bucket."""
     resource = f"acs:oss:*:*:{bucket.name}"
     list_objects = _allow([LIST_OBJECTS], resource)
     if bucket.prefix:

@@ -28,7 +28,7 @@ from config import credentials
 from config.resource_names import ACCESS_KEY_PREFIX, COMPONENTS
 from config.stack import STACK_LABEL
 
-SETTLED_SECONDS = 60
+SETTLED_SECONDS = 60  # until OSS accepts a new access key
 ABORT_DAYS = 7  # for unfinished uploads, as in the registry's own purging
 
 # RAM may answer from a server that does not have a new user or policy yet.
@@ -112,7 +112,7 @@ class OssStorageArgs:
 
 
 class OssStorage(ComponentResource):
-    """A bucket, and a RAM user that may do in it only what the registry does."""
+    """A bucket, and a RAM user with only the permissions that the registry needs in it."""
 
     bindings: Bindings
 
@@ -235,7 +235,7 @@ class OssStorage(ComponentResource):
             "ram-policy",
             policy_name=args.user,
             policy_document=registry_policy(args.bucket, args.kms_key_id),
-            # RAM keeps five versions of a policy, and would refuse the sixth.
+            # RAM keeps at most five versions of a policy, and would refuse another one.
             rotate_strategy="DeleteOldestNonDefaultVersionWhenLimitExceeded",
             force=True,
             opts=opts("ram-policy"),
@@ -252,7 +252,7 @@ class OssStorage(ComponentResource):
                 f"{ACCESS_KEY_PREFIX}{label}",
                 user_name=user.name,
                 opts=ResourceOptions.merge(
-                    # The registry waits for its key, and so for everything that the key needs.
+                    # The registry depends on its key, and so on the policy and the bucket.
                     opts(f"{ACCESS_KEY_PREFIX}{label}", attachment, bucket),
                     ResourceOptions(hooks=_wait_until_accepted(label, args.bucket)),
                 ),
@@ -279,9 +279,9 @@ def _wait_until_accepted(label: str, bucket: Bucket) -> ResourceHookBinding:
     async def wait(created: ResourceHookArgs) -> None:
         secret = await Output.from_input((created.new_outputs or {})["secret"]).future()
         url = _presigned_url(bucket, created.id, str(secret))
-        begun = time.monotonic()
+        started = time.monotonic()
         failure = await asyncio.to_thread(_request, url)
-        while failure and time.monotonic() < begun + SETTLED_SECONDS:
+        while failure and time.monotonic() < started + SETTLED_SECONDS:
             await asyncio.sleep(1)
             failure = await asyncio.to_thread(_request, url)
         if failure == "InvalidAccessKeyId":
@@ -305,7 +305,7 @@ def _presigned_url(bucket: Bucket, key_id: str, secret: str) -> str:
 
 
 def _request(url: str) -> str:
-    """Return why OSS refuses the key or cannot be asked; the empty string if it accepts it."""
+    """Return why OSS refuses the key or does not answer, or "" if OSS accepts the key."""
     try:
         urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError as answer:
