@@ -20,8 +20,9 @@ quoted = '$(subst ','\'',$(1))'
 # $(1) if it is 1, y, yes or true, in any case; otherwise nothing.
 true = $(filter 1 y yes true,$(call lower,$(1)))
 lower = $(subst E,e,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst Y,y,$(1)))))))
-# YES=1 skips the confirmation. LOSE lists the resources that a change may delete for good.
-CONSENT = $(if $(call true,$(YES)),--yes) $(if $(LOSE),$(call quoted,--lose=$(LOSE)))
+# YES=1 skips the confirmation. ALLOW_LOSS lists resources that a change may delete for good.
+CONSENT = $(if $(call true,$(YES)),--yes)
+ALLOWED = $(if $(ALLOW_LOSS),$(call quoted,--allow-loss=$(ALLOW_LOSS)))
 FORMAT ?= text
 # REFRESH=no allows a preview if the engine or OSS cannot be reached.
 NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
@@ -65,10 +66,10 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 up: ready ## make or change the registry of STACK (local, unless you say another)
-	@$(CLOUD) python -m operations up $(call quoted,$(STACK)) $(CONSENT)
+	@$(CLOUD) python -m operations up $(call quoted,$(STACK)) $(CONSENT) $(ALLOWED)
 
 preview: ready ## show what `up` would change; FORMAT=markdown for a reviewer
-	@$(CLOUD) python -m operations preview $(call quoted,$(STACK)) $(FORMAT) $(NO_REFRESH)
+	@$(CLOUD) python -m operations preview $(call quoted,$(STACK)) --format=$(FORMAT) $(NO_REFRESH)
 
 stacks: ## list the stacks that have a place of their own in CI, as JSON
 	@echo '$(CI_STACKS)'
@@ -77,24 +78,25 @@ comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQU
 	@python -m operations comment "$$PULL_REQUEST" $(FILE)
 
 drift: ready ## fail where what is there is not what the stack file says
-	@$(CLOUD) python -m operations drift $(call quoted,$(STACK)) $(FORMAT)
+	@$(CLOUD) python -m operations drift $(call quoted,$(STACK)) --format=$(FORMAT)
 
 import: $(VENV)/runtime ## make a stack file of the registry in COMPOSE, a compose file (its SERVICE)
 	@python -m toolchain cli
-	@python -m operations importing $(call quoted,$(STACK)) $(call quoted,$(COMPOSE)) $(SERVICE)
+	@python -m operations import $(call quoted,$(STACK)) $(call quoted,--compose=$(COMPOSE)) \
+		$(if $(SERVICE),--service=$(SERVICE))
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
 	@python -m operations render $(call quoted,$(STACK))
 
 down: ready ## remove the registry, but not its images
-	@$(CLOUD) python -m operations down $(call quoted,$(STACK)) $(CONSENT)
+	@$(CLOUD) python -m operations down $(call quoted,$(STACK)) $(CONSENT) $(ALLOWED)
 
 move: ready ## take the registry to another RUNTIME (container or swarm), with all its images
 	@$(if $(RUNTIME),,echo 'say where to: make move STACK=$(STACK) RUNTIME=swarm'; exit 1)
-	@$(CLOUD) python -m operations move $(call quoted,$(STACK)) $(RUNTIME) $(CONSENT)
+	@$(CLOUD) python -m operations move $(call quoted,$(STACK)) --runtime=$(RUNTIME) $(CONSENT)
 
 rotate: ready ## replace the access key (LABEL names the new one), or go on where a rotation ended
-	@$(CLOUD) python -m operations rotate $(call quoted,$(STACK)) $(LABEL) $(CONSENT)
+	@$(CLOUD) python -m operations rotate $(call quoted,$(STACK)) $(if $(LABEL),--label=$(LABEL)) $(CONSENT)
 
 gc: ready ## free the room of deleted images; DRY_RUN=1 says how much it is
 	@# `exec` replaces the shell, so that a SIGTERM to make reaches the program.
@@ -133,10 +135,10 @@ emulator: $(VENV)/dev ## run an emulator of Alibaba Cloud, for `make up STACK=tr
 
 login: ready ## let docker log in as USER of STACK, the password unseen
 	@$(if $(filter command,$(origin USER)),,echo 'say who: make login STACK=$(STACK) USER=…'; exit 1)
-	@python -m operations login $(call quoted,$(STACK)) "$$USER"
+	@python -m operations login $(call quoted,$(STACK)) --user="$$USER"
 
 verify-oss: $(VENV)/dev ready ## ask the real OSS whether it does what the releases need, with STACK's own key
-	@$(CLOUD) python -m operations verify_oss $(call quoted,$(STACK))
+	@$(CLOUD) python -m operations verify-oss $(call quoted,$(STACK))
 
 bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measures more, for hours
 	@python -m toolchain test-all
@@ -144,8 +146,8 @@ bench: $(VENV)/dev ## measure, and write docs/benchmarks.md anew; FULL=1 measure
 
 schema: $(VENV)/dev ## write what the releases and the settings say of themselves
 	@python -m tests.reference.dump
-	@python -m operations.commands.schema > stacks/schema.json
-	@python -m operations.commands.schema --page > docs/settings.md
+	@python -m operations schema > stacks/schema.json
+	@python -m operations schema --page > docs/settings.md
 
 lock: $(VENV)/dev ## pin what pyproject.toml asks for
 	@uv pip compile $(LOCK) pyproject.toml --output-file requirements.txt

@@ -9,6 +9,7 @@ from pulumi import ComponentResource, Input, ResourceOptions
 from components.generated_secrets import provided_or_generated, provided_secrets
 from components.runtime.workload import Bindings, File, Runtime, Workload
 from config.plan import REDIS_PASSWORD
+from config.resource_names import COMPONENTS, REDIS
 from config.stack import Stack
 
 CONFIGURATION = "/etc/redis.conf"
@@ -36,12 +37,12 @@ class RedisCache(ComponentResource):
     def __init__(
         self, name: str, args: RedisCacheArgs, opts: ResourceOptions | None = None
     ) -> None:
-        super().__init__("oss-registry:index:RedisCache", name, None, opts)
+        super().__init__(f"{COMPONENTS}RedisCache", name, None, opts)
         password = provided_or_generated(REDIS_PASSWORD.label, args.provided, parent=self)
         configuration = password.apply(lambda text: _configuration(text, args.max_memory))
         self.bindings = Bindings(values={REDIS_PASSWORD.label: password})
         args.runtime.run(
-            "redis",
+            REDIS,
             Workload(
                 name=args.host,
                 image=args.image,

@@ -9,6 +9,7 @@ from components.generated_secrets import provided_or_generated
 from components.runtime.workload import Bindings, File, Port, Runtime, Workload
 from config.plan import HTTP_SECRET, PORT
 from config.render import Text, holds_secret, quote
+from config.resource_names import COMPONENTS
 from config.tree import Placeholder
 
 # The registry answers requests for `/` without a login.
@@ -56,7 +57,7 @@ class Registry(ComponentResource):
     """A running registry."""
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__("oss-registry:index:Registry", name, None, opts)
+        super().__init__(f"{COMPONENTS}Registry", name, None, opts)
         http_secret = provided_or_generated(HTTP_SECRET.label, args.provided, parent=self)
         values = {**args.provided, HTTP_SECRET.label: http_secret}
         for bindings in args.bindings:

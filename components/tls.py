@@ -9,6 +9,7 @@ from components.runtime.resources import create_volume
 from components.runtime.workload import Bindings, Mount
 from config import certificates
 from config.plan import LETSENCRYPT_PATH, SELF_SIGNED, TLS_KEY
+from config.resource_names import COMPONENTS
 from config.stack import RegistryConfig
 
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -35,7 +36,7 @@ class SelfSigned(ComponentResource):
         login_server: str,
         opts: ResourceOptions | None = None,
     ) -> None:
-        super().__init__("oss-registry:index:SelfSigned", name, None, opts)
+        super().__init__(f"{COMPONENTS}SelfSigned", name, None, opts)
         now = certificates.now()
         since = persist("self-signed-since", now.isoformat(), parent=self)
         trigger = since.apply(
@@ -65,7 +66,7 @@ class LetsEncrypt(ComponentResource):
     def __init__(
         self, name: str, volume: str, stack: str, opts: ResourceOptions | None = None
     ) -> None:
-        super().__init__("oss-registry:index:LetsEncrypt", name, None, opts)
+        super().__init__(f"{COMPONENTS}LetsEncrypt", name, None, opts)
         created = create_volume("letsencrypt", volume, stack, parent=self)
         self.bindings = Bindings(mounts=[Mount(volume=created, path=LETSENCRYPT_PATH)])
         self.register_outputs({})

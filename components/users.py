@@ -8,6 +8,7 @@ from pulumi import ComponentResource, Input, Output, ResourceOptions
 from components.generated_secrets import persist, provided_or_generated, provided_secrets
 from components.runtime.workload import Bindings
 from config.plan import password_hash, password_secret
+from config.resource_names import COMPONENTS
 from config.stack import Stack
 
 # The registry computes the hash for each request. A generated password (256 bits) cannot be guessed
@@ -32,7 +33,7 @@ class Users(ComponentResource):
         provided: Mapping[str, Input[str]],
         opts: ResourceOptions | None = None,
     ) -> None:
-        super().__init__("oss-registry:index:Users", name, None, opts)
+        super().__init__(f"{COMPONENTS}Users", name, None, opts)
         values: dict[str, Input[str]] = {}
         for user, given in sorted(hashes.items()):
             hashed = Output.secret(given) if given else self._hash_password(user, provided)

@@ -31,6 +31,11 @@ _REMEDIES = {
     "DOCKER_CONTEXT": "unset DOCKER_CONTEXT",
     CURRENT: "run `docker context use default`",
 }
+NOT_IN_SWARM = "the engine is in no swarm: `docker swarm init` there makes it one"
+SWARM_WORKER = (
+    "the engine is a worker of its swarm, and only managers take orders: `docker node promote` it "
+    "on a manager, or set docker:host to one"
+)
 _UNREACHABLE = re.compile(
     r"Cannot connect to|error during connect|Failed to initialize|"
     r"[Pp]ermission denied while trying to connect"

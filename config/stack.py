@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from config import addresses, docker_engine, plan
 from config.releases import RELEASES, Release
 from config.render import Text, redact, to_environment, to_file
+from config.resource_names import REDIS, REGISTRY
 from config.secrecy import masked
 from config.settings import PROJECT, RegistrySettings, StackSettings, SwarmSettings
 from config.storage import StorageDriver
@@ -34,6 +35,16 @@ Backends = Mapping[str, Callable[["RegistryConfig"], StorageDriver]]
 """A constructor for each `storage.kind`."""
 
 
+def prefix_of(stack: str) -> str:
+    """Return the beginning of the names of all resources that the stack `stack` creates."""
+    return f"{PROJECT}-{stack}"
+
+
+def collector_of(stack: str) -> str:
+    """Return the name of the Swarm service that collects garbage of the stack with this name."""
+    return f"{prefix_of(stack)}-gc"
+
+
 @dataclass(frozen=True)
 class Stack:
     """A stack: its settings, and the registries that they describe.
@@ -54,11 +65,11 @@ class Stack:
     @property
     def prefix(self) -> str:
         """The beginning of the names of all resources that the stack creates."""
-        return f"{PROJECT}-{self.name}"
+        return prefix_of(self.name)
 
     @cached_property
     def registries(self) -> Sequence["RegistryConfig"]:
-        return [RegistryConfig(self, "registry", self.settings.registry)]
+        return [RegistryConfig(self, REGISTRY, self.settings.registry)]
 
     @property
     def registry(self) -> "RegistryConfig":
@@ -81,7 +92,7 @@ class Stack:
 
     @property
     def redis_host(self) -> str:
-        return f"{self.prefix}-redis"
+        return f"{self.prefix}-{REDIS}"
 
     @property
     def redis_address(self) -> str:

@@ -18,6 +18,10 @@ class StorageDriver(Protocol):
         """The place of the images. After a change of the place, a registry has other images."""
 
     @property
+    def description(self) -> str:
+        """Where the images are stored, for messages: the volume or bucket."""
+
+    @property
     def volumes(self) -> Sequence[str]:
         """The Docker volumes that hold images."""
 

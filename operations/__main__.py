@@ -1,39 +1,85 @@
-"""`python -m operations COMMAND STACK …`: see the Makefile, its one caller.
-
-The command is the module of that name; what stops it is a text on stderr, never a traceback.
-"""
+"""The command line `python -m operations COMMAND …`, which the Makefile calls."""
 
 import os
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from importlib import import_module
 from subprocess import CalledProcessError
 
 from config import credentials
 from config.problems import SettingsError
 from operations import stack_file
+from operations.commands import (
+    comment,
+    down,
+    drift,
+    gc,
+    import_compose,
+    login,
+    move,
+    preview,
+    render,
+    rotate,
+    schema,
+    status,
+    up,
+    verify_oss,
+)
+from operations.context import StackContext
 from operations.errors import CommandError, error_text
 
-ON_ENGINE = ("up", "preview", "drift", "down", "move", "rotate", "gc", "status")
+# Commands on a stack that use its Docker engine and the cloud.
+_WITH_ENGINE = {
+    "up": up,
+    "preview": preview,
+    "drift": drift,
+    "down": down,
+    "move": move,
+    "rotate": rotate,
+    "gc": gc,
+    "status": status,
+}
+# Other commands on a stack.
+_WITH_STACK = {"import": import_compose, "render": render, "login": login, "verify-oss": verify_oss}
+_WITHOUT_STACK = {"comment": comment, "schema": schema}
 
 
-def main(arguments: Sequence[str]) -> int:
-    command, stack, *words = arguments
+def main(words: Sequence[str]) -> int:
+    """Run a command, and return its exit code."""
+    arguments = _create_parser().parse_args(words)
     try:
-        if command != "comment":
-            stack_file.path(stack)
-        if command in ON_ENGINE:
-            credentials.set_client_variables(os.environ)
-            import_module("operations.clients.docker").use(stack)
-        # Alone, as some need packages that others can do without.
-        package = "operations" if command == "importing" else "operations.commands"
-        return int(import_module(f"{package}.{command}").main(stack, *words))
+        return _run(arguments)
     except (CommandError, SettingsError, CalledProcessError) as error:
-        why = error_text(error)
+        text = error_text(error)
     except KeyboardInterrupt:
-        why = "interrupted"
-    print(f"{command.replace('_', '-')}: {why}", file=sys.stderr)
+        text = "interrupted"
+    print(f"{arguments.command}: {text}", file=sys.stderr)
     return 1
+
+
+def _create_parser() -> ArgumentParser:
+    parser = ArgumentParser("operations", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in (_WITH_ENGINE | _WITH_STACK | _WITHOUT_STACK).items():
+        summary = (module.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if name not in _WITHOUT_STACK:
+            command.add_argument("stack", help="the name of a stack")
+        module.add_arguments(command)
+    return parser
+
+
+def _run(arguments: Namespace) -> int:
+    name = arguments.command
+    if name in _WITHOUT_STACK:
+        return int(_WITHOUT_STACK[name].run(arguments))
+    stack_file.path(arguments.stack)  # raises SettingsError if the name is invalid
+    with StackContext(arguments.stack) as context:
+        if name in _WITH_ENGINE:
+            credentials.set_client_variables(os.environ)
+            context.select_engine()
+            return int(_WITH_ENGINE[name].run(context, arguments))
+        return int(_WITH_STACK[name].run(context, arguments))
 
 
 if __name__ == "__main__":

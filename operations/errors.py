@@ -2,13 +2,13 @@
 
 from subprocess import CalledProcessError
 
+from components.storage.backend import NotChecked
+
+__all__ = ["CommandError", "NotChecked", "error_text"]
+
 
 class CommandError(Exception):
     """A command cannot continue. The text contains the reason and the fix."""
-
-
-class NotChecked(Exception):
-    """This machine cannot check something, which may work. The text contains the reason."""
 
 
 def error_text(error: Exception) -> str:

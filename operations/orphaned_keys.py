@@ -1,7 +1,7 @@
-"""Access keys of a stack's RAM user that its state does not have.
+"""Access keys of a stack's RAM user that are not in the state of the stack.
 
-RAM shows the secret of a key once, in the answer to CreateAccessKey. If that answer is lost, the
-provider asks for another key: RAM then has one that nobody can use.
+RAM shows the secret of a key once, in its response to CreateAccessKey. If that response is lost,
+the provider creates another key. RAM then has one that nobody can use.
 """
 
 import sys
@@ -9,73 +9,78 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from subprocess import CalledProcessError
 from typing import Any
 
-from operations.clients.pulumi import access_keys, deployment
+from operations.clients.pulumi import access_keys
+from operations.context import StackContext
 from operations.errors import CommandError
 
 
-def unknown(listed: Iterable[str], resources: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return those ids of RAM's that `resources` do not have."""
+def not_in_state(ids: Iterable[str], resources: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+    """Return the ids of access keys that `resources` do not have."""
     known = {key["id"] for key in access_keys(resources).values()}
-    return sorted(set(listed) - known)
+    return sorted(set(ids) - known)
 
 
-def before(user: str, resources: Iterable[Mapping[str, Any]]) -> Collection[str] | None:
-    """Return the ids of the keys of `user` before another one is made; None if RAM can't be asked.
+def list_before_update(context: StackContext) -> Collection[str] | None:
+    """Return the ids of the user's keys before another one is created, or None if RAM fails.
 
-    Raises CommandError if RAM would refuse another key because of one that the state does not have.
+    Raises CommandError if RAM would refuse another key because of an orphaned one.
     """
-    # Imported where it is needed: it takes a second.
+    # Imported here: it takes a second.
     from operations.clients import ram
 
+    user = context.prefix
     try:
-        listed = ram.keys(user)
-    except ram.Unasked as why:
-        _report(f"the access keys of the RAM user {user} were not checked: {why}")
+        keys = ram.list_access_keys(user)
+    except ram.RamError as reason:
+        _report(f"the access keys of the RAM user {user} were not checked: {reason}")
         return None
-    if (extra := unknown(listed, resources)) and len(listed) >= ram.LIMIT:
+    orphaned = not_in_state(keys, context.pulumi.resources)
+    if orphaned and len(keys) >= ram.KEY_LIMIT:
         raise CommandError(
-            f"the RAM user {user} has {ram.LIMIT} access keys, RAM's limit, and a new one is to be "
-            f"made. {named(user, extra)}"
+            f"the RAM user {user} has {ram.KEY_LIMIT} access keys, RAM's limit, and a new one is "
+            f"to be made. {describe(user, orphaned)}"
         )
-    return listed.keys()
+    return keys.keys()
 
 
-def drop(stack: str, user: str, earlier: Collection[str]) -> None:
-    """Delete the keys of `user` that an update of `stack` made and lost.
+def delete_after_update(context: StackContext, earlier: Collection[str]) -> None:
+    """Delete the keys that an update created and lost.
 
-    `earlier` are the ids from before the update. Pulumi writes down that it creates a key before it
-    does so, and its result afterwards. So a key that RAM lists before a state without pending
-    operations is read, and that this state does not have, belongs to no run that goes on.
+    `earlier` are the ids from before the update. Pulumi records that it creates a key before it
+    does so, and the result afterwards. So if RAM lists a key before a state without pending
+    operations is read, and this state does not have the key, then no run that continues created it.
     """
     from operations.clients import ram
 
+    user = context.prefix
     try:
-        listed = ram.keys(user)
-        state = deployment(stack)
-        if state.get("pending_operations"):
-            return  # what another run makes now, or `recover` cleans up
-        extra = unknown(listed, state.get("resources", ()))
-        for key in extra:
+        keys = ram.list_access_keys(user)
+        context.pulumi.drop_state()
+        if context.pulumi.state().get("pending_operations"):
+            return  # another run creates a key now, or `recover` cleans up
+        orphaned = not_in_state(keys, context.pulumi.resources)
+        for key in orphaned:
             if key not in earlier:
-                ram.delete(user, key)
+                ram.delete_access_key(user, key)
                 _report(
                     f"deleted the access key {key} of {user}: RAM's answer with it was lost. If "
                     "the update failed for want of a key, run the command again."
                 )
-        if left := [key for key in extra if key in earlier]:
-            _report(named(user, left))
-    except (ram.Unasked, CalledProcessError) as why:
-        _report(f"the access keys of the RAM user {user} were not checked: {why}")
+        if remaining := [key for key in orphaned if key in earlier]:
+            _report(describe(user, remaining))
+    except (ram.RamError, CalledProcessError) as reason:
+        _report(f"the access keys of the RAM user {user} were not checked: {reason}")
 
 
-def named(user: str, extra: Sequence[str]) -> str:
-    """Return a sentence about keys of `user` that the state does not have."""
+def describe(user: str, orphaned: Sequence[str]) -> str:
+    """Return a sentence about orphaned keys of `user`, with the commands that delete them."""
     commands = " and ".join(
-        f"`aliyun ram DeleteAccessKey --UserName {user} --UserAccessKeyId {key}`" for key in extra
+        f"`aliyun ram DeleteAccessKey --UserName {user} --UserAccessKeyId {key}`"
+        for key in orphaned
     )
     return (
-        f"The state does not have the access key {' and '.join(extra)} of {user}. If nobody uses "
-        f"it, delete it: {commands}."
+        f"The state does not have the access key {' and '.join(orphaned)} of {user}. If nobody "
+        f"uses it, delete it: {commands}."
     )
 
 

@@ -1,9 +1,10 @@
-"""What changes a stack begins with this: what an `up` that died left is out of its way.
+"""Repairs of a stack after an earlier command was killed.
 
-The lock of a process that is gone is dropped. What the state calls "being created" may be there or
-not: a container or network that carries the stack's label is removed, as nothing lives in it; a
-bucket, RAM user, policy or attachment is taken in, as the next `up` could not make it again; an
-access key, whose secret is lost, is deleted; and the state is read anew.
+Each command that changes a stack starts with them. The lock of a process that has ended is removed.
+A resource that the state records as being created may or may not exist. Containers, networks and
+services with the label of the stack are removed, because they store no data. A bucket, RAM user,
+policy or attachment is imported, because the next `up` could not create it again. An access key is
+deleted, because its secret is lost. Then the state is refreshed.
 """
 
 import json
@@ -11,197 +12,181 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.storage import BACKENDS
-from config.load import load
-from config.problems import SettingsError
-from config.settings import PROJECT
-from operations import swarm
-from operations.clients import docker as engine
-from operations.clients.pulumi import (
+from config.resource_names import (
     ACCESS_KEY,
-    BUCKET,
     CONTAINER,
     NETWORK,
-    RAM_USER,
     SERVICE,
-    access_keys,
-    deployment,
-    pulumi,
+    SWARM_CONFIG,
+    SWARM_SECRET,
 )
+from config.settings import PROJECT
+from operations.clients.pulumi import access_keys, run_pulumi
+from operations.context import StackContext
 from operations.errors import CommandError
-from operations.stack_file import configuration
+from operations.garbage_collection.collector import end_collection
 
-# In this order: a network goes only when no container hangs on it.
-KINDS = {
-    SERVICE: ("service", []),
-    CONTAINER: ("container", ["--force", "--volumes"]),
-    NETWORK: ("network", []),
-    "docker:index/secret:Secret": ("secret", []),
-    "docker:index/serviceConfig:ServiceConfig": ("config", []),
+# Docker's names and options for objects of each type. A network can be removed only when no
+# container uses it.
+_DOCKER_KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
+    SERVICE: ("service", ()),
+    CONTAINER: ("container", ("--force", "--volumes")),
+    NETWORK: ("network", ()),
+    SWARM_SECRET: ("secret", ()),
+    SWARM_CONFIG: ("config", ()),
 }
-CONSENT = ("--yes", "--skip-preview", "--non-interactive")
-# What is taken in, in this order, and the provider's id of it, made of its inputs.
-IMPORTED = {
-    BUCKET: "{bucket}",
-    RAM_USER: "{name}",
-    "alicloud:ram/policy:Policy": "{policyName}",
-    "alicloud:ram/userPolicyAttachment:UserPolicyAttachment": (
-        "user:{policyName}:{policyType}:{userName}"
-    ),
-}
-
-
-Note = Callable[[str], None]
+_WITHOUT_QUESTIONS = ("--yes", "--skip-preview", "--non-interactive")
 
 
 @dataclass(frozen=True)
-class Recovered:
-    """The stack's `resources`, and what was `done` so that the next command can go on."""
+class Recovery:
+    """The steps that were taken so that the next command can continue."""
 
-    resources: Sequence[Mapping[str, Any]]
-    done: Sequence[str] = ()
+    steps: list[str] = field(default_factory=list)
+
+    def record(self, step: str) -> None:
+        self.steps.append(step)
+        _print(step)
 
     @property
     def stopped(self) -> str:
-        """What was changed, for a command that stops now."""
-        if not self.done:
+        """What was changed, for the message of a command that stops now."""
+        if not self.steps:
             return "stopped, and nothing was changed"
         return (
             "stopped, and nothing was changed but by the recovery of the run before "
-            f"({'; '.join(self.done)})"
+            f"({'; '.join(self.steps)})"
         )
 
 
-def recover(stack: str) -> Recovered:
-    """Repair `stack` for the next `up`. Raises CommandError, SettingsError, CalledProcessError."""
-    done: list[str] = []
+def recover(context: StackContext) -> Recovery:
+    """Repair the stack, if that is necessary.
 
-    def note(text: str) -> None:
-        done.append(text)
-        _say(text)
-
-    folder = _folder()
-    holders = [*_holders(folder, stack)] if folder else []
-    for holder in holders:
-        _see_gone(holder, stack)
-    if folder:
-        _drop_torn_attributes(folder, stack)
-    if holders:
-        pulumi("cancel", "--yes", "--stack", stack)
-        note(f"dropped the lock of process {holders[0]['pid']}, which is gone")
-    state = deployment(stack)
-    resources: Sequence[Mapping[str, Any]] = state.get("resources", ())
-    _end_collection(stack, resources)
+    Raises CommandError, SettingsError, CalledProcessError.
+    """
+    recovery = Recovery()
+    _remove_stale_locks(context, recovery)
+    context.pulumi.drop_state()
+    state = context.pulumi.state()
+    if any(resource["type"] == SERVICE for resource in context.pulumi.resources):
+        # On a Swarm, garbage collection continues if its command was killed.
+        end_collection(context.name, context.docker)
     pending: Sequence[Mapping[str, Any]] = state.get("pending_operations") or ()
     if not pending:
-        return Recovered(resources, done)
-    _say(f"the last run ended in the middle of {', '.join(map(_named, pending))}: cleaning up …")
-    config, _ = configuration(stack)
+        return recovery
+    described = (f"{each['type']} {_resource_name(each['resource'])}" for each in pending)
+    _print(f"the last run ended in the middle of {', '.join(described)}: cleaning up …")
     begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
-    with engine.reached(config) as variables:
-        _remove(begun, stack, variables, note)
-    # Before the state forgets that they were being made.
-    for user in sorted({r["inputs"]["userName"] for r in begun if r["type"] == ACCESS_KEY}):
-        _drop_lost_key(user, resources, state["manifest"]["time"], note)
-    pulumi("refresh", "--stack", stack, *CONSENT, "--clear-pending-creates")
-    for kind, template in IMPORTED.items():
-        for resource in (resource for resource in begun if resource["type"] == kind):
-            _take_in(resource, template.format_map(resource["inputs"]), stack, note)
-    _say("cleaned up")
-    return Recovered(deployment(stack).get("resources", ()), done)
+    _remove_from_engine(begun, context, recovery)
+    # Before `refresh` removes the pending operations from the state.
+    users = {each["inputs"]["userName"] for each in begun if each["type"] == ACCESS_KEY}
+    for user in sorted(users):
+        _delete_lost_keys(user, context, recovery)
+    context.pulumi.run("refresh", *_WITHOUT_QUESTIONS, "--clear-pending-creates")
+    for backend in BACKENDS.values():
+        for kind, template in backend.import_ids.items():
+            for resource in begun:
+                if resource["type"] == kind:
+                    import_id = template.format_map(resource["inputs"])
+                    _import(resource, import_id, context, recovery)
+    _print("cleaned up")
+    return recovery
 
 
-def _remove(
-    begun: Sequence[Mapping[str, Any]], stack: str, variables: Mapping[str, str], note: Note
+def _remove_stale_locks(context: StackContext, recovery: Recovery) -> None:
+    """Remove the locks of processes that have ended. Raises CommandError if one still runs."""
+    folder = _backend_folder()
+    if not folder:
+        return
+    locks = folder / f"locks/organization/{PROJECT}/{context.name}"
+    owners = [json.loads(lock.read_text()) for lock in locks.glob("*.json")]
+    for owner in owners:
+        _check_ended(owner, context.name)
+    _remove_incomplete_attributes(folder, context.name)
+    if owners:
+        context.pulumi.run("cancel", "--yes")
+        recovery.record(f"dropped the lock of process {owners[0]['pid']}, which is gone")
+
+
+def _remove_from_engine(
+    begun: Sequence[Mapping[str, Any]], context: StackContext, recovery: Recovery
 ) -> None:
-    """Remove what was being made in the engine and is the stack's: nothing lives in it."""
-    for kind, (noun, flags) in KINDS.items():
+    """Remove objects of the stack that were being created in the engine."""
+    docker = context.docker
+    for kind, (noun, options) in _DOCKER_KINDS.items():
         names = {resource["inputs"]["name"] for resource in begun if resource["type"] == kind}
-        for found, name in engine.labelled(noun, stack, variables).items() if names else ():
+        if not names:
+            continue
+        for object_id, name in docker.labelled(noun, context.name).items():
             if name in names:
-                engine.docker(variables, noun, "rm", *flags, found)
-                note(f"removed the {noun} {name}, which was being made")
+                docker.run(noun, "rm", *options, object_id)
+                recovery.record(f"removed the {noun} {name}, which was being made")
 
 
-def see_fit(name: str, resources: Sequence[Mapping[str, Any]]) -> None:
-    """Raises CommandError where the engine can't have what the stack file says, CalledProcessError.
-
-    `resources` are what the stack has now.
-    """
-    config, secrets = configuration(name)
-    try:
-        stack = load(name, config, secrets, os.environ, BACKENDS)
-    except SettingsError:
-        return  # the program says it
-    with engine.reached(config) as variables:
-        if obstacle := swarm.obstacle(stack, resources, variables):
-            raise CommandError(obstacle)
-
-
-def _end_collection(stack: str, resources: Sequence[Mapping[str, Any]]) -> None:
-    """On a swarm it goes on by itself when whoever began it was killed."""
-    if any(resource["type"] == SERVICE for resource in resources):
-        config, _ = configuration(stack)
-        with engine.reached(config) as variables:
-            swarm.end_collection(stack, variables)
-
-
-def _take_in(resource: Mapping[str, Any], name: str, stack: str, note: Note) -> None:
-    """Take `resource` into the state if it is there. Raises CalledProcessError if that can't be."""
+def _import(
+    resource: Mapping[str, Any], import_id: str, context: StackContext, recovery: Recovery
+) -> None:
+    """Import `resource` into the state if it exists. Raises CalledProcessError if that fails."""
     parent = f"parent={resource['parent']}"
-    options = ("--parent", parent, "--protect=false", "--generate-code=false", *CONSENT)
-    own = resource["urn"].rpartition("::")[2]
+    options = ("--parent", parent, "--protect=false", "--generate-code=false", *_WITHOUT_QUESTIONS)
+    name = _resource_name(resource)
     try:
-        pulumi("import", resource["type"], own, name, *options, "--stack", stack)
+        context.pulumi.run("import", resource["type"], name, import_id, *options)
     except subprocess.CalledProcessError as error:
         if "does not exist" not in error.stdout + error.stderr:
             raise
     else:
-        note(f"took {own} ({name}) in")
+        recovery.record(f"took {name} ({import_id}) in")
 
 
-def _drop_lost_key(
-    user: str, resources: Sequence[Mapping[str, Any]], since: str, note: Note
-) -> None:
-    """RAM shows a secret once: a key that was made and not written down is of no use to anyone."""
-    # Here, as it takes a second that a run without such a key need not wait for.
+def _delete_lost_keys(user: str, context: StackContext, recovery: Recovery) -> None:
+    """Delete the access keys of `user` that were created and not recorded.
+
+    RAM shows a secret only once, so nobody can use them.
+    """
+    # Imported here: it takes a second, and few runs need it.
     from operations.clients import ram
 
-    known = [key["id"] for key in access_keys(resources).values()]
+    known = [key["id"] for key in access_keys(context.pulumi.resources).values()]
+    since = datetime.fromisoformat(context.pulumi.state()["manifest"]["time"])
     try:
-        for lost in ram.drop_lost_keys(user, known, datetime.fromisoformat(since)):
-            note(f"deleted the access key {lost} of {user}, whose secret was lost")
-    except ram.Unasked as why:
+        for key in ram.delete_lost_access_keys(user, known, since):
+            recovery.record(f"deleted the access key {key} of {user}, whose secret was lost")
+    except ram.RamError as reason:
         others = f"each but {' and '.join(known)}" if known else "each that is there"
-        _say(
+        _print(
             f"the RAM user {user} may have an access key whose secret is lost: of `aliyun ram "
-            f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two ({why})"
+            f"ListAccessKeys --UserName {user}` delete {others}; RAM allows two ({reason})"
         )
 
 
-def _named(operation: Mapping[str, Any]) -> str:
-    return f"{operation['type']} {operation['resource']['urn'].rpartition('::')[2]}"
+def _resource_name(resource: Mapping[str, Any]) -> str:
+    return str(resource["urn"].rpartition("::")[2])
 
 
-def _holders(folder: Path, stack: str) -> Iterator[Mapping[str, Any]]:
-    """Who holds the stack's lock: pid, username, hostname, timestamp."""
-    for lock in (folder / f"locks/organization/{PROJECT}/{stack}").glob("*.json"):
-        yield json.loads(lock.read_text())
+def _backend_folder() -> Path | None:
+    """Return the folder of Pulumi's states and locks, or None if the backend is not a folder.
+
+    For another backend, Pulumi itself reports the owner of a lock.
+    """
+    url = urlsplit(json.loads(run_pulumi("whoami", "--json"))["url"])
+    return Path(url.netloc + url.path).expanduser() / ".pulumi" if url.scheme == "file" else None
 
 
-def _drop_torn_attributes(folder: Path, stack: str) -> None:
-    """Remove the files of attributes beside a state that a killed process left half-written.
+def _remove_incomplete_attributes(folder: Path, stack: str) -> None:
+    """Remove files of attributes beside a state that a killed process left incomplete.
 
-    Pulumi's storage writes the state itself in one step, but not these; it reads a state without
-    them, and none with an empty one ("failed to load checkpoint: EOF").
+    Pulumi's storage writes the state itself in one step, but not these files. It reads a state
+    without them, but fails with an empty one ("failed to load checkpoint: EOF").
     """
     for attributes in (folder / "stacks" / PROJECT).glob(f"{stack}.json*.attrs"):
         try:
@@ -210,41 +195,32 @@ def _drop_torn_attributes(folder: Path, stack: str) -> None:
             attributes.unlink()
 
 
-def _folder() -> Path | None:
-    """Where Pulumi keeps its states and locks, if that is a folder.
-
-    Of another backend's lock Pulumi says itself whose it is.
-    """
-    url = urlsplit(json.loads(pulumi("whoami", "--json"))["url"])
-    return Path(url.netloc + url.path).expanduser() / ".pulumi" if url.scheme == "file" else None
-
-
-def _see_gone(holder: Mapping[str, Any], stack: str) -> None:
-    """Raises CommandError where the process is not gone, or nobody here can know."""
-    who = f"process {holder['pid']} of {holder['username']} on {holder['hostname']}"
-    since = f"since {holder['timestamp'][:19]} UTC"
-    if holder["hostname"] != socket.gethostname():
+def _check_ended(owner: Mapping[str, Any], stack: str) -> None:
+    """Raise CommandError if a lock's owner still runs, or if this machine cannot tell."""
+    process = f"process {owner['pid']} of {owner['username']} on {owner['hostname']}"
+    since = f"since {owner['timestamp'][:19]} UTC"
+    if owner["hostname"] != socket.gethostname():
         raise CommandError(
-            f"{who} works on this stack {since}: wait, or if you know that it is gone, "
+            f"{process} works on this stack {since}: wait, or if you know that it is gone, "
             f"pulumi cancel --stack {stack}"
         )
-    if _is_pulumi(holder["pid"]):
-        raise CommandError(f"{who} works on this stack {since}: wait until it has ended")
+    if _is_pulumi(owner["pid"]):
+        raise CommandError(f"{process} works on this stack {since}: wait until it has ended")
 
 
 def _is_pulumi(pid: int) -> bool:
-    """Whether `pid` is a running pulumi: the number may be another program's by now."""
+    """Return whether `pid` is a running pulumi. The number may belong to another program by now."""
     try:
         os.kill(pid, 0)
-        # Empty for one that has ended, and that nobody has asked about yet.
+        # The command line of a process that has ended, but not been waited for, is empty.
         program = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
         return Path(program).name.startswith("pulumi")
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # another user's, or a machine without /proc
+        return True  # a process of another user, or a machine without /proc
 
 
-def _say(text: str) -> None:
-    with suppress(OSError):  # who read it may be gone, and it is to be done all the same
+def _print(text: str) -> None:
+    with suppress(OSError):  # the reader may have ended, and the recovery must continue
         print(f"recover: {text}", file=sys.stderr, flush=True)

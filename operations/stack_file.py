@@ -1,14 +1,13 @@
-"""A stack file's configuration as Pulumi hands it over, read without Pulumi."""
+"""Read a stack file as Pulumi reads it, without running Pulumi."""
 
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.storage import BACKENDS
-from config import stack_yaml
-from config.load import load, validate
+from config import load, stack_yaml
 from config.messages import invalid
 from config.problems import Problem, SettingsError
 from config.rules import Sealed
@@ -16,84 +15,104 @@ from config.settings import PROJECT
 from config.stack import Stack
 
 STACKS = Path(__file__).parent.parent / "stacks"
+REGISTRY_SECTION = f"{PROJECT}:registry"
+
+
+class Configuration(NamedTuple):
+    """The configuration of a stack as Pulumi passes it on: JSON text by full key.
+
+    Secrets stay encrypted. `secret_keys` are the keys that contain one.
+    """
+
+    texts: dict[str, str]
+    secret_keys: set[str]
 
 
 def path(stack: str) -> Path:
-    """The path of that stack's file. Raises SettingsError if it can't be a stack's name."""
+    """Return the path of a stack's file. Raises SettingsError if the name is invalid."""
     try:
         return STACKS / stack_yaml.file_name(stack)
     except stack_yaml.Unreadable as error:
         raise SettingsError(str(error)) from None
 
 
-def configuration(stack: str) -> tuple[dict[str, str], set[str]]:
-    """The configuration of `stack`'s file as Pulumi hands it over, and the keys of its secrets.
-
-    What is secret stays encrypted. Raises SettingsError if Pulumi would read something else.
-    """
-    content, unclear = _content(stack)
-    texts, secrets = handed_over(content["config"])
-    if unclear:
-        _, others = validate(stack, texts, secrets, os.environ, BACKENDS)
-        paths = {problem.path for problem in unclear}
-        raise invalid(stack, [*unclear, *(other for other in others if other.path not in paths)])
-    return texts, secrets
+def read_configuration(stack: str) -> Configuration:
+    """Read the configuration of a stack. Raises SettingsError if Pulumi would change a value."""
+    content, changed_values = _read(stack)
+    configuration = as_configuration(content["config"])
+    if changed_values:
+        _, others = load.validate(stack, *configuration, os.environ, BACKENDS)
+        paths = {problem.path for problem in changed_values}
+        others = [problem for problem in others if problem.path not in paths]
+        raise invalid(stack, [*changed_values, *others])
+    return configuration
 
 
-def text(name: str) -> str:
-    """The text of that stack's file, as JSON. Raises SettingsError."""
-    content, _ = _content(name)
+def load_stack(name: str) -> Stack:
+    """Read and validate a stack file. Raises SettingsError."""
+    return load_configuration(name, read_configuration(name))
+
+
+def load_configuration(name: str, configuration: Configuration) -> Stack:
+    """Return the stack with this configuration. Raises SettingsError."""
+    return load.load(name, *configuration, os.environ, BACKENDS)
+
+
+def read_as_json(name: str) -> str:
+    """Return the content of a stack file as JSON. Raises SettingsError."""
+    content, _ = _read(name)
     return json.dumps(content)
 
 
-def read_only(name: str) -> str:
-    """The text of that stack's file, were its registry to take no pushes, nor to use redis.
+def read_only_copy(name: str) -> str:
+    """Return the stack file, as JSON, with a registry that refuses pushes and does not use redis.
 
-    Each replica remembers blobs for itself, as long as it runs. Raises SettingsError.
+    Each replica then caches blob descriptors in its own memory. Raises SettingsError.
     """
-    stack(name)  # from here on, each section is one
+    load_stack(name)  # so that all sections below are mappings
 
-    def closed(registry: dict[str, Any]) -> dict[str, Any]:
+    def change(registry: dict[str, Any]) -> dict[str, Any]:
         config = registry.get("config", {})
         storage = config.get("storage", {})
         maintenance = {**(storage.get("maintenance") or {}), "readonly": {"enabled": True}}
         storage |= {"maintenance": maintenance, "cache": {"blobdescriptor": "inmemory"}}
         return {**registry, "config": {**config, "storage": storage}}
 
-    return _with_registry(name, closed)
+    text, _ = _changed_copy(name, change)
+    return text
 
 
-def with_runtime(name: str, runtime: str) -> str:
-    """The text of that stack's file with another `runtime`. Raises SettingsError."""
-    return _with_registry(name, lambda registry: {**registry, "runtime": runtime})
+def copy_with_runtime(name: str, runtime: str) -> tuple[str, Stack]:
+    """Return the stack file, as JSON, with another `runtime`, and its stack.
+
+    Raises SettingsError.
+    """
+    return _changed_copy(name, lambda registry: {**registry, "runtime": runtime})
 
 
-def _with_registry(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-    (content, _), key = _content(name), f"{PROJECT}:registry"
-    texts, _ = handed_over(content["config"])
-    registry = json.loads(texts.get(key, "{}"))
+def _changed_copy(
+    name: str, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> tuple[str, Stack]:
+    content, _ = _read(name)
+    texts, _ = as_configuration(content["config"])
+    registry = json.loads(texts.get(REGISTRY_SECTION, "{}"))
     content["config"].pop("registry", None)
-    content["config"][key] = change(registry)
-    load(name, *handed_over(content["config"]), os.environ, BACKENDS)
-    return json.dumps(content)
+    content["config"][REGISTRY_SECTION] = change(registry)
+    stack = load_configuration(name, as_configuration(content["config"]))
+    return json.dumps(content), stack
 
 
 def encryption_salt(stack: str) -> str | None:
-    """The salt with which the secrets of `stack`'s file are encrypted, if it is there."""
+    """Return the salt with which the secrets in a stack file are encrypted, if it has one."""
     try:
-        content, _ = _content(stack)
+        content, _ = _read(stack)
     except SettingsError:
         return None
     return content.get("encryptionsalt")
 
 
-def stack(name: str) -> Stack:
-    """The stack that the file of that name describes. Raises SettingsError."""
-    return load(name, *configuration(name), os.environ, BACKENDS)
-
-
-def _content(stack: str) -> tuple[dict[str, Any], list[Problem]]:
-    """What is in `stack`'s file, with a section config, and what Pulumi would read otherwise."""
+def _read(stack: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Return a stack file's content, and a problem for each value that Pulumi would change."""
     file = path(stack)
     try:
         return stack_yaml.read(file.read_text(encoding="utf-8"), PROJECT)
@@ -105,12 +124,17 @@ def _content(stack: str) -> tuple[dict[str, Any], list[Problem]]:
         raise SettingsError(f"stacks/{file.name}: {error}") from None
 
 
-def handed_over(config: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
-    # A key without a namespace is the project's own.
-    named = {key if ":" in str(key) else f"{PROJECT}:{key}": value for key, value in config.items()}
-    texts = {key: _text(value) for key, value in named.items()}
-    secret = {key for key, value in named.items() if _holds_a_secret(value)}
-    return {k: Sealed(v) if k in secret else v for k, v in texts.items()}, secret
+def as_configuration(config: Mapping[str, Any]) -> Configuration:
+    """Return the section `config` of a stack file as Pulumi passes it on."""
+    texts, secret_keys = {}, set()
+    for key, value in config.items():
+        # A key without a namespace belongs to the project.
+        full_key = key if ":" in str(key) else f"{PROJECT}:{key}"
+        texts[full_key] = _text(value)
+        if _contains_secret(value):
+            secret_keys.add(full_key)
+            texts[full_key] = Sealed(texts[full_key])
+    return Configuration(texts, secret_keys)
 
 
 def _text(value: object) -> str:
@@ -119,10 +143,10 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _holds_a_secret(value: object) -> bool:
+def _contains_secret(value: object) -> bool:
     if isinstance(value, dict):
-        # As Pulumi has it: the key alone, with a text. The driver oss has such a key, too.
+        # Pulumi's form of a secret: one key with a text. The driver oss has such a key as well.
         if value.keys() == {"secure"} and isinstance(value["secure"], str):
             return True
-        return any(map(_holds_a_secret, value.values()))
-    return isinstance(value, list) and any(map(_holds_a_secret, value))
+        return any(map(_contains_secret, value.values()))
+    return isinstance(value, list) and any(map(_contains_secret, value))

@@ -7,6 +7,7 @@ from pulumi import Output, Resource, ResourceOptions
 
 from components.error_hints import with_hints
 from components.runtime.workload import Workload
+from config import docker_engine
 from config.stack import STACK_LABEL, Stack
 
 HEALTHY_SECONDS = 60
@@ -53,15 +54,8 @@ ERROR_HINTS = (
         "{name} is in the engine already, from another checkout or a state that was lost: "
         "`make down` there, or remove it (docker rm, docker service rm, docker network rm)",
     ),
-    (
-        "docker swarm init",
-        "the engine is in no swarm: `docker swarm init` there makes it one of a single machine",
-    ),
-    (
-        "not a swarm manager|from a worker node",
-        "the engine is a worker of its swarm, and only managers take orders: `docker node promote` "
-        "it on a manager, or set docker:host to a manager",
-    ),
+    ("docker swarm init", docker_engine.NOT_IN_SWARM),
+    ("not a swarm manager|from a worker node", docker_engine.SWARM_WORKER),
     (
         "rollback (completed|paused)|update paused",
         "{name} did not get healthy with the change, and runs as before: `docker service ps "

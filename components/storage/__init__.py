@@ -1,35 +1,26 @@
-"""Storage backends: one package or module for each `storage.kind`.
+"""Storage backends: one package for each `storage.kind`.
 
 To add a backend, write a class like `OssBackend` and add it to BACKENDS. Add its settings to
 `config.settings` and its rules to `config.rules`. If it needs a Pulumi plugin, add the plugin to
-`toolchain.__main__`.
+`toolchain.__main__`. All modules but `resources` can be imported without Pulumi, because commands
+use them as well.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
 
+from components.storage.backend import StorageBackend
 from components.storage.filesystem import FilesystemBackend
 from components.storage.oss import OssBackend
 from config.stack import RegistryConfig
-from config.storage import StorageDriver
 
-if TYPE_CHECKING:
-    from components.runtime.workload import Bindings
-
-
-class StorageBackend(StorageDriver, Protocol):
-    """A storage backend, with the creation of its resources."""
-
-    def create(self, name: str) -> "Bindings":
-        """Create the resources of the storage, as children of a component called `name`."""
-
-
-BACKENDS: Mapping[str, Callable[[RegistryConfig], StorageBackend]] = {
-    "filesystem": FilesystemBackend,
-    "oss": OssBackend,
-}
+BACKENDS: Mapping[str, type[StorageBackend]] = {"oss": OssBackend, "filesystem": FilesystemBackend}
 
 
 def storage_backend(registry: RegistryConfig) -> StorageBackend:
     """Return the backend of `registry`."""
     return BACKENDS[registry.stack.settings.storage.kind](registry)
+
+
+def all_backends(registry: RegistryConfig) -> Sequence[StorageBackend]:
+    """Return `registry` with each backend. One of them is in use, and another one may have been."""
+    return [backend(registry) for backend in BACKENDS.values()]

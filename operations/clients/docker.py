@@ -1,4 +1,4 @@
-"""The Docker engine of a stack, for the docker command: the one that its stack file names."""
+"""The docker command, run for the engine of a stack."""
 
 import json
 import os
@@ -6,37 +6,34 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from config import docker_engine
-from config.problems import SettingsError
 from config.stack import STACK_LABEL
 from operations.errors import CommandError
-from operations.stack_file import configuration
+
+# The place of the labels in the output of `docker KIND inspect`.
+_LABELS = {"container": ".Config.Labels", "service": ".Spec.Labels"}
 
 
-def use(stack: str) -> None:
-    """Have this process, and thus Pulumi's docker plugin, mean the engine of `stack`.
+def select_engine(config: Mapping[str, str], environment: MutableMapping[str, str]) -> None:
+    """Change `environment` so that Pulumi's docker plugin uses the engine of a stack.
 
-    Problems of the stack file are left to the command. Raises CommandError.
+    `config` is the configuration of the stack. Raises CommandError.
     """
     try:
-        config, _ = configuration(stack)
-    except SettingsError:
-        return
-    try:
-        docker_engine.set_variables(config, os.environ)
+        docker_engine.set_variables(config, environment)
     except docker_engine.EngineError as error:
         raise CommandError(str(error)) from None
 
 
 @contextmanager
-def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """Variables with which docker and ssh mean the engine that the docker plugin means.
+def connect(config: Mapping[str, str]) -> Iterator["Docker"]:
+    """Yield the docker command for the engine that the docker plugin uses.
 
-    `config` is a stack file's, as `configuration` gives it. Raises CommandError.
+    `config` is the configuration of a stack. Raises CommandError.
     """
     try:
         variables = docker_engine.engine(config, os.environ).variables(os.environ)
@@ -44,17 +41,17 @@ def reached(config: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
         raise CommandError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:
         if options := _ssh_options(config):
-            # The docker command takes no options for ssh; the one that it finds on PATH does.
+            # The docker command accepts no options for ssh, but runs the ssh on PATH.
             ssh = shlex.join([shutil.which("ssh") or "ssh", *options])
             wrapper = Path(folder, "ssh")
             wrapper.write_text(f'#!/bin/sh\nexec {ssh} "$@"\n')
             wrapper.chmod(0o700)
             variables["PATH"] = f"{folder}:{variables['PATH']}"
-        yield variables
+        yield Docker(variables)
 
 
 def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
-    """The options that the docker plugin gives to ssh."""
+    """Return the options that the docker plugin gives to ssh."""
     text = config.get("docker:sshOpts")
     if not text:
         return os.environ.get("DOCKER_SSH_OPTS", "").split()
@@ -67,83 +64,84 @@ def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
     return [str(option) for option in options]
 
 
-def labelled(kind: str, stack: str, variables: Mapping[str, str]) -> Mapping[str, str]:
-    """What is of `kind` (container, network, service, secret or config) and the stack's: id → name.
+class Docker:
+    """The docker command with these environment variables.
 
-    Raises subprocess.CalledProcessError with docker's errors.
+    All methods raise CommandError if the engine does not answer or refuses the docker command, and
+    CalledProcessError, with docker's error text, if the command fails.
     """
-    every = ["--all"] if kind == "container" else []
-    name = "{{.ID}} {{.Names}}" if kind == "container" else "{{.ID}} {{.Name}}"
-    mine = ["--filter", f"label={STACK_LABEL}={stack}", "--format", name]
-    lines = docker(variables, kind, "ls", *every, *mine)
-    return dict(line.split(" ", 1) for line in lines.splitlines())
 
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
 
-def marked(label: str, kind: str, name: str, variables: Mapping[str, str]) -> bool:
-    """Whether the container or service (`kind`) of that name carries `label`.
+    def run(
+        self,
+        *words: str,
+        stdin: str = "",
+        timeout: float | None = None,
+        include_stderr: bool = False,
+    ) -> str:
+        """Run docker with these arguments, and return its output.
 
-    Raises subprocess.CalledProcessError where there is none.
-    """
-    where = {"container": ".Config.Labels", "service": ".Spec.Labels"}[kind]
-    found = docker(variables, kind, "inspect", "--format", f"{{{{json {where}}}}}", name)
-    return label in (json.loads(found) or {})
-
-
-def printed(variables: Mapping[str, str], *words: str) -> Iterator[str]:
-    """The lines of what the command prints, as they come.
-
-    Raises CommandError if the engine does not answer, or CalledProcessError with its errors.
-    """
-    command = ["docker", *words]
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(
-            command, env=variables, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as running,
-    ):
-        assert running.stdout
+        Raises TimeoutExpired if it takes more than `timeout` seconds.
+        """
         try:
-            yield from running.stdout
-        except BaseException:
-            running.kill()  # else it is waited for
-            raise
-        if code := running.wait():
-            errors.seek(0)
-            failure = subprocess.CalledProcessError(code, command, stderr=errors.read())
-            raise _explained(failure, variables) from None
+            return subprocess.run(
+                ["docker", *words],
+                env=self._variables,
+                input=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if include_stderr else subprocess.PIPE,
+                text=True,
+                check=True,
+                timeout=timeout,
+            ).stdout
+        except subprocess.CalledProcessError as failure:
+            raise self._with_hint(failure) from None
 
+    def lines(self, *words: str) -> Iterator[str]:
+        """Run docker with these arguments, and yield each line of its output at once."""
+        command = ["docker", *words]
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                command, env=self._variables, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            assert process.stdout
+            try:
+                yield from process.stdout
+            except BaseException:
+                process.kill()  # else Popen waits for it
+                raise
+            if code := process.wait():
+                errors.seek(0)
+                failure = subprocess.CalledProcessError(code, command, stderr=errors.read())
+                raise self._with_hint(failure) from None
 
-def docker(
-    variables: Mapping[str, str],
-    *words: str,
-    seconds: float | None = None,
-    given: str = "",
-    both: bool = False,
-) -> str:
-    """What the command printed, within `seconds`, or it and its errors; it reads what is `given`.
+    def labelled(self, kind: str, stack: str) -> Mapping[str, str]:
+        """Return the names of a stack's objects of one kind, by id.
 
-    Raises CommandError if the engine does not answer, subprocess.CalledProcessError with docker's
-    errors, or TimeoutExpired.
-    """
-    try:
-        return subprocess.run(
-            ["docker", *words],
-            env=variables,
-            input=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if both else subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=seconds,
-        ).stdout
-    except subprocess.CalledProcessError as failure:
-        raise _explained(failure, variables) from None
+        `kind` is container, network, service, secret or config.
+        """
+        options = ["--filter", f"label={STACK_LABEL}={stack}", "--format"]
+        if kind == "container":
+            options = ["--all", *options, "{{.ID}} {{.Names}}"]
+        else:
+            options.append("{{.ID}} {{.Name}}")
+        lines = self.run(kind, "ls", *options).splitlines()
+        return dict(line.split(" ", 1) for line in lines)
 
+    def has_label(self, label: str, kind: str, name: str) -> bool:
+        """Return whether a container or service (`kind`) has a label."""
+        labels = self.run(kind, "inspect", "--format", f"{{{{json {_LABELS[kind]}}}}}", name)
+        return label in (json.loads(labels) or {})
 
-def _explained(
-    failure: subprocess.CalledProcessError, variables: Mapping[str, str]
-) -> subprocess.CalledProcessError | CommandError:
-    """`failure`, or what it means if the engine does not answer or refuses the docker command."""
-    text = failure.stderr or failure.stdout or ""
-    sentence = docker_engine.error_hint(text, docker_engine.recorded_engine(variables), variables)
-    return CommandError(sentence) if sentence else failure
+    def _with_hint(
+        self, failure: subprocess.CalledProcessError
+    ) -> subprocess.CalledProcessError | CommandError:
+        """Return the hint for docker's error, or the failure if there is none."""
+        text = failure.stderr or failure.stdout or ""
+        engine = docker_engine.recorded_engine(self._variables)
+        hint = docker_engine.error_hint(text, engine, self._variables)
+        return CommandError(hint) if hint else failure

@@ -1,4 +1,4 @@
-"""What Pulumi has written down of a stack."""
+"""The pulumi command, and what it has recorded of a stack."""
 
 import ctypes
 import json
@@ -10,134 +10,175 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from config.resource_names import ACCESS_KEY, ACCESS_KEY_PREFIX, STACK, STASH
 from config.settings import PROJECT
 from operations.errors import CommandError
 from operations.stack_file import encryption_salt
 
-ACCESS_KEY = "alicloud:ram/accessKey:AccessKey"
-BUCKET = "alicloud:oss/bucket:Bucket"
-CONTAINER = "docker:index/container:Container"
-NETWORK = "docker:index/network:Network"
-RAM_USER = "alicloud:ram/user:User"
-SERVICE = "docker:index/service:Service"
-STACK = "pulumi:pulumi:Stack"
-STASH = "pulumi:index:Stash"
-VOLUME = "docker:index/volume:Volume"
+Resources = Sequence[Mapping[str, Any]]
+"""The resources in the state of a stack."""
+
+_STATE_CHANGING = ("up", "destroy", "refresh", "import", "cancel")
+# What pulumi prints (pkg/secrets/passphrase/manager.go; the last one is from Go's crypto/cipher).
+_NO_PASSPHRASE = "passphrase must be set with"
+_NO_FILE = "unable to read PULUMI_CONFIG_PASSPHRASE_FILE"
+_WRONG_PASSPHRASE = (
+    "incorrect passphrase",
+    "malformed state value",
+    "message authentication failed",
+)
 
 
-def deployment(stack: str, *flags: str) -> Mapping[str, Any]:
-    """The stack's resources and pending operations, secrets encrypted unless `flags` say else.
+class Pulumi:
+    """The pulumi command for one stack.
 
-    Raises CalledProcessError with pulumi's own words.
+    Methods raise CommandError if the passphrase is missing or wrong, and CalledProcessError, with
+    pulumi's error text, if the command fails.
     """
-    exported = pulumi("stack", "export", "--stack", stack, *flags)
-    state: Mapping[str, Any] = json.loads(exported)["deployment"]
-    return state
 
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
+        self._exported: Mapping[str, Any] | None = None
+        self._is_decrypted = False
 
-def resource(stack: str, kind: str, name: str) -> Mapping[str, Any]:
-    """The resource `name` of type `kind`, secrets included: print none of it.
+    def run(self, command: str, *options: str) -> str:
+        """Run pulumi for the stack, and return its output. `command` is such as "config set"."""
+        try:
+            return run_pulumi(*self._words(command, options))
+        finally:
+            self._drop_state_after(command)
 
-    Raises CommandError where there is none, CalledProcessError with pulumi's own words.
-    """
-    for found in deployment(stack, "--show-secrets").get("resources", ()):
-        if found["type"] == kind and found["urn"].endswith(f"::{name}"):
-            return dict(found)
-    raise CommandError(f"the stack {stack} has no {name}: `make up STACK={stack}` first")
+    def run_visibly(self, command: str, *options: str) -> None:
+        """Run pulumi for the stack in the terminal, where it may ask questions."""
+        try:
+            _run_visibly(*self._words(command, options))
+        finally:
+            self._drop_state_after(command)
 
+    def _words(self, command: str, options: Sequence[str]) -> Sequence[str]:
+        return [*command.split(), "--stack", self._stack, *options]
 
-def outputs_of(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The outputs of the stack that has `resources`, as its last `up` left them."""
-    found = (each.get("outputs") or {} for each in resources if each["type"] == STACK)
-    return next(found, {})
+    def _drop_state_after(self, command: str) -> None:
+        if command in _STATE_CHANGING:
+            self.drop_state()
+
+    def drop_state(self) -> None:
+        """Export the state again when it is read the next time."""
+        self._exported, self._is_decrypted = None, False
+
+    def state(self, *, decrypted: bool = False) -> Mapping[str, Any]:
+        """Return the resources, pending operations and manifest of the stack.
+
+        They are exported once, until a command changes them. Secrets are encrypted, unless
+        `decrypted` was set at this or an earlier call: then nothing of it may be printed.
+        """
+        if self._exported is None or (decrypted and not self._is_decrypted):
+            self._exported = self._export(*(["--show-secrets"] if decrypted else []))
+            self._is_decrypted = decrypted
+        return self._exported
+
+    def _export(self, *options: str) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = json.loads(self.run("stack export", *options))["deployment"]
+        return state
+
+    @property
+    def resources(self) -> Resources:
+        resources: Resources = self.state().get("resources", ())
+        return resources
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The outputs of the stack, as the last `up` left them."""
+        stacks = (each for each in self.resources if each["type"] == STACK)
+        return next((each.get("outputs") or {} for each in stacks), {})
+
+    def decrypted_resource(self, kind: str, name: str) -> Mapping[str, Any]:
+        """Return the resource `name` of type `kind`. Its secrets are decrypted: print none of it.
+
+        Raises CommandError if there is none.
+        """
+        resources: Resources = self.state(decrypted=True).get("resources", ())
+        for resource in resources:
+            if resource["type"] == kind and resource["urn"].endswith(f"::{name}"):
+                return resource
+        raise CommandError(
+            f"the stack {self._stack} has no {name}: `make up STACK={self._stack}` first"
+        )
+
+    def secret(self, name: str, provided: Collection[str]) -> str:
+        """Return a secret: that of the stack file if it is `provided`, or else the generated one.
+
+        Raises CommandError if there is none.
+        """
+        if name not in provided:
+            return plain_text(self.decrypted_resource(STASH, name)["outputs"]["output"])
+        # pulumi adds a line feed.
+        return self.run("config get", f"{PROJECT}:{name}")[:-1]
+
+    def tag(self, name: str) -> str | None:
+        """Return the value of a tag of the stack, or None if it does not have the tag."""
+        try:
+            return self.run("stack tag get", name).strip()
+        except subprocess.CalledProcessError:
+            return None
 
 
 def access_keys(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """Those among `resources`, by their labels."""
-    keys = (each for each in resources if each["type"] == ACCESS_KEY)
-    return {key["urn"].rpartition("::access-key-")[2]: key for key in keys}
+    """Return the access keys among `resources`, by their labels."""
+    keys = (resource for resource in resources if resource["type"] == ACCESS_KEY)
+    return {key["urn"].rpartition(f"::{ACCESS_KEY_PREFIX}")[2]: key for key in keys}
 
 
-def tag(stack: str, name: str) -> str | None:
-    """What that tag of the stack says; None where it has none."""
-    try:
-        return pulumi("stack", "tag", "get", "--stack", stack, name).strip()
-    except subprocess.CalledProcessError:
-        return None
-
-
-def plain(value: Any) -> str:  # noqa: ANN401
-    """The text of a value; where it is a secret, it is JSON in JSON."""
+def plain_text(value: Any) -> str:  # noqa: ANN401
+    """Return a value in a decrypted state as text. A secret one is wrapped, as JSON in JSON."""
     return str(json.loads(value["plaintext"]) if isinstance(value, dict) else value)
 
 
-def secret(stack: str, name: str, brought: Collection[str]) -> str:
-    """The stack's secret `name`: the one in its file, if it is among those `brought`, else drawn.
+def run_pulumi(*words: str, stdin: str | None = None) -> str:
+    """Run pulumi with these arguments, and return its output.
 
-    Raises CommandError where there is none, CalledProcessError with pulumi's own words.
-    """
-    if name not in brought:
-        return plain(resource(stack, STASH, name)["outputs"]["output"])
-    # It ends with a line feed of pulumi's own.
-    return pulumi("config", "get", "--stack", stack, f"{PROJECT}:{name}")[:-1]
-
-
-def pulumi(*words: str, given: str | None = None) -> str:
-    """What pulumi prints; it reads what is `given`.
-
-    Raises CommandError if the passphrase does not fit, CalledProcessError with pulumi's errors.
+    Raises CommandError if the passphrase is missing or wrong, and CalledProcessError with pulumi's
+    error text.
     """
     try:
         return subprocess.run(
             ["pulumi", *words],
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             check=True,
             preexec_fn=_end_with_parent,
         ).stdout
     except subprocess.CalledProcessError as failure:
-        _require_passphrase(failure.stderr, words)
+        _check_passphrase(failure.stderr, words)
         raise
 
 
-def pulumi_seen(*words: str) -> None:
-    """Run pulumi, which may ask and is seen.
-
-    Raises CommandError if the passphrase does not fit, CalledProcessError.
-    """
+def _run_visibly(*words: str) -> None:
     command = ["pulumi", *words]
     errors: list[str] = []
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, preexec_fn=_end_with_parent
-    ) as running:
-        assert running.stderr
+    ) as process:
+        assert process.stderr
         try:
-            for line in running.stderr:
+            for line in process.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
                 errors.append(line)
         except BaseException:
-            # As subprocess.run does: an interrupt has reached pulumi as well.
+            # As subprocess.run does: pulumi has received the interrupt as well.
             with suppress(subprocess.TimeoutExpired):
-                running.wait(0.25)
-            running.kill()
+                process.wait(0.25)
+            process.kill()
             raise
-    if running.returncode:
-        _require_passphrase("".join(errors), words)
-        raise subprocess.CalledProcessError(running.returncode, command)
+    if process.returncode:
+        _check_passphrase("".join(errors), words)
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
-# What the CLI prints (pkg/secrets/passphrase/manager.go; the last one is Go's crypto/cipher).
-_NO_PASSPHRASE = "passphrase must be set with"
-_NO_FILE = "unable to read PULUMI_CONFIG_PASSPHRASE_FILE"
-_LOCKED = ("incorrect passphrase", "malformed state value", "message authentication failed")
-
-
-def _require_passphrase(errors: str, words: Sequence[str]) -> None:
-    """Raises CommandError if pulumi's `errors` are about the passphrase of the stack in `words`."""
+def _check_passphrase(errors: str, words: Sequence[str]) -> None:
+    """Raise CommandError if pulumi's `errors` are about the passphrase of the stack in `words`."""
     stack = words[words.index("--stack") + 1] if "--stack" in words else ""
-    by_file = "PULUMI_CONFIG_PASSPHRASE" not in os.environ
-    variable = f"PULUMI_CONFIG_PASSPHRASE{'_FILE' if by_file else ''}"
     if _NO_PASSPHRASE in errors:
         raise CommandError(
             f"Pulumi needs the passphrase of the stack {stack}. Set PULUMI_CONFIG_PASSPHRASE, or "
@@ -149,28 +190,31 @@ def _require_passphrase(errors: str, words: Sequence[str]) -> None:
             f"The passphrase of the stack {stack} can't be read from {path}. Set "
             "PULUMI_CONFIG_PASSPHRASE_FILE to the path of a file that holds it."
         )
-    if any(text in errors for text in _LOCKED):
+    if any(text in errors for text in _WRONG_PASSPHRASE):
+        variable = "PULUMI_CONFIG_PASSPHRASE"
+        if variable not in os.environ:
+            variable = "PULUMI_CONFIG_PASSPHRASE_FILE"
         raise CommandError(
             f"The passphrase in {variable} does not unlock the secrets of the stack {stack}. Set "
-            f"the one that the stack was created with.{_other_salt(stack)}"
+            f"the one that the stack was created with.{_salt_hint(stack)}"
         )
 
 
-def _other_salt(stack: str) -> str:
-    """What to do if the salt in the stack file is not the state's. It is not secret."""
-    file, written = f"stacks/Pulumi.{stack}.yaml", encryption_salt(stack)
-    words = ["pulumi", "stack", "export", "--stack", stack]
-    exported = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+def _salt_hint(stack: str) -> str:
+    """Return the fix if the salt in the stack file, which is no secret, is not the state's."""
+    file, salt = f"stacks/Pulumi.{stack}.yaml", encryption_salt(stack)
+    command = ["pulumi", "stack", "export", "--stack", stack]
+    exported = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     try:
-        kept = json.loads(exported)["deployment"]["secrets_providers"]["state"]["salt"]
+        state_salt = json.loads(exported)["deployment"]["secrets_providers"]["state"]["salt"]
     except (ValueError, LookupError, TypeError):
-        kept = None
-    if kept == written:
+        state_salt = None
+    if state_salt == salt:
         return ""
-    if kept:
+    if state_salt:
         return (
             f" If you have, the key encryptionsalt in {file} belongs to another stack. Replace it "
-            f"with the one of the state: {kept}"
+            f"with the one of the state: {state_salt}"
         )
     return (
         f" If you have, the key encryptionsalt in {file} belongs to another stack. Remove it, and "
@@ -179,6 +223,6 @@ def _other_salt(stack: str) -> str:
 
 
 def _end_with_parent() -> None:
-    """Whoever is killed leaves nothing at work that would keep the next one out (on Linux)."""
+    """End pulumi if this process is killed, so that it does not block the next run (on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

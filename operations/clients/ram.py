@@ -1,4 +1,4 @@
-"""RAM, asked as whoever deploys: by ALIBABA_CLOUD_* variables, or a profile of the vendor's."""
+"""A client for RAM, with the access key of the deployer: ALIBABA_CLOUD_* variables or a profile."""
 
 import logging
 import os
@@ -13,50 +13,50 @@ from alibabacloud_ram20150501.client import Client
 from alibabacloud_tea_openapi.models import Config
 from darabonba.exceptions import DaraException, UnretryableException
 
-CLOCKS = timedelta(minutes=5)  # by which RAM's and this machine's may differ
-LIMIT = 2  # access keys of a user
+CLOCK_TOLERANCE = timedelta(minutes=5)  # between RAM's clock and that of this machine
+KEY_LIMIT = 2  # access keys of a user
 
 
-class Unasked(Exception):
-    """RAM can't be asked from here; the text is why."""
+class RamError(Exception):
+    """RAM cannot be called from here, or refused a call. The text contains the reason."""
 
 
-def keys(user: str) -> Mapping[str, datetime]:
-    """Return when each access key of `user` was created, by its id; none if there is no such user.
+def list_access_keys(user: str) -> Mapping[str, datetime]:
+    """Return when each access key of `user` was created, by id.
 
-    Raises Unasked.
+    A user that does not exist has none. Raises RamError.
     """
-    with _calls():
+    with _translated_errors():
         try:
-            listed = _client().list_access_keys(models.ListAccessKeysRequest(user_name=user))
+            response = _client().list_access_keys(models.ListAccessKeysRequest(user_name=user))
         except DaraException as failure:
             if "EntityNotExist.User" in str(failure):
                 return {}
             raise
-        found = listed.body.access_keys.access_key
-        return {str(key.access_key_id): datetime.fromisoformat(key.create_date) for key in found}
+        keys = response.body.access_keys.access_key
+        return {str(key.access_key_id): datetime.fromisoformat(key.create_date) for key in keys}
 
 
-def delete(user: str, key: str) -> None:
-    """Delete the access key with the id `key` of `user`. Raises Unasked."""
+def delete_access_key(user: str, key: str) -> None:
+    """Delete the access key of `user` with the id `key`. Raises RamError."""
     request = models.DeleteAccessKeyRequest(user_name=user, user_access_key_id=key)
-    with _calls():
+    with _translated_errors():
         _client().delete_access_key(request)
 
 
-def drop_lost_keys(user: str, known: Collection[str], since: datetime) -> Iterator[str]:
-    """Delete the access keys of `user` that are not `known` to the state, and made after `since`.
+def delete_lost_access_keys(user: str, known: Collection[str], since: datetime) -> Iterator[str]:
+    """Delete the access keys of `user` that are not `known` and were created after `since`.
 
-    Gives their ids. Raises Unasked.
+    Yields the id of each deleted key. Raises RamError.
     """
-    for key, created in keys(user).items():
-        if key not in known and created >= since - CLOCKS:
-            delete(user, key)
+    for key, created in list_access_keys(user).items():
+        if key not in known and created >= since - CLOCK_TOLERANCE:
+            delete_access_key(user, key)
             yield key
 
 
 def _client() -> Client:
-    # It logs each place without credentials, with a traceback; the error names them all.
+    # The library logs each missing source of credentials with a traceback. Its error names all.
     logging.getLogger("credentials").setLevel(logging.CRITICAL)
     return Client(
         Config(
@@ -69,9 +69,9 @@ def _client() -> Client:
 
 
 @contextmanager
-def _calls() -> Iterator[None]:
-    """Raise Unasked in place of what the vendor's client raises."""
+def _translated_errors() -> Iterator[None]:
+    """Raise RamError in place of the errors of the vendor's client."""
     try:
         yield
     except (DaraException, UnretryableException, CredentialException, OSError) as failure:
-        raise Unasked(str(failure).partition("\n")[0]) from None
+        raise RamError(str(failure).partition("\n")[0]) from None

@@ -1,4 +1,4 @@
-"""HTTP requests to a stack's registry: with its scheme, its path prefix and its TLS settings."""
+"""HTTP requests to a registry, with its scheme, its path prefix and its TLS settings."""
 
 import ipaddress
 import ssl
@@ -7,29 +7,29 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from config.rules import HTTPS
-from config.stack import Stack
+from config.stack import RegistryConfig
 from config.tree import lookup
 from operations.errors import NotChecked
 
-SECONDS = 10  # for an answer
-# Of `http.tls.clientauth`: with these, a client without a certificate is served, too.
+TIMEOUT = 10  # seconds for an answer
+# The values of `http.tls.clientauth` with which clients without a certificate are served.
 _OPTIONAL = ("request-client-cert", "verify-client-cert-if-given")
-# How a server ends a connection whose client showed no certificate.
-_ENDED = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
+# How a connection ends if the server requires a certificate of the client.
+_DISCONNECTED = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
 
-def address(stack: Stack, endpoint: str) -> str:
+def version_check_url(registry: RegistryConfig, endpoint: str) -> str:
     """Return the URL of the registry's API version check below `endpoint`."""
-    prefix = str(lookup(stack.registry.tree, "http.prefix") or "").strip("/")
+    prefix = str(lookup(registry.tree, "http.prefix") or "").strip("/")
     return "/".join(part for part in (endpoint.rstrip("/"), prefix, "v2/") if part)
 
 
-def http_status(stack: Stack, endpoint: str) -> int:
+def http_status(registry: RegistryConfig, endpoint: str) -> int:
     """Return the status code with which the registry at `endpoint` answers the version check.
 
-    The certificate is not verified: whether clients trust it is theirs to decide, and the request
-    holds no secret. Raises OSError if there is no answer within SECONDS, NotChecked if the registry
-    serves only clients that show a certificate.
+    The certificate is not verified, because clients may trust another authority than this machine,
+    and the request contains no secret. Raises OSError if there is no answer within TIMEOUT, and
+    NotChecked if the registry requires a certificate of its clients.
     """
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
@@ -39,35 +39,35 @@ def http_status(stack: Stack, endpoint: str) -> int:
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
     try:
-        with opener.open(address(stack, endpoint), timeout=SECONDS) as answer:
+        with opener.open(version_check_url(registry, endpoint), timeout=TIMEOUT) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as answer:
         return answer.code
     except OSError as error:
-        _see_client_certificate(stack, error)
+        _check_client_certificate(registry, error)
         raise
 
 
-def server_certificate(stack: Stack, endpoint: str) -> str:
-    """Return the PEM certificate that the server of `endpoint` shows. Raises as `http_status`."""
+def server_certificate(registry: RegistryConfig, endpoint: str) -> str:
+    """Return the PEM certificate of the server at `endpoint`. Raises as `http_status`."""
     server = urlsplit(endpoint)
     host, port = str(server.hostname), server.port or HTTPS
     try:
-        return ssl.get_server_certificate((host, port), timeout=SECONDS)
+        return ssl.get_server_certificate((host, port), timeout=TIMEOUT)
     except OSError as error:
-        _see_client_certificate(stack, error)
-        proxied = "https" in urllib.request.getproxies() and not _is_loopback(host)
-        if proxied and not urllib.request.proxy_bypass(host):
+        _check_client_certificate(registry, error)
+        needs_proxy = "https" in urllib.request.getproxies() and not _is_loopback(host)
+        if needs_proxy and not urllib.request.proxy_bypass(host):
             raise NotChecked(f"this machine reaches {host} by a proxy only: {error}") from None
         raise
 
 
-def _see_client_certificate(stack: Stack, error: OSError) -> None:
-    """Raise NotChecked if the connection ended because this command shows no certificate."""
-    authorities = lookup(stack.registry.tree, "http.tls.clientcas")
-    optional = lookup(stack.registry.tree, "http.tls.clientauth") in _OPTIONAL
+def _check_client_certificate(registry: RegistryConfig, error: OSError) -> None:
+    """Raise NotChecked if the connection ended because this client has no certificate."""
+    authorities = lookup(registry.tree, "http.tls.clientcas")
+    is_optional = lookup(registry.tree, "http.tls.clientauth") in _OPTIONAL
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if authorities and not optional and isinstance(reason, _ENDED):
+    if authorities and not is_optional and isinstance(reason, _DISCONNECTED):
         raise NotChecked(
             "the registry asks for a client certificate (registry.config.http.tls.clientcas), "
             "which this command does not have"

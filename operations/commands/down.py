@@ -1,75 +1,68 @@
-"""`make down STACK=…`: all is removed but the images; it says where they are."""
+"""`make down`: remove a registry, but not its images, and print where they are."""
 
-import os
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
-from components.storage import BACKENDS
-from components.storage.filesystem import FilesystemBackend
-from config.load import load
+from components.storage import BACKENDS, all_backends
+from components.storage.backend import Loss
 from config.problems import SettingsError
 from config.settings import StackSettings
 from config.stack import Stack
-from operations import guard, oss, swarm
-from operations.clients import docker as engine
-from operations.clients.pulumi import BUCKET, deployment, outputs_of, pulumi_seen
+from operations import guard, swarm
+from operations.clients.docker import Docker
 from operations.commands.preview import require_deployer
-from operations.commands.up import consent_and_meant
+from operations.commands.up import add_allowed_losses, add_consent
+from operations.context import StackContext
 from operations.recovery import recover
-from operations.stack_file import configuration
 
 
-def main(name: str, *words: str) -> int:
-    consent, meant = consent_and_meant(words)
-    recovered = recover(name)
-    guard.stop(name, "down", _lost(name), meant, recovered.stopped)
-    config, secrets = configuration(name)
+def add_arguments(parser: ArgumentParser) -> None:
+    add_consent(parser)
+    add_allowed_losses(parser)
+
+
+def run(context: StackContext, arguments: Namespace) -> int:
+    recovery = recover(context)
+    stack = _stack(context)
+    losses = find_losses(context, stack)
+    guard.require_allowed(context.name, "down", losses, arguments.allowed_losses, recovery.stopped)
+    require_deployer(context, stack)
+    docker = context.docker
     try:
-        stack = load(name, config, secrets, os.environ, BACKENDS)
-    except SettingsError:
-        stack = Stack(
-            name, StackSettings(), BACKENDS
-        )  # what is wrong with it keeps nothing from being seen
-    require_deployer(stack)
-    with engine.reached(config) as variables:
-        try:
-            flags = ("--yes", "--skip-preview") if consent else ()
-            # A bucket that is protected ends it with an error, and the rest is gone all the same.
-            pulumi_seen("destroy", "--stack", name, *flags)
-        finally:
-            swarm.remove_unused(name, variables)
-        _say_where(stack, variables)
+        options = ("--yes", "--skip-preview") if arguments.yes else ()
+        # A protected bucket ends this with an error, after everything else is removed.
+        context.pulumi.run_visibly("destroy", *options)
+    finally:
+        swarm.remove_unused_files(context.name, docker)
+    _print_remaining_data(stack, docker)
     return 0
 
 
-def _lost(name: str) -> Sequence[guard.Loss]:
-    """The images of a bucket that may be deleted with what is in it."""
-    resources = deployment(name).get("resources", ())
-    key = outputs_of(resources).get("access_key")
-    instead = (
-        f"To keep the bucket, set storage.force_destroy: false and `make up STACK={name}` first"
-    )
+def _stack(context: StackContext) -> Stack:
+    """Return the stack, with defaults if its file is invalid: `down` works all the same."""
+    try:
+        return context.stack
+    except SettingsError:
+        return Stack(context.name, StackSettings(), BACKENDS)
+
+
+def find_losses(context: StackContext, stack: Stack) -> Sequence[Loss]:
+    """Return what `pulumi destroy` would take away."""
+    pulumi = context.pulumi
     return [
         loss
-        for resource in resources
-        if resource["type"] == BUCKET and not resource.get("external")
-        if resource["inputs"].get("forceDestroy") and not resource.get("protect")
-        for loss in guard.bucket_loss(name, resource, key, instead)
+        for backend in all_backends(stack.registry)
+        for loss in backend.losses_of_destroy(
+            pulumi.resources, pulumi.outputs, context.find_access_key
+        )
     ]
 
 
-def _say_where(stack: Stack, variables: Mapping[str, str]) -> None:
-    """Where the images still are, and how to remove them."""
-    volume = FilesystemBackend(stack.registry).volume
-    storage = stack.settings.storage
-    if storage.adopt:
-        below = oss.bucket_of(stack).object_prefix
-        where = f", below {below}" if below else ""
-        print(f"The images are kept in the bucket {storage.bucket}{where}.")
-    # By its name alone: it may have been there before the stack.
-    named = ("volume", "ls", "--quiet", "--filter", f"name=^{volume}$")
-    if engine.docker(variables, *named):
-        print(f"The images are kept in the volume {volume}: `make up` finds them there.")
-        print(f"To remove them for good: docker volume rm {volume}")
-    fetched = stack.registry.letsencrypt_volume
-    if engine.docker(variables, "volume", "ls", "--quiet", "--filter", f"name=^{fetched}$"):
-        print(f"What Let's Encrypt gave is in the volume {fetched}: docker volume rm {fetched}")
+def _print_remaining_data(stack: Stack, docker: Docker) -> None:
+    """Print where the images are, and how to remove them."""
+    for backend in all_backends(stack.registry):
+        for line in backend.remaining_images(docker.run):
+            print(line)
+    volume = stack.registry.letsencrypt_volume
+    if docker.run("volume", "ls", "--quiet", "--filter", f"name=^{volume}$"):
+        print(f"What Let's Encrypt gave is in the volume {volume}: docker volume rm {volume}")

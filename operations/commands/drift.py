@@ -1,42 +1,47 @@
-"""`make drift STACK=…`: what is there is what the stack file says; else it fails, and names it.
+"""`make drift`: fail if the engine or the cloud differs from the stack file.
 
-What was found is kept beside the stack's state, where `make status` reads it.
+The result is recorded as a tag of the stack, which `make status` reads.
 """
 
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
-from operations.clients.pulumi import pulumi, tag
-from operations.commands.preview import planned, show
+from operations.commands.preview import add_format, plan, show
+from operations.context import StackContext
 from operations.review import Review
 
 TAG = "oss-registry:drift"
 
 
-def main(name: str, form: str) -> int:
-    found, _ = planned(name, "--refresh")
-    show(found, form)
-    if found.errors:
+def add_arguments(parser: ArgumentParser) -> None:
+    add_format(parser)
+
+
+def run(context: StackContext, arguments: Namespace) -> int:
+    review, _ = plan(context, "--refresh")
+    show(review, arguments.format)
+    if review.errors:
         return 1
-    _keep(name, found)
-    return not found.empty
+    _record(context, review)
+    return not review.is_empty
 
 
-def _keep(name: str, found: Review) -> None:
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _record(context: StackContext, review: Review) -> None:
+    time = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     try:
-        pulumi("stack", "tag", "set", "--stack", name, TAG, f"{when}: {found.summary}")
-    except subprocess.CalledProcessError as refused:
-        # As one who may read the state, and not write it.
-        why = refused.stderr.strip().partition("\n")[0]
-        print(f"drift: `make status` will not know of it: {why}", file=sys.stderr)
+        context.pulumi.run("stack tag set", TAG, f"{time}: {review.summary}")
+    except subprocess.CalledProcessError as error:
+        # For example, the user may read the state, but not write it.
+        reason = error.stderr.strip().partition("\n")[0]
+        print(f"drift: `make status` will not know of it: {reason}", file=sys.stderr)
 
 
-def last(name: str) -> tuple[str, str] | None:
-    """When drift was looked for at last, and what was found; None if never."""
-    kept = tag(name, TAG)
-    if kept is None:
+def last_result(context: StackContext) -> tuple[str, str] | None:
+    """Return the time and the summary of the last check, or None if there was none."""
+    recorded = context.pulumi.tag(TAG)
+    if recorded is None:
         return None
-    when, _, found = kept.rpartition(": ")
-    return when, found
+    time, _, summary = recorded.rpartition(": ")
+    return time, summary

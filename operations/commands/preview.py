@@ -1,83 +1,96 @@
-"""`make preview STACK=…`: what `make up` would change, for a terminal or (markdown) a reviewer."""
+"""`make preview`: show what `make up` would change, in a terminal or (markdown) for a reviewer."""
 
 import json
 import os
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from config import credentials
+from components.storage import storage_backend
+from components.storage.backend import Loss
 from config.problems import SettingsError
 from config.stack import Stack
-from operations import stack_file
-from operations.clients.pulumi import pulumi
+from operations.context import StackContext
 from operations.errors import CommandError
-from operations.guard import Loss, losses
-from operations.review import Review, failed, markdown, outputs, review, text
+from operations.guard import find_losses
+from operations.review import Review, failed, markdown, outputs_before, plain_text, summarize
 
 NOT_REFRESHED = (
     "This preview compares the stack file with the state only. It does not show what was changed "
     "or removed by hand, which `make up` restores."
 )
-_FORMATS = {"text": text, "markdown": markdown}
+_FORMATS = {"text": plain_text, "markdown": markdown}
 
 
-def planned(name: str, *flags: str, stack: Stack | None = None) -> tuple[Review, Sequence[Loss]]:
-    """What `up` with `flags` would do to the stack `name`, and what would be lost by it.
+def add_arguments(parser: ArgumentParser) -> None:
+    add_format(parser)
+    parser.add_argument(
+        "--no-refresh", action="store_true", help="do not read the engine and the cloud"
+    )
 
-    `stack` is given where `flags` name another stack file. What is wrong with the stack file, or
-    fails, is in the review.
+
+def add_format(parser: ArgumentParser) -> None:
+    parser.add_argument("--format", default="text", help="text or markdown")
+
+
+def run(context: StackContext, arguments: Namespace) -> int:
+    if arguments.no_refresh:
+        review, _ = plan(context)
+        review = replace(review, warnings=[*review.warnings, NOT_REFRESHED])
+    else:
+        review, _ = plan(context, "--refresh")  # as `up` does
+    show(review, arguments.format)
+    return bool(review.errors)
+
+
+def plan(
+    context: StackContext, *options: str, stack: Stack | None = None
+) -> tuple[Review, Sequence[Loss]]:
+    """Return what `pulumi up` with `options` would change, and what would be lost by it.
+
+    `stack` is required if `options` name another stack file. Errors are part of the review.
     """
     try:
-        stack = stack or stack_file.stack(name)
-        require_deployer(stack)
-        plan = _plan(name, *flags)
-    except (SettingsError, CommandError) as wrong:
-        return failed(name, str(wrong)), ()
-    found = review(stack, plan)
-    lost = losses(stack, found.changes, outputs(plan))
-    return replace(found, alarms=[loss.alarm for loss in lost]), lost
+        stack = stack or context.stack
+        require_deployer(context, stack)
+        planned = _run_preview(context, options)
+    except (SettingsError, CommandError) as error:
+        return failed(context.name, str(error)), ()
+    review = summarize(stack, planned)
+    losses = find_losses(stack, review.changes, outputs_before(planned), context.find_access_key)
+    return replace(review, alarms=[loss.alarm for loss in losses]), losses
 
 
-def require_deployer(stack: Stack) -> None:
-    """Raises CommandError if the stack needs an access key for the cloud and none is found."""
-    if stack.settings.storage.kind != "oss":
-        return
-    config, _ = stack_file.configuration(stack.name)
-    if problem := credentials.problem(config, os.environ):
+def require_deployer(context: StackContext, stack: Stack) -> None:
+    """Raise CommandError if the stack needs an access key for the cloud and none is found."""
+    storage = storage_backend(stack.registry)
+    if problem := storage.deployer_problem(context.configuration.texts, os.environ):
         raise CommandError(problem)
 
 
-def _plan(name: str, *flags: str) -> Mapping[str, Any]:
-    """What Pulumi plans. Raises CommandError where it does not get that far."""
-    print(f"asking Pulumi what would change of {name} …", file=sys.stderr, flush=True)
+def _run_preview(context: StackContext, options: Sequence[str]) -> Mapping[str, Any]:
+    """Return Pulumi's plan. Raises CommandError if Pulumi fails before it makes one."""
+    print(f"asking Pulumi what would change of {context.name} …", file=sys.stderr, flush=True)
     errors = ""
     try:
-        printed = pulumi("preview", "--json", "--non-interactive", "--stack", name, *flags)
-    except subprocess.CalledProcessError as failure:  # its plan is JSON all the same
-        printed, errors = failure.stdout, failure.stderr
+        output = context.pulumi.run("preview", "--json", "--non-interactive", *options)
+    except subprocess.CalledProcessError as failure:  # it may still have printed a plan
+        output, errors = failure.stdout, failure.stderr
     try:
-        plan: Mapping[str, Any] = json.loads(printed)
+        planned: Mapping[str, Any] = json.loads(output)
     except ValueError:
-        hint = f"\n`pulumi stack init {name}` makes it" * ("no stack named" in errors)
-        raise CommandError(f"{(errors or printed).strip()}{hint}") from None
-    return plan
+        text = (errors or output).strip()
+        if "no stack named" in errors:
+            text += f"\n`pulumi stack init {context.name}` makes it"
+        raise CommandError(text) from None
+    return planned
 
 
-def show(found: Review, form: str) -> None:
-    """Print it in that format. Raises CommandError where there is none of that name."""
+def show(review: Review, form: str) -> None:
+    """Print a review in the format `form`. Raises CommandError if there is no such format."""
     if form not in _FORMATS:
         raise CommandError(f"FORMAT is {' or '.join(_FORMATS)}, not {form}")
-    print(_FORMATS[form](found), end="", flush=True)
-
-
-def main(name: str, form: str, *words: str) -> int:
-    if "--no-refresh" in words:
-        found, _ = planned(name)
-        found = replace(found, warnings=[*found.warnings, NOT_REFRESHED])
-    else:
-        found, _ = planned(name, "--refresh")  # as `up` does
-    show(found, form)
-    return bool(found.errors)
+    print(_FORMATS[form](review), end="", flush=True)

@@ -1,20 +1,25 @@
-"""`make render STACK=…`: what the registry of a stack file is given, secrets redacted.
+"""`make render`: print the variables and files of a registry, without secrets.
 
-Neither Pulumi's engine nor Docker nor a cloud is asked: the stack file says it all.
+It reads the stack file only, and needs neither Pulumi nor Docker nor a cloud.
 """
 
 import sys
+from argparse import ArgumentParser, Namespace
 
 from config.load import warnings
-from operations import stack_file
+from operations.context import StackContext
 
 
-def main(name: str) -> int:
-    stack = stack_file.stack(name)
-    for warning in warnings(stack):
+def add_arguments(_: ArgumentParser) -> None:
+    pass
+
+
+def run(context: StackContext, _: Namespace) -> int:
+    registry = context.stack.registry
+    for warning in warnings(context.stack):
         print(f"warning: {warning}", file=sys.stderr)
-    for name, text in stack.registry.redacted.items():
-        if name in stack.registry.files:
+    for name, text in registry.redacted.items():
+        if name in registry.files:
             print(f"# {name}\n{text.removesuffix(chr(10))}")
         else:
             print(f"{name}={text}")

@@ -1,52 +1,88 @@
-"""`make rotate STACK=… [LABEL=…]`: another access key takes the place of the one in use.
+"""`make rotate`: replace the access key in use by a new one.
 
-RAM allows two, so it takes two steps: the new one is made and used, and once it is seen to work the
-old one is deleted. How far it is, the stack file and the state say: after whatever ended it, the
-same command goes on from there.
+RAM allows two keys, so this takes two steps. First the new key is created and used. When the
+registry works with it, the old key is deleted. The stack file and the state record the progress:
+after an interruption, the same command continues.
 """
 
 import json
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from config.settings import LABEL, PROJECT
 from operations import stack_file
-from operations.clients.pulumi import access_keys, deployment, outputs_of, pulumi
+from operations.clients.pulumi import access_keys
 from operations.commands import status
-from operations.commands.preview import planned, show
-from operations.commands.up import StorageRefused, ask, consent_and_meant, up
+from operations.commands.preview import plan, show
+from operations.commands.up import StorageRefused, add_consent, ask, up
+from operations.context import StackContext
 from operations.errors import CommandError
 from operations.recovery import recover
 
-STORAGE = f"{PROJECT}:storage"
+STORAGE_SECTION = f"{PROJECT}:storage"
 
 
-def steps(
+def add_arguments(parser: ArgumentParser) -> None:
+    add_consent(parser)
+    parser.add_argument("--label", help="the label of the new key, by default the month")
+
+
+def run(context: StackContext, arguments: Namespace) -> int:
+    begun = time.monotonic()
+    recovery = recover(context)
+    labels = context.storage.access_keys
+    if not labels:
+        kind = context.stack.settings.storage.kind
+        raise CommandError(
+            f"the stack {context.name} has no access key: its storage.kind is {kind}"
+        )
+    existing, in_use = _keys_in_state(context)
+    if existing and in_use not in existing:
+        # An update that failed leaves no outputs, or those that it would have ended with.
+        _print("the last update failed: finishing it first …")
+        up(context, consent=arguments.yes)
+        existing, in_use = _keys_in_state(context)
+    steps = plan_steps(labels, existing, in_use, _new_label(arguments), bool(recovery.steps))
+    new = steps[-1][0]
+    if _is_idle(labels, existing, in_use) and steps != [[in_use]]:
+        _require_no_other_changes(context)
+    else:
+        _print(f"a rotation to {new} is under way: going on with it")
+    if not arguments.yes:
+        ask(f"Replace the access key {in_use} by {new}?", recovery.stopped)
+    for number, step_labels in enumerate(steps, start=1):
+        _take_step(context, step_labels, f"step {number} of {len(steps)}")
+    _print(f"the access key is {new}; done in {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+def plan_steps(
     labels: Sequence[str],
-    made: Collection[str],
+    existing: Collection[str],
     in_use: str | None,
     wanted: str,
-    recovered: bool = False,
+    is_recovered: bool = False,
 ) -> Sequence[Sequence[str]]:
-    """The `access_keys` to go through, from those in the stack file (`labels`) and the state.
+    """Return the values of `access_keys` to apply one after the other.
 
-    Where no rotation is under way, the new key is `wanted`. `recovered` is true if a killed run was
-    cleaned up just now: it may have been this rotation, in its last step. Raises CommandError.
+    `labels` are those in the stack file, and `existing` those in the state. If no rotation is under
+    way, `wanted` is the label of the new key. `is_recovered` is whether a killed run was cleaned up
+    now: it may have been the last step of this rotation. Raises CommandError.
     """
-    if in_use not in made:
+    if in_use not in existing:
         raise CommandError("there is no access key in use yet: `make up` first")
-    idle = _idle(labels, made, in_use)
-    if idle and wanted == in_use:
-        if recovered:
+    is_idle = _is_idle(labels, existing, in_use)
+    if is_idle and wanted == in_use:
+        if is_recovered:
             return [[wanted]]
         raise CommandError(
             f"the access key in use is {wanted} already: name another one, as in LABEL=…"
         )
-    new = wanted if idle else labels[-1]
-    old = [label for label in made if label != new]
+    new = wanted if is_idle else labels[-1]
+    old = [label for label in existing if label != new]
     if len(old) > 1:
         raise CommandError(
             f"{' and '.join(old)} are there, RAM's limit: leave one of them, `make up`"
@@ -56,99 +92,91 @@ def steps(
     return [[*old, new], [new]]
 
 
-def _idle(labels: Sequence[str], made: Collection[str], in_use: str | None) -> bool:
-    """Whether no rotation is under way."""
-    return [in_use] == [*labels] == [*made]
+def _is_idle(labels: Sequence[str], existing: Collection[str], in_use: str | None) -> bool:
+    """Return whether no rotation is under way."""
+    return [in_use] == [*labels] == [*existing]
 
 
-def main(name: str, *words: str) -> int:
-    begun = time.monotonic()
-    consent, _ = consent_and_meant(words)
-    recovered = recover(name)
-    storage = stack_file.stack(name).settings.storage
-    if storage.kind != "oss":
-        raise CommandError(f"the stack {name} has no access key: its storage.kind is filesystem")
-    made, in_use = _keys(recovered.resources)
-    if made and in_use not in made:
-        # An update that failed leaves no outputs, or those that it would have ended with.
-        _say("the last update failed: finishing it first …")
-        up(name, consent=consent, meant=())
-        made, in_use = _keys(deployment(name)["resources"])
-    way = steps(storage.access_keys, made, in_use, _label(words), bool(recovered.done))
-    if _idle(storage.access_keys, made, in_use) and way != [[in_use]]:
-        found, _ = planned(name, "--refresh")
-        if found.errors:
-            show(found, "text")
-            raise CommandError("stopped, and nothing was changed: the plan fails, see above")
-        if not found.empty:
-            show(found, "text")
-            raise CommandError(f"more would change than the key: `make up STACK={name}` first")
-    else:
-        _say(f"a rotation to {way[-1][0]} is under way: going on with it")
-    if not consent:
-        ask(f"Replace the access key {in_use} by {way[-1][0]}?", recovered.stopped)
-    for number, labels in enumerate(way, start=1):
-        *old, new = labels
-        if not old:
-            _see(name)
-        what = f"{new} beside {old[0]}, and used" if old else f"{new} alone"
-        _say(f"step {number} of {len(way)}: {what} …")
-        _write(name, labels)
-        try:
-            up(name, consent=True, meant=())
-        except StorageRefused as refused:
-            raise _kept(name, str(refused)) if old else refused from None
-    _say(f"the access key is {way[-1][0]}; done in {time.monotonic() - begun:.0f} s")
-    return 0
-
-
-def _keys(resources: Sequence[Mapping[str, Any]]) -> tuple[Collection[str], str | None]:
+def _keys_in_state(context: StackContext) -> tuple[Collection[str], str | None]:
     """Return the labels of the stack's access keys, and the label of the one in use."""
-    return access_keys(resources).keys(), outputs_of(resources).get("access_key")
+    pulumi = context.pulumi
+    return access_keys(pulumi.resources).keys(), pulumi.outputs.get("access_key")
 
 
-def _label(words: Sequence[str]) -> str:
-    """The new key's: the one that was said, else the month."""
-    label = next((w for w in words if not w.startswith("--")), f"{datetime.now(UTC):%Y-%m}")
+def _new_label(arguments: Namespace) -> str:
+    label = str(arguments.label or f"{datetime.now(UTC):%Y-%m}")
     if not re.fullmatch(LABEL, label):
         raise CommandError(f"LABEL must be of a-z, 0-9 and -, such as 2026-11, not {label}")
     return label
 
 
-def _see(name: str) -> None:
-    """Raises CommandError unless the registry works by the key that it has now."""
-    _say("looking whether the registry works with it …")
-    rows = [*status.rows(name, status.WORKS)]
+def _require_no_other_changes(context: StackContext) -> None:
+    """Raise CommandError if the plan fails or is not empty."""
+    review, _ = plan(context, "--refresh")
+    if not review.is_empty:
+        show(review, "text")
+    if review.errors:
+        raise CommandError("stopped, and nothing was changed: the plan fails, see above")
+    if not review.is_empty:
+        raise CommandError(f"more would change than the key: `make up STACK={context.name}` first")
+
+
+def _take_step(context: StackContext, labels: Sequence[str], step: str) -> None:
+    """Apply these `access_keys`: the old one and the new one, or the new one alone."""
+    *old, new = labels
+    if old:
+        _print(f"{step}: {new} beside {old[0]}, and used …")
+    else:
+        _require_working_registry(context)
+        _print(f"{step}: {new} alone …")
+    _write_labels(context, labels)
+    context.reload()
+    try:
+        up(context, consent=True)
+    except StorageRefused as refused:
+        if old:
+            raise _old_key_kept(context, str(refused)) from None
+        raise
+
+
+def _require_working_registry(context: StackContext) -> None:
+    """Raise CommandError unless the registry works with its present key."""
+    _print("looking whether the registry works with it …")
+    rows = [*status.check_parts(context, status.ESSENTIAL)]
     for row in rows:
         if row.state == status.SKIP:
-            _say(f"{row.part}: {row.text}")
+            _print(f"{row.part}: {row.text}")
     if broken := [row.text for row in rows if row.state == status.FAIL]:
-        raise _kept(name, "; ".join(broken))
+        raise _old_key_kept(context, "; ".join(broken))
 
 
-def _kept(name: str, why: str) -> CommandError:
+def _old_key_kept(context: StackContext, reason: str) -> CommandError:
     return CommandError(
-        f"the old key is kept, as the new one does not work: {why}\n"
-        f"Fix that, then run `make rotate STACK={name}` again: it goes on from here."
+        f"the old key is kept, as the new one does not work: {reason}\n"
+        f"Fix that, then run `make rotate STACK={context.name}` again: it goes on from here."
     )
 
 
-def _write(name: str, labels: Sequence[str]) -> None:
-    """Have the stack file say `labels`; each write leaves one that is right."""
-    config, _ = stack_file.configuration(name)
-    written = json.loads(config[STORAGE]).get("access_keys", [])
-    flags = ("--stack", name, "--path")
+def _write_labels(context: StackContext, labels: Sequence[str]) -> None:
+    """Set `access_keys` in the stack file. The file is valid after each write."""
+    texts, _ = stack_file.read_configuration(context.name)
+    section = json.loads(texts[STORAGE_SECTION])
+    written = section.get("access_keys", [])
     if len(labels) == 1 and labels[0] in written:
         for index in reversed(range(len(written))):
             if written[index] not in labels:
-                pulumi("config", "rm", *flags, f"{STORAGE}.access_keys[{index}]")
+                context.pulumi.run("config rm", "--path", _label_path(index))
         return
     for index, label in enumerate(labels):
         if written[index : index + 1] != [label]:
-            key = f"{STORAGE}.access_keys[{index}]"
-            # Else 2026 were a number.
-            pulumi("config", "set", *flags, "--type", "string", key, label)
+            # As a string: pulumi would write 2026 as a number.
+            options = ("--path", "--type", "string", _label_path(index), label)
+            context.pulumi.run("config set", *options)
 
 
-def _say(text: str) -> None:
+def _label_path(index: int) -> str:
+    return f"{STORAGE_SECTION}.access_keys[{index}]"
+
+
+def _print(text: str) -> None:
     print(f"rotate: {text}", flush=True)

@@ -1,7 +1,7 @@
-"""What the models say of a stack file: a JSON schema for editors, or --page, docs/settings.md."""
+"""`make schema`: print the JSON schema of stack files for editors, or docs/settings.md."""
 
 import json
-import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -14,8 +14,17 @@ from config.settings import PROJECT, StackSettings, model_in
 from config.tree import ANY
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--page", action="store_true", help="print the page docs/settings.md")
+
+
+def run(arguments: Namespace) -> int:
+    print(settings_page() if arguments.page else json.dumps(json_schema(), indent=1))
+    return 0
+
+
 def _only(key: str, description: str) -> dict[str, Any]:
-    """A map with the one key `key`, whose value is text."""
+    """Return the schema of a mapping with one key, whose value is text."""
     return {
         "description": description,
         "type": "object",
@@ -27,7 +36,7 @@ def _only(key: str, description: str) -> dict[str, Any]:
 
 SECRET = _only("secure", "A secret: pulumi config set --secret")
 FROM_SECRET = _only("from_secret", "What a secret of this stack file holds, by its name.")
-# Null takes one of our defaults away.
+# Null removes a default of this program.
 KINDS: Mapping[str, Any] = {
     "string": {"anyOf": [{"type": ["string", "integer", "null"]}, FROM_SECRET]},
     "bool": {"type": ["boolean", "null"]},
@@ -37,8 +46,11 @@ KINDS: Mapping[str, Any] = {
 }
 
 
-def schema() -> dict[str, Any]:
-    """What an editor completes and marks; `config:` by the release that stands beside it."""
+def json_schema() -> dict[str, Any]:
+    """Return the schema with which editors complete and check a stack file.
+
+    The schema of `config` depends on the release.
+    """
     settings = StackSettings.model_json_schema()
     definitions, sections = settings["$defs"], settings["properties"]
     definitions |= KINDS
@@ -46,9 +58,9 @@ def schema() -> dict[str, Any]:
         section.pop("default", None)
     branches = definitions["RegistrySettings"]["allOf"] = []
     for version, release in RELEASES.items():
-        definitions[f"Config {version}"] = _of(release.schema.keys)
+        definitions[f"Config {version}"] = _schema_of(release.schema.keys)
         here = {"properties": {"release": {"const": version}}}
-        if version != DEFAULT_RELEASE:  # which is the one where none is given
+        if version != DEFAULT_RELEASE:  # which also applies if the stack file names none
             here["required"] = ["release"]  # type: ignore[assignment]
         then = {"properties": {"config": {"$ref": f"#/$defs/Config {version}"}}}
         branches.append({"if": here, "then": then})
@@ -67,13 +79,14 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _of(kinds: Kinds) -> dict[str, Any]:
+def _schema_of(kinds: Kinds) -> dict[str, Any]:
+    """Return the schema of a part of the registry's configuration."""
     if isinstance(kinds, Mapping):
-        free = _of(kinds[ANY]) if ANY in kinds else False
-        keys = {key: _of(below) for key, below in kinds.items() if key != ANY}
+        free = _schema_of(kinds[ANY]) if ANY in kinds else False
+        keys = {key: _schema_of(below) for key, below in kinds.items() if key != ANY}
         return {"type": ["object", "null"], "additionalProperties": free, "properties": keys}
     if not isinstance(kinds, str):
-        return {"type": ["array", "null"], "items": _of(kinds[0])}
+        return {"type": ["array", "null"], "items": _schema_of(kinds[0])}
     kind, _, span = kinds.partition(" ")
     if kind == "anycase":
         return {"enum": [*span.split("|"), *span.lower().split("|"), None]}
@@ -84,14 +97,16 @@ def _of(kinds: Kinds) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{kind}", **bounds}
 
 
-HEAD = "| key | what it is | default | what it does | example |\n| --- | --- | --- | --- | --- |"
-INTRO = """# Settings
+_TABLE_HEAD = (
+    "| key | what it is | default | what it does | example |\n| --- | --- | --- | --- | --- |"
+)
+_INTRODUCTION = """# Settings
 
 Each key of a stack file, by its section; `make schema` writes this page from the models in
 `config/settings.py`. All are optional, unless they are said to be required.
 [stack-file.md](stack-file.md) has what goes beyond single keys: secrets, config, the engine."""
-# Where the type does not give one: a setting that is true or false, or one of several words.
-EXAMPLES: Mapping[str, object] = {
+# For types other than true or false, or one of several words.
+_EXAMPLES: Mapping[str, object] = {
     "registry.release": "3.0.0",
     "registry.image": "registry.example.com/library/registry:3.1.2",
     "registry.port": 443,
@@ -127,17 +142,23 @@ EXAMPLES: Mapping[str, object] = {
     "tls.letsencrypt.email": "ops@example.com",
     "tls.letsencrypt.directory_url": "https://acme.example.com/directory",
 }
-WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", ByteSize: "size"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    ByteSize: "size",
+}
 
 
-def page() -> str:
-    """docs/settings.md: each key, what it is, its default, what it does and an example."""
-    parts = [INTRO]
+def settings_page() -> str:
+    """Return docs/settings.md: each key with its type, default, description and an example."""
+    parts = [_INTRODUCTION]
     for name, field in StackSettings.model_fields.items():
         model = model_in(field.annotation)
         assert model
         rows = "\n".join(_rows(model, name, ""))
-        parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{HEAD}\n{rows}")
+        parts.append(f"## `{PROJECT}:{name}`\n\n{_line(model.__doc__)}\n\n{_TABLE_HEAD}\n{rows}")
     return "\n\n".join(parts)
 
 
@@ -146,12 +167,12 @@ def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
         place = path + name
         if below := model_in(field.annotation):
             by_name = get_origin(field.annotation) is Mapping
-            what = "section by name" if by_name else "section"
-            yield f"| `{place}` | {what} | | {_line(field.description)} | |"
+            type_name = "section by name" if by_name else "section"
+            yield f"| `{place}` | {type_name} | | {_line(field.description)} | |"
             yield from _rows(below, section, f"{place}.NAME." if by_name else f"{place}.")
             continue
         cells = (
-            _what(field.annotation),
+            _type_name(field.annotation),
             _default(field),
             _line(field.description),
             _example(f"{section}.{place}", field),
@@ -163,19 +184,19 @@ def _line(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
-def _what(annotation: Any) -> str:  # noqa: ANN401
-    """What is to be written, in words."""
-    if annotation in WORDS:
-        return WORDS[annotation]
+def _type_name(annotation: Any) -> str:  # noqa: ANN401
+    """Return the type of a setting in words."""
+    if annotation in _TYPE_NAMES:
+        return _TYPE_NAMES[annotation]
     inner = [each for each in get_args(annotation) if each is not type(None)]
     origin = get_origin(annotation)
     if origin is Literal:
         return " or ".join(f"`{each}`" for each in inner)
     if origin is Annotated:
-        return _what(inner[0])
+        return _type_name(inner[0])
     if origin is Sequence:
-        return f"list of {_what(inner[0])}"
-    return "section" if origin is Mapping else _what(inner[0])
+        return f"list of {_type_name(inner[0])}"
+    return "section" if origin is Mapping else _type_name(inner[0])
 
 
 def _default(field: FieldInfo) -> str:
@@ -184,10 +205,10 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or value == {} or value == ():
         return ""
-    return f"`{_written(value)}`"
+    return f"`{_literal(value)}`"
 
 
-def _written(value: object) -> str:
+def _literal(value: object) -> str:
     if isinstance(value, ByteSize):
         return value.human_readable().replace(".0", "")
     return json.dumps(value, ensure_ascii=False)
@@ -201,8 +222,5 @@ def _example(path: str, field: FieldInfo) -> str:
     if field.annotation is bool:
         choices = (True, False)
     others = [choice for choice in choices if choice != field.default]
-    return f"`{path.rpartition('.')[2]}: {_written(others[0] if others else EXAMPLES[path])}`"
-
-
-if __name__ == "__main__":
-    print(page() if "--page" in sys.argv else json.dumps(schema(), indent=1))
+    value = others[0] if others else _EXAMPLES[path]
+    return f"`{path.rpartition('.')[2]}: {_literal(value)}`"

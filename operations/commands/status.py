@@ -1,34 +1,30 @@
-"""`make status STACK=…`: what works and what does not; fails where something does not."""
+"""`make status`: print whether each part of a registry works, and fail if one does not."""
 
 import json
-import os
 import subprocess
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from components.storage import BACKENDS
-from config import certificates
-from config.load import load
+from config import certificates, docker_engine
 from config.rules import EXPIRES_SOON_DAYS
-from config.stack import Stack
-from operations import orphaned_keys as orphans
-from operations import oss
-from operations.clients import docker as engine
-from operations.clients import redis
-from operations.clients import registry as registry_api
-from operations.clients.pulumi import access_keys, deployment, outputs_of
+from operations import orphaned_keys
+from operations.clients import registry as registry_client
+from operations.clients.pulumi import access_keys
+from operations.clients.redis import describe_answer
 from operations.commands import drift
+from operations.context import StackContext
 from operations.errors import CommandError, NotChecked
-from operations.garbage_collection.collector import collector
+from operations.garbage_collection.collector import create_collector
 from operations.review import NO_CHANGE
-from operations.stack_file import configuration
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "fail", "skip"
-KEY_DAYS = 90  # after which a key should be another one
+KEY_DAYS = 90  # the age at which an access key should be replaced
 
 
 @dataclass(frozen=True)
@@ -38,173 +34,189 @@ class Row:
     text: str
 
 
-@dataclass(frozen=True)
-class Running:
-    """A stack as it is: what its file says, what its state has, how docker reaches its engine."""
-
-    stack: Stack
-    config: Mapping[str, str]
-    resources: Collection[Mapping[str, Any]]
-    variables: Mapping[str, str]
-
-    @property
-    def outputs(self) -> Mapping[str, Any]:
-        return outputs_of(self.resources)
-
-    @property
-    def endpoint(self) -> str:
-        """The registry's address for clients. Raises NotChecked if only its engine reaches it."""
-        address = str(self.outputs["endpoint"])
-        exposure = self.stack.settings.registry.exposure
-        if "docker:host" in self.config and exposure == "loopback":
-            raise NotChecked(f"{address} is on the engine's machine only")
-        return address
-
-    def docker(self, *words: str) -> str:
-        return engine.docker(self.variables, *words).strip()
+class Result(NamedTuple):
+    state: str
+    text: str
 
 
-Answer = tuple[str, str]
+def add_arguments(_: ArgumentParser) -> None:
+    pass
 
 
-def _health(running: Running) -> Answer:
-    """What the engine says of the registry."""
-    name = f"{running.stack.prefix}-registry"
-    if running.stack.settings.registry.runtime == "swarm":
-        return _replicas(running, name)
-    state = json.loads(running.docker("container", "inspect", "--format", "{{json .State}}", name))
+def run(context: StackContext, _: Namespace) -> int:
+    has_failed = False
+    for row in check_parts(context):
+        has_failed |= row.state == FAIL
+        print(f"{row.state:5} {row.part:12} {row.text}", flush=True)
+    return has_failed
+
+
+def check_parts(context: StackContext, parts: Collection[str] = ()) -> Iterator[Row]:
+    """Yield the result of each check, or of those in `parts`.
+
+    Raises CommandError if the stack is not deployed, SettingsError.
+    """
+    # Most checks need decrypted secrets. Those that do not work with a wrong passphrase, too.
+    with suppress(CommandError, subprocess.CalledProcessError):
+        context.pulumi.state(decrypted=True)
+    context.require_deployed()
+    for part, check in CHECKS.items():
+        if not parts or part in parts:
+            yield Row(part, *_result(check, context))
+
+
+def _result(check: Callable[[StackContext], Result], context: StackContext) -> Result:
+    try:
+        return check(context)
+    except NotChecked as reason:
+        return Result(SKIP, f"not checked: {reason}")
+    except CommandError as error:
+        return Result(FAIL, str(error))
+    except subprocess.CalledProcessError as error:
+        return Result(FAIL, error.stderr.strip())
+
+
+def _health(context: StackContext) -> Result:
+    """Check the health that the engine reports."""
+    registry = context.stack.registry
+    if registry.settings.runtime == "swarm":
+        return _replicas(context, registry.container)
+    words = ("container", "inspect", "--format", "{{json .State}}", registry.container)
+    state = json.loads(context.docker.run(*words))
     health = state["Health"]["Status"] if state["Running"] else "not running"
-    return OK if health == "healthy" else FAIL, f"the registry is {health}"
+    return Result(OK if health == "healthy" else FAIL, f"the registry is {health}")
 
 
-def _replicas(running: Running, name: str) -> Answer:
-    """How many of a service's replicas run."""
-    listed = running.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}").splitlines()
-    counts = dict(line.split()[:2] for line in listed)
-    there, _, wanted = counts.get(name, "0/1").partition("/")
-    state = FAIL if there == "0" else OK if there == wanted else WARN
-    return state, f"{there} of {wanted} replicas of {name} run"
+def _replicas(context: StackContext, service: str) -> Result:
+    """Check how many replicas of a service run."""
+    listed = context.docker.run("service", "ls", "--format", "{{.Name}} {{.Replicas}}")
+    counts = dict(line.split()[:2] for line in listed.splitlines())
+    running, _, wanted = counts.get(service, "0/1").partition("/")
+    text = f"{running} of {wanted} replicas of {service} run"
+    if running == "0":
+        return Result(FAIL, text)
+    return Result(OK if running == wanted else WARN, text)
 
 
-def _pushes(running: Running) -> Answer:
-    """Whether they are taken, or refused for a collection of garbage."""
-    stack = running.stack
-    if not collector(stack, running.variables).read_only():
-        return OK, "are taken"
+def _endpoint(context: StackContext) -> Result:
+    """Check that the registry answers clients, with or without a login."""
+    registry, address = context.stack.registry, _address(context)
+    if registry.is_local_to_remote_engine:
+        raise NotChecked(f"{address} is an address of the engine's machine")
+    try:
+        code = registry_client.http_status(registry, address)
+    except OSError as error:
+        return Result(FAIL, f"{address} does not answer: {error}")
+    if code == HTTPStatus.OK:
+        return Result(OK, f"{address} answers")
+    state = OK if code == HTTPStatus.UNAUTHORIZED else FAIL
+    return Result(state, f"{address} answers {code}")
+
+
+def _address(context: StackContext) -> str:
+    """Return the URL for clients. Raises NotChecked if only the engine's machine reaches it."""
+    address = str(context.pulumi.outputs["endpoint"])
+    exposure = context.stack.registry.settings.exposure
+    if docker_engine.HOST in context.configuration.texts and exposure == "loopback":
+        raise NotChecked(f"{address} is on the engine's machine only")
+    return address
+
+
+def _pushes(context: StackContext) -> Result:
+    """Check that the registry accepts pushes, unless it is to be read-only."""
+    stack = context.stack
+    if not create_collector(stack, context.docker).is_read_only():
+        return Result(OK, "are taken")
     if stack.registry.refuses_pushes:
-        return OK, "are refused, as registry.config says"
-    return (
+        return Result(OK, "are refused, as registry.config says")
+    return Result(
         FAIL,
         f"are refused while `make gc` is at work; if none is, it was ended: make up "
         f"STACK={stack.name}",
     )
 
 
-def _endpoint(running: Running) -> Answer:
-    """Whether clients are answered, with or without a login."""
-    address = running.endpoint
-    if running.stack.registry.is_local_to_remote_engine:
-        raise NotChecked(f"{address} is an address of the engine's machine")
-    try:
-        code = registry_api.http_status(running.stack, address)
-    except OSError as error:
-        return FAIL, f"{address} does not answer: {error}"
-    if code == HTTPStatus.OK:
-        return OK, f"{address} answers"
-    return OK if code == HTTPStatus.UNAUTHORIZED else FAIL, f"{address} answers {code}"
-
-
-def _release(running: Running) -> Answer:
-    runs, wanted = running.outputs["release"], running.stack.registry.release.version
-    if runs == wanted:
-        return OK, str(runs)
-    return (
-        WARN,
-        f"{runs} runs, and the stack file says {wanted}: make up STACK={running.stack.name}",
+def _release(context: StackContext) -> Result:
+    release, wanted = context.pulumi.outputs["release"], context.stack.registry.release.version
+    if release == wanted:
+        return Result(OK, str(release))
+    return Result(
+        WARN, f"{release} runs, and the stack file says {wanted}: make up STACK={context.name}"
     )
 
 
-def _storage(running: Running) -> Answer:
-    """Whether the images can be reached, by the registry's own key."""
-    stack = running.stack
-    if stack.settings.storage.kind == "filesystem":
-        (volume,) = stack.registry.storage.volumes
-        running.docker("volume", "inspect", volume)
-        return OK, f"the volume {volume} is there"
-    label = running.outputs.get("access_key")
-    bucket = stack.settings.storage.bucket
-    if label is None:
-        return (
-            FAIL,
-            f"The registry does not use the bucket {bucket} yet. Run `make up STACK={stack.name}` "
-            "to apply the stack file.",
-        )
-    if refused := oss.check(stack, str(label), running.variables):
-        return FAIL, f"the registry has no access to the bucket {bucket}: {refused}"
-    return OK, f"the bucket {bucket} takes the access key {label}"
+def _storage(context: StackContext) -> Result:
+    """Check that the registry has access to its images, with its own key."""
+    works, text = context.storage.status(
+        context.pulumi.outputs, context.access_key, context.docker.run
+    )
+    return Result(OK if works else FAIL, text)
 
 
-def _cache(running: Running) -> Answer:
-    """Whether redis takes the registry's password, from the registry's own network."""
-    stack = running.stack
-    if not redis.used(stack):
-        return OK, "none"
-    if stack.settings.registry.runtime == "swarm":
-        # Its network takes none but services.
+def _cache(context: StackContext) -> Result:
+    """Check that redis accepts the registry's password, from the registry's network."""
+    stack, redis = context.stack, context.redis
+    if not redis.is_used:
+        return Result(OK, "none")
+    if stack.registry.settings.runtime == "swarm":
+        # Only services can join the network.
         if not stack.runs_redis:
-            raise NotChecked(f"only the swarm's services reach redis at {redis.address(stack)}")
-        return _replicas(running, stack.redis_host)
-    said = redis.said(stack, running.variables, "PING")
-    text = f"redis at {redis.address(stack)} answers {redis.explained(said)}"
-    return OK if said == ["PONG"] else FAIL, text
+            raise NotChecked(f"only the swarm's services reach redis at {redis.address}")
+        return _replicas(context, stack.redis_host)
+    answer = redis.ask("PING")
+    state = OK if answer == ["PONG"] else FAIL
+    return Result(state, f"redis at {redis.address} answers {describe_answer(answer)}")
 
 
-def _key(running: Running) -> Answer:
-    """How old the access key in use is, and whether RAM has others that the state does not have."""
-    label = running.outputs.get("access_key")
-    key = access_keys(running.resources).get(str(label))
+def _key(context: StackContext) -> Result:
+    """Check the age of the access key in use, and whether RAM has keys that the state has not."""
+    label = str(context.pulumi.outputs.get("access_key"))
+    key = access_keys(context.pulumi.resources).get(label)
     if not key:
-        return OK, "none"
+        return Result(OK, "none")
     days = (certificates.now() - datetime.fromisoformat(key["created"])).days
     state, text = OK, f"the access key {label} is {days} days old"
     if days >= KEY_DAYS:
-        state, text = WARN, f"{text}: make rotate STACK={running.stack.name}"
-    # Imported where it is needed: it takes a second.
+        state, text = WARN, f"{text}: make rotate STACK={context.name}"
+    # Imported here: it takes a second, which stacks without a key save.
     from operations.clients import ram
 
-    user = running.stack.prefix
+    user = context.prefix
     try:
-        extra = orphans.unknown(ram.keys(user), running.resources)
-    except ram.Unasked as why:
-        return state, f"{text}; not checked: other access keys of {user} ({why})"
-    if extra:
-        return WARN, f"{text}. {orphans.named(user, extra)}"
-    return state, text
+        keys = ram.list_access_keys(user)
+    except ram.RamError as reason:
+        return Result(state, f"{text}; not checked: other access keys of {user} ({reason})")
+    orphaned = orphaned_keys.not_in_state(keys, context.pulumi.resources)
+    if orphaned:
+        return Result(WARN, f"{text}. {orphaned_keys.describe(user, orphaned)}")
+    return Result(state, text)
 
 
-def _certificate(running: Running) -> Answer:
-    """How long the certificate that clients see is good for."""
-    server = urlsplit(running.endpoint)
+def _certificate(context: StackContext) -> Result:
+    """Check how long the certificate that clients get is valid."""
+    server = urlsplit(_address(context))
     if server.scheme != "https":
-        return OK, "none"
+        return Result(OK, "none")
     try:
-        seen = registry_api.server_certificate(running.stack, server.geturl())
+        pem = registry_client.server_certificate(context.stack.registry, server.geturl())
     except OSError as error:
-        return FAIL, f"{server.netloc} shows none: {error}"
-    day, left = certificates.expiry(seen, certificates.now())
-    state = FAIL if left < 0 else WARN if left < EXPIRES_SOON_DAYS else OK
-    return state, f"the certificate is good until {day}, for {left} days"
+        return Result(FAIL, f"{server.netloc} shows none: {error}")
+    day, days = certificates.expiry(pem, certificates.now())
+    text = f"the certificate is good until {day}, for {days} days"
+    if days < 0:
+        return Result(FAIL, text)
+    return Result(WARN if days < EXPIRES_SOON_DAYS else OK, text)
 
 
-def _drift(running: Running) -> Answer:
-    last = drift.last(running.stack.name)
+def _drift(context: StackContext) -> Result:
+    last = drift.last_result(context)
     if not last:
-        return WARN, f"never looked for: make drift STACK={running.stack.name}"
-    when, found = last
-    return OK if found == NO_CHANGE else FAIL, f"{found} ({when})"
+        return Result(WARN, f"never looked for: make drift STACK={context.name}")
+    time, summary = last
+    return Result(OK if summary == NO_CHANGE else FAIL, f"{summary} ({time})")
 
 
-CHECKS: Mapping[str, Callable[[Running], Answer]] = {
+CHECKS: Mapping[str, Callable[[StackContext], Result]] = {
     "health": _health,
     "endpoint": _endpoint,
     "pushes": _pushes,
@@ -215,33 +227,5 @@ CHECKS: Mapping[str, Callable[[Running], Answer]] = {
     "certificate": _certificate,
     "drift": _drift,
 }
-# What a registry needs so that pushes and pulls work.
-WORKS = ("health", "endpoint", "storage")
-
-
-def rows(name: str, parts: Collection[str] = tuple(CHECKS)) -> Iterator[Row]:
-    """How each of `parts` does. Raises CommandError where the stack is not up, SettingsError."""
-    config, secrets = configuration(name)
-    stack = load(name, config, secrets, os.environ, BACKENDS)
-    with engine.reached(config) as variables:
-        running = Running(stack, config, deployment(name).get("resources", ()), variables)
-        if "endpoint" not in running.outputs:
-            raise CommandError(f"the stack {name} is not up: make up STACK={name}")
-        for part in parts:
-            try:
-                state, text = CHECKS[part](running)
-            except NotChecked as reason:
-                state, text = SKIP, f"not checked: {reason}"
-            except CommandError as none:
-                state, text = FAIL, str(none)
-            except subprocess.CalledProcessError as error:
-                state, text = FAIL, error.stderr.strip()
-            yield Row(part, state, text)
-
-
-def main(name: str) -> int:
-    failed = False
-    for row in rows(name):
-        failed |= row.state == FAIL
-        print(f"{row.state:5} {row.part:12} {row.text}", flush=True)
-    return failed
+# The parts that pushes and pulls need.
+ESSENTIAL = ("health", "endpoint", "storage")

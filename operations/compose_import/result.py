@@ -88,7 +88,7 @@ class ImportResult:
     def validated(self) -> tuple[Stack, Sequence[Problem]]:
         """Return the stack that `config` and `secrets` describe, and their problems."""
         config = {key: value for key, value in self.config.items() if value != {}}
-        texts, _ = stack_file.handed_over(config)
+        texts, _ = stack_file.as_configuration(config)
         secrets = {f"{PROJECT}:{name}": value for name, value in self.secrets.items()}
         return validate(self.stack_name, {**texts, **secrets}, secrets.keys(), {}, BACKENDS)
 

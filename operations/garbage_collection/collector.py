@@ -1,156 +1,203 @@
-"""Where `registry garbage-collect` runs: with the registry's own image, configuration and access.
+"""Runs `registry garbage-collect` with the registry's own image, configuration and access.
 
-It must never be at work beside a registry that takes pushes, whatever becomes of who started it.
+It must never run beside a registry that accepts pushes, even if the command that started it is
+killed.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from config.plan import drain_seconds
-from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack
-from operations import swarm
-from operations.clients import docker as engine
+from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack, collector_of
+from operations.clients.docker import Docker
 from operations.errors import CommandError
+from operations.swarm import is_active, wait_until_ended
+
+END_TIMEOUT = 30  # seconds for a task to end
 
 
 class Collector(Protocol):
-    def read_only(self) -> bool:
-        """Whether the registry that is there takes no pushes."""
+    """Methods raise CommandError, and CalledProcessError with the command's error text."""
 
-    def alone(self) -> None:
-        """Return once only read-only registries run. Raises CommandError."""
+    def is_read_only(self) -> bool:
+        """Return whether the deployed registry refuses pushes."""
 
-    def run(self, *command: str) -> Iterator[str]:
-        """The lines that `command` prints. Raises CommandError, CalledProcessError."""
-
-
-class _InContainer:
-    """In the registry's own container: whoever replaces it, by an `up`, ends the command too."""
-
-    def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
-        self._name, self._variables = f"{stack.prefix}-registry", variables
-        self._found = self._id()
-
-    def _id(self) -> str:
-        words = ("container", "inspect", "--format", "{{.Id}}", self._name)
-        return engine.docker(self._variables, *words).strip()
-
-    def read_only(self) -> bool:
-        return engine.marked(READ_ONLY_LABEL, "container", self._found, self._variables)
-
-    def alone(self) -> None:
-        self._found = self._id()
-        _see(self)
+    def wait_for_writers(self) -> None:
+        """Wait until only read-only registries run. Raises CommandError if others do not end."""
 
     def run(self, *command: str) -> Iterator[str]:
-        # Not by name: that may be another container's by now, which takes pushes.
-        return engine.printed(self._variables, "exec", self._found, *command)
+        """Yield the lines that a command prints."""
 
 
-class _InService:
-    """A service that runs once, made like the registry's: its replicas may be out of reach.
+def create_collector(stack: Stack, docker: Docker) -> Collector:
+    """Return the collector for the runtime of `stack`.
 
-    It is removed when it ends, as soon as the service takes pushes, and by each `make up`.
+    Raises CalledProcessError if there is no registry.
+    """
+    if stack.registry.settings.runtime == "swarm":
+        return _ServiceCollector(stack, docker)
+    return _ContainerCollector(stack, docker)
+
+
+class _ContainerCollector:
+    """Runs in the container of the registry, so that a new container ends the command."""
+
+    def __init__(self, stack: Stack, docker: Docker) -> None:
+        self._name, self._docker = stack.registry.container, docker
+        self._id = self._find_id()
+
+    def _find_id(self) -> str:
+        return self._docker.run("container", "inspect", "--format", "{{.Id}}", self._name).strip()
+
+    def is_read_only(self) -> bool:
+        return self._docker.has_label(READ_ONLY_LABEL, "container", self._id)
+
+    def wait_for_writers(self) -> None:
+        self._id = self._find_id()
+        _require_read_only(self)
+
+    def run(self, *command: str) -> Iterator[str]:
+        # By id: the name may belong to a newer container, which accepts pushes.
+        return self._docker.lines("exec", self._id, *command)
+
+
+class _ServiceCollector:
+    """Runs as a copy of the service, because the replicas may be on other machines.
+
+    The copy is removed when it ends, when the registry accepts pushes, and by the next `make up`.
     """
 
-    def __init__(self, stack: Stack, variables: Mapping[str, str]) -> None:
-        self._service, self._variables = f"{stack.prefix}-registry", variables
-        self._stack, self._only_read_only = stack, False
-        self._patience = drain_seconds(stack.registry.tree) + 60
+    def __init__(self, stack: Stack, docker: Docker) -> None:
+        self._stack, self._docker = stack, docker
+        self._service = stack.registry.container
+        self._is_guarded = False  # whether to stop when the registry accepts pushes
 
-    def read_only(self) -> bool:
-        return engine.marked(READ_ONLY_LABEL, "service", self._service, self._variables)
+    def is_read_only(self) -> bool:
+        return self._docker.has_label(READ_ONLY_LABEL, "service", self._service)
 
-    def alone(self) -> None:
-        self._only_read_only = True
-        _see(self)
-        swarm.see_end(
+    def wait_for_writers(self) -> None:
+        self._is_guarded = True
+        _require_read_only(self)
+        wait_until_ended(
             "a replica on {} is not seen to have ended, and may still take pushes",
-            lambda: [task["Node"] for task in self._tasks() if _outlives(task)],
-            self._patience,
+            lambda: [task["Node"] for task in self._tasks(self._service) if _is_outdated(task)],
+            drain_seconds(self._stack.registry.tree) + 60,
         )
 
     def run(self, *command: str) -> Iterator[str]:
-        swarm.end_collection(self._stack.name, self._variables)
-        name = swarm.collection(self._stack.name)
+        end_collection(self._stack.name, self._docker)
+        name = collector_of(self._stack.name)
         logs = ("service", "logs", "--raw", name)
-        inspected = engine.docker(self._variables, "service", "inspect", self._service)
-        flags = _flags(json.loads(inspected)[0]["Spec"]["TaskTemplate"])
-        label = f"--label={STACK_LABEL}={self._stack.name}"
-        # Where a replica is, there are its image and its volume.
-        where = f"--constraint=node.id=={self._machine()}"
-        # No job of the swarm's own: it goes on when it is removed (moby issues 42789, 44312).
-        how = ("--restart-condition=none", "--stop-signal=SIGKILL")
-        words = ("--detach", "--quiet", "--no-resolve-image", f"--name={name}", label, where, *how)
+        inspected = self._docker.run("service", "inspect", self._service)
+        options = [
+            "--detach",
+            "--quiet",
+            "--no-resolve-image",
+            f"--name={name}",
+            f"--label={STACK_LABEL}={self._stack.name}",
+            # A node with a replica has the image and the volume.
+            f"--constraint=node.id=={self._node()}",
+            # Not a job of the Swarm: a job continues when it is removed (moby issues 42789, 44312).
+            "--restart-condition=none",
+            "--stop-signal=SIGKILL",
+            *_copied_options(json.loads(inspected)[0]["Spec"]["TaskTemplate"]),
+        ]
         try:
-            engine.docker(self._variables, "service", "create", *words, *flags, *command)
-            while not (ended := self._ended(name)):
-                if self._only_read_only:
-                    _see(self)
+            self._docker.run("service", "create", *options, *command)
+            while not (ended := self._ended_task(name)):
+                if self._is_guarded:
+                    _require_read_only(self)
                 time.sleep(1)
             if not ended["CurrentState"].startswith("Complete"):
-                said = engine.docker(self._variables, *logs, both=True).strip()
-                yield from said.splitlines()
-                raise CommandError(f"on {ended['Node']}: {said or ended['Error']}")
-            yield from engine.printed(self._variables, *logs)
+                output = self._docker.run(*logs, include_stderr=True).strip()
+                yield from output.splitlines()
+                raise CommandError(f"on {ended['Node']}: {output or ended['Error']}")
+            yield from self._docker.lines(*logs)
         finally:
-            swarm.end_collection(self._stack.name, self._variables)
+            end_collection(self._stack.name, self._docker)
 
-    def _ended(self, name: str) -> Mapping[str, str] | None:
-        tasks = self._tasks(name)
-        return next((task for task in tasks if not swarm.goes_on(task["CurrentState"])), None)
+    def _ended_task(self, service: str) -> Mapping[str, str] | None:
+        tasks = self._tasks(service)
+        return next((task for task in tasks if not is_active(task["CurrentState"])), None)
 
-    def _machine(self) -> str:
-        """The id of one where a replica runs."""
-        for task in self._tasks():
+    def _node(self) -> str:
+        """Return the id of a node with a running replica."""
+        for task in self._tasks(self._service):
             if task["CurrentState"].startswith("Running"):
-                return engine.docker(
-                    self._variables, "inspect", "--format", "{{.NodeID}}", task["ID"]
-                ).strip()
+                node = self._docker.run("inspect", "--format", "{{.NodeID}}", task["ID"])
+                return node.strip()
         raise CommandError(f"no replica of {self._service} runs")
 
-    def _tasks(self, service: str = "") -> Sequence[Mapping[str, str]]:
-        words = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service or self._service)
-        return [json.loads(line) for line in engine.docker(self._variables, *words).splitlines()]
+    def _tasks(self, service: str) -> Sequence[Mapping[str, str]]:
+        command = ("service", "ps", "--no-trunc", "--format", "{{json .}}", service)
+        return [json.loads(line) for line in self._docker.run(*command).splitlines()]
 
 
-def _see(collector: Collector) -> None:
-    if not collector.read_only():
+def _require_read_only(collector: Collector) -> None:
+    if not collector.is_read_only():
         raise CommandError("the registry takes pushes again: someone else has changed it meanwhile")
 
 
-def _outlives(task: Mapping[str, str]) -> bool:
-    """Whether a replica that is to be no more still is."""
-    return task["DesiredState"] != "Running" and swarm.goes_on(task["CurrentState"])
+def _is_outdated(task: Mapping[str, str]) -> bool:
+    """Return whether a replica should have ended, but is still active."""
+    return task["DesiredState"] != "Running" and is_active(task["CurrentState"])
 
 
-def _flags(task: Mapping[str, Any]) -> Iterator[str]:
-    """What makes another service run as `task` does, as `docker service create` takes it."""
+def _copied_options(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options and the image with which `docker service create` copies a service.
+
+    `task` is the `TaskTemplate` of that service.
+    """
     container = task["ContainerSpec"]
     yield f"--user={container.get('User', '')}"
-    yield from (f"--env={variable}" for variable in container.get("Env", ()))
-    yield from ("--read-only" for on in [container.get("ReadOnly")] if on)
-    yield from (f"--cap-drop={one}" for one in container.get("CapabilityDrop", ()))
+    for variable in container.get("Env", ()):
+        yield f"--env={variable}"
+    if container.get("ReadOnly"):
+        yield "--read-only"
+    for capability in container.get("CapabilityDrop", ()):
+        yield f"--cap-drop={capability}"
     for mount in container.get("Mounts", ()):
         source = f",source={mount['Source']}" if mount.get("Source") else ""
         yield f"--mount=type={mount['Type']},target={mount['Target']}{source}"
     for kind in ("Secret", "Config"):
-        for each in container.get(f"{kind}s", ()):
-            file = each["File"]
-            where = f"target={file['Name']},uid={file['UID']},gid={file['GID']}"
-            yield f"--{kind.lower()}=source={each[f'{kind}Name']},{where},mode={file['Mode']:o}"
-    yield from (f"--network={network['Target']}" for network in task.get("Networks", ()))
+        for reference in container.get(f"{kind}s", ()):
+            file = reference["File"]
+            target = f"target={file['Name']},uid={file['UID']},gid={file['GID']}"
+            source = reference[f"{kind}Name"]
+            yield f"--{kind.lower()}=source={source},{target},mode={file['Mode']:o}"
+    for network in task.get("Networks", ()):
+        yield f"--network={network['Target']}"
     yield container["Image"]
 
 
-_COLLECTORS: Mapping[str, Callable[[Stack, Mapping[str, str]], Collector]] = {
-    "container": _InContainer,
-    "swarm": _InService,
-}
+def end_collection(stack: str, docker: Docker) -> None:
+    """Remove the service that collects garbage, and wait until it has ended.
+
+    It must not run beside pushes. Raises CommandError if it does not end.
+    """
+    services = docker.labelled("service", stack)
+    name = collector_of(stack)
+    found = next((service for service, each in services.items() if each == name), None)
+    if not found:
+        return
+    docker.run("service", "rm", found)
+    wait_until_ended(
+        "a collection of garbage on {} is not seen to have ended",
+        lambda: _nodes_with_active_tasks(found, docker),
+        END_TIMEOUT,
+    )
 
 
-def collector(stack: Stack, variables: Mapping[str, str]) -> Collector:
-    """That of the stack's runtime. Raises CalledProcessError where its registry is not there."""
-    return _COLLECTORS[stack.settings.registry.runtime](stack, variables)
+def _nodes_with_active_tasks(service: str, docker: Docker) -> Sequence[str]:
+    """Return the nodes on which tasks of a removed service are active, by the id of the service."""
+    nodes = []
+    for node in docker.run("node", "ls", "--quiet").split():
+        command = ("node", "ps", "--no-trunc", "--format", "{{json .}}", node)
+        for line in docker.run(*command).splitlines():
+            task = json.loads(line)
+            # The names of the tasks of a removed service start with its id.
+            if task["Name"].startswith(service) and is_active(task["CurrentState"]):
+                nodes.append(task["Node"])
+    return nodes

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from operations.stack_file import handed_over
+from operations.stack_file import as_configuration
 from tests.docs.pages import PAGES, PROJECT, anchors, blocks, code, commands, links
 from tests.unit.stack_files import load
 
@@ -76,7 +76,7 @@ def test_the_readme_is_one_page() -> None:
 
 def test_the_stack_file_in_the_readme_is_valid() -> None:
     (text,) = (text for language, text in blocks(PROJECT / "README.md") if language == "yaml")
-    texts, secrets = handed_over(yaml.safe_load(text)["config"])
+    texts, secrets = as_configuration(yaml.safe_load(text)["config"])
     assert load("prod", texts, secrets).registry.release.version == "3.1.2"
 
 

@@ -17,9 +17,9 @@ from alibabacloud_tea_openapi.models import Config as RamConfig
 from botocore.exceptions import ClientError
 from darabonba.exceptions import DaraException
 
+from components.storage.oss import OssBackend
 from components.storage.oss.bucket import Bucket
 from components.storage.oss.policy import registry_policy
-from operations.oss import bucket_of
 from tests.emulator.__main__ import config
 from tests.emulator.clients import s3 as s3_client
 from tests.emulator.emulator import Emulator
@@ -305,4 +305,4 @@ def test_the_stack_file_of_the_trial_stack_is_valid(emulator: Emulator) -> None:
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in config(emulator.registry_settings).items()
     }
-    assert bucket_of(load("trial", texts, set())).name == "trial-images"
+    assert OssBackend(load("trial", texts, set()).registry).bucket.name == "trial-images"

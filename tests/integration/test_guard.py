@@ -32,7 +32,7 @@ def _assert_pulls(stack: CloudDeployment) -> None:
 def test_an_empty_bucket_or_a_named_loss_is_deleted(stack: CloudDeployment) -> None:
     first, second, third = stack.bucket, f"second-{stack.stack}", f"third-{stack.stack}"
     stack.configure(storage={"bucket": second})
-    stack.make_succeeds("up", f"LOSE={first}")
+    stack.make_succeeds("up", f"ALLOW_LOSS={first}")
     assert first not in stack.emulator.oss.buckets
     stack.configure(storage={"bucket": third})
     stack.make_succeeds("up")  # nothing was pushed to the second bucket
@@ -56,7 +56,7 @@ def test_a_change_from_oss_to_a_volume_is_refused_with_all_losses(stack: CloudDe
     output = stack.make_fails("up")
     for lost in (f"The bucket {bucket}", f"The RAM user {stack.prefix}", "The access key a"):
         assert f"- {lost}" in output
-    names = output.rpartition("LOSE=")[2].split()[0]
+    names = output.rpartition("ALLOW_LOSS=")[2].split()[0]
     assert set(names.split(",")) == {bucket, stack.prefix, "a"}
     stack.settings["storage"] = before
     stack.configure()
@@ -68,7 +68,7 @@ def test_a_protected_bucket_fails_the_plan_before_any_change(
 ) -> None:
     new_cloud_stack.up()
     new_cloud_stack.configure(storage={"bucket": f"other-{new_cloud_stack.stack}"})
-    output = new_cloud_stack.make_fails("up", f"LOSE={new_cloud_stack.bucket}")
+    output = new_cloud_stack.make_fails("up", f"ALLOW_LOSS={new_cloud_stack.bucket}")
     assert "protect" in output
     assert "stopped, and nothing was changed: the plan fails" in output
     assert f"other-{new_cloud_stack.stack}" not in new_cloud_stack.emulator.oss.buckets
@@ -131,7 +131,7 @@ def test_a_change_that_leaves_a_volume_with_images_is_refused(
 
     volume = f"{new_stack.prefix}-data"
     assert f"The images in the volume {volume} would stay there" in output
-    assert f"make up STACK={new_stack.stack} LOSE={volume}" in output
+    assert f"make up STACK={new_stack.stack} ALLOW_LOSS={volume}" in output
     api.pull("team/app")
     new_stack.settings["storage"] = dict(before)
     new_stack.configure()

@@ -202,16 +202,16 @@ def test_deleting_a_bucket_with_images_is_refused_unless_the_bucket_is_named(
     assert "REPLACE  bucket bucket" in output
     assert f"The bucket {bucket} would be deleted, and the images in it, such as" in output
     assert "stopped, and nothing was changed" in output
-    assert f"make up STACK={stack.stack} LOSE={bucket}" in output
+    assert f"make up STACK={stack.stack} ALLOW_LOSS={bucket}" in output
     assert f"other-{stack.stack}" not in stack.emulator.oss.buckets
     api.pull("team/kept")
 
     stack.configure(storage={"bucket": bucket})
     output = stack.make_fails("down")
-    assert f"make down STACK={stack.stack} LOSE={bucket}" in output
+    assert f"make down STACK={stack.stack} ALLOW_LOSS={bucket}" in output
     api.pull("team/kept")
 
-    stack.make_succeeds("down", f"LOSE={bucket}")
+    stack.make_succeeds("down", f"ALLOW_LOSS={bucket}")
     assert bucket not in stack.emulator.oss.buckets
     assert stack.prefix not in stack.emulator.ram.users
     assert not stack.docker_objects("container")

@@ -69,7 +69,7 @@ def test_the_policy_of_the_deployer_allows_up_and_destroy_and_reads_no_image(
             storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
         )
         # This deletes the key in use and leaves the images below the old prefix, as confirmed.
-        documented_stack.make_succeeds("up", f"LOSE=2026-11,{documented_stack.bucket}")
+        documented_stack.make_succeeds("up", f"ALLOW_LOSS=2026-11,{documented_stack.bucket}")
         documented_stack.pulumi("preview", "--refresh", "--expect-no-changes")
         documented_stack.pulumi("destroy", "--yes")
     assert documented_stack.bucket not in documented_stack.emulator.oss.buckets

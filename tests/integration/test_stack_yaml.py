@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.stack_yaml import read
-from operations.stack_file import handed_over
+from operations.stack_file import as_configuration
 from tests.integration.deployment import Deployment, run
 
 pytestmark = pytest.mark.local
@@ -39,7 +39,7 @@ def test_a_stack_file_is_read_as_the_pulumi_cli_reads_it(tmp_path: Path) -> None
     printed = json.loads(run(*words, env=deployment.environment, separate_stderr=True).stdout)
 
     content, unclear = read(STACK_FILE, "oss-registry")
-    texts, _ = handed_over(content["config"])
+    texts, _ = as_configuration(content["config"])
 
     assert not unclear
     assert texts.keys() <= printed.keys()  # the CLI also prints the defaults of Pulumi.yaml

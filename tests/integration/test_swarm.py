@@ -27,7 +27,7 @@ import pytest
 import trustme
 
 from config.releases import RELEASES
-from operations.swarm import PATIENCE
+from operations.garbage_collection.collector import END_TIMEOUT
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError, Response
 from tests.integration.balancer import load_balancer
@@ -474,7 +474,7 @@ def test_garbage_collection_with_a_working_client_after_a_killed_collection(
     deletions = ("DeleteMultipleObjects", "DeleteObject")
     with (
         # This is longer than `make up` waits, so it has to end the collection.
-        stack.emulator.failing(*deletions, seconds=2 * PATIENCE),
+        stack.emulator.failing(*deletions, seconds=2 * END_TIMEOUT),
         stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):
         read_until(collecting, "gc: sweeping")
@@ -550,6 +550,6 @@ def test_an_engine_that_is_a_worker_is_reported(swarm: Swarm, tmp_path: Path) ->
 def test_down_deletes_services_secrets_configs_and_networks(stack: SwarmDeployment) -> None:
     # Machines that died have left unfinished uploads, which OSS deletes after a week.
     stack.emulator.oss.buckets[stack.bucket].uploads.clear()
-    stack.make_succeeds("down", f"LOSE={stack.bucket}")
+    stack.make_succeeds("down", f"ALLOW_LOSS={stack.bucket}")
     for kind in ("service", "secret", "config", "network", "container"):
         assert not stack.docker_objects(kind), kind

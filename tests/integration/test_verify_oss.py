@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from operations import oss
+from components.storage.oss.compatibility import YES
 from operations.__main__ import main
-from operations.commands import verify_oss
+from operations.context import StackContext
 from operations.errors import CommandError
 from tests.emulator.emulator import Emulator
 from tests.integration.cloud import REGION, CloudDeployment
@@ -40,7 +40,7 @@ def test_a_cloud_with_all_features_passes_and_nothing_is_left_in_it(stack: Cloud
     assert code == 0, output
     assert row.pop("region") == REGION
     assert row.pop("host") == f"oss-{REGION}-internal.aliyuncs.com"
-    assert set(row.values()) == {verify_oss.YES}
+    assert set(row.values()) == {YES}
     assert len(row) == 7
     bucket = stack.emulator.oss.buckets[stack.bucket]
     assert bucket.names() == []
@@ -60,7 +60,7 @@ def test_a_missing_feature_is_reported_with_the_error_code_of_the_cloud(
     finally:
         bucket.accepts_v1, emulator.s3_lists_uploads = True, True
     assert code != 0
-    refused = {name: cell for name, cell in row.items() if cell != verify_oss.YES}
+    refused = {name: cell for name, cell in row.items() if cell != YES}
     assert json.dumps(refused) == json.dumps(
         {
             "region": REGION,
@@ -77,10 +77,10 @@ def test_a_missing_feature_is_reported_with_the_error_code_of_the_cloud(
 def test_a_stack_without_a_bucket_or_an_access_key_is_reported(
     stack: CloudDeployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["verify_oss", "local"]) == 1
+    assert main(["verify-oss", "local"]) == 1
     assert "the stack local has no bucket" in capsys.readouterr().err
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(stack.folder)
     with pytest.raises(CommandError, match="has no access-key-other: `make up"):
-        oss.key_in_use(stack.stack, "other")
+        StackContext(stack.stack).access_key("other")

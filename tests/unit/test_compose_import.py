@@ -1,5 +1,6 @@
 """Tests of `make import`, which turns a compose file into a stack file."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,13 +11,15 @@ import pytest
 import yaml
 
 from config.tree import lookup
-from operations import importing, stack_file
+from operations import stack_file
+from operations.commands import import_compose
 from operations.compose_import.compose import read_compose_file
 from operations.compose_import.convert import choose_service, import_service
 from operations.compose_import.output import report_lines, stack_file_text
 from operations.compose_import.result import ImportResult, differences
+from operations.context import StackContext
 from operations.errors import CommandError
-from operations.stack_file import handed_over
+from operations.stack_file import as_configuration
 from tests.unit.stack_files import load
 
 COMPOSE_FILES = Path(__file__).parent.parent / "compose"
@@ -69,7 +72,7 @@ def test_no_secret_is_printed_or_written_in_plain_text(file: Path) -> None:
 @pytest.mark.parametrize("file", IMPORTABLE, ids=lambda file: file.parent.name)
 def test_the_written_stack_file_matches_the_report(file: Path) -> None:
     result = _import_once(file)
-    texts, _ = handed_over(yaml.safe_load(stack_file_text(result))["config"])
+    texts, _ = as_configuration(yaml.safe_load(stack_file_text(result))["config"])
     secrets = {f"oss-registry:{name}": value for name, value in result.secrets.items()}
 
     stack, problems = result.validated()
@@ -299,11 +302,11 @@ def test_the_storage_drivers_key_secure_does_not_make_the_section_a_pulumi_secre
         ),
     )
 
-    _, secret = handed_over(result.config)
+    _, secret = as_configuration(result.config)
 
     assert lookup(result.section("registry"), "config.storage.oss.secure") is True
     assert not secret
-    assert handed_over({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
+    assert as_configuration({"http-secret": {"secure": "v1:x"}})[1] == {"oss-registry:http-secret"}
 
 
 @pytest.mark.parametrize("image", ["registry", "registry:latest"])
@@ -496,6 +499,12 @@ def test_an_env_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
         _import_text(tmp_path, _registry("    env_file: own.env"))
 
 
+def _run_command(stack: str, compose: Path | None = None) -> None:
+    """Run the command of `make import`."""
+    arguments = Namespace(compose=compose, service="")
+    import_compose.run(StackContext(stack), arguments)
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_an_existing_stack_file_is_not_overwritten_and_a_failed_import_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
@@ -503,14 +512,14 @@ def test_an_existing_stack_file_is_not_overwritten_and_a_failed_import_leaves_no
     def fail(*_: Any, **__: Any) -> str:  # noqa: ANN401
         raise CommandError("no backend")
 
-    monkeypatch.setattr(importing, "pulumi", fail)
+    monkeypatch.setattr(import_compose, "run_pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
     file = tmp_path / "Pulumi.prod.yaml"
     if exists:
         file.write_text("mine")
 
     with pytest.raises(CommandError, match="is there already" if exists else "no backend"):
-        importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
+        _run_command("prod", COMPOSE_FILES / "tutorial/docker-compose.yml")
 
     assert file.exists() == exists
     assert not exists or file.read_text() == "mine"
@@ -522,20 +531,20 @@ def test_a_missing_pulumi_login_is_reported_with_the_fix(
     def fail(*_: Any, **__: Any) -> str:  # noqa: ANN401
         raise CalledProcessError(255, ["pulumi"], stderr="error: no token")
 
-    monkeypatch.setattr(importing, "pulumi", fail)
+    monkeypatch.setattr(import_compose, "run_pulumi", fail)
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
 
     with pytest.raises(
         CommandError, match=r"error: no token\nA stack needs a login and a passphrase"
     ):
-        importing.main("prod", str(COMPOSE_FILES / "tutorial/docker-compose.yml"))
+        _run_command("prod", COMPOSE_FILES / "tutorial/docker-compose.yml")
 
 
 def test_missing_arguments_are_reported_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"no-such\.yml: No such file"):
-        importing.main("imported", str(tmp_path / "no-such.yml"))
+        _run_command("imported", tmp_path / "no-such.yml")
     with pytest.raises(CommandError, match=r"make import COMPOSE=docker-compose\.yml STACK=prod"):
-        importing.main("imported")
+        _run_command("imported")
 
 
 def _differences(old: object, new: object) -> Sequence[str]:

@@ -10,6 +10,7 @@ from components.storage.oss.resources import ERROR_HINTS
 from config import credentials
 from operations import stack_file
 from operations.commands import preview
+from operations.context import StackContext
 from operations.errors import CommandError
 
 KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "id", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "hunter2"}
@@ -121,12 +122,13 @@ def test_a_preview_reports_an_incomplete_access_key_before_pulumi_runs(
     monkeypatch.setenv("ALICLOUD_ACCESS_KEY", "id")
     config = {"alicloud:region": "cn-hangzhou", "storage": {"kind": "oss", "bucket": "images"}}
     (tmp_path / "Pulumi.mine.yaml").write_text(json.dumps({"config": config}))
-    report, _ = preview.planned("mine")
+    report, _ = preview.plan(StackContext("mine"))
     assert "ALICLOUD_ACCESS_KEY is set without the other half" in "\n".join(report.errors)
 
-    monkeypatch.setattr(preview, "_plan", lambda *_: pytest.fail("Pulumi ran"))
+    monkeypatch.setattr(preview, "_run_preview", lambda *_: pytest.fail("Pulumi ran"))
+    context = StackContext("mine")
     with pytest.raises(CommandError):
-        preview.require_deployer(stack_file.stack("mine"))
+        preview.require_deployer(context, context.stack)
 
 
 def test_the_providers_error_about_a_missing_key_has_a_hint_with_the_variables() -> None:

@@ -11,7 +11,7 @@ from config import docker_engine
 from config.docker_engine import LOCAL, Engine, EngineError
 from operations import stack_file
 from operations.__main__ import main
-from operations.clients import docker as engine
+from operations.clients.docker import _ssh_options, connect
 from operations.errors import CommandError
 from tests.unit.stack_files import problems
 from toolchain import engine as toolchain
@@ -219,9 +219,9 @@ def test_an_engine_that_does_not_answer_is_reported_in_one_line_with_its_context
         monkeypatch.setenv(name, value)
     with pytest.raises(Unavailable) as unavailable:
         toolchain.ensure_running()
-    with engine.reached({}) as reached, pytest.raises(CommandError) as blocked:
-        engine.docker(reached, "info")
-    for message in (str(unavailable.value), str(blocked.value)):
+    with connect({}) as command, pytest.raises(CommandError) as failure:
+        command.run("info")
+    for message in (str(unavailable.value), str(failure.value)):
         for word in (*words, EDGE, "the current Docker context edge"):
             assert word in message
         assert "\n" not in message
@@ -266,7 +266,7 @@ def test_a_command_reports_a_missing_docker_context_in_one_line(
 
 def test_ssh_options_are_those_that_the_plugin_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_SSH_OPTS", "-i key")
-    assert engine._ssh_options({}) == ["-i", "key"]
-    assert engine._ssh_options({"docker:sshOpts": '["-p", 22]'}) == ["-p", "22"]
+    assert _ssh_options({}) == ["-i", "key"]
+    assert _ssh_options({"docker:sshOpts": '["-p", 22]'}) == ["-p", "22"]
     with pytest.raises(CommandError, match=r"^docker:sshOpts must be a list"):
-        engine._ssh_options({"docker:sshOpts": "-i key"})
+        _ssh_options({"docker:sshOpts": "-i key"})

@@ -11,11 +11,13 @@ import pytest
 
 from config.problems import SettingsError
 from config.stack import READ_ONLY_LABEL
-from operations import stack_file, swarm
-from operations.clients import docker as engine
+from operations import stack_file
+from operations.clients.docker import Docker
 from operations.commands import gc
+from operations.context import StackContext
 from operations.errors import CommandError
-from operations.garbage_collection import collector
+from operations.garbage_collection.collector import Collector, create_collector, end_collection
+from operations.garbage_collection.interrupts import Interrupts
 from tests.unit.stack_files import load_stack
 
 
@@ -27,7 +29,7 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _read_only_stack_file(stacks: Path, text: str) -> dict[str, Any]:
     (stacks / "Pulumi.mine.yaml").write_text(text)
-    content: dict[str, Any] = json.loads(stack_file.read_only("mine"))
+    content: dict[str, Any] = json.loads(stack_file.read_only_copy("mine"))
     return content
 
 
@@ -115,18 +117,16 @@ SERVICE: Mapping[str, Any] = {
 }
 
 
-class _FakeSwarm:
+class _FakeSwarm(Docker):
     """A Swarm manager that runs the registry's service, and records the commands that it gets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__({})
         self.labels: Mapping[str, str] = {READ_ONLY_LABEL: "true"}
         self.tasks: list[Mapping[str, str]] = []
         self.commands: list[tuple[str, ...]] = []
         self.services: dict[str, str] = {}
         self.tasks_end = True  # whether the tasks of a removed service end
-        monkeypatch.setattr(engine, "docker", self._docker)
-        monkeypatch.setattr(engine, "printed", self._printed)
-        monkeypatch.setattr(engine, "labelled", lambda *_: dict(self.services))
         self._now = 0.0
         monkeypatch.setattr("time.monotonic", lambda: self._now)
         monkeypatch.setattr("time.sleep", self._sleep)
@@ -134,7 +134,7 @@ class _FakeSwarm:
     def _sleep(self, seconds: float) -> None:
         self._now += seconds
 
-    def _docker(self, _: Mapping[str, str], *words: str, **__: object) -> str:
+    def run(self, *words: str, **_: object) -> str:
         self.commands.append(words)
         if words[:2] == ("service", "inspect"):
             spec = {"Labels": self.labels, "TaskTemplate": SERVICE}
@@ -146,7 +146,10 @@ class _FakeSwarm:
             self.services = {"j1": "oss-registry-dev-gc"}
         return {"inspect": "machine-1\n", "node": "node-1\n"}.get(words[0], "")
 
-    def _printed(self, _: Mapping[str, str], *words: str) -> Iterator[str]:
+    def labelled(self, *_: str) -> Mapping[str, str]:
+        return dict(self.services)
+
+    def lines(self, *words: str) -> Iterator[str]:
         self.commands.append(words)
         yield "blob eligible for deletion: sha256:aa\n"
 
@@ -167,15 +170,16 @@ def _task(state: str, desired: str = "Running") -> Mapping[str, str]:
     }
 
 
-def _collector() -> collector.Collector:
-    return collector.collector(load_stack(registry={"runtime": "swarm", "exposure": "open"}), {})
+def _collector(manager: _FakeSwarm) -> Collector:
+    stack = load_stack(registry={"runtime": "swarm", "exposure": "open"})
+    return create_collector(stack, manager)
 
 
 def test_garbage_collection_runs_as_a_copy_of_the_service_on_a_node_with_a_replica(
     manager: _FakeSwarm,
 ) -> None:
     manager.tasks = [_task("Running 3 minutes ago"), _task("Complete 1 second ago")]
-    assert [*_collector().run("registry", "garbage-collect")] == [
+    assert [*_collector(manager).run("registry", "garbage-collect")] == [
         "blob eligible for deletion: sha256:aa\n"
     ]
     (created,) = [words for words in manager.commands if words[:2] == ("service", "create")]
@@ -202,9 +206,9 @@ def test_garbage_collection_does_not_start_until_the_old_replicas_have_ended(
 ) -> None:
     manager.tasks = [_task("Running 3 hours ago", desired="Shutdown")]
     with pytest.raises(CommandError, match="a replica on one is not seen to have ended"):
-        _collector().alone()
+        _collector(manager).wait_for_writers()
     manager.tasks = [_task("Shutdown 1 second ago", desired="Shutdown"), _task("Running 1 s ago")]
-    _collector().alone()
+    _collector(manager).wait_for_writers()
 
 
 def test_garbage_collection_does_not_start_if_the_registry_accepts_pushes_again(
@@ -212,15 +216,15 @@ def test_garbage_collection_does_not_start_if_the_registry_accepts_pushes_again(
 ) -> None:
     manager.labels = {}
     with pytest.raises(CommandError, match="takes pushes again"):
-        _collector().alone()
+        _collector(manager).wait_for_writers()
 
 
 def test_garbage_collection_stops_as_soon_as_the_registry_accepts_pushes(
     manager: _FakeSwarm,
 ) -> None:
     manager.tasks = [_task("Running 1 second ago")]
-    registry_collector = _collector()
-    registry_collector.alone()
+    registry_collector = _collector(manager)
+    registry_collector.wait_for_writers()
     manager.labels = {}
     with pytest.raises(CommandError, match="takes pushes again"):
         next(registry_collector.run("registry", "garbage-collect"))
@@ -234,7 +238,7 @@ def test_an_earlier_garbage_collection_that_does_not_end_is_reported(manager: _F
     with pytest.raises(
         CommandError, match="a collection of garbage on one is not seen to have ended"
     ):
-        swarm.end_collection("dev", {})
+        end_collection("dev", manager)
     assert ("service", "rm", "j1") in manager.commands
 
 
@@ -256,30 +260,30 @@ def _send(number: signal.Signals) -> None:
 def test_the_first_interrupt_stops_garbage_collection_and_later_ones_wait_for_the_clean_up() -> (
     None
 ):
-    interrupts = gc._Interrupts()
+    interrupts = Interrupts()
     with pytest.raises(KeyboardInterrupt):
         _send(signal.SIGTERM)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         _send(number)
     with pytest.raises(KeyboardInterrupt):
-        interrupts.heed()
+        interrupts.allow()
 
 
 @pytest.mark.usefixtures("restored_handlers")
 def test_a_deferred_interrupt_is_raised_later() -> None:
-    interrupts = gc._Interrupts()
+    interrupts = Interrupts()
     interrupts.defer()
     _send(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        interrupts.heed()
+        interrupts.allow()
 
 
 @pytest.mark.usefixtures("restored_handlers")
 def test_with_nohup_garbage_collection_continues_after_the_terminal_is_closed() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    interrupts = gc._Interrupts()
+    interrupts = Interrupts()
     _send(signal.SIGHUP)
-    interrupts.heed()
+    interrupts.allow()
 
 
 # Opening the registry for pushes again.
@@ -290,33 +294,33 @@ def ups(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return how the stack file `mine` was applied: by `pulumi up`, or by `up` with its guard."""
     commands: list[str] = []
     (stacks / "Pulumi.mine.yaml").write_text("config: {oss-registry:registry: {port: 5001}}")
-    monkeypatch.setattr(gc, "recover", lambda name: None)
-    monkeypatch.setattr(gc, "_up", lambda name, *flags: commands.append("pulumi up"))
-    monkeypatch.setattr(gc, "up", lambda name, *, consent, meant: commands.append(f"up {meant}"))
+    monkeypatch.setattr(gc, "recover", lambda _: None)
+    monkeypatch.setattr(gc, "_pulumi_up", lambda _: commands.append("pulumi up"))
+    monkeypatch.setattr(gc, "up", lambda _, *, consent: commands.append("up with its guard"))
     return commands
 
 
 def test_the_original_stack_file_is_applied_by_pulumi_up(ups: list[str]) -> None:
-    gc._open("mine", stack_file.text("mine"))
+    gc.allow_pushes(StackContext("mine"), stack_file.read_as_json("mine"))
     assert ups == ["pulumi up"]
 
 
 def test_a_stack_file_that_changed_meanwhile_is_applied_by_up_with_its_guard(
     stacks: Path, ups: list[str]
 ) -> None:
-    before = stack_file.text("mine")
+    before = stack_file.read_as_json("mine")
     (stacks / "Pulumi.mine.yaml").write_text(
         "config: {oss-registry:storage: {volume: another-one}}"
     )
-    gc._open("mine", before)
-    assert ups == ["up ()"]
+    gc.allow_pushes(StackContext("mine"), before)
+    assert ups == ["up with its guard"]
 
 
 def test_a_stack_file_that_became_invalid_meanwhile_is_reported(
     stacks: Path, ups: list[str]
 ) -> None:
-    before = stack_file.text("mine")
+    before = stack_file.read_as_json("mine")
     (stacks / "Pulumi.mine.yaml").unlink()
     with pytest.raises(CommandError, match="the registry refuses pushes until this is mended"):
-        gc._open("mine", before)
+        gc.allow_pushes(StackContext("mine"), before)
     assert not ups

@@ -1,19 +1,23 @@
 """Tests of the guard, which stops a plan that would lose images or access to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from components.storage.backend import AccessKey, Loss
+from components.storage.oss import OssBackend, objects
+from components.storage.oss.errors import OssError
+from config.resource_names import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
 from config.stack import Stack
-from operations import guard, oss
-from operations.clients.pulumi import ACCESS_KEY, BUCKET, RAM_USER, VOLUME
+from operations import guard
 from operations.commands import down
+from operations.context import StackContext
 from operations.errors import CommandError
-from operations.guard import Loss, losses
-from operations.oss import Key, bucket_of
-from operations.recovery import Recovered
+from operations.recovery import Recovery
 from operations.review import Change
+from tests.unit.contexts import fake_context
 from tests.unit.stack_files import load_stack
 
 STATE: Mapping[str, Any] = {
@@ -23,19 +27,18 @@ STATE: Mapping[str, Any] = {
 
 
 def _change(action: str, kind: str, name: str, old: Mapping[str, Any] = STATE) -> Change:
-    return Change(action=action, kind=kind, name=name, what=(), old=old, new={})
+    return Change(action=action, kind=kind, name=name, details=(), old=old, new={})
 
 
 IN_USE = {"access_key": "2026-11"}
 
 
 def _names_of_losses(*changes: Change) -> list[str]:
-    return [loss.name for loss in losses(load_stack(), changes, IN_USE)]
+    return [loss.name for loss in _losses(load_stack(), changes, IN_USE)]
 
 
-@pytest.fixture(autouse=True)
-def _access_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oss, "key_in_use", lambda stack, label: Key("id", "secret"))
+def _losses(stack: Stack, changes: Sequence[Change], outputs: Mapping[str, Any]) -> Sequence[Loss]:
+    return guard.find_losses(stack, changes, outputs, lambda _: AccessKey("id", "secret"))
 
 
 def _set_first_object(found: str | None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
@@ -46,7 +49,7 @@ def _set_first_object(found: str | None, monkeypatch: pytest.MonkeyPatch) -> lis
         lookups.append(given)
         return found
 
-    monkeypatch.setattr(oss, "first_object", first_object)
+    monkeypatch.setattr(objects, "first_object", first_object)
     return lookups
 
 
@@ -55,7 +58,7 @@ def test_deleting_a_bucket_with_images_is_a_loss_and_deleting_an_empty_one_is_no
     action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = _set_first_object("x/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
-    (loss,) = losses(load_stack(), [_change(action, BUCKET, "bucket")], IN_USE)
+    (loss,) = _losses(load_stack(), [_change(action, BUCKET, "bucket")], IN_USE)
     assert loss.name == "images"
     assert "would be deleted, and the images in it, such as team/app." in loss.alarm
     *place, _ = lookups[0]
@@ -70,9 +73,9 @@ def test_a_bucket_that_cannot_be_listed_counts_as_full_unless_it_is_deleted(
     code: str, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first_object(*_: object) -> None:
-        raise oss.OssError(code)
+        raise OssError(code)
 
-    monkeypatch.setattr(oss, "first_object", first_object)
+    monkeypatch.setattr(objects, "first_object", first_object)
     assert _names_of_losses(_change("delete", BUCKET, "bucket")) == names
 
 
@@ -107,20 +110,20 @@ def test_replacing_the_volume_with_the_images_or_removing_it_from_the_state_is_a
 
 def test_the_guard_passes_only_if_every_loss_is_named() -> None:
     lost = [Loss("images", "Why", "Do"), Loss("2026-11", "Because", "Try")]
-    for meant in ([], ["images"], ["image", "2026-11"]):
-        with pytest.raises(CommandError, match=r"make up STACK=prod LOSE=images,2026-11$"):
-            guard.stop("prod", "up", lost, meant)
-    guard.stop("prod", "up", lost, ["2026-11", "images"])
-    guard.stop("prod", "up", (), ())
+    for allowed in ([], ["images"], ["image", "2026-11"]):
+        with pytest.raises(CommandError, match=r"make up STACK=prod ALLOW_LOSS=images,2026-11$"):
+            guard.require_allowed("prod", "up", lost, allowed)
+    guard.require_allowed("prod", "up", lost, ["2026-11", "images"])
+    guard.require_allowed("prod", "up", (), ())
 
 
 def test_the_guard_lists_the_steps_of_a_recovery() -> None:
     lost = [Loss("images", "Why", "Do")]
     with pytest.raises(CommandError, match=r"^stopped, and nothing was changed:"):
-        guard.stop("prod", "up", lost, (), Recovered(()).stopped)
-    done = ("removed the container a, which was being made", "deleted the access key b")
+        guard.require_allowed("prod", "up", lost, (), Recovery().stopped)
+    done = ["removed the container a, which was being made", "deleted the access key b"]
     with pytest.raises(CommandError) as blocked:
-        guard.stop("prod", "up", lost, (), Recovered((), done).stopped)
+        guard.require_allowed("prod", "up", lost, (), Recovery(done).stopped)
     assert str(blocked.value).startswith(
         "stopped, and nothing was changed but by the recovery of the run before (removed the "
         "container a, which was being made; deleted the access key b):"
@@ -136,7 +139,7 @@ def _in_oss(region: str = "cn-hangzhou", **storage: Any) -> Stack:  # noqa: ANN4
 
 def _outputs(stack: Stack) -> Mapping[str, Any]:
     """Return the outputs of the last `up` of `stack`."""
-    endpoint = f"https://{bucket_of(stack).host}"
+    endpoint = f"https://{OssBackend(stack.registry).bucket.host}"
     return {**IN_USE, "images": stack.registry.storage.location, "storage_endpoint": endpoint}
 
 
@@ -187,17 +190,18 @@ def test_a_registry_that_would_look_for_its_images_elsewhere_is_a_loss(
     lookups = _set_first_object(
         "registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch
     )
-    (loss,) = losses(now, (), _outputs(before))
+    (loss,) = _losses(now, (), _outputs(before))
     assert loss.name == "images"
-    assert "no longer in the bucket images" in loss.why
-    assert loss.why.endswith("where its images are, such as team/app")
-    assert loss.instead == f"{fix}, or copy the objects to the new place"
+    assert "no longer in the bucket images" in loss.reason
+    assert loss.reason.endswith("where its images are, such as team/app")
+    assert loss.fix == f"{fix}, or copy the objects to the new place"
     region, host, bucket, folder, _ = lookups[0]
     assert (region, host, bucket) == ("cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com", "images")
-    assert folder == f"{bucket_of(before).object_prefix}docker/registry/v2/repositories/"
+    prefix = OssBackend(before.registry).bucket.object_prefix
+    assert folder == f"{prefix}docker/registry/v2/repositories/"
     # Leaving an empty place is no loss.
     _set_first_object(None, monkeypatch)
-    assert not losses(now, (), _outputs(before))
+    assert not _losses(now, (), _outputs(before))
 
 
 @pytest.mark.parametrize(
@@ -214,17 +218,17 @@ def test_another_endpoint_or_key_for_the_same_images_is_no_loss(
     now: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = _set_first_object("x", monkeypatch)
-    assert not losses(now, (), _outputs(_in_oss()))
+    assert not _losses(now, (), _outputs(_in_oss()))
     assert not lookups
 
 
 def test_a_place_that_cannot_be_listed_counts_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_object(*_: object) -> None:
-        raise oss.OssError("PublicEndpointForbidden", answered=True)
+        raise OssError("PublicEndpointForbidden", answered=True)
 
-    monkeypatch.setattr(oss, "first_object", first_object)
-    (loss,) = losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
-    assert "images can't be seen from here (PublicEndpointForbidden)" in loss.why
+    monkeypatch.setattr(objects, "first_object", first_object)
+    (loss,) = _losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
+    assert "images can't be seen from here (PublicEndpointForbidden)" in loss.reason
 
 
 def test_the_registrys_endpoint_is_listed_if_the_public_one_is_forbidden(
@@ -232,11 +236,11 @@ def test_the_registrys_endpoint_is_listed_if_the_public_one_is_forbidden(
 ) -> None:
     def first_object(region: str, host: str, *_: object) -> str | None:
         if "-internal" not in host:
-            raise oss.OssError("PublicEndpointForbidden", answered=True)
+            raise OssError("PublicEndpointForbidden", answered=True)
         return None
 
-    monkeypatch.setattr(oss, "first_object", first_object)
-    assert not losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
+    monkeypatch.setattr(objects, "first_object", first_object)
+    assert not _losses(_in_oss(prefix="b"), (), _outputs(_in_oss()))
 
 
 def test_a_bucket_that_is_both_deleted_and_left_is_one_loss(
@@ -244,8 +248,8 @@ def test_a_bucket_that_is_both_deleted_and_left_is_one_loss(
 ) -> None:
     _set_first_object("x/repositories/team/app/_layers/x", monkeypatch)
     now = _in_oss(bucket="others")
-    (loss,) = losses(now, [_change("replace", BUCKET, "bucket")], _outputs(_in_oss()))
-    assert "would be deleted, and the images in it, such as team/app" in loss.why
+    (loss,) = _losses(now, [_change("replace", BUCKET, "bucket")], _outputs(_in_oss()))
+    assert "would be deleted, and the images in it, such as team/app" in loss.reason
 
 
 def test_down_reports_how_to_keep_the_bucket_and_the_command_that_deletes_it(
@@ -254,12 +258,14 @@ def test_down_reports_how_to_keep_the_bucket_and_the_command_that_deletes_it(
     _set_first_object("registry/docker/registry/v2/repositories/team/app/_layers/x", monkeypatch)
     inputs = {**STATE["inputs"], "bucket": "trial-images", "forceDestroy": True}
     bucket = {**STATE, "type": BUCKET, "inputs": inputs}
-    stack = {"type": "pulumi:pulumi:Stack", "outputs": IN_USE}
-    monkeypatch.setattr(down, "deployment", lambda name: {"resources": [stack, bucket]})
+    stack = replace(load_stack(), name="trial")
+    context = fake_context(stack, [bucket], outputs=IN_USE)
+    monkeypatch.setattr(StackContext, "access_key", lambda *_: AccessKey("id", "secret"))
+    losses = down.find_losses(context, stack)
     with pytest.raises(CommandError) as blocked:
-        guard.stop("trial", "down", down._lost("trial"), ())
+        guard.require_allowed("trial", "down", losses, ())
     error = str(blocked.value)
     assert "To keep the bucket, set storage.force_destroy: false" in error
     assert "storage.bucket and alicloud:region back" not in error
-    assert error.endswith("make down STACK=trial LOSE=trial-images")
-    guard.stop("trial", "down", down._lost("trial"), ["trial-images"])
+    assert error.endswith("make down STACK=trial ALLOW_LOSS=trial-images")
+    guard.require_allowed("trial", "down", losses, ["trial-images"])

@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 
+from config.resource_names import (
+    BUCKET,
+    CONTAINER,
+    NETWORK,
+    RAM_POLICY,
+    SERVICE,
+    STASH,
+    SWARM_SECRET,
+    VOLUME,
+)
 from config.stack import Stack
 from operations import stack_file
-from operations.clients.pulumi import CONTAINER, NETWORK, SERVICE, STASH, VOLUME
 from operations.commands import move
 from operations.errors import CommandError
-from operations.recovery import Recovered
+from operations.recovery import Recovery
 from operations.review import Change, Review
+from tests.unit.contexts import FakePulumi, fake_context
 from tests.unit.stack_files import load_stack
 
 OPEN = {"exposure": "open"}
@@ -33,13 +43,13 @@ def _outputs(stack: Stack) -> Mapping[str, Any]:
 
 
 def _change(action: str, kind: str, name: str) -> Change:
-    return Change(action=action, kind=kind, name=name, what=(), old={}, new={})
+    return Change(action=action, kind=kind, name=name, details=(), old={}, new={})
 
 
 MOVE_CHANGES = (
     _change("delete", CONTAINER, "registry"),
     _change("create", SERVICE, "registry"),
-    _change("create", "docker:index/secret:Secret", "registry-file-0"),
+    _change("create", SWARM_SECRET, "registry-file-0"),
     _change("replace", NETWORK, "network"),
     _change("create", STASH, "registry-files"),
 )
@@ -52,7 +62,7 @@ def _check_plan(
     **fields: Any,  # noqa: ANN401
 ) -> None:
     review = Review(stack="dev", changes=changes, **fields)
-    move._see_nothing_else(stack, before, review, Recovered(()).stopped)
+    move._require_no_other_changes(stack, before, review, Recovery().stopped)
 
 
 @pytest.mark.parametrize("sections", [{}, OSS])
@@ -92,13 +102,7 @@ def test_a_plan_with_another_changed_setting_is_refused(
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [
-        VOLUME,
-        "alicloud:oss/bucket:Bucket",
-        "alicloud:ram/policy:Policy",
-        "docker:index/remoteImage:RemoteImage",
-    ],
+    "kind", [VOLUME, BUCKET, RAM_POLICY, "docker:index/remoteImage:RemoteImage"]
 )
 def test_a_plan_that_changes_another_resource_is_refused(kind: str) -> None:
     with pytest.raises(CommandError, match="than the runtime"):
@@ -122,9 +126,9 @@ def test_a_registry_that_has_the_runtime_already_is_not_changed(
     (tmp_path / "Pulumi.dev.yaml").write_text(
         "config: {oss-registry:registry: {runtime: swarm, exposure: open}}"
     )
-    commands: list[tuple[str, ...]] = []
-    monkeypatch.setattr(move, "pulumi_seen", lambda *words: commands.append(words))
     service = {"type": SERVICE, "urn": "urn:pulumi:dev::x::x::registry"}
-    move.move("dev", "swarm", Recovered([service]), consent=True)
-    assert [words[:2] for words in commands] == [("config", "set")]
+    context = fake_context(load_stack(), [service])
+    move.move(context, "swarm", consent=True, stopped=Recovery().stopped)
+    assert isinstance(context.pulumi, FakePulumi)
+    assert [words[0] for words in context.pulumi.commands] == ["stack export", "config set"]
     assert "runs by runtime: swarm already" in capsys.readouterr().out

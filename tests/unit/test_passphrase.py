@@ -8,9 +8,11 @@ from subprocess import CalledProcessError
 import pytest
 
 from operations import stack_file
-from operations.clients.pulumi import pulumi, pulumi_seen
+from operations.clients.pulumi import Pulumi, run_pulumi
 from operations.commands import gc, preview
+from operations.context import StackContext
 from operations.errors import CommandError
+from operations.garbage_collection.interrupts import Interrupts
 
 WRONG = "error: getting stack configuration: get stack secrets manager: incorrect passphrase"
 MISSING = (
@@ -56,7 +58,7 @@ def _write_stack(folder: Path, error: str, in_file: str | None, in_state: str | 
 def _error_of(*words: str) -> str:
     """Return the error if `pulumi` runs with these arguments: one line without the passphrase."""
     with pytest.raises(CommandError) as blocked:
-        pulumi(*words, "--stack", "mine")
+        run_pulumi(*words, "--stack", "mine")
     assert "\n" not in str(blocked.value)
     assert "hunter2" not in str(blocked.value)
     return str(blocked.value)
@@ -110,7 +112,7 @@ def test_a_command_with_visible_output_ends_with_the_same_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(CommandError, match="does not unlock the secrets of the stack mine"):
-        pulumi_seen("destroy", "--stack", "mine")
+        Pulumi("mine").run_visibly("destroy")
     assert WRONG in capsys.readouterr().err
 
 
@@ -119,22 +121,23 @@ def test_other_errors_of_pulumi_are_not_changed(failing_pulumi: Path) -> None:
         failing_pulumi, "error: no stack named 'mine' found", in_file="one", in_state="one"
     )
     with pytest.raises(CalledProcessError) as failure:
-        pulumi("preview", "--stack", "mine")
+        Pulumi("mine").run("preview")
     assert "no stack named" in failure.value.stderr
     with pytest.raises(CalledProcessError):
-        pulumi_seen("up", "--stack", "mine")
+        Pulumi("mine").run_visibly("up")
 
 
 @pytest.mark.usefixtures("failing_pulumi")
 def test_garbage_collection_reports_a_wrong_passphrase_instead_of_pending_changes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gc, "tag", lambda *_: None)
+    monkeypatch.setattr(Pulumi, "tag", lambda *_: None)
+    context = StackContext("mine")
     with pytest.raises(CommandError) as blocked:
-        gc._collect(stack_file.stack("mine"), {}, gc._Interrupts.__new__(gc._Interrupts))
+        gc.collect(context, Interrupts.__new__(Interrupts))
     assert "the plan fails" in str(blocked.value)
     assert "does not unlock the secrets of the stack mine" in capsys.readouterr().out
-    report, _ = preview.planned("mine")
+    report, _ = preview.plan(context)
     assert "PULUMI_CONFIG_PASSPHRASE" in "".join(report.errors)
 
 
@@ -153,4 +156,4 @@ def test_an_interrupt_stops_a_command_with_visible_output(
 
     monkeypatch.setattr(sys, "stderr", Interrupting())
     with pytest.raises(KeyboardInterrupt):
-        pulumi_seen("up", "--stack", "mine")
+        Pulumi("mine").run_visibly("up")

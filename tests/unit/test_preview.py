@@ -1,45 +1,59 @@
 """Tests of `make preview`: the flags that it passes to Pulumi."""
 
-from collections.abc import Mapping
+import json
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from operations import stack_file
 from operations.commands import preview
+from operations.context import StackContext
+from tests.unit.contexts import FakePulumi, fake_context
 from tests.unit.stack_files import load_stack
 
 
 @pytest.fixture
-def pulumi_flags(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Return the flags of each plan that Pulumi is asked for. The plans have no change."""
-    flags: list[tuple[str, ...]] = []
+def context() -> StackContext:
+    """Return the context of a stack whose plans have no change."""
     stack = load_stack()
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
     outputs = {"environment": stack.registry.redacted}
     step: Mapping[str, Any] = {"op": "same", "urn": urn, "oldState": {"outputs": outputs}}
 
-    def plan(name: str, *given: str) -> Mapping[str, Any]:
-        flags.append(given)
-        return {"steps": [step]}
+    context = fake_context(stack)
+    context.pulumi = _PlanningPulumi("dev", {"steps": [step]})
+    return context
 
-    monkeypatch.setattr(preview, "_plan", plan)
-    monkeypatch.setattr(stack_file, "stack", lambda name: stack)
-    return flags
+
+class _PlanningPulumi(FakePulumi):
+    """Prints its `deployment` as the plan."""
+
+    def run(self, command: str, *options: str) -> str:
+        self.commands.append((command, *options))
+        return json.dumps(self.deployment)
+
+
+def _preview(context: StackContext, *words: str) -> Sequence[str]:
+    """Run the command with these arguments. Return the options that it passes to Pulumi."""
+    parser = ArgumentParser()
+    preview.add_arguments(parser)
+    assert preview.run(context, parser.parse_args(words)) == 0
+    assert isinstance(context.pulumi, FakePulumi)
+    ((_, *options),) = context.pulumi.commands
+    return options
 
 
 def test_a_preview_refreshes_the_state_as_up_does(
-    pulumi_flags: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+    context: StackContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert preview.main("dev", "text") == 0
-    assert pulumi_flags == [("--refresh",)]
+    assert "--refresh" in _preview(context)
     assert capsys.readouterr().out == "dev: no change\n"
 
 
 @pytest.mark.parametrize("form", ["text", "markdown"])
 def test_a_preview_without_a_refresh_prints_a_note(
-    form: str, pulumi_flags: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+    form: str, context: StackContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert preview.main("dev", form, "--no-refresh") == 0
-    assert pulumi_flags == [()]
+    assert "--refresh" not in _preview(context, f"--format={form}", "--no-refresh")
     assert "compares the stack file with the state only" in capsys.readouterr().out

@@ -25,13 +25,13 @@ def _without_credentials() -> UnretryableException:
 
 def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(_without_credentials()))
-    with pytest.raises(ram.Unasked, match="unable to load credentials"):
-        ram.keys("oss-registry-dev")
-    with pytest.raises(ram.Unasked, match="unable to load credentials"):
-        ram.delete("oss-registry-dev", "id")
+    with pytest.raises(ram.RamError, match="unable to load credentials"):
+        ram.list_access_keys("oss-registry-dev")
+    with pytest.raises(ram.RamError, match="unable to load credentials"):
+        ram.delete_access_key("oss-registry-dev", "id")
 
 
 def test_a_user_that_does_not_exist_has_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = DaraException({"code": "EntityNotExist.User", "message": "EntityNotExist.User: no"})
     monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(missing))
-    assert ram.keys("oss-registry-dev") == {}
+    assert ram.list_access_keys("oss-registry-dev") == {}

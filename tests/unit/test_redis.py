@@ -10,8 +10,9 @@ import pytest
 import trustme
 
 from config.stack import CA_CERTIFICATES_PATH, Stack
-from operations.clients import docker as engine
 from operations.clients import redis
+from operations.clients.docker import Docker
+from operations.clients.redis import Redis
 from operations.errors import CommandError, NotChecked
 from tests.unit.stack_files import load_stack
 
@@ -20,10 +21,11 @@ DIGEST = f"sha256:{'a' * 64}"
 ENTRIES = (f"blobs::{DIGEST}", "repository::team/app::blobs", f"repository::a_b.c::blobs::{DIGEST}")
 
 
-class _FakeRedis:
+class _FakeRedis(Docker):
     """Records docker commands, and answers redis commands as redis-cli 7.0 prints the answers."""
 
     def __init__(self) -> None:
+        super().__init__({})
         self.commands: list[tuple[str, ...]] = []
         self.inputs: list[str] = []
         self.files: list[str] = []
@@ -32,7 +34,7 @@ class _FakeRedis:
         self.answers: dict[str, str] = {}  # by a command's first word
         self.hangs = False
 
-    def docker(self, _: Mapping[str, str], *words: str, given: str = "", **__: object) -> str:
+    def run(self, *words: str, stdin: str = "", **_: object) -> str:
         self.commands.append(words)
         if words[0] == "cp":
             self.files.append(Path(words[1]).read_text())
@@ -40,8 +42,8 @@ class _FakeRedis:
             return ""
         if self.hangs:
             raise subprocess.TimeoutExpired("docker", 10)
-        self.inputs.append(given)
-        return "".join(f"{self._answer(line)}\n" for line in given.splitlines())
+        self.inputs.append(stdin)
+        return "".join(f"{self._answer(line)}\n" for line in stdin.splitlines())
 
     def _answer(self, line: str) -> str:
         verb, *words = line.split()
@@ -58,11 +60,12 @@ class _FakeRedis:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> _FakeRedis:
-    fake = _FakeRedis()
-    monkeypatch.setattr(engine, "docker", fake.docker)
-    monkeypatch.setattr(redis, "secret", lambda stack, name, brought: f"secret of {name}")
-    return fake
+def server() -> _FakeRedis:
+    return _FakeRedis()
+
+
+def _client(stack: Stack, server: _FakeRedis) -> Redis:
+    return Redis(stack.registry, server, lambda name: f"secret of {name}")
 
 
 def _stack_with_external_redis(
@@ -77,7 +80,7 @@ def _stack_with_external_redis(
 
 
 def test_a_redis_without_a_password_gets_no_auth_command(server: _FakeRedis) -> None:
-    assert redis.said(_stack_with_external_redis(), {}, "PING") == ["PONG"]
+    assert _client(_stack_with_external_redis(), server).ask("PING") == ["PONG"]
     assert server.inputs == ["PING\n"]
 
 
@@ -87,7 +90,7 @@ def test_flushing_the_cache_deletes_only_the_registrys_entries(
 ) -> None:
     other_keys = ["others", "blobs::x", "myblobs::y", "repository::A B::blobs"]
     server.keys = [*ENTRIES, *other_keys]
-    redis.forget(_stack_with_external_redis(db=database), {})
+    _client(_stack_with_external_redis(db=database), server).flush_cache()
     assert server.keys == other_keys
     selected = [line for text in server.inputs for line in text.splitlines() if "SELECT" in line]
     assert set(selected) == ({f"SELECT {database}"} if database else set())
@@ -101,7 +104,7 @@ def test_flushing_the_cache_scans_all_pages(
     server.keys = [*ENTRIES]
     pages = iter([f"17\n{ENTRIES[0]}", f"5\n{ENTRIES[1]}", f"0\n{ENTRIES[2]}"])
     monkeypatch.setattr(server, "_answer", _paged(server._answer, pages))
-    redis.forget(_stack_with_external_redis(), {})
+    _client(_stack_with_external_redis(), server).flush_cache()
     assert not server.keys
     assert [text for text in server.inputs if text.startswith("SCAN")] == [
         f"SCAN {cursor} MATCH *blobs* COUNT 2\n" for cursor in (0, 17, 5)
@@ -115,22 +118,21 @@ def _paged(answer: Callable[[str], str], pages: Iterator[str]) -> Callable[[str]
 def test_a_redis_user_logs_in_with_name_and_password(server: _FakeRedis) -> None:
     server.password = "x"
     stack = _stack_with_external_redis({"redis": {"username": "registry"}}, password=True)
-    assert redis.said(stack, {}, "PING") == ["PONG"]
-    quoted = [redis._quoted(word) for word in ("registry", "secret of redis-password")]
+    assert _client(stack, server).ask("PING") == ["PONG"]
+    quoted = [redis._quote(word) for word in ("registry", "secret of redis-password")]
     assert server.inputs == [f"AUTH {quoted[0]} {quoted[1]}\nPING\n"]
-    redis.forget(stack, {})
+    _client(stack, server).flush_cache()
 
 
 def test_a_redis_user_without_a_password_does_not_log_in(server: _FakeRedis) -> None:
-    assert redis.said(
-        _stack_with_external_redis({"redis": {"username": "registry"}}), {}, "PING"
-    ) == ["PONG"]
+    stack = _stack_with_external_redis({"redis": {"username": "registry"}})
+    assert _client(stack, server).ask("PING") == ["PONG"]
     assert server.inputs == ["PING\n"]
 
 
 def test_the_password_is_in_no_argument_and_no_variable(server: _FakeRedis) -> None:
     server.password = "x"
-    redis.said(_stack_with_external_redis(password=True), {}, "PING")
+    _client(_stack_with_external_redis(password=True), server).ask("PING")
     assert "secret of" not in json.dumps(server.commands)
     assert "secret of" not in server.inputs[0]  # each byte is escaped
 
@@ -139,10 +141,10 @@ def test_a_redis_certificate_is_verified_with_the_registrys_ca_certificates(
     server: _FakeRedis,
 ) -> None:
     stack = _stack_with_external_redis({"redis": {"tls": {"rootcas": [CA_CERTIFICATES_PATH]}}})
-    assert redis.said(stack, {}, "PING") == ["PONG"]
+    assert _client(stack, server).ask("PING") == ["PONG"]
     created, copied, started = server.commands
-    assert created[-5:] == ("--tls", "--sni", "redis.example.com", "--cacert", redis.AUTHORITIES)
-    assert copied[2].endswith(f":{redis.AUTHORITIES}")
+    assert created[-5:] == ("--tls", "--sni", "redis.example.com", "--cacert", redis.CA_FILE)
+    assert copied[2].endswith(f":{redis.CA_FILE}")
     assert server.files == [CA]
     assert started[:3] == ("start", "--attach", "--interactive")
 
@@ -153,19 +155,18 @@ def test_a_redis_that_requires_a_client_certificate_is_reported_as_not_checked(
     tls = {"certificate": "/c.pem", "key": "/k.pem"}
     stack = _stack_with_external_redis({"redis": {"tls": tls}})
     with pytest.raises(NotChecked, match=r"registry\.config\.redis\.tls\.key"):
-        redis.said(stack, {}, "PING")
+        _client(stack, server).ask("PING")
     with pytest.raises(
         CommandError, match=r"registry\.config\.redis\.tls\.key.*cache\.enabled: false"
     ):
-        redis.forget(stack, {})
+        _client(stack, server).flush_cache()
     assert not server.commands
 
 
 def test_the_address_of_the_master_comes_from_a_sentinel(server: _FakeRedis) -> None:
     server.answers["SENTINEL"] = "10.0.0.7\n6379"
-    assert redis.said(
-        _stack_with_external_redis({"redis": {"mastername": "images"}}), {}, "PING"
-    ) == ["PONG"]
+    stack = _stack_with_external_redis({"redis": {"mastername": "images"}})
+    assert _client(stack, server).ask("PING") == ["PONG"]
     assert server.inputs == ["SENTINEL GET-MASTER-ADDR-BY-NAME images\n", "PING\n"]
     assert server.commands[-1][-4:] == ("-h", "10.0.0.7", "-p", "6379")
 
@@ -176,13 +177,13 @@ def test_the_cache_is_flushed_if_only_registry_config_names_the_redis(server: _F
         "storage": {"cache": {"blobdescriptor": "redis"}},
     }
     server.keys = [*ENTRIES]
-    redis.forget(load_stack(cache={"enabled": False}, registry={"config": config}), {})
+    _client(load_stack(cache={"enabled": False}, registry={"config": config}), server).flush_cache()
     assert not server.keys
     assert server.commands[0][-4:] == ("-h", "redis.lan", "-p", "6379")
 
 
 def test_without_a_redis_flushing_the_cache_does_nothing(server: _FakeRedis) -> None:
-    redis.forget(load_stack(cache={"enabled": False}), {})
+    _client(load_stack(cache={"enabled": False}), server).flush_cache()
     assert not server.commands
 
 
@@ -203,7 +204,7 @@ def test_an_error_of_redis_is_reported_with_the_setting_to_change(
     server.password = "x"
     server.answers[verb] = f"{answer}\n"
     with pytest.raises(CommandError) as blocked:
-        redis.forget(_stack_with_external_redis(password=True, db=3), {})
+        _client(_stack_with_external_redis(password=True, db=3), server).flush_cache()
     assert f"redis.example.com:6380 does not forget what it knows: {answer}" in str(blocked.value)
     assert hint in str(blocked.value)
 
@@ -212,7 +213,7 @@ def test_a_redis_that_hangs_counts_as_no_answer_and_its_client_is_removed(
     server: _FakeRedis,
 ) -> None:
     server.hangs = True
-    assert redis.said(_stack_with_external_redis(), {}, "PING") == []
+    assert _client(_stack_with_external_redis(), server).ask("PING") == []
     assert server.commands[-1][:2] == ("container", "rm")
     with pytest.raises(CommandError, match=r"does not forget what it knows: nothing$"):
-        redis.forget(_stack_with_external_redis(), {})
+        _client(_stack_with_external_redis(), server).flush_cache()

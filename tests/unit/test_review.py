@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from operations.clients.pulumi import SERVICE
-from operations.review import LIMIT, Review, failed, markdown, review, text
+from config.resource_names import SERVICE
+from operations.review import LIMIT, Review, failed, markdown, plain_text, summarize
 from tests.unit.stack_files import load_stack
 
 CONTAINER = "docker:index/container:Container"
@@ -30,7 +30,7 @@ def _stack_step(**outputs: Any) -> Mapping[str, Any]:  # noqa: ANN401
 
 
 def _review(*steps: Mapping[str, Any], **sections: Any) -> Review:  # noqa: ANN401
-    return review(load_stack(**sections), {"steps": steps})
+    return summarize(load_stack(**sections), {"steps": steps})
 
 
 def _unchanged_stack(**sections: Any) -> Mapping[str, Any]:  # noqa: ANN401
@@ -51,8 +51,8 @@ def _replacement(name: str = "registry", kind: str = CONTAINER) -> list[Mapping[
 
 def test_a_plan_without_changes_is_shown_as_no_change() -> None:
     found = _review(_unchanged_stack())
-    assert found.empty
-    assert text(found) == "dev: no change\n"
+    assert found.is_empty
+    assert plain_text(found) == "dev: no change\n"
     assert markdown(found).splitlines()[1:] == ["### `dev`: no change"]
 
 
@@ -63,20 +63,20 @@ def test_a_replacement_is_listed_once_with_its_cause_and_before_other_changes() 
         ("replace", "registry"),
         ("create", "network"),
     ]
-    assert found.changes[0].what == ["because of ports[0].external: 5000 → 5001"]
+    assert found.changes[0].details == ["because of ports[0].external: 5000 → 5001"]
     assert found.summary == "1 to replace, 1 to create"
 
 
 def test_components_and_unchanged_resources_are_not_listed() -> None:
     group = {"op": "create", "urn": "urn:pulumi:dev::oss-registry::oss-registry:index:X::registry"}
     steps = (group, _step("same", CONTAINER, "redis"), _step("refresh", CONTAINER, "redis"))
-    assert _review(_unchanged_stack(), *steps).empty
+    assert _review(_unchanged_stack(), *steps).is_empty
 
 
 def test_a_changed_variable_is_shown_as_a_diff() -> None:
     before = load_stack().registry.redacted
     found = _review(_stack_step(environment=before), registry={"log_level": "error"})
-    assert found.lines == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
+    assert found.diff == ["-REGISTRY_LOG_LEVEL=warn", "+REGISTRY_LOG_LEVEL=error"]
     assert "```diff\n-REGISTRY_LOG_LEVEL=warn\n+REGISTRY_LOG_LEVEL=error\n```" in markdown(found)
 
 
@@ -84,7 +84,7 @@ def test_a_changed_file_is_shown_as_a_diff_below_its_path() -> None:
     before = load_stack(registry={"delivery": "file"}).registry.redacted
     sections = {"registry": {"delivery": "file", "log_level": "error"}}
     found = _review(_stack_step(environment=before), **sections)
-    head, *lines = found.lines
+    head, *lines = found.diff
     assert head == "@@ /etc/distribution/config.yml @@"
     assert [line for line in lines if line[0] in "+-"] == [
         '-    "level": "warn",',
@@ -95,8 +95,8 @@ def test_a_changed_file_is_shown_as_a_diff_below_its_path() -> None:
 def test_a_secret_is_shown_as_its_placeholder() -> None:
     before = load_stack(cache={"enabled": False}).registry.redacted
     found = _review(_stack_step(environment=before), secrets={"redis-password": "hunter2"})
-    assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.lines
-    assert "hunter2" not in markdown(found) + text(found)
+    assert "+REGISTRY_REDIS_PASSWORD=[secret: redis-password]" in found.diff
+    assert "hunter2" not in markdown(found) + plain_text(found)
 
 
 @pytest.mark.parametrize(
@@ -136,19 +136,19 @@ def test_a_service_has_downtime_only_if_its_single_replica_stops_first(
 def test_a_first_deployment_has_no_downtime() -> None:
     found = _review(_step("create", CONTAINER, "registry"))
     assert found.downtime == "none: nothing runs yet"
-    assert all(line.startswith("+") for line in found.lines)
+    assert all(line.startswith("+") for line in found.diff)
 
 
 def test_access_key_labels_are_shown_before_and_after_with_the_one_in_use() -> None:
     environment = load_stack(**CLOUD).registry.redacted
     unchanged = _stack_step(environment=environment, access_key="b")
-    assert _review(unchanged, **CLOUD).keys == "a, b (in use)"
+    assert _review(unchanged, **CLOUD).access_keys == "a, b (in use)"
     created = _step("create", KEY, "access-key-b")
     before = _stack_step(environment=environment, access_key="a")
-    assert _review(before, created, **CLOUD).keys == "a (in use) → a, b (in use)"
+    assert _review(before, created, **CLOUD).access_keys == "a (in use) → a, b (in use)"
     deleted = _step("delete", KEY, "access-key-0", oldState={})
-    assert _review(unchanged, deleted, **CLOUD).keys == "0, a, b (in use) → a, b (in use)"
-    assert _review().keys == ""
+    assert _review(unchanged, deleted, **CLOUD).access_keys == "0, a, b (in use) → a, b (in use)"
+    assert _review().access_keys == ""
 
 
 def test_a_retained_resource_is_not_shown_as_deleted() -> None:
@@ -163,7 +163,7 @@ def test_a_value_that_is_long_or_secret_is_not_shown() -> None:
     diff = {path: {"kind": "update"} for path in ("a", "b", "c", "d[0].e", "d[1].e")}
     step = _step("update", CONTAINER, "x", oldState=old, newState=new, detailedDiff=diff)
     (change,) = _review(_unchanged_stack(), step).changes
-    assert change.what == ["a", "b", "c: 1 → none", "d"]
+    assert change.details == ["a", "b", "c: 1 → none", "d"]
 
 
 def test_errors_and_warnings_are_shown_once_and_a_failed_plan_is_not_empty() -> None:
@@ -173,18 +173,18 @@ def test_errors_and_warnings_are_shown_once_and_a_failed_plan_is_not_empty() -> 
         {"severity": "warning", "message": "warning: <b>"},
         {"severity": "info", "message": "hello"},
     ]
-    found = review(load_stack(), {"steps": [_unchanged_stack()], "diagnostics": diagnostics})
-    assert not found.empty
+    found = summarize(load_stack(), {"steps": [_unchanged_stack()], "diagnostics": diagnostics})
+    assert not found.is_empty
     assert found.summary == "**it would fail**"
     assert (found.errors, found.warnings) == (["no"], ["<b>"])
     assert "&lt;b>" in markdown(found)
-    assert "error: no" in text(found)
+    assert "error: no" in plain_text(found)
 
 
 def test_all_problems_of_a_stack_file_are_shown() -> None:
     shown = markdown(failed("dev", "dev:\n  - one\n  - two"))
     assert "```\ndev:\n  - one\n  - two\n```" in shown
-    assert not failed("dev", "x").empty
+    assert not failed("dev", "x").is_empty
 
 
 TOKEN = {"realm": "https://t.example.com/token", "service": "s", "issuer": "i"}
@@ -241,7 +241,7 @@ def test_a_comment_is_shortened_to_githubs_limit_and_reports_the_omitted_lines()
     assert shown.count("```") == 2
     omitted = int(shown.rpartition("✂️ ")[2].split()[0])
     assert omitted > 500
-    assert text(found).count("\n") > 1000
+    assert plain_text(found).count("\n") > 1000
 
 
 def test_the_first_line_of_a_comment_identifies_the_stack() -> None:

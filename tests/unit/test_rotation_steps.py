@@ -2,7 +2,7 @@
 
 import pytest
 
-from operations.commands.rotate import steps
+from operations.commands.rotate import plan_steps
 from operations.errors import CommandError
 
 
@@ -33,7 +33,7 @@ from operations.errors import CommandError
 def test_a_rotation_continues_from_where_it_stopped(
     labels: list[str], existing: list[str], in_use: str, expected: list[list[str]]
 ) -> None:
-    assert steps(labels, existing, in_use, "new") == expected
+    assert plan_steps(labels, existing, in_use, "new") == expected
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_a_rotation_that_cannot_continue_is_reported(
     labels: list[str], existing: list[str], in_use: str | None, error: str
 ) -> None:
     with pytest.raises(CommandError, match=error):
-        steps(labels, existing, in_use, "new")
+        plan_steps(labels, existing, in_use, "new")

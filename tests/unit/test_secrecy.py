@@ -11,9 +11,9 @@ from config.releases import RELEASES
 from config.schema import Kinds
 from config.secrecy import HIDDEN, Place, masked, plain_secret
 from config.tree import ANY, Placeholder
-from operations.commands.render import main
-from operations.review import markdown, review, text
-from operations.stack_file import handed_over
+from operations.__main__ import main
+from operations.review import markdown, plain_text, summarize
+from operations.stack_file import as_configuration
 from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
 FIX = "pulumi config set --secret oss-registry:NAME, and write {from_secret: NAME} here"
@@ -344,7 +344,7 @@ def test_each_plain_pull_password_is_refused_with_its_index(
     logins: list[dict[str, Any]], paths: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as failure:
-        load("dev", *handed_over({LOGINS: logins}))
+        load("dev", *as_configuration({LOGINS: logins}))
     lines = str(failure.value).splitlines()[1:]
     assert [line.strip(" -").split(": ")[0] for line in lines] == [f"{LOGINS}{p}" for p in paths]
     assert all(f"--path '{LOGINS}{path}'" in line for path, line in zip(paths, lines, strict=True))
@@ -354,8 +354,8 @@ def test_each_plain_pull_password_is_refused_with_its_index(
 
 def test_pull_passwords_may_all_be_secrets() -> None:
     both = {**_login(ENCRYPTED), "address": ENCRYPTED}
-    assert load("dev", *handed_over({LOGINS: [_login(ENCRYPTED), both]})).name == "dev"
-    assert load("dev", *handed_over({LOGINS: ENCRYPTED})).name == "dev"
+    assert load("dev", *as_configuration({LOGINS: [_login(ENCRYPTED), both]})).name == "dev"
+    assert load("dev", *as_configuration({LOGINS: ENCRYPTED})).name == "dev"
     # Pulumi hands them over decrypted.
     assert load("dev", {LOGINS: json.dumps([_login("x"), _login("y")])}, {LOGINS}).name == "dev"
 
@@ -400,9 +400,9 @@ def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored_in_plai
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
     outputs = {"environment": {name: before}}
     plan = {"steps": [{"op": "same", "urn": urn, "oldState": {"outputs": outputs}}]}
-    found = review(load_stack(), plan)
-    assert f"{name if name.startswith('/') else f'-{name}={HIDDEN}'}" in "\n".join(found.lines)
-    assert "hunter2" not in markdown(found) + text(found)
+    found = summarize(load_stack(), plan)
+    assert f"{name if name.startswith('/') else f'-{name}={HIDDEN}'}" in "\n".join(found.diff)
+    assert "hunter2" not in markdown(found) + plain_text(found)
 
 
 def test_a_preview_of_a_changed_secret_variable_does_not_show_its_value() -> None:
@@ -413,8 +413,8 @@ def test_a_preview_of_a_changed_secret_variable_does_not_show_its_value() -> Non
         "newState": {"inputs": {"envs": ["DD_API_KEY=[secret]"]}},
         "detailedDiff": {"envs[0]": {"kind": "update"}},
     }
-    (change,) = review(load_stack(), {"steps": [step]}).changes
-    assert change.what == ["envs"]
+    (change,) = summarize(load_stack(), {"steps": [step]}).changes
+    assert change.details == ["envs"]
 
 
 @pytest.mark.parametrize("delivery", ["env", "file"])
@@ -441,5 +441,5 @@ def test_render_prints_the_placeholder_of_a_secret_variable(
         "oss-registry:registry": {"environment": {"HTTPS_PROXY": {"from_secret": "proxy"}}},
     }
     (tmp_path / "Pulumi.mine.yaml").write_text(json.dumps({"config": config}))
-    assert main("mine") == 0
+    assert main(["render", "mine"]) == 0
     assert "HTTPS_PROXY=[secret: proxy]\n" in capsys.readouterr().out

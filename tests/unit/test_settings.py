@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.storage.oss import OssBackend
 from config.load import warnings
 from config.problems import SettingsError
 from config.releases import RELEASES
@@ -20,7 +21,6 @@ from config.settings import StackSettings
 from config.tree import Placeholder, lookup
 from operations import stack_file
 from operations.commands import schema
-from operations.oss import bucket_of
 from operations.stack_file import STACKS
 from tests.unit.stack_files import assert_refused, load, load_stack, problems
 
@@ -37,7 +37,11 @@ SECRETS = ("http-secret", "redis-password", "hook", "password-alice")
 KEYS = st.sampled_from(
     sorted(
         {*StackSettings.model_fields}
-        | {name for model in schema.schema()["$defs"].values() for name in _property_names(model)}
+        | {
+            name
+            for model in schema.json_schema()["$defs"].values()
+            for name in _property_names(model)
+        }
     )
 ) | st.text(max_size=5)
 
@@ -54,7 +58,7 @@ def test_twelve_faults_are_reported_together_with_a_fix_each(
 ) -> None:
     monkeypatch.setattr(stack_file, "STACKS", FAULTS)
     with pytest.raises(SettingsError) as failure:
-        load("dev", *stack_file.configuration("dev"))
+        load("dev", *stack_file.read_configuration("dev"))
     assert f"{failure.value}\n" == (FAULTS / "expected.txt").read_text()
     assert len(str(failure.value).splitlines()) == 1 + 12
     assert "hunter" not in str(failure.value)
@@ -62,14 +66,14 @@ def test_twelve_faults_are_reported_together_with_a_fix_each(
 
 def test_the_schema_file_for_editors_is_up_to_date() -> None:
     file = STACKS / "schema.json"
-    assert json.loads(file.read_text()) == schema.schema(), "run `make schema`"
-    jsonschema.Draft202012Validator.check_schema(schema.schema())
+    assert json.loads(file.read_text()) == schema.json_schema(), "run `make schema`"
+    jsonschema.Draft202012Validator.check_schema(schema.json_schema())
 
 
 def test_the_settings_page_is_up_to_date_and_its_examples_are_valid() -> None:
     page = (STACKS.parent / "docs/settings.md").read_text()
-    assert page == f"{schema.page()}\n", "run `make schema`"
-    validator = jsonschema.Draft202012Validator(schema.schema())
+    assert page == f"{schema.settings_page()}\n", "run `make schema`"
+    validator = jsonschema.Draft202012Validator(schema.json_schema())
     rows = [(part.split("`")[0], row) for part in page.split("\n## `")[1:] for row in _rows(part)]
     assert len(rows) >= 50
     for section, (path, description, example) in rows:
@@ -95,13 +99,13 @@ def _rows(part: str) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("file", sorted(STACKS.glob("Pulumi.*.yaml")), ids=lambda f: f.name)
 def test_our_stack_files_are_valid_by_the_schema_for_editors(file: Path) -> None:
-    jsonschema.Draft202012Validator(schema.schema()).validate(yaml.safe_load(file.read_text()))
+    jsonschema.Draft202012Validator(schema.json_schema()).validate(yaml.safe_load(file.read_text()))
 
 
 def test_the_schema_for_editors_finds_the_faults_of_a_stack_file() -> None:
     content = yaml.safe_load((FAULTS / "Pulumi.dev.yaml").read_text())
     del content["config"]["oss-registry:registry"]["release"]  # it decides which keys are valid
-    errors = jsonschema.Draft202012Validator(schema.schema()).iter_errors(content)
+    errors = jsonschema.Draft202012Validator(schema.json_schema()).iter_errors(content)
     marked = {
         ".".join(map(str, error.path)).removeprefix("config.oss-registry:") for error in errors
     }
@@ -576,10 +580,8 @@ def test_a_malformed_region_is_refused_with_the_corrected_one(region: str, corre
     ["cn-hangzhou", "us-west-1", "cn-shanghai-finance-1", "ap-southeast-5", "cn-north-2-gov-1"],
 )
 def test_a_region_id_is_accepted(region: str) -> None:
-    assert (
-        bucket_of(load_stack(storage=OSS, region=region)).host
-        == f"oss-{region}-internal.aliyuncs.com"
-    )
+    bucket = OssBackend(load_stack(storage=OSS, region=region).registry).bucket
+    assert bucket.host == f"oss-{region}-internal.aliyuncs.com"
 
 
 def test_a_region_is_required_only_for_oss_and_may_come_from_the_environment() -> None:
@@ -693,7 +695,10 @@ def test_a_bucket_name_that_oss_would_refuse_is_refused(bucket: object) -> None:
 @pytest.mark.parametrize("bucket", ["abc", "a" * 63, "0-9", "demo-registry"])
 def test_a_bucket_name_that_oss_accepts_is_accepted(bucket: str) -> None:
     assert (
-        bucket_of(load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou")).name == bucket
+        OssBackend(
+            load_stack(storage=OSS | {"bucket": bucket}, region="cn-hangzhou").registry
+        ).bucket.name
+        == bucket
     )
 
 
@@ -757,7 +762,9 @@ def test_a_storage_setting_that_oss_or_ram_would_refuse_is_refused(
 @pytest.mark.parametrize("prefix", [".a", "a..", "...", "a.b/c..d", "team/registry"])
 def test_a_prefix_may_have_dots_in_its_parts(prefix: str) -> None:
     assert (
-        bucket_of(load_stack(storage=OSS | {"prefix": prefix}, region="cn-beijing")).prefix
+        OssBackend(
+            load_stack(storage=OSS | {"prefix": prefix}, region="cn-beijing").registry
+        ).bucket.prefix
         == prefix
     )
 

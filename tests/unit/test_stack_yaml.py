@@ -8,7 +8,7 @@ import pytest
 from config.problems import SettingsError
 from operations import stack_file
 from operations.__main__ import main
-from operations.stack_file import configuration
+from operations.stack_file import read_configuration
 
 
 @pytest.fixture
@@ -52,19 +52,19 @@ def _write_stack_file(stacks: Path, text: str) -> str:
 )
 def test_values_are_read_as_pulumi_reads_them(stacks: Path, written: str, value: object) -> None:
     name = _write_stack_file(stacks, f"config:\n  oss-registry:registry:\n    key: {written}\n")
-    texts, _ = configuration(name)
+    texts, _ = read_configuration(name)
     read = json.loads(texts["oss-registry:registry"])["key"]
     assert (read, type(read)) == (value, type(value))
 
 
 def test_merge_keys_add_to_a_section_without_replacing_its_own_keys(stacks: Path) -> None:
     text = "x: &x {port: 1, bind: a}\nconfig: {registry: {<<: [*x, {port: 2, log: b}], bind: c}}"
-    texts, _ = configuration(_write_stack_file(stacks, text))
+    texts, _ = read_configuration(_write_stack_file(stacks, text))
     assert json.loads(texts["oss-registry:registry"]) == {"port": 1, "bind": "c", "log": "b"}
 
 
 def test_a_null_section_is_read_as_an_empty_text(stacks: Path) -> None:
-    texts, _ = configuration(_write_stack_file(stacks, "config: {registry: ~, cache: }"))
+    texts, _ = read_configuration(_write_stack_file(stacks, "config: {registry: ~, cache: }"))
     assert texts == {"oss-registry:registry": "", "oss-registry:cache": ""}
 
 
@@ -92,7 +92,7 @@ def test_a_value_that_pulumi_would_change_is_refused_with_its_key_and_line(
 ) -> None:
     name = _write_stack_file(stacks, f"config:\n  oss-registry:auth:\n    users: {written}\n")
     with pytest.raises(SettingsError) as failure:
-        configuration(name)
+        read_configuration(name)
     assert f"oss-registry:auth.users: line 3: {problem}" in str(failure.value)
 
 
@@ -104,12 +104,12 @@ def test_a_number_that_pulumi_rewrites_is_refused_where_the_registry_accepts_any
 ) -> None:
     text = "config: {{registry: {{config: {{log: {{fields: {{j: {}}}}}}}}}}}"
     with pytest.raises(SettingsError) as failure:
-        configuration(_write_stack_file(stacks, text.format(written)))
+        read_configuration(_write_stack_file(stacks, text.format(written)))
     key = "oss-registry:registry.config.log.fields.j"
     assert f"{key}: line 1: has a number, which Pulumi rewrites as {value}" in str(failure.value)
     assert f"put it in quotes, or write {value}" in str(failure.value)
     assert str(failure.value).count(key) == 1
-    configuration(_write_stack_file(stacks, text.format("5")))
+    read_configuration(_write_stack_file(stacks, text.format("5")))
 
 
 def test_unquoted_values_and_other_problems_are_reported_together(stacks: Path) -> None:
@@ -117,19 +117,21 @@ def test_unquoted_values_and_other_problems_are_reported_together(stacks: Path) 
         stacks, "config:\n  registry: {port: 0}\n  storage: {access_keys: [2026-11-01]}"
     )
     with pytest.raises(SettingsError) as failure:
-        configuration(name)
+        read_configuration(name)
     assert "oss-registry:storage.access_keys[0]: line 3: has a date" in str(failure.value)
     assert "oss-registry:registry.port: " in str(failure.value)
 
 
 def test_a_key_without_a_namespace_belongs_to_the_project(stacks: Path) -> None:
-    texts, _ = configuration(_write_stack_file(stacks, "config: {registry: {port: 1}, 'a:b': c}"))
+    texts, _ = read_configuration(
+        _write_stack_file(stacks, "config: {registry: {port: 1}, 'a:b': c}")
+    )
     assert texts == {"oss-registry:registry": '{"port": 1}', "a:b": "c"}
 
 
 def test_settings_that_contain_a_secret_at_any_depth_are_listed(stacks: Path) -> None:
     text = "config: {a: {secure: x}, b: {c: [{secure: x}]}, d: {e: 1}, f: [1]}"
-    _, secrets = configuration(_write_stack_file(stacks, text))
+    _, secrets = read_configuration(_write_stack_file(stacks, text))
     assert secrets == {"oss-registry:a", "oss-registry:b"}
 
 
@@ -168,11 +170,14 @@ def test_an_invalid_stack_file_is_reported_with_its_name_and_line(
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "", "a;id", "x" * 101, "é", "a\\b", "a\n"])
-@pytest.mark.parametrize("command", ["render", "importing", "up", "gc", "login", "status"])
+@pytest.mark.parametrize(
+    "options", [["render"], ["import"], ["up"], ["gc"], ["login", "--user=bob"], ["status"]]
+)
 def test_an_invalid_stack_name_is_reported_in_one_sentence(
-    command: str, name: str, capsys: pytest.CaptureFixture[str]
+    options: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, name]) == 1
+    command, *others = options
+    assert main([command, name, *others]) == 1
     assert capsys.readouterr().err == (
         f"{command}: {name!r} is not a stack's name: write letters, digits, hyphens, underscores "
         "and dots, such as STACK=prod\n"
@@ -181,4 +186,4 @@ def test_an_invalid_stack_name_is_reported_in_one_sentence(
 
 def test_a_missing_stack_file_is_reported(stacks: Path) -> None:
     with pytest.raises(SettingsError, match=r"^there is no stacks/Pulumi\.other\.yaml$"):
-        configuration("other")
+        read_configuration("other")

@@ -1,47 +1,42 @@
 """Tests of the preflight check for Swarm, and of the removal of unused secrets and configs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from operations.clients import docker as engine
-from operations.swarm import obstacle, remove_unused
+from config import resource_names
+from operations.preflight import find_problem
+from operations.swarm import remove_unused_files
+from tests.unit.contexts import FakeDocker
 from tests.unit.stack_files import load_stack
 
-CONTAINER = {"type": "docker:index/container:Container", "urn": "a"}
-SERVICE = {"type": "docker:index/service:Service", "urn": "b"}
+CONTAINER = {"type": resource_names.CONTAINER, "urn": "a"}
+SERVICE = {"type": resource_names.SERVICE, "urn": "b"}
 MANAGER = {"LocalNodeState": "active", "ControlAvailable": True}
 HOST = {"publish_mode": "host"}
 OSS: Mapping[str, Any] = {
     "storage": {"kind": "oss", "bucket": "images-of-mine"},
     "region": "cn-hangzhou",
 }
-FakeDocker = Callable[[Mapping[str, str]], list[str]]
 
 
-@pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
-    """Return a function that sets docker's answers by the first words of a command.
+class _Engine(FakeDocker):
+    """Answers a command by its first words, and records the commands without an answer."""
 
-    It returns the list of the commands without an answer.
-    """
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        super().__init__(self._answer)
+        self.answers = answers
+        self.unanswered: list[str] = []
 
-    def set_answers(answers: Mapping[str, str]) -> list[str]:
-        unanswered: list[str] = []
-
-        def run(_: Mapping[str, str], *words: str) -> str:
-            command = " ".join(words)
-            found = [answer for start, answer in answers.items() if command.startswith(start)]
-            if not found:
-                unanswered.append(command)
-            return next(iter(found), "")
-
-        monkeypatch.setattr(engine, "docker", run)
-        return unanswered
-
-    return set_answers
+    def _answer(self, *words: str) -> str:
+        command = " ".join(words)
+        for start, answer in self.answers.items():
+            if command.startswith(start):
+                return answer
+        self.unanswered.append(command)
+        return ""
 
 
 def _nodes(*states: str) -> str:
@@ -62,11 +57,11 @@ def _nodes(*states: str) -> str:
     ],
 )
 def test_an_engine_that_is_no_swarm_manager_is_reported(
-    docker: FakeDocker, info: Mapping[str, object], fix: str
+    info: Mapping[str, object], fix: str
 ) -> None:
-    docker({"info": json.dumps(info)})
+    engine = _Engine({"info": json.dumps(info)})
     stack = load_stack(registry={"runtime": "swarm", "exposure": "open"})
-    assert fix in str(obstacle(stack, (), {}))
+    assert fix in str(find_problem(stack, (), engine))
 
 
 @pytest.mark.parametrize(
@@ -78,35 +73,34 @@ def test_an_engine_that_is_no_swarm_manager_is_reported(
     ],
 )
 def test_in_host_mode_more_replicas_than_nodes_are_reported(
-    docker: FakeDocker, swarm: Mapping[str, str], states: list[str], most: int
+    swarm: Mapping[str, str], states: list[str], most: int
 ) -> None:
-    docker({"info": json.dumps(MANAGER), "node ls": _nodes(*states)})
+    engine = _Engine({"info": json.dumps(MANAGER), "node ls": _nodes(*states)})
 
     def problem_with(replicas: int) -> str | None:
         registry = {"runtime": "swarm", "exposure": "open", "swarm": swarm, "replicas": replicas}
-        return obstacle(load_stack(registry=registry, **OSS), (), {})
+        return find_problem(load_stack(registry=registry, **OSS), (), engine)
 
     assert problem_with(most) is None
     assert f"or set registry.replicas: {most}" in str(problem_with(most + 1))
 
 
-def test_in_ingress_mode_a_node_may_run_several_replicas(docker: FakeDocker) -> None:
-    docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
+def test_in_ingress_mode_a_node_may_run_several_replicas() -> None:
+    engine = _Engine({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     registry = {"runtime": "swarm", "exposure": "open", "replicas": 5}
-    assert obstacle(load_stack(registry=registry, **OSS), (), {}) is None
+    assert find_problem(load_stack(registry=registry, **OSS), (), engine) is None
 
 
-def test_a_volume_without_a_node_constraint_is_reported_on_a_swarm_of_several_nodes(
-    docker: FakeDocker,
-) -> None:
+def test_a_volume_without_a_node_constraint_is_reported_on_a_swarm_of_several_nodes() -> None:
     registry: dict[str, Any] = {"runtime": "swarm", "exposure": "open"}
-    docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
-    assert obstacle(load_stack(registry=registry), (), {}) is None
-    docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active", "Ready Active")})
-    problem = str(obstacle(load_stack(registry=registry), (), {}))
+    engine = _Engine({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
+    assert find_problem(load_stack(registry=registry), (), engine) is None
+    nodes = _nodes("Ready Active", "Ready Active")
+    engine = _Engine({"info": json.dumps(MANAGER), "node ls": nodes})
+    problem = str(find_problem(load_stack(registry=registry), (), engine))
     assert "such as [node.hostname==machine0]" in problem
     registry["swarm"] = {"constraints": ["node.hostname==machine0"]}
-    assert obstacle(load_stack(registry=registry), (), {}) is None
+    assert find_problem(load_stack(registry=registry), (), engine) is None
 
 
 @pytest.mark.parametrize(
@@ -119,20 +113,18 @@ def test_a_volume_without_a_node_constraint_is_reported_on_a_swarm_of_several_no
     ],
 )
 def test_a_changed_runtime_is_reported_with_the_command_make_move(
-    docker: FakeDocker, runtime: str, existing: list[Mapping[str, str]], reported: bool
+    runtime: str, existing: list[Mapping[str, str]], reported: bool
 ) -> None:
-    docker({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
+    engine = _Engine({"info": json.dumps(MANAGER), "node ls": _nodes("Ready Active")})
     stack = load_stack(registry={"runtime": runtime, "exposure": "open"})
-    problem = obstacle(stack, existing, {})
+    problem = find_problem(stack, existing, engine)
     assert (problem is not None) == reported
     assert problem is None or f"make move STACK=dev RUNTIME={runtime}" in problem
 
 
-def test_secrets_and_configs_of_a_services_current_and_previous_version_are_retained(
-    docker: FakeDocker,
-) -> None:
+def test_secrets_and_configs_of_a_services_current_and_previous_version_are_retained() -> None:
     before, now = {"SecretID": "s1", "ConfigID": "c1"}, {"SecretID": "s2"}
-    unanswered = docker(
+    engine = _Engine(
         {
             "info": "true\n",
             "service ls": "id dev-registry\n",
@@ -141,18 +133,16 @@ def test_secrets_and_configs_of_a_services_current_and_previous_version_are_reta
             "config ls": "c1 a\n",
         }
     )
-    remove_unused("dev", {})
-    assert unanswered == ["secret rm s0"]
+    remove_unused_files("dev", engine)
+    assert engine.unanswered == ["secret rm s0"]
 
 
-def test_without_a_service_all_secrets_and_configs_are_removed_and_without_a_swarm_none(
-    docker: FakeDocker,
-) -> None:
-    unanswered = docker(
+def test_without_a_service_all_secrets_and_configs_are_removed_and_without_a_swarm_none() -> None:
+    engine = _Engine(
         {"info": "true\n", "service ls": "", "secret ls": "s1 b\n", "config ls": "c1 a"}
     )
-    remove_unused("dev", {})
-    assert unanswered == ["secret rm s1", "config rm c1"]
-    unanswered = docker({"info": "false\n"})
-    remove_unused("dev", {})
-    assert unanswered == []
+    remove_unused_files("dev", engine)
+    assert engine.unanswered == ["secret rm s1", "config rm c1"]
+    engine = _Engine({"info": "false\n"})
+    remove_unused_files("dev", engine)
+    assert engine.unanswered == []

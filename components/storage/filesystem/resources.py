@@ -5,6 +5,7 @@ from pulumi import ComponentResource, ResourceOptions
 from components.runtime.resources import create_volume
 from components.runtime.workload import Bindings, Mount
 from config.plan import DATA_PATH
+from config.resource_names import COMPONENTS, DATA_VOLUME
 
 
 class FilesystemStorage(ComponentResource):
@@ -15,8 +16,8 @@ class FilesystemStorage(ComponentResource):
     def __init__(
         self, name: str, volume: str, stack: str, opts: ResourceOptions | None = None
     ) -> None:
-        super().__init__("oss-registry:index:FilesystemStorage", name, None, opts)
-        created = create_volume("data", volume, stack, parent=self)
+        super().__init__(f"{COMPONENTS}FilesystemStorage", name, None, opts)
+        created = create_volume(DATA_VOLUME, volume, stack, parent=self)
         mount = Mount(volume=created, path=DATA_PATH)
         self.bindings = Bindings(mounts=[mount], outputs={"volume": created})
         self.register_outputs({"volume": created})

@@ -1,5 +1,6 @@
 """The bucket of a registry, and the registry's configuration for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.releases import Release
@@ -42,6 +43,12 @@ class Bucket:
         """Return the keys of the registry's section `storage` for this bucket."""
         driver = _DRIVERS[release.oss_driver](self)
         return {release.oss_driver: driver, "redirect": {"disable": self.cname is None}}
+
+
+def describe(location: Mapping[str, str]) -> str:
+    """Return the bucket, prefix and region of `location`, which is that of an OssBackend."""
+    below = f" below {location['prefix']}/" if location["prefix"] else ""
+    return f"the bucket {location['bucket']}{below} in {location['region']}"
 
 
 def _native_driver(bucket: Bucket) -> Section:

@@ -25,6 +25,7 @@ from components.runtime.workload import Bindings
 from components.storage.oss.bucket import Bucket
 from components.storage.oss.policy import registry_policy, tls_only_policy
 from config import credentials
+from config.resource_names import ACCESS_KEY_PREFIX, COMPONENTS
 from config.stack import STACK_LABEL
 
 SETTLED_SECONDS = 60  # until OSS accepts a new access key
@@ -118,7 +119,7 @@ class OssStorage(ComponentResource):
     def __init__(
         self, name: str, args: OssStorageArgs, opts: ResourceOptions | None = None
     ) -> None:
-        super().__init__("oss-registry:index:OssStorage", name, None, opts)
+        super().__init__(f"{COMPONENTS}OssStorage", name, None, opts)
         bucket = self._adopt_bucket(args) if args.adopt else self._create_bucket(args)
         values, user = self._create_user(args, bucket)
         self.bindings = Bindings(
@@ -248,11 +249,11 @@ class OssStorage(ComponentResource):
         )
         keys = {
             label: ram.AccessKey(
-                f"access-key-{label}",
+                f"{ACCESS_KEY_PREFIX}{label}",
                 user_name=user.name,
                 opts=ResourceOptions.merge(
                     # The registry depends on its key, and so on the policy and the bucket.
-                    opts(f"access-key-{label}", attachment, bucket),
+                    opts(f"{ACCESS_KEY_PREFIX}{label}", attachment, bucket),
                     ResourceOptions(hooks=_wait_until_accepted(label, args.bucket)),
                 ),
             )

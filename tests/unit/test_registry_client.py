@@ -2,7 +2,7 @@
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trustme
 
-from config.stack import Stack
-from operations.clients import registry as registry_api
+from config.stack import RegistryConfig
+from operations.clients import registry as registry_client
 from operations.errors import NotChecked
 from tests.unit.stack_files import load_stack
 
@@ -19,16 +19,16 @@ AUTHORITY = trustme.CA().cert_pem.bytes().decode()
 MUTUAL = {"http": {"tls": {"clientcas": ["/etc/clients.pem"]}}}
 
 
-def _stack(config: dict[str, Any] | None = None, **sections: Any) -> Stack:  # noqa: ANN401
+def _registry(config: Mapping[str, Any] | None = None, **sections: Any) -> RegistryConfig:  # noqa: ANN401
     registry = {"config": config or {}, "files": {"/etc/clients.pem": AUTHORITY}}
-    return load_stack(registry=registry, **sections)
+    return load_stack(registry=registry, **sections).registry
 
 
-def _stack_with_client_certificates(clientauth: str | None = None) -> Stack:
+def _registry_with_client_certificates(clientauth: str | None = None) -> RegistryConfig:
     tls: dict[str, Any] = {"clientcas": ["/etc/clients.pem"]}
     if clientauth:
         tls["clientauth"] = clientauth
-    return _stack({"http": {"tls": tls}}, tls={"self_signed": True})
+    return _registry({"http": {"tls": tls}}, tls={"self_signed": True})
 
 
 class _FakeRegistry(BaseHTTPRequestHandler):
@@ -71,15 +71,15 @@ def _running_registry(context: ssl.SSLContext | None = None) -> Iterator[str]:
 def test_the_address_contains_the_configured_prefix(
     endpoint: str, prefix: str | None, url: str
 ) -> None:
-    stack = _stack({"http": {"prefix": prefix}} if prefix else {})
-    assert registry_api.address(stack, endpoint) == url
+    registry = _registry({"http": {"prefix": prefix}} if prefix else {})
+    assert registry_client.version_check_url(registry, endpoint) == url
 
 
 def test_a_registry_with_a_prefix_is_checked_below_it() -> None:
     with _running_registry() as endpoint:
-        stack = _stack({"http": {"prefix": "/registry/"}})
-        assert registry_api.http_status(stack, endpoint) == 401
-        assert registry_api.http_status(_stack(), endpoint) == 404
+        registry = _registry({"http": {"prefix": "/registry/"}})
+        assert registry_client.http_status(registry, endpoint) == 401
+        assert registry_client.http_status(_registry(), endpoint) == 404
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
@@ -87,15 +87,15 @@ def test_a_proxy_is_not_used_for_an_address_of_this_machine(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:1")
-    stack = _stack({"http": {"prefix": "/registry/"}})
+    registry = _registry({"http": {"prefix": "/registry/"}})
     with _running_registry() as endpoint:
-        assert registry_api.http_status(stack, endpoint) == 401
+        assert registry_client.http_status(registry, endpoint) == 401
         by_name = endpoint.replace("127.0.0.1", "localhost")
-        assert registry_api.http_status(stack, by_name) == 401
+        assert registry_client.http_status(registry, by_name) == 401
 
 
 @contextmanager
-def _registry_with_client_certificates(verify: ssl.VerifyMode) -> Iterator[str]:
+def _running_registry_with_client_certificates(verify: ssl.VerifyMode) -> Iterator[str]:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -107,28 +107,28 @@ def _registry_with_client_certificates(verify: ssl.VerifyMode) -> Iterator[str]:
 
 def test_a_registry_that_requires_a_client_certificate_is_reported_as_not_checked() -> None:
     with (
-        _registry_with_client_certificates(ssl.CERT_REQUIRED) as endpoint,
+        _running_registry_with_client_certificates(ssl.CERT_REQUIRED) as endpoint,
         pytest.raises(NotChecked, match=r"registry\.config\.http\.tls\.clientcas"),
     ):
-        registry_api.http_status(_stack_with_client_certificates(), endpoint)
+        registry_client.http_status(_registry_with_client_certificates(), endpoint)
 
 
 def test_a_registry_with_optional_client_certificates_is_checked() -> None:
-    with _registry_with_client_certificates(ssl.CERT_OPTIONAL) as endpoint:
+    with _running_registry_with_client_certificates(ssl.CERT_OPTIONAL) as endpoint:
         assert (
-            registry_api.http_status(
-                _stack_with_client_certificates("verify-client-cert-if-given"), endpoint
+            registry_client.http_status(
+                _registry_with_client_certificates("verify-client-cert-if-given"), endpoint
             )
             == 404
         )
 
 
-@pytest.mark.parametrize("stack", [_stack(), _stack_with_client_certificates()])
-def test_a_stopped_registry_is_a_refused_connection(stack: Stack) -> None:
+@pytest.mark.parametrize("registry", [_registry(), _registry_with_client_certificates()])
+def test_a_stopped_registry_is_a_refused_connection(registry: RegistryConfig) -> None:
     with _running_registry() as endpoint:
         pass
     with pytest.raises(OSError, match="refused"):
-        registry_api.http_status(stack, endpoint)
+        registry_client.http_status(registry, endpoint)
 
 
 def test_a_certificate_that_is_only_reachable_by_a_proxy_is_reported_as_not_checked(
@@ -140,6 +140,6 @@ def test_a_certificate_that_is_only_reachable_by_a_proxy_is_reported_as_not_chec
     monkeypatch.setattr(ssl, "get_server_certificate", no_route)
     monkeypatch.setenv("https_proxy", "http://proxy.lan:3128")
     with pytest.raises(NotChecked, match=r"reaches r\.example\.com by a proxy only"):
-        registry_api.server_certificate(_stack(), "https://r.example.com")
+        registry_client.server_certificate(_registry(), "https://r.example.com")
     with pytest.raises(OSError, match="no route to host"):
-        registry_api.server_certificate(_stack(), "https://127.0.0.1:5000")
+        registry_client.server_certificate(_registry(), "https://127.0.0.1:5000")

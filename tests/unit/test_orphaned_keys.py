@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from operations import orphaned_keys as orphans
+from config.resource_names import ACCESS_KEY
+from operations import orphaned_keys
 from operations.clients import ram
-from operations.clients.pulumi import ACCESS_KEY, STACK
 from operations.commands import status
+from operations.context import StackContext
 from operations.errors import CommandError
+from tests.unit.contexts import FakePulumi, fake_context
 from tests.unit.stack_files import load_stack
 
 USER = "oss-registry-dev"
@@ -26,16 +28,22 @@ def _state(*ids: str, pending: bool = False) -> Mapping[str, Any]:
     return {"resources": resources, "pending_operations": [operation] if pending else []}
 
 
+def _context(state: Mapping[str, Any]) -> StackContext:
+    context = StackContext("dev")
+    context.pulumi = FakePulumi("dev", state)
+    return context
+
+
 @pytest.fixture
 def deleted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of the access keys that RAM is asked to delete."""
     keys: list[str] = []
-    monkeypatch.setattr(ram, "delete", lambda user, key: keys.append(key))
+    monkeypatch.setattr(ram, "delete_access_key", lambda user, key: keys.append(key))
     return keys
 
 
 def _set_keys_of_ram(ids: Collection[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram, "keys", lambda user: dict.fromkeys(ids, NOW))
+    monkeypatch.setattr(ram, "list_access_keys", lambda user: dict.fromkeys(ids, NOW))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +69,7 @@ def test_an_orphaned_key_is_deleted_only_if_this_update_created_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _set_keys_of_ram(listed, monkeypatch)
-    monkeypatch.setattr(orphans, "deployment", lambda stack: state)
-    orphans.drop("dev", USER, earlier)
+    orphaned_keys.delete_after_update(_context(state), earlier)
     assert deleted == orphaned
     printed = capsys.readouterr().err
     assert all(f"deleted the access key {key} of {USER}" in printed for key in orphaned)
@@ -72,8 +79,7 @@ def test_an_orphaned_key_from_before_the_update_is_reported_with_the_command_tha
     deleted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _set_keys_of_ram(["a", "b"], monkeypatch)
-    monkeypatch.setattr(orphans, "deployment", lambda stack: _state("b"))
-    orphans.drop("dev", USER, ["a"])
+    orphaned_keys.delete_after_update(_context(_state("b")), ["a"])
     assert not deleted
     command = f"`aliyun ram DeleteAccessKey --UserName {USER} --UserAccessKeyId a`"
     assert command in capsys.readouterr().err
@@ -84,23 +90,23 @@ def test_an_orphaned_key_that_leaves_no_room_for_a_new_one_is_reported_before_th
 ) -> None:
     _set_keys_of_ram(["a", "b"], monkeypatch)
     with pytest.raises(CommandError, match="does not have the access key a of oss-registry-dev"):
-        orphans.before(USER, _state("b")["resources"])
+        orphaned_keys.list_before_update(_context(_state("b")))
     # Two keys in the state are no orphans, so RAM's limit of two is not reported here.
-    assert orphans.before(USER, _state("a", "b")["resources"]) is not None
+    assert orphaned_keys.list_before_update(_context(_state("a", "b"))) is not None
     _set_keys_of_ram(["a"], monkeypatch)
-    assert orphans.before(USER, _state()["resources"]) is not None
+    assert orphaned_keys.list_before_update(_context(_state())) is not None
 
 
-def _raise_unasked(user: str) -> Mapping[str, datetime]:
-    raise ram.Unasked("no credentials")
+def _raise_ram_error(user: str) -> Mapping[str, datetime]:
+    raise ram.RamError("no credentials")
 
 
 def test_without_access_to_ram_the_update_continues_and_no_key_is_deleted(
     deleted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ram, "keys", _raise_unasked)
-    assert orphans.before(USER, ()) is None
-    orphans.drop("dev", USER, ())
+    monkeypatch.setattr(ram, "list_access_keys", _raise_ram_error)
+    assert orphaned_keys.list_before_update(_context(_state())) is None
+    orphaned_keys.delete_after_update(_context(_state()), ())
     assert not deleted
     assert capsys.readouterr().err.count("were not checked: no credentials") == 2
 
@@ -108,15 +114,14 @@ def test_without_access_to_ram_the_update_continues_and_no_key_is_deleted(
 def test_status_warns_about_an_orphaned_key(monkeypatch: pytest.MonkeyPatch) -> None:
     stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     key = {**_state("b")["resources"][0], "created": NOW.isoformat()}
-    outputs = {"type": STACK, "outputs": {"access_key": "0"}}
-    running = status.Running(stack, {}, [outputs, key], {})
+    context = fake_context(stack, [key], outputs={"access_key": "0"})
     _set_keys_of_ram(["b"], monkeypatch)
-    assert status._key(running) == (status.OK, "the access key 0 is 0 days old")
+    assert status._key(context) == (status.OK, "the access key 0 is 0 days old")
     _set_keys_of_ram(["a", "b"], monkeypatch)
-    state, text = status._key(running)
+    state, text = status._key(context)
     assert state == status.WARN
     assert "--UserAccessKeyId a`" in text
-    monkeypatch.setattr(ram, "keys", _raise_unasked)
-    state, text = status._key(running)
+    monkeypatch.setattr(ram, "list_access_keys", _raise_ram_error)
+    state, text = status._key(context)
     assert state == status.OK
     assert text.endswith("not checked: other access keys of oss-registry-dev (no credentials)")

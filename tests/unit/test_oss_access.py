@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from config.stack import Stack
-from operations import oss
-from operations.clients import docker as engine
-from operations.errors import NotChecked
-from operations.oss import Key, OssError
-from operations.oss_errors import Times
+from components.storage.backend import AccessKey, NotChecked, Unreachable
+from components.storage.oss import OssBackend, access, objects
+from components.storage.oss.errors import OssError, Times
 from tests.unit.stack_files import load_stack
 
 PUBLIC, INTERNAL = "oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com"
@@ -19,9 +15,9 @@ Answers = Mapping[str, OssError | None]
 Check = Callable[..., str | None]
 
 
-def _stack(**storage: Any) -> Stack:  # noqa: ANN401
-    bucket = {"kind": "oss", "bucket": "images", **storage}
-    return load_stack(region="cn-hangzhou", storage=bucket)
+def _storage() -> OssBackend:
+    storage = {"kind": "oss", "bucket": "images", "access_keys": ["2026-11"]}
+    return OssBackend(load_stack(region="cn-hangzhou", storage=storage).registry)
 
 
 def _answer(code: str, message: str = "", times: Times | None = None) -> OssError:
@@ -47,11 +43,11 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Check:
                 raise reading
 
         time = (clock or datetime.now(UTC)).isoformat()
-        monkeypatch.setattr(oss, "key_in_use", lambda *_: Key("id", "hunter2"))
-        monkeypatch.setattr(oss, "first_object", first_object)
-        monkeypatch.setattr(oss, "_read", read)
-        monkeypatch.setattr(engine, "docker", lambda *_: f"{time}\n")
-        return oss.check(_stack(), "2026-11", {})
+        monkeypatch.setattr(objects, "first_object", first_object)
+        monkeypatch.setattr(access, "read_object", read)
+        return _storage().access_problem(
+            lambda _: AccessKey("id", "hunter2"), lambda *_: f"{time}\n"
+        )
 
     return run_check
 
@@ -130,7 +126,7 @@ def test_an_endpoint_that_cannot_be_reached_from_this_machine_is_reported_as_not
     with pytest.raises(NotChecked) as failure:
         check({PUBLIC: public, INTERNAL: OssError("RequestError")})
     assert f"does not answer at {INTERNAL} from here: RequestError" in str(failure.value)
-    assert isinstance(failure.value, oss.Unreachable) == unreachable
+    assert isinstance(failure.value, Unreachable) == unreachable
 
 
 def test_an_error_of_the_account_at_the_public_endpoint_is_reported(check: Check) -> None:

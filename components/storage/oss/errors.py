@@ -1,11 +1,13 @@
-"""The cause of each error that OSS returns to the registry, and the next step. Pure."""
+"""The cause of each error that OSS returns to the registry, and the next step."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# A pattern of OSS's error code, one of its message, and the explanation. The first match counts.
+from components.storage.backend import StorageError
+
+# A pattern of OSS's error code, one of its message, and the cause. The first match counts.
 # Codes and messages: https://www.alibabacloud.com/help/en/oss/support/http-status-code
 _CAUSES = (
     (
@@ -74,19 +76,42 @@ BY_NETWORK = frozenset({"AccessDenied", "PublicEndpointForbidden"})
 
 @dataclass(frozen=True)
 class Times:
-    """When a request was signed, and when OSS answered it, each by that machine's clock."""
+    """When a request was signed, and when OSS answered it, each by the clock of that machine."""
 
     signed: datetime | None = None
     answered: datetime | None = None
 
 
-def explanation(code: str, message: str, times: Times, facts: Mapping[str, str]) -> str:
-    """Return the error as a sentence. `facts` are bucket, label, stack and user."""
-    clocks = {"signed": _shown(times.signed), "answered": _shown(times.answered)}
+class OssError(StorageError):
+    """OSS refused a call, or did not answer.
+
+    `code` is the code of OSS's error, or the kind of failure. `message` is OSS's own text.
+    `answered` is false if there was no answer, and `answered_elsewhere` is true if another endpoint
+    of OSS did answer.
+    """
+
+    service = "OSS"
+
+    def __init__(
+        self, code: str, message: str = "", *, answered: bool = False, times: Times | None = None
+    ) -> None:
+        super().__init__(code)
+        self.code, self.message, self.answered = code, message, answered
+        self.times = times or Times()
+        self.answered_elsewhere = False
+
+
+def explain(error: OssError, names: Mapping[str, str]) -> str:
+    """Return `error` with its cause. `names` are bucket, label, stack and user."""
+    clocks = {"signed": _shown(error.times.signed), "answered": _shown(error.times.answered)}
     for code_pattern, message_pattern, cause in _CAUSES:
-        if re.fullmatch(code_pattern, code) and re.search(message_pattern, message):
-            return f"OSS answers {code}: {cause.format_map({**facts, **clocks})}"
-    return f"OSS answers {code}: {message}" if message else f"OSS answers {code}"
+        if re.fullmatch(code_pattern, error.code) and re.search(message_pattern, error.message):
+            return f"OSS answers {error.code}: {cause.format_map({**names, **clocks})}"
+    return (
+        f"OSS answers {error.code}: {error.message}"
+        if error.message
+        else (f"OSS answers {error.code}")
+    )
 
 
 def _shown(time: datetime | None) -> str:

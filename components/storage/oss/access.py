@@ -1,0 +1,54 @@
+"""A check that OSS gives the registry access to its images."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from components.storage.backend import AccessKey, NotChecked, RunDocker, Unreachable
+from components.storage.oss.bucket import Bucket
+from components.storage.oss.errors import OssError, Times, explain
+from components.storage.oss.objects import find_endpoint, read_object
+from config.stack import STACK_LABEL
+
+SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or later than this
+
+
+def access_problem(
+    bucket: Bucket, key: AccessKey, docker: RunDocker, names: Mapping[str, str]
+) -> str | None:
+    """Return why OSS refuses the registry its images, or None.
+
+    It lists and reads with `key`, which the registry uses. `docker` leads to the registry's engine,
+    whose clock counts for the registry's signatures. `names` are the label of the key, the stack,
+    and the RAM user.
+
+    Raises NotChecked if the registry's endpoint of OSS does not answer from here, and Unreachable
+    if no endpoint does.
+    """
+    names = {**names, "bucket": bucket.name}
+    try:
+        _read(bucket, find_endpoint(bucket, key), key)
+    except OssError as error:
+        if error.answered:
+            return explain(error, names)
+        kind = NotChecked if error.answered_elsewhere else Unreachable
+        raise kind(f"OSS does not answer at {bucket.host} from here: {error}") from None
+    engine_time, own_time = _engine_time(docker), datetime.now(UTC)
+    if abs(engine_time - own_time) > SKEW:
+        skewed = OssError("RequestTimeTooSkewed", times=Times(engine_time, own_time))
+        return explain(skewed, names)
+    return None
+
+
+def _read(bucket: Bucket, host: str, key: AccessKey) -> None:
+    """Read an object that does not exist. Raises OssError if OSS refuses to."""
+    try:
+        read_object(bucket, host, f"{bucket.object_prefix}{STACK_LABEL}", key)
+    except OssError as error:
+        if error.code != "NoSuchKey":
+            raise
+
+
+def _engine_time(docker: RunDocker) -> datetime:
+    """Return the time by the clock of the engine."""
+    text = docker("info", "--format", "{{.SystemTime}}").strip()
+    return datetime.fromisoformat(text) if text else datetime.now(UTC)
