@@ -22,7 +22,7 @@ from pydantic import ByteSize
 from components.storage.backend import StorageError
 from config.problems import SettingsError
 from operations import stack_file, swarm
-from operations.commands.preview import plan, show
+from operations.commands.preview import require_no_changes
 from operations.commands.up import up
 from operations.context import StackContext
 from operations.errors import CommandError, error_text
@@ -73,13 +73,7 @@ def collect(context: StackContext, interrupts: Interrupts) -> None:
         _print("an earlier one was killed: `up` first, as it may have left anything")
         up(context, consent=True)
     original, read_only = stack_file.read_as_json(name), stack_file.read_only_copy(name)
-    review, _ = plan(context, "--refresh")
-    if not review.is_empty:
-        show(review, "text")
-    if review.errors:
-        raise CommandError("stopped, and nothing was changed: the plan fails, see above")
-    if not review.is_empty:
-        raise CommandError(f"more would change than who may push: `make up STACK={name}` first")
+    require_no_changes(context, "more would change than who may push")
     collector = create_collector(context.stack, context.docker)
     storage = _storage(context, collector)
     list_blobs = _blob_list(storage)

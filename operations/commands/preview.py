@@ -89,6 +89,17 @@ def _run_preview(context: StackContext, options: Sequence[str]) -> Mapping[str, 
     return planned
 
 
+def require_no_changes(context: StackContext, error: str) -> None:
+    """Raise CommandError if the plan fails, or with the text `error` if it is not empty."""
+    review, _ = plan(context, "--refresh")
+    if not review.is_empty:
+        show(review, "text")
+    if review.errors:
+        raise CommandError("stopped, and nothing was changed: the plan fails, see above")
+    if not review.is_empty:
+        raise CommandError(f"{error}: `make up STACK={context.name}` first")
+
+
 def show(review: Review, form: str) -> None:
     """Print a review in the format `form`. Raises CommandError if there is no such format."""
     if form not in _FORMATS:

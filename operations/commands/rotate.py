@@ -16,7 +16,7 @@ from config.settings import LABEL, PROJECT
 from operations import stack_file
 from operations.clients.pulumi import access_keys
 from operations.commands import status
-from operations.commands.preview import plan, show
+from operations.commands.preview import require_no_changes
 from operations.commands.up import StorageRefused, add_consent, ask, up
 from operations.context import StackContext
 from operations.errors import CommandError
@@ -48,7 +48,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
     steps = plan_steps(labels, existing, in_use, _new_label(arguments), bool(recovery.steps))
     new = steps[-1][0]
     if _is_idle(labels, existing, in_use) and steps != [[in_use]]:
-        _require_no_other_changes(context)
+        require_no_changes(context, "more would change than the key")
     else:
         _print(f"a rotation to {new} is under way: going on with it")
     if not arguments.yes:
@@ -108,17 +108,6 @@ def _new_label(arguments: Namespace) -> str:
     if not re.fullmatch(LABEL, label):
         raise CommandError(f"LABEL must be of a-z, 0-9 and -, such as 2026-11, not {label}")
     return label
-
-
-def _require_no_other_changes(context: StackContext) -> None:
-    """Raise CommandError if the plan fails or is not empty."""
-    review, _ = plan(context, "--refresh")
-    if not review.is_empty:
-        show(review, "text")
-    if review.errors:
-        raise CommandError("stopped, and nothing was changed: the plan fails, see above")
-    if not review.is_empty:
-        raise CommandError(f"more would change than the key: `make up STACK={context.name}` first")
 
 
 def _take_step(context: StackContext, labels: Sequence[str], step: str) -> None:

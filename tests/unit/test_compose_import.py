@@ -486,10 +486,10 @@ def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -
 def test_an_invalid_compose_file_is_refused_without_showing_secrets(
     tmp_path: Path, content: str, error: str
 ) -> None:
-    with pytest.raises(CommandError, match=error) as blocked:
+    with pytest.raises(CommandError, match=error) as failure:
         _import_text(tmp_path, content)
 
-    assert "pa55" not in str(blocked.value)
+    assert "pa55" not in str(failure.value)
 
 
 def test_an_env_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ class _FailingCollector:
 
 def test_make_gc_reports_the_path_of_an_empty_link() -> None:
     context, collector = fake_context(load_stack()), _FailingCollector()
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         gc._garbage_collect(context, collector, gc._storage(context, collector))
     path = "docker/registry/v2/repositories/team/app/_manifests/tags/a b/current/link"
-    assert str(blocked.value).startswith(f"{path} in the volume oss-registry-dev-data is no link")
+    assert str(failure.value).startswith(f"{path} in the volume oss-registry-dev-data is no link")

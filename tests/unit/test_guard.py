@@ -122,9 +122,9 @@ def test_the_guard_lists_the_steps_of_a_recovery() -> None:
     with pytest.raises(CommandError, match=r"^stopped, and nothing was changed:"):
         guard.require_allowed("prod", "up", lost, (), Recovery().stopped)
     done = ["removed the container a, which was being made", "deleted the access key b"]
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         guard.require_allowed("prod", "up", lost, (), Recovery(done).stopped)
-    assert str(blocked.value).startswith(
+    assert str(failure.value).startswith(
         "stopped, and nothing was changed but by the recovery of the run before (removed the "
         "container a, which was being made; deleted the access key b):"
     )
@@ -262,9 +262,9 @@ def test_down_reports_how_to_keep_the_bucket_and_the_command_that_deletes_it(
     context = fake_context(stack, [bucket], outputs=IN_USE)
     monkeypatch.setattr(StackContext, "access_key", lambda *_: AccessKey("id", "secret"))
     losses = down.find_losses(context, stack)
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         guard.require_allowed("trial", "down", losses, ())
-    error = str(blocked.value)
+    error = str(failure.value)
     assert "To keep the bucket, set storage.force_destroy: false" in error
     assert "storage.bucket and alicloud:region back" not in error
     assert error.endswith("make down STACK=trial ALLOW_LOSS=trial-images")

@@ -91,9 +91,9 @@ def test_a_plan_with_another_changed_setting_is_refused(
     runtimes: tuple[str, str], sections: Mapping[str, Any], difference: str
 ) -> None:
     old, new = runtimes
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         _check_plan(_stack(new, **sections), _outputs(_stack(old)))
-    error = str(blocked.value)
+    error = str(failure.value)
     assert error.startswith(
         "stopped, and nothing was changed: more would change than the runtime ("
     )

@@ -57,11 +57,11 @@ def _write_stack(folder: Path, error: str, in_file: str | None, in_state: str | 
 
 def _error_of(*words: str) -> str:
     """Return the error if `pulumi` runs with these arguments: one line without the passphrase."""
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         run_pulumi(*words, "--stack", "mine")
-    assert "\n" not in str(blocked.value)
-    assert "hunter2" not in str(blocked.value)
-    return str(blocked.value)
+    assert "\n" not in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+    return str(failure.value)
 
 
 @pytest.mark.usefixtures("failing_pulumi")
@@ -133,9 +133,9 @@ def test_garbage_collection_reports_a_wrong_passphrase_instead_of_pending_change
 ) -> None:
     monkeypatch.setattr(Pulumi, "tag", lambda *_: None)
     context = StackContext("mine")
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         gc.collect(context, Interrupts.__new__(Interrupts))
-    assert "the plan fails" in str(blocked.value)
+    assert "the plan fails" in str(failure.value)
     assert "does not unlock the secrets of the stack mine" in capsys.readouterr().out
     report, _ = preview.plan(context)
     assert "PULUMI_CONFIG_PASSPHRASE" in "".join(report.errors)

@@ -203,10 +203,10 @@ def test_an_error_of_redis_is_reported_with_the_setting_to_change(
 ) -> None:
     server.password = "x"
     server.answers[verb] = f"{answer}\n"
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         _client(_stack_with_external_redis(password=True, db=3), server).flush_cache()
-    assert f"redis.example.com:6380 does not forget what it knows: {answer}" in str(blocked.value)
-    assert hint in str(blocked.value)
+    assert f"redis.example.com:6380 does not forget what it knows: {answer}" in str(failure.value)
+    assert hint in str(failure.value)
 
 
 def test_a_redis_that_hangs_counts_as_no_answer_and_its_client_is_removed(

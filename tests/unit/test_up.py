@@ -86,10 +86,10 @@ def test_up_fails_with_the_next_step_if_the_registry_keeps_answering_503(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_client, "http_status", lambda *_: 503)
-    with pytest.raises(CommandError) as blocked:
+    with pytest.raises(CommandError) as failure:
         _wait_until_serving()
-    assert f"after 61 s the registry at {ADDRESS} still answers 503" in str(blocked.value)
-    assert "Run `make status STACK=dev` for the cause." in str(blocked.value)
+    assert f"after 61 s the registry at {ADDRESS} still answers 503" in str(failure.value)
+    assert "Run `make status STACK=dev` for the cause." in str(failure.value)
 
 
 @pytest.mark.parametrize("reason", [OSError("no route to host"), NotChecked("a certificate")])

@@ -36,7 +36,7 @@ class FilesystemBackend:
 
     @property
     def volume(self) -> str:
-        return self._stack.settings.storage.volume or f"{self._stack.prefix}-data"
+        return self._stack.settings.storage.volume or f"{self._stack.prefix}-{DATA_VOLUME}"
 
     @property
     def volumes(self) -> Sequence[str]:
