@@ -1,8 +1,8 @@
-"""Types and names of Pulumi resources, for code that finds them in a plan or in a state."""
+"""The types and names of Pulumi resources. Commands find resources in a plan or a state by them."""
 
 STACK = "pulumi:pulumi:Stack"
 STASH = "pulumi:index:Stash"
-COMPONENTS = "oss-registry:index:"  # what the types of our own components start with
+COMPONENTS = "oss-registry:index:"  # the beginning of the types of our components
 PROVIDERS = "pulumi:providers:"
 
 CONTAINER = "docker:index/container:Container"
@@ -23,4 +23,4 @@ RAM_USER = "alicloud:ram/user:User"
 REGISTRY = "registry"  # the container or service of the registry that clients push to
 REDIS = "redis"
 DATA_VOLUME = "data"
-ACCESS_KEY_PREFIX = "access-key-"  # in front of the label of an access key
+ACCESS_KEY_PREFIX = "access-key-"  # before the label of an access key

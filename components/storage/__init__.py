@@ -22,5 +22,5 @@ def storage_backend(registry: RegistryConfig) -> StorageBackend:
 
 
 def all_backends(registry: RegistryConfig) -> Sequence[StorageBackend]:
-    """Return `registry` with each backend. One of them is in use, and another one may have been."""
+    """Return all backends for `registry`. Earlier runs may have used another one than the next."""
     return [backend(registry) for backend in BACKENDS.values()]

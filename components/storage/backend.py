@@ -1,4 +1,4 @@
-"""What the Pulumi program and the commands need from a storage backend."""
+"""The interface between a storage backend, the Pulumi program and the commands."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class NotChecked(Exception):
-    """This machine cannot check something, which may work. The text contains the reason."""
+    """A check is not possible from this machine. The text contains the reason."""
 
 
 class Unreachable(NotChecked):
-    """The storage does not answer this machine at all. The registry may not reach it either."""
+    """The storage does not answer this machine. The registry may not reach it either."""
 
 
 class StorageError(Exception):
@@ -36,10 +36,10 @@ class AccessKey:
 
 @dataclass(frozen=True)
 class Loss:
-    """Images, or access to them, that a change of a stack would take away.
+    """Images that a change of a stack would delete or make unreachable.
 
-    `name` is the name of the resource that would be lost, `reason` a sentence on what that means,
-    and `fix` a sentence on how to prevent it. Both are without a full stop.
+    `name` is the name of the lost resource. `reason` is a sentence with the consequence, and `fix`
+    is a sentence with the way to prevent the loss. Both have no full stop.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Loss:
 
 
 class ResourceChange(Protocol):
-    """A planned change of one resource. `old` is its state before."""
+    """A planned change of one resource. `old` is its state before the change."""
 
     @property
     def kind(self) -> str: ...
@@ -62,7 +62,7 @@ class ResourceChange(Protocol):
     def old(self) -> Mapping[str, Any]: ...
     @property
     def deletes(self) -> bool:
-        """Whether the resource is deleted, maybe to be replaced by a new one."""
+        """Whether the resource is deleted. It may be replaced by a new one."""
 
     @property
     def retains(self) -> bool:
@@ -83,13 +83,14 @@ any depth, and its name. Paths are those that the registry uses."""
 
 
 class StorageBackend(StorageDriver, Protocol):
-    """Where the images of a registry are stored."""
+    """A storage backend: its configuration, its resources, and its checks for commands."""
 
     import_ids: Mapping[str, str]
-    """The resources that `make up` cannot create again if it was killed before they were recorded.
+    """The IDs for `pulumi import`, by type, of resources whose names are unique in the cloud.
 
-    These are ids for `pulumi import`, by type. `{name}` … are inputs of the resource. They are in
-    the order in which the resources depend on each other.
+    A killed `make up` may have created such a resource without recording it in the state. The next
+    run imports it. `{name}` and others are inputs of the resource. Resources are listed before
+    those that depend on them.
     """
 
     def __init__(self, registry: RegistryConfig) -> None: ...
@@ -109,7 +110,7 @@ class StorageBackend(StorageDriver, Protocol):
     def access_problem(self, access_key: ReadAccessKey, docker: RunDocker) -> str | None:
         """Return why the storage refuses the registry, or None.
 
-        Raises NotChecked, and what `access_key` raises.
+        Raises NotChecked, and the errors of `access_key`.
         """
 
     def status(
@@ -117,14 +118,15 @@ class StorageBackend(StorageDriver, Protocol):
     ) -> tuple[bool, str]:
         """Return whether the registry has access to its images, and a sentence about it.
 
-        `outputs` are those of the last `make up`. Raises NotChecked, and what `access_key` and
-        `docker` raise.
+        `outputs` are the outputs of the last `make up`. Raises NotChecked, and the errors of
+        `access_key` and `docker`.
         """
 
     def file_list(self, access_key: ReadAccessKey, run: RunInRegistry) -> ListFiles:
         """Return a function that lists the registry's files.
 
-        It raises StorageError, or what `run` raises. This method raises what `access_key` raises.
+        That function raises StorageError, and the errors of `run`. This method raises the errors of
+        `access_key`.
         """
 
     def locate(self, path: str) -> str:
@@ -136,9 +138,9 @@ class StorageBackend(StorageDriver, Protocol):
         outputs: Mapping[str, Any],
         access_key: FindAccessKey,
     ) -> Iterator[Loss]:
-        """Yield what `changes` and the present stack file would take away of this storage.
+        """Yield the losses in this storage by `changes` and by the current stack file.
 
-        `outputs` are those of the last `make up`, which may have used another storage.
+        `outputs` are the outputs of the last `make up`, which may have used another storage.
         """
 
     def losses_of_destroy(
@@ -147,10 +149,10 @@ class StorageBackend(StorageDriver, Protocol):
         outputs: Mapping[str, Any],
         access_key: FindAccessKey,
     ) -> Iterator[Loss]:
-        """Yield what `pulumi destroy` would take away of this storage.
+        """Yield the losses in this storage by `pulumi destroy`.
 
-        `resources` are those of the state.
+        `resources` are the resources in the state.
         """
 
     def remaining_images(self, docker: RunDocker) -> Iterator[str]:
-        """Yield lines about images that remain after `make down`. Raises what `docker` raises."""
+        """Yield lines about images that remain after `make down`. Raises the errors of `docker`."""

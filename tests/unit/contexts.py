@@ -45,7 +45,7 @@ def fake_context(
     outputs: Mapping[str, Any] | None = None,
     docker: Docker | None = None,
 ) -> StackContext:
-    """Return the context of a stack with these resources, and with these outputs if it has some."""
+    """Return the context of a stack with these resources and outputs."""
     context = StackContext(stack.name)
     context.stack = stack
     context.configuration = Configuration({}, set())

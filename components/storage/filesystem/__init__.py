@@ -78,7 +78,7 @@ class FilesystemBackend:
         def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
             for line in run("sh", "-c", _LIST_SCRIPT, "sh", f"{DATA_PATH}/{folder}", name):
                 path, _, size = line.strip().rpartition(" ")
-                if size.isdigit():  # else the line belongs to an error, which `run` raises
+                if size.isdigit():  # otherwise the line is part of an error, which `run` raises
                     yield f"{folder}{path.removeprefix('.')}", int(size)
 
         return files
@@ -106,7 +106,7 @@ class FilesystemBackend:
         yield from ()  # Pulumi retains the volume
 
     def remaining_images(self, docker: RunDocker) -> Iterator[str]:
-        # The volume is found by its name alone: it may be older than the stack, without its label.
+        # The volume may be older than the stack and have no label, so the name identifies it.
         if docker("volume", "ls", "--quiet", "--filter", f"name=^{self.volume}$"):
             yield f"The images are kept in the volume {self.volume}: `make up` finds them there."
             yield f"To remove them for good: docker volume rm {self.volume}"

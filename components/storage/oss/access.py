@@ -1,4 +1,4 @@
-"""A check that OSS gives the registry access to its images."""
+"""Check that the registry has access to its images in OSS."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,11 @@ SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or
 def access_problem(
     bucket: Bucket, key: AccessKey, docker: RunDocker, names: Mapping[str, str]
 ) -> str | None:
-    """Return why OSS refuses the registry its images, or None.
+    """Return why the registry has no access to its images, or None.
 
-    It lists and reads with `key`, which the registry uses. `docker` leads to the registry's engine,
-    whose clock counts for the registry's signatures. `names` are the label of the key, the stack,
-    and the RAM user.
+    The check lists and reads with `key`, the registry's access key. `docker` runs commands on the
+    registry's engine, whose clock is that of the registry's signatures. `names` are the label of
+    the key, the stack, and the RAM user.
 
     Raises NotChecked if the registry's endpoint of OSS does not answer from here, and Unreachable
     if no endpoint does.
@@ -49,6 +49,6 @@ def _read(bucket: Bucket, host: str, key: AccessKey) -> None:
 
 
 def _engine_time(docker: RunDocker) -> datetime:
-    """Return the time by the clock of the engine."""
+    """Return the time of the engine's clock, or of this machine's if the engine reports none."""
     text = docker("info", "--format", "{{.SystemTime}}").strip()
     return datetime.fromisoformat(text) if text else datetime.now(UTC)

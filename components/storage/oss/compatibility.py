@@ -1,6 +1,6 @@
-"""Checks that OSS provides what the releases of the registry need, by calls to both of its APIs.
+"""Check by calls to both APIs of OSS that it has the features that the registry needs.
 
-The clients come with the development packages.
+The clients are development dependencies.
 """
 
 import secrets
@@ -17,9 +17,9 @@ from components.storage.backend import AccessKey
 from components.storage.oss.bucket import Bucket
 from components.storage.oss.objects import create_client, error_code
 
-PART = b"x" * (5 * 2**20)  # the smallest that the S3 API accepts for all but the last part
+PART = b"x" * (5 * 2**20)  # the smallest size for a part that is not the last one
 YES = "yes"
-# The results that a release needs, by its `oss_driver`.
+# The checks that must pass for a release, by its `oss_driver`.
 NEEDED = {
     "oss": ("V1", "ListMultipartUploads", "multipart push"),
     "s3": ("S3 V4", "S3 ListMultipartUploads", "S3 multipart push"),
@@ -45,8 +45,10 @@ class NativeApi:
 
     def upload_in_parts(self, name: str) -> None:
         target: dict[str, Any] = {"bucket": self._bucket, "key": name}
-        begun = self._client.initiate_multipart_upload(oss.InitiateMultipartUploadRequest(**target))
-        target["upload_id"] = begun.upload_id
+        upload = self._client.initiate_multipart_upload(
+            oss.InitiateMultipartUploadRequest(**target)
+        )
+        target["upload_id"] = upload.upload_id
         try:
             parts = []
             for number in (1, 2):
@@ -78,7 +80,7 @@ class S3Api:
             config=Config(
                 s3={"addressing_style": "virtual"},
                 retries={"total_max_attempts": 2},
-                # Else the client sends content in chunks with a signature each, which OSS refuses.
+                # Otherwise the client signs each chunk of the content, which OSS does not support.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),

@@ -1,4 +1,7 @@
-"""The cause of each error that OSS returns to the registry, and the next step."""
+"""The causes of OSS's errors and the next steps, for commands.
+
+The hints for errors during `pulumi up` are ERROR_HINTS in `resources.py`.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +10,7 @@ from datetime import UTC, datetime
 
 from components.storage.backend import StorageError
 
-# A pattern of OSS's error code, one of its message, and the cause. The first match counts.
+# Patterns for the error code and for the message, and the cause. The first match counts.
 # Codes and messages: https://www.alibabacloud.com/help/en/oss/support/http-status-code
 _CAUSES = (
     (
@@ -70,13 +73,14 @@ _CAUSES = (
     ),
     ("InternalError|ServiceUnavailable|SlowDown", "", "OSS fails at present. Try again later"),
 )
-# Not every machine gets the same answer: a policy or the endpoint may admit some networks only.
+# With these codes, other machines may get another answer. A policy or an endpoint may allow some
+# networks only.
 BY_NETWORK = frozenset({"AccessDenied", "PublicEndpointForbidden"})
 
 
 @dataclass(frozen=True)
 class Times:
-    """When a request was signed, and when OSS answered it, each by the clock of that machine."""
+    """The times of the signature and of the answer, by the clocks of the signer and of OSS."""
 
     signed: datetime | None = None
     answered: datetime | None = None
@@ -85,7 +89,7 @@ class Times:
 class OssError(StorageError):
     """OSS refused a call, or did not answer.
 
-    `code` is the code of OSS's error, or the kind of failure. `message` is OSS's own text.
+    `code` is the error code of OSS, or the kind of failure. `message` is the text of OSS.
     `answered` is false if there was no answer, and `answered_elsewhere` is true if another endpoint
     of OSS did answer.
     """
@@ -107,11 +111,8 @@ def explain(error: OssError, names: Mapping[str, str]) -> str:
     for code_pattern, message_pattern, cause in _CAUSES:
         if re.fullmatch(code_pattern, error.code) and re.search(message_pattern, error.message):
             return f"OSS answers {error.code}: {cause.format_map({**names, **clocks})}"
-    return (
-        f"OSS answers {error.code}: {error.message}"
-        if error.message
-        else (f"OSS answers {error.code}")
-    )
+    message = f": {error.message}" if error.message else ""
+    return f"OSS answers {error.code}{message}"
 
 
 def _shown(time: datetime | None) -> str:

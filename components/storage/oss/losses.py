@@ -1,4 +1,4 @@
-"""Changes that would take away images in OSS, or the registry's access to them."""
+"""Find the changes that would delete images in OSS, or the registry's access to them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from components.storage.oss.errors import OssError
 from config.resource_names import ACCESS_KEY, ACCESS_KEY_PREFIX, BUCKET, RAM_USER
 from config.stack import RegistryConfig
 
-# The settings that say where in OSS the images are, by the keys of `OssBackend.location`.
+# The settings that determine the place of the images, by the keys of `OssBackend.location`.
 _SETTINGS = {
     "bucket": "storage.bucket",
     "region": "alicloud:region and storage.endpoint",
@@ -23,7 +23,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class _Place:
-    """Where images are in OSS: below `prefix`, which may be empty, reached at one of `hosts`."""
+    """A place for images in OSS: below `prefix`, which may be empty, in a bucket at `hosts`."""
 
     region: str
     hosts: Sequence[str]
@@ -37,11 +37,11 @@ def of_changes(
     outputs: Mapping[str, Any],
     access_key: FindAccessKey,
 ) -> Iterator[Loss]:
-    """Yield the losses by `changes` and by the new stack file. See `StorageBackend.losses`."""
+    """Yield the losses by `changes` and by the current stack file. See `StorageBackend.losses`."""
     yield from _abandoned_images(registry, outputs, access_key)
     label = outputs.get("access_key")
     for change in changes:
-        # Pulumi only reads a bucket that was adopted.
+        # Pulumi does not delete an adopted bucket.
         if not change.deletes or change.old.get("external"):
             continue
         if change.kind == BUCKET:
@@ -82,11 +82,11 @@ def of_destroy(
 
 
 def _loss_of_bucket(bucket: Mapping[str, Any], key: AccessKey | None, fix: str) -> Iterator[Loss]:
-    """Yield the loss of `bucket`, which is its state, if it contains images."""
+    """Yield the loss of a bucket if it contains images. `bucket` is its state."""
     name, outputs = bucket["inputs"]["bucket"], bucket["outputs"]
     hosts = [outputs[host] for host in ("extranetEndpoint", "intranetEndpoint") if host in outputs]
     region = str(hosts[0]).removeprefix("oss-").partition(".")[0]
-    prefix = bucket["inputs"]["lifecycleRules"][0]["prefix"]  # the key may list nothing else
+    prefix = bucket["inputs"]["lifecycleRules"][0]["prefix"]  # the key may only list this prefix
     reason = f"The bucket {name} would be deleted, and"
     yield from _loss_of_images(
         _Place(region, hosts, name, prefix),
@@ -104,25 +104,25 @@ def _abandoned_images(
 
     Images in a volume are found in the plan, because a volume is always a resource of the stack.
     """
-    before, now = outputs.get("images") or {}, registry.storage.location
-    if "bucket" not in before or before == now:
+    previous, current = outputs.get("images") or {}, registry.storage.location
+    if "bucket" not in previous or previous == current:
         return
-    if before.keys() == now.keys():
-        changed = [name for part, name in _SETTINGS.items() if now[part] != before[part]]
+    if previous.keys() == current.keys():
+        changed = [name for part, name in _SETTINGS.items() if current[part] != previous[part]]
         settings = " and ".join(changed)
     else:
         settings = "storage.kind"
     hosts = (
-        objects.public_host(before["region"]),
+        objects.public_host(previous["region"]),
         str(urlsplit(outputs["storage_endpoint"]).netloc),
     )
-    prefix = f"{before['prefix']}/" if before["prefix"] else ""
+    prefix = f"{previous['prefix']}/" if previous["prefix"] else ""
     reason = (
         f"The registry would look in {registry.storage.description}, and no longer in "
-        f"{describe(before)}"
+        f"{describe(previous)}"
     )
     yield from _loss_of_images(
-        _Place(before["region"], hosts, before["bucket"], prefix),
+        _Place(previous["region"], hosts, previous["bucket"], prefix),
         access_key(outputs.get("access_key")),
         f"{reason}, where its images are, such as",
         f"{reason}; whether that holds",
@@ -135,8 +135,8 @@ def _loss_of_images(
 ) -> Iterator[Loss]:
     """Yield the loss of the images in `place`, if there are any.
 
-    `found` is the reason up to the name of an image, and `unknown` the one for a place that cannot
-    be listed, up to "images can't be seen from here".
+    `found` is the beginning of the reason, before the name of an image. `unknown` is the beginning
+    of the reason if the place cannot be listed.
     """
     if key is None:
         cause = "the state does not say how"
@@ -155,7 +155,7 @@ def _loss_of_images(
 
 
 def _find_image(place: _Place, key: AccessKey) -> str | None:
-    """Return the name of a repository in `place`, or else of another object of the registry."""
+    """Return the name of a repository in `place`, or of another object of the registry."""
     # An adopted bucket without a prefix may also contain objects of others.
     for folder in (f"{place.prefix}docker/registry/v2/repositories/", place.prefix or "docker/"):
         found = _first_object(place, folder, key)

@@ -13,7 +13,7 @@ from components.storage.oss.errors import BY_NETWORK, OssError, Times
 
 def create_client(region: str, host: str, key: AccessKey, signature: str = "v4") -> Any:  # noqa: ANN401
     """Return the vendor's client for an endpoint of OSS. `signature` is v1 or v4."""
-    # Imported here: it takes half a second, which stacks without a bucket save.
+    # Imported here, because it takes half a second, and stacks without a bucket do not need it.
     import alibabacloud_oss_v2 as oss
 
     # The provider and the program read SSL_CERT_FILE. This client uses `requests`, which does not.
@@ -34,10 +34,10 @@ def public_host(region: str) -> str:
 
 
 def find_endpoint(bucket: Bucket, key: AccessKey) -> str:
-    """Return the endpoint that accepts calls from here: OSS's public one, or else the registry's.
+    """Return the endpoint that accepts calls from this machine: the public or the registry's one.
 
-    Raises OssError with the answer of the registry's endpoint. If that one does not answer here, it
-    is the answer of the public one, unless the registry may get another answer.
+    If both fail, raises the OssError of the registry's endpoint. If that endpoint does not answer,
+    raises the error of the public endpoint, unless the answer depends on the network.
     """
     failures = []
     for host in dict.fromkeys((public_host(bucket.region), bucket.host)):
@@ -117,7 +117,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def error_code(failure: Exception) -> str:
-    """Return OSS's code for an error of the vendor's client, or else the kind of the error."""
+    """Return the error code of OSS in an error of the vendor's client, or the error's type."""
     cause = _cause(failure)
     return str(getattr(cause, "code", "") or type(cause).__name__)
 
