@@ -42,7 +42,7 @@ _REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
 _DNS_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 _TLS_KEY = plan.TLS_KEY.label
 # The secrets that a user may provide, beside those for passwords and in `from_secret`.
-SECRET_NAMES = ("http-secret", "redis-password", _TLS_KEY)
+SECRET_NAMES = (plan.HTTP_SECRET.label, plan.REDIS_PASSWORD.label, _TLS_KEY)
 _RESERVED_FOLDERS = (
     plan.OWN_FILES,
     *(f"{path}/" for path in (plan.DATA_PATH, plan.LETSENCRYPT_PATH)),
