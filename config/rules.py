@@ -148,10 +148,10 @@ def _plain_login_secrets(login: Mapping[str, Any], _: Context) -> Sequence[Detai
 
 
 def _is_open_without_host(url: str | None, context: Context) -> bool:
-    exposed = context.lookup("registry.exposure") == "open"
+    is_open = context.lookup("registry.exposure") == "open"
     return bool(
         url is None
-        and exposed
+        and is_open
         and context.lookup(docker_engine.CONTEXT)
         and not _is_loopback(context.registry.address)
     )
