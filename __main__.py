@@ -11,12 +11,12 @@ from components.runtime import create_runtime
 from components.storage import BACKENDS, storage_backend
 from components.tls import create_certificate
 from components.users import create_users
-from config.load import load, warnings
+from config.load import load_stack, warnings
 from config.plan import drain_seconds
 from config.problems import SettingsError
 
 try:
-    stack = load(
+    stack = load_stack(
         pulumi.get_stack(),
         pulumi.runtime.get_config_env(),
         set(pulumi.runtime.get_config_secret_keys_env()),

@@ -36,7 +36,7 @@ PROVIDER_SECRETS = {
 REGION_VARIABLES = ("ALICLOUD_REGION", "ALIBABA_CLOUD_REGION")
 
 
-def load(
+def load_stack(
     name: str,
     config: Mapping[str, str],
     secret_keys: Set[str],
@@ -62,7 +62,7 @@ def validate(
     environment: Mapping[str, str],
     backends: Backends,
 ) -> tuple[Stack, Sequence[Problem]]:
-    """Return the stack without its invalid settings, and all problems. See `load`."""
+    """Return the stack without its invalid settings, and all problems. See `load_stack`."""
     sections, secrets, problems = _read_sections(config, secret_keys)
     settings, found = _validate_sections(sections)
     misspelled = _misspelled(found)

@@ -18,8 +18,8 @@ def load(
     secret_keys: Set[str],
     variables: Mapping[str, str] | None = None,
 ) -> Stack:
-    """Load a stack with all storage backends. See `config.load.load`."""
-    return config.load.load(name, texts, secret_keys, variables or {}, BACKENDS)
+    """Load a stack with all storage backends. See `config.load.load_stack`."""
+    return config.load.load_stack(name, texts, secret_keys, variables or {}, BACKENDS)
 
 
 def load_stack(
