@@ -55,7 +55,7 @@ def load_stack(name: str) -> Stack:
 
 def load_configuration(name: str, configuration: Configuration) -> Stack:
     """Return the stack with this configuration. Raises SettingsError."""
-    return load.load(name, *configuration, os.environ, BACKENDS)
+    return load.load_stack(name, *configuration, os.environ, BACKENDS)
 
 
 def read_as_json(name: str) -> str:
