@@ -696,13 +696,13 @@ def _logins(text: str, secret: bool) -> Iterator[Problem]:
     for number, entry in enumerate(entries if isinstance(entries, list) else ()):
         key, entry = f"{LOGINS}[{number}]", entry if isinstance(entry, dict) else {}
         address = entry.get("address", "")
-        if not _is_sealed(address) and not re.fullmatch(_REGISTRY_HOST, str(address)):
+        if not _is_sealed(address) and not _REGISTRY_HOST.fullmatch(str(address)):
             rule = "must be the registry's host alone, without scheme and path"
             host = re.sub(r"^\w*://|/.*", "", str(address))
             if addresses.has_wrong_port(host):
                 rule, _ = configuration.PORT
                 host, _ = addresses.split(host)
-            known = re.fullmatch(_REGISTRY_HOST, host)
+            known = _REGISTRY_HOST.fullmatch(host)
             yield Problem(f"{key}.address", rule, f"write {host if known else _REGISTRY_EXAMPLE}")
         for name in ("password", "configFileContent"):
             value = entry.get(name)
@@ -829,7 +829,7 @@ def _certificate(stack: Stack, refused: Set[str]) -> Iterator[Problem]:
 
 # As Go's resolver takes it (net/dnsclient.go: isDomainName).
 _DNS_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
-_REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
+_REGISTRY_HOST = re.compile(addresses.HOST_WITH_OPTIONAL_PORT)
 _REGISTRY_EXAMPLE = "registry.example.com"
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
 # What each secret that the user may bring is for; besides, `password-USER`.

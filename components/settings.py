@@ -170,14 +170,14 @@ Prefix = Annotated[
     ),
     PUBLIC,
 ]
-_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-# distribution's reference package: a host, a path of names, a tag and a digest.
+_PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+# The parts are those of distribution's reference package: a host, a path, a tag and a digest.
 Image = Annotated[
     str,
     _Matches(
-        rf"(?:{addresses.HOST}(?::{addresses.PORT})?/)?{_NAME}(?:/{_NAME})*"
+        rf"(?:{addresses.HOST_WITH_OPTIONAL_PORT}/)?{_PATH_PART}(?:/{_PATH_PART})*"
         r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-f]{32,})?",
-        "must be an image's name as `docker pull` takes it; write such as "
+        "must be an image name that `docker pull` accepts; write a name such as "
         "images.example.com/registry:3.1.2",
     ),
 ]

@@ -64,7 +64,7 @@ def main(name: str, *words: str) -> int:
         raise Blocked(f"the stack {name} has no access key: its storage.kind is filesystem")
     made, in_use = _keys(recovered.resources)
     if made and in_use not in made:
-        # An update that failed leaves no outputs, or those that it would have ended with.
+        # A failed update leaves no outputs, or the outputs of the state that it did not reach.
         _say("the last update failed: finishing it first …")
         up(name, consent=consent, meant=())
         made, in_use = _keys(deployment(name)["resources"])

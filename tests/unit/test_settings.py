@@ -161,7 +161,9 @@ def test_another_image_needs_the_release_whose_rules_it_follows() -> None:
     ],
 )
 @pytest.mark.parametrize("section", ["registry", "cache"])
-def test_an_image_is_a_name_that_docker_pulls(section: str, image: str) -> None:
+def test_an_image_name_that_docker_refuses_is_refused_without_its_password(
+    section: str, image: str
+) -> None:
     sections = {section: {"image": image}}
     refused(f"oss-registry:{section}.image", "docker pull", **sections)
     assert "hunter2" not in "".join(problems(**sections))
