@@ -4,9 +4,10 @@ import ipaddress
 import re
 
 # Patterns for other expressions: a port from 1 to 65535; a host name, an IPv4 address, or an IPv6
-# address in brackets.
+# address in brackets; such a host with or without a port.
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 HOST = r"([a-zA-Z0-9_.-]+|\[[0-9a-fA-F:.]+\])"
+HOST_WITH_OPTIONAL_PORT = f"{HOST}(:{PORT})?"
 _NUMERIC_PORT = re.compile(r"(?:\w[\w+.-]*://)?[^/?#\s]*:(\d+)(?:[/?#].*)?", re.ASCII)
 
 

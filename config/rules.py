@@ -37,7 +37,7 @@ _SWARM_PREFIX_LENGTH = 64 - len("-registry-01234567-00")  # Docker's limit for n
 _BCRYPT_BYTES = 72
 _CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # in the official images
 _REGION = r"(?!.*internal)[a-z]{2}(-[a-z]{2,}|-\d{1,2})+"
-_REGISTRY_HOST = rf"{addresses.HOST}(:{addresses.PORT})?"
+_REGISTRY_HOST = re.compile(addresses.HOST_WITH_OPTIONAL_PORT)
 # As Go's resolver accepts it (net/dnsclient.go: isDomainName).
 _DNS_LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 _TLS_KEY = plan.TLS_KEY.label
@@ -130,14 +130,14 @@ def _problem_at(path: str, texts: tuple[str, str]) -> Details:
 
 def _not_a_registry_host(login: Mapping[str, Any], _: Context) -> bool | Details:
     address = login["address"]
-    if isinstance(address, Sealed) or re.fullmatch(_REGISTRY_HOST, address):
+    if isinstance(address, Sealed) or _REGISTRY_HOST.fullmatch(address):
         return False
     problem = "must be the registry's host alone, without scheme and path"
     host = re.sub(r"^\w*://|/.*", "", address)
     if addresses.has_wrong_port(host):
         problem, _fix = INVALID_PORT
         host, _port = addresses.split(host)
-    example = host if re.fullmatch(_REGISTRY_HOST, host) else "registry.example.com"
+    example = host if _REGISTRY_HOST.fullmatch(host) else "registry.example.com"
     return {"path": f"{login['path']}.address", "problem": problem, "example": example}
 
 

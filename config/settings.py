@@ -184,9 +184,9 @@ _IMAGE_NAME_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 Image = Annotated[
     str,
     _Matches(
-        rf"(?:{addresses.HOST}(?::{addresses.PORT})?/)?{_IMAGE_NAME_PART}(?:/{_IMAGE_NAME_PART})*"
+        rf"(?:{addresses.HOST_WITH_OPTIONAL_PORT}/)?{_IMAGE_NAME_PART}(?:/{_IMAGE_NAME_PART})*"
         r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-f]{32,})?",
-        "must be an image's name as `docker pull` takes it; write such as "
+        "must be an image name that `docker pull` accepts; write a name such as "
         "images.example.com/registry:3.1.2",
     ),
 ]

@@ -41,7 +41,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
         )
     existing, in_use = _keys_in_state(context)
     if existing and in_use not in existing:
-        # An update that failed leaves no outputs, or those that it would have ended with.
+        # A failed update leaves no outputs, or the outputs of the state that it did not reach.
         _print("the last update failed: finishing it first …")
         up(context, consent=arguments.yes)
         existing, in_use = _keys_in_state(context)

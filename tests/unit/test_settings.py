@@ -170,7 +170,9 @@ def test_a_custom_image_needs_a_release() -> None:
     ],
 )
 @pytest.mark.parametrize("section", ["registry", "cache"])
-def test_an_image_name_that_docker_cannot_pull_is_refused(section: str, image: str) -> None:
+def test_an_image_name_that_docker_refuses_is_refused_without_its_password(
+    section: str, image: str
+) -> None:
     sections = {section: {"image": image}}
     assert_refused(f"oss-registry:{section}.image", "docker pull", **sections)
     assert "hunter2" not in "".join(problems(**sections))
