@@ -19,6 +19,7 @@ import bcrypt
 from config.releases import RELEASES
 from config.settings import PROJECT
 from config.stack import STACK_LABEL
+from operations.swarm import is_active
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.clients import skopeo
@@ -199,10 +200,16 @@ class SwarmDeployment(CloudDeployment):
         return sum(map(len, found))
 
     def is_update_finished(self) -> bool:
-        """Return whether no replica of the registry is being replaced."""
+        """Return whether no replica of the registry is being replaced, and the old ones ended."""
+        service = f"{self.prefix}-registry"
         state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
-        words = ("service", "inspect", f"{self.prefix}-registry", "--format", state)
-        return self._manager.docker(*words).strip() not in ("updating", "rollback_started")
+        words = ("service", "inspect", service, "--format", state)
+        if self._manager.docker(*words).strip() in ("updating", "rollback_started"):
+            return False
+        # An update with the order start-first is complete before the last old replica has ended.
+        words = ("service", "ps", service, "--filter=desired-state=shutdown")
+        states = self._manager.docker(*words, "--format", "{{.CurrentState}}").splitlines()
+        return not any(map(is_active, states))
 
     def secret_versions(self, part: str) -> int:
         """Return the number of versions of `part` whose secrets exist."""
