@@ -49,7 +49,7 @@ def main(rounds: int = ROUNDS) -> None:
                 if name != OURS_NO_CACHE:
                     for distance in DISTANCES:
                         registry.reset()
-                        with setup.testbed.emulator.at_distance(
+                        with setup.testbed.emulator.simulated_network(
                             distance.latency, RATE, distance.round_trip
                         ):
                             run = setup.push(registry, large)
@@ -58,7 +58,7 @@ def main(rounds: int = ROUNDS) -> None:
                 setup.push(registry, small)
                 for distance in DISTANCES:
                     registry.restart()
-                    with setup.testbed.emulator.at_distance(
+                    with setup.testbed.emulator.simulated_network(
                         distance.latency, RATE, distance.round_trip
                     ):
                         for temperature in ("cold", "warm"):

@@ -79,7 +79,7 @@ def measure(emulator: Emulator, latency: float, rate: float) -> None:
 
         run("PUT", count=CALLERS)  # starts the processes
         rows = [["alone", *(f"{rate:.0f}" for rate in rates())]]
-        with emulator.at_distance(latency, rate):
+        with emulator.simulated_network(latency, rate):
             distant = rates()
     rows.append(
         [f"{latency * 1000:.0f} ms, {rate / 1e6:.0f} MB/s", *(f"{rate:.0f}" for rate in distant)]

@@ -194,13 +194,13 @@ def measure_transfers(setup: Setup, cases: Sequence[Case], rounds: int = ROUNDS)
                 if name == OURS_NO_CACHE:
                     setup.push(registry, case)  # Only its pulls are measured.
                 else:
-                    with emulator.at_distance(LATENCY, RATE):
+                    with emulator.simulated_network(LATENCY, RATE):
                         run = setup.push(registry, case)
                     runs[case.name, case.clients, "push", name].append(run)
                 if case.pulls:
                     registry.restart()
                 for action in case.pulls:
-                    with emulator.at_distance(LATENCY, RATE):
+                    with emulator.simulated_network(LATENCY, RATE):
                         run = setup.pull(registry, case)
                     runs[case.name, case.clients, action, name].append(run)
                 registry.reset()

@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
 
 
 def config(registry: Mapping[str, object]) -> dict[str, object]:
-    """The configuration of the trial stack, with the settings `registry` for its registry."""
+    """The configuration of the trial stack. `registry` has further settings of its registry."""
     return {
         "alicloud:region": "cn-hangzhou",
         "oss-registry:registry": {"release": "3.1.2", "port": 5001, **registry},

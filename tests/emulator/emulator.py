@@ -1,8 +1,9 @@
 """An emulator of Alibaba Cloud: the calls to OSS and RAM that this project and the registry make.
 
 It serves OSS through the native API and the S3-compatible API. It checks the signature of each
-call, and allows a call only if the policies of the key's user do. Clients use it as a proxy
-(HTTP_PROXY, HTTPS_PROXY) and trust its CA, because it answers in the place of the cloud's hosts.
+call, and allows a call only if the policies of the access key's user allow it. Clients use it as a
+proxy (HTTP_PROXY, HTTPS_PROXY) and trust its CA, because it answers in the place of the cloud's
+hosts.
 """
 
 import ipaddress
@@ -27,9 +28,9 @@ from tests.emulator.oss import (
     Oss,
     check_digest,
     copy_source,
-    document,
     find_api,
     objects_to_delete,
+    xml_response,
 )
 from tests.emulator.policy import ALLOW_ALL, AccessRequest, is_allowed
 from tests.emulator.ram import AccessKey, ApiError, Ram
@@ -65,19 +66,19 @@ class Call:
 
 @dataclass
 class Fault:
-    """A fault of the calls for which `matches` holds.
+    """A fault that the emulator injects into the calls for which `matches` holds.
 
-    With `times`, only so many calls have the fault.
+    `times` is the maximum number of calls that have the fault. None means no limit.
     """
 
     matches: Callable[[Call], bool]
     times: int | None = None
-    status: int = 0  # The response has this status, and the call is not executed.
+    status: int = 0  # If set, the response has this status, and the call is not executed.
     code: str = "InternalError"
-    seconds: float = 0  # The call takes so much longer.
+    seconds: float = 0  # a delay before the call is executed
     disconnect: bool = False  # The connection breaks before the call is executed.
-    truncate: bool = False  # The connection breaks after it, in the middle of the response.
-    before_response: Callable[[], object] | None = None  # Called after the call is executed.
+    truncate: bool = False  # The call is executed, but the response breaks off in the middle.
+    before_response: Callable[[], object] | None = None  # Runs after the call is executed.
     count: int = 0  # calls that had this fault
 
     def applies_to(self, call: Call) -> bool:
@@ -102,10 +103,10 @@ class _Target(NamedTuple):
 class Emulator:
     """The emulator, a proxy at `addresses` that runs until `close`. Its CA is stored in `folder`.
 
-    It listens at 127.0.0.1 and at an address that containers can reach: `host`, or the address of
-    this machine on the engine's bridge. `port` 0 means free ports. `key` is the ID and the secret
-    of the account's own access key, which may do everything. Buckets, users and policies are in
-    memory.
+    It listens on 127.0.0.1 and on `host`, an address that containers can reach. By default, `host`
+    is this machine's address on the bridge network of its Docker engine. `port` 0 means free ports.
+    `key` is the ID and the secret of the account's own access key, which may do everything.
+    Buckets, users and policies are in memory.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Emulator:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The environment variables with which a process on this machine uses the emulator."""
+        """Environment variables that make a process on this machine use the emulator."""
         proxy = f"http://{self.addresses[0]}"
         return {
             "HTTP_PROXY": proxy,
@@ -149,7 +150,7 @@ class Emulator:
 
     @property
     def registry_settings(self) -> Mapping[str, Any]:
-        """The settings in section `registry` with which a registry uses the emulator."""
+        """Settings for `registry` in a stack file that make the registry use the emulator."""
         proxy = f"http://{self.addresses[1]}"
         environment = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
         return {"environment": environment, "ca_certificates": self.certificates.pem}
@@ -159,11 +160,14 @@ class Emulator:
         self._server.close()
 
     @contextmanager
-    def at_distance(self, latency: float, rate: float, round_trip: float = 0) -> Iterator[None]:
+    def simulated_network(
+        self, latency: float, rate: float, round_trip: float = 0
+    ) -> Iterator[None]:
         """Simulate the network between clients and the cloud.
 
-        Each call takes `latency` seconds longer, and each new connection two times `round_trip`
-        seconds. `rate` limits each direction to so many bytes per second; 0 means no limit.
+        Each call takes `latency` seconds longer. Each new connection takes two round trips of
+        `round_trip` seconds. `rate` is the limit of each direction in bytes per second, or 0 for no
+        limit.
         """
         line = self._server.line
         line.to_cloud.rate = line.from_cloud.rate = rate
@@ -179,11 +183,11 @@ class Emulator:
         self,
         *apis: str,
         matches: Callable[[Call], bool] = lambda _: True,
-        **how: Any,  # noqa: ANN401
+        **fields: Any,  # noqa: ANN401
     ) -> Iterator[Fault]:
-        """Let calls of `apis`, or all calls without `apis`, have a fault if `matches` holds.
+        """Inject a fault into the calls to `apis` for which `matches` holds.
 
-        `how` has the other fields of the `Fault`.
+        Without `apis`, it applies to every API. `fields` are the other fields of the `Fault`.
         """
 
         def fault_matches(call: Call) -> bool:
@@ -191,7 +195,7 @@ class Emulator:
                 return False
             return matches(call)
 
-        fault = Fault(fault_matches, **how)
+        fault = Fault(fault_matches, **fields)
         self.faults.append(fault)
         try:
             yield fault
@@ -217,7 +221,7 @@ class Emulator:
         return Counter(call.api for call in self.calls if call.to_oss)
 
     def _answer(self, request: Request) -> Response:
-        """Answer a call, and record it. Requests to other hosts get the page for browsers."""
+        """Answer and record a call to the cloud. Show the web page on any other host."""
         target = self._target(request)
         if not target:
             return page.answer(self, request)
@@ -250,7 +254,7 @@ class Emulator:
         return None
 
     def _execute(self, call: Call, operation: Callable[[], Response]) -> Response:
-        """Execute `operation` with the faults of `call`. Raises ApiError."""
+        """Execute `operation`, with the faults that apply to `call`. Raises ApiError."""
         faults = [fault for fault in list(self.faults) if fault.applies_to(call)]
         for fault in faults:
             time.sleep(fault.seconds)
@@ -269,30 +273,30 @@ class Emulator:
 
     def _answer_rpc(self, request: Request, call: Call) -> Response:
         """Answer a call to a service other than OSS. Raises ApiError."""
-        signed, parameters = signature.rpc(request)
+        signed, parameters = signature.find_rpc_signature(request)
         call.api = parameters.get("Action", "")
         key = self._authenticate(signed, call)
         if call.service in ("location", "business"):
-            no_endpoints = _json({"Endpoints": {"Endpoint": []}, "Success": True})
+            no_endpoints = _json_response({"Endpoints": {"Endpoint": []}, "Success": True})
             return self._execute(call, lambda: no_endpoints)
         if call.service != "ram":
             raise ApiError(404, "InvalidAction.NotFound", f"the emulator knows no {call.service}")
         required = [(f"ram:{call.api}", resource) for resource in self.ram.resources(parameters)]
         self._authorize(call, key, required, {}, request)
-        return self._execute(call, lambda: _json(self.ram.call(call.api, parameters)))
+        return self._execute(call, lambda: _json_response(self.ram.call(call.api, parameters)))
 
     def _answer_oss(self, request: Request, target: _Target, call: Call) -> Response:
         """Answer a call to OSS. Raises ApiError."""
         if target.service == "s3" and not target.bucket and request.key:
             message = "Please use virtual hosted style to access."
             raise ApiError(403, "SecondLevelDomainForbidden", message)
-        if request.extension("content-sha256").startswith("STREAMING-"):
+        if request.vendor_header("content-sha256").startswith("STREAMING-"):
             message = "Content in chunks that are signed one by one is not supported."
             raise ApiError(400, "InvalidArgument", message)
         api = find_api(request, target.bucket)
         call.api, call.key = api.name, request.key
         call.prefix = request.query.get("prefix", "")
-        if _is_data(api) and not (target.internal or self.public_endpoints_open):
+        if _accesses_objects(api) and not (target.internal or self.public_endpoints_open):
             raise ApiError(400, "PublicEndpointForbidden", "Access by a public endpoint is closed.")
         signed = signature.find_signature(request, target.bucket)
         key = self._authenticate(signed, call)
@@ -310,14 +314,17 @@ class Emulator:
         if lists_uploads and target.service == "s3" and not self.s3_lists_uploads:
             message = "A header you provided implies what is not there."
             raise ApiError(501, "NotImplemented", message)
-        # Before the lock in `_execute` is taken, because digests of large content take long.
+        # Checked before `_execute` takes its lock, because digests of large content take long.
         check_digest(request)
         return self._execute(
             call, lambda: self.oss.answer(api, request, target.bucket, target.region, ACCOUNT)
         )
 
     def _authenticate(self, signed: signature.Signature | None, call: Call) -> AccessKey | None:
-        """The access key of the signature, or None for the account's own. Raises ApiError."""
+        """Verify a signature, and return its access key, or None if it is the account's own.
+
+        Raises ApiError if the key is unknown or inactive, or the signature is wrong.
+        """
         if signed is None:
             raise ApiError(403, "AccessDenied", "Anonymous access is forbidden for this operation.")
         call.key_id, call.scheme = signed.key_id, signed.scheme
@@ -346,9 +353,9 @@ class Emulator:
         request: Request,
         bucket: Bucket | None = None,
     ) -> None:
-        """Raise ApiError unless policies allow `key` each of the `required` (action, resource).
+        """Raise ApiError unless the policies allow `key` every (action, resource) of `required`.
 
-        `context` has the condition keys of the request.
+        `context` has the values of the policies' condition keys.
         """
         context = {**context, "acs:SecureTransport": str(request.secure).lower()}
         user_policies = self.ram.documents(key.user) if key else [ALLOW_ALL]
@@ -375,7 +382,7 @@ def engine_bridge_address() -> str:
 def _required_permissions(
     api: Api, request: Request, bucket: Bucket | None, name: str
 ) -> Sequence[tuple[str, str]]:
-    """The actions that a call to OSS needs, each with its resource.
+    """The (action, resource) pairs for which a call to OSS needs permission.
 
     `bucket` is the bucket called `name`, or None if it does not exist.
     """
@@ -388,8 +395,8 @@ def _required_permissions(
         for key, version in objects_to_delete(request):
             action = f"{api.action}Version" if version else api.action
             required.append((action, f"acs:oss:*:*:{name}/{key}"))
-    if bucket and bucket.kms and _is_data(api) and api.on == "object":
-        kms = f"acs:kms:*:*:key/{bucket.kms}"
+    if bucket and bucket.kms_key_id and _accesses_objects(api) and api.on == "object":
+        kms = f"acs:kms:*:*:key/{bucket.kms_key_id}"
         if api.action == "oss:PutObject":
             required.append(("kms:GenerateDataKey", kms))
         if api.action in ("oss:GetObject", "oss:PutObject"):
@@ -398,7 +405,7 @@ def _required_permissions(
 
 
 def _resource(api: Api, bucket: str, key: str) -> str:
-    """The resource on which a call acts, as policies name it."""
+    """The resource on which a call acts, in the notation of policies (acs:oss:…)."""
     match api.on:
         case "service":
             return "acs:oss:*:*:*"
@@ -408,12 +415,12 @@ def _resource(api: Api, bucket: str, key: str) -> str:
             return f"acs:oss:*:*:{bucket}"
 
 
-def _is_data(api: Api) -> bool:
+def _accesses_objects(api: Api) -> bool:
     """Whether a call lists, reads or writes objects."""
     return api.on == "object" or (api.on == "bucket" and api.name.startswith("List"))
 
 
-def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+def _json_response(content: Mapping[str, Any], status: int = 200) -> Response:
     text = json.dumps({"RequestId": secrets.token_hex(16).upper(), **content})
     return Response(
         status=status, headers={"Content-Type": "application/json"}, body=Content(text.encode())
@@ -422,7 +429,7 @@ def _json(content: Mapping[str, Any], status: int = 200) -> Response:
 
 def _rpc_error(error: ApiError, request: Request) -> Response:
     content = {"Code": error.code, "Message": error.message, "HostId": request.host}
-    return _json(content, error.status)
+    return _json_response(content, error.status)
 
 
 def _oss_error(error: ApiError, request: Request) -> Response:
@@ -432,4 +439,4 @@ def _oss_error(error: ApiError, request: Request) -> Response:
         "RequestId": secrets.token_hex(12).upper(),
         "HostId": request.host,
     }
-    return replace(document("Error", content), status=error.status)
+    return replace(xml_response("Error", content), status=error.status)

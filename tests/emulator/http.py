@@ -17,9 +17,9 @@ import trustme
 
 
 class Line:
-    """The line between the emulator and its clients.
+    """The simulated network between the emulator and its clients.
 
-    A new connection takes two times `round_trip` seconds: one for TCP and one for TLS.
+    A new connection takes two round trips of `round_trip` seconds: one for TCP and one for TLS.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Request:
         """The object's name."""
         return unquote(self.path.lstrip("/"))
 
-    def extension(self, name: str) -> str:
+    def vendor_header(self, name: str) -> str:
         """The value of the header x-oss-`name` (OSS) or x-amz-`name` (S3), or an empty text."""
         return self.headers.get(f"x-oss-{name}") or self.headers.get(f"x-amz-{name}", "")
 
@@ -143,7 +143,7 @@ class Certificates:
         return self._ca.cert_pem.bytes().decode()
 
     def context(self, host: str) -> ssl.SSLContext:
-        """The TLS settings with a certificate for `host`."""
+        """The TLS context of a server that has a certificate for `host`."""
         with self._lock:
             if host not in self._contexts:
                 self._contexts[host] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -152,15 +152,15 @@ class Certificates:
 
 
 class Server:
-    """A proxy at each of `addresses` (host, port) that runs until `close`.
+    """A proxy that listens on each of `addresses`, which are (host, port), until `close`.
 
-    Port 0 is a free port.
+    Port 0 means a free port.
     """
 
     def __init__(
         self, addresses: list[tuple[str, int]], certificates: Certificates, answer: Answer
     ) -> None:
-        # Handlers get their attributes from this class, because http.server creates them.
+        # http.server creates the handlers, so they get their attributes from this class.
         class Handler(_Handler):
             pass
 
@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         return Content(*pieces)
 
     def _pieces(self, headers: Mapping[str, str]) -> Iterator[bytes]:
-        """Read the body, which may be chunked."""
+        """Yield the body in pieces. It may have the chunked transfer encoding."""
         if headers.get("transfer-encoding", "").lower() != "chunked":
             yield from self._read(int(headers.get("content-length") or 0))
             return
@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             pass
 
     def _read(self, size: int) -> Iterator[bytes]:
-        """Read `size` bytes, or fewer if the client closes the connection."""
+        """Yield `size` bytes in pieces, or fewer if the client closes the connection."""
         while size > 0:
             piece = self.rfile.read(min(size, Link.piece_size))
             if not piece:

@@ -29,11 +29,12 @@ class Api(NamedTuple):
 
     name: str
     action: str  # its name in policies
-    on: str  # `bucket`, `object` or `service`
+    on: str  # what the call acts on: `bucket`, `object` or `service`
 
 
-# APIs for data, by level, method and marks. Marks are query parameters, or `copy-source` for the
-# header of that name. The actions are from the page "RAM Policy", which lists them by API:
+# APIs that list, read or write objects, by level, HTTP method and marks. A mark is a query
+# parameter that selects an API, or `copy-source` for the header of that name. The actions are from
+# the page "RAM Policy", which lists them by API:
 # https://www.alibabacloud.com/help/en/oss/user-guide/ram-policy-overview
 _DATA = {
     ("bucket", "GET", ""): Api("ListObjects", "oss:ListObjects", "bucket"),
@@ -109,7 +110,7 @@ def find_api(request: Request, bucket: str) -> Api:
             return Api(api_name, f"oss:{api_name}", "bucket")
     parameters = ("list-type", "versions", "uploads", "delete", "uploadId")
     marks = [parameter for parameter in parameters if parameter in request.query]
-    if request.extension("copy-source"):
+    if request.vendor_header("copy-source"):
         marks.append("copy-source")
     api = _DATA.get((level, request.method, " ".join(marks)))
     if api is None:
@@ -141,9 +142,9 @@ class Upload:
 
 @dataclass
 class Bucket:
-    """A bucket. `owner` is an account, and only an old bucket `accepts_v1`, Signature V1.
+    """A bucket. `owner` is an account. In OSS, only old buckets accept Signature V1 (`accepts_v1`).
 
-    `settings` are documents by query parameter. `objects` are versions by key, the oldest first.
+    `settings` maps query parameters to documents. `objects` maps keys to versions, oldest first.
     """
 
     name: str
@@ -162,7 +163,7 @@ class Bucket:
         return b"Enabled" in self.settings.get("versioning", b"")
 
     @property
-    def kms(self) -> str:
+    def kms_key_id(self) -> str:
         """The ID of the KMS key that encrypts new objects, or an empty text."""
         rule = self.settings.get("encryption", b"")
         found = re.search(rb"<KMSMasterKeyID>(.+?)</", rule) if b"KMS" in rule else None
@@ -192,7 +193,7 @@ class Bucket:
         if version_id:
             versions = [version for version in versions if version.id != version_id]
         elif self.versioned:
-            versions = [*versions, Version(_id(), None, "")]
+            versions = [*versions, Version(_new_id(), None, "")]
         else:
             versions = []
         if versions:
@@ -232,7 +233,7 @@ class Oss:
             {
                 "Name": b.name,
                 "Location": f"oss-{b.region}",
-                "CreationDate": _iso(b.created),
+                "CreationDate": _iso_time(b.created),
                 "ExtranetEndpoint": f"oss-{b.region}.aliyuncs.com",
                 "IntranetEndpoint": f"oss-{b.region}-internal.aliyuncs.com",
                 "StorageClass": "Standard",
@@ -241,7 +242,9 @@ class Oss:
             for b in own
         ]
         owner = {"ID": account, "DisplayName": account}
-        return document("ListAllMyBucketsResult", {"Owner": owner, "Buckets": {"Bucket": entries}})
+        return xml_response(
+            "ListAllMyBucketsResult", {"Owner": owner, "Buckets": {"Bucket": entries}}
+        )
 
     def _put_bucket(self, request: Request, name: str, region: str, account: str) -> Response:
         bucket = self.buckets.get(name)
@@ -265,13 +268,13 @@ class Oss:
         owner = {"ID": bucket.owner, "DisplayName": bucket.owner}
         if setting == "acl":
             content = {"Owner": owner, "AccessControlList": {"Grant": bucket.acl}}
-            return document("AccessControlPolicy", content)
+            return xml_response("AccessControlPolicy", content)
         if setting == "bucketInfo":
             return self._info(bucket, owner)
         if setting in bucket.settings:
-            return _document(bucket.settings[setting].decode())
+            return _document_response(bucket.settings[setting].decode())
         if missing.startswith("<"):
-            return _document(missing)
+            return _document_response(missing)
         raise ApiError(404, missing, "It is not set.")
 
     def _info(self, bucket: Bucket, owner: Mapping[str, str]) -> Response:
@@ -279,7 +282,7 @@ class Oss:
         algorithm = re.search(r"<SSEAlgorithm>(.+?)</", rule)
         status = re.search(r"<Status>(.+?)</", bucket.settings.get("versioning", b"").decode())
         content = {
-            "CreationDate": _iso(bucket.created),
+            "CreationDate": _iso_time(bucket.created),
             "ExtranetEndpoint": f"oss-{bucket.region}.aliyuncs.com",
             "IntranetEndpoint": f"oss-{bucket.region}-internal.aliyuncs.com",
             "Location": f"oss-{bucket.region}",
@@ -290,15 +293,15 @@ class Oss:
             "AccessControlList": {"Grant": bucket.acl},
             "ServerSideEncryptionRule": {
                 "SSEAlgorithm": algorithm[1] if algorithm else "None",
-                **({"KMSMasterKeyID": bucket.kms} if bucket.kms else {}),
+                **({"KMSMasterKeyID": bucket.kms_key_id} if bucket.kms_key_id else {}),
             },
             **({"Versioning": status[1]} if status else {}),
         }
-        return document("BucketInfo", {"Bucket": content})
+        return xml_response("BucketInfo", {"Bucket": content})
 
     def _PutObject(self, bucket: Bucket, request: Request) -> Response:
         content_type = request.headers.get("content-type", "application/octet-stream")
-        version = Version(_id(), request.content, _etag(request.md5), content_type)
+        version = Version(_new_id(), request.content, _etag(request.md5), content_type)
         bucket.put(request.key, version)
         return Response(headers={"ETag": version.etag})
 
@@ -324,9 +327,11 @@ class Oss:
         source = self._source(request)
         if len(source.content or ()) > MAX_COPY_SIZE:
             raise ApiError(400, "EntityTooLarge", "What is larger is copied part by part.")
-        bucket.put(request.key, Version(_id(), source.content, source.etag, source.content_type))
-        content = {"ETag": source.etag, "LastModified": _iso(time.time())}
-        return document("CopyObjectResult", content)
+        bucket.put(
+            request.key, Version(_new_id(), source.content, source.etag, source.content_type)
+        )
+        content = {"ETag": source.etag, "LastModified": _iso_time(time.time())}
+        return xml_response("CopyObjectResult", content)
 
     def _source(self, request: Request) -> Version:
         """The object that a call copies. Raises ApiError if it does not exist."""
@@ -348,14 +353,14 @@ class Oss:
         entries = [{"Key": quote(key, safe="")} for key, _ in deleted]
         quiet = re.search(rb"<Quiet>true</Quiet>", request.body)
         content = {"EncodingType": "url", "Deleted": [] if quiet else entries}
-        return document("DeleteResult", content)
+        return xml_response("DeleteResult", content)
 
     def _InitiateMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
         content_type = request.headers.get("content-type", "application/octet-stream")
-        upload = Upload(_id(), request.key, content_type)
+        upload = Upload(_new_id(), request.key, content_type)
         bucket.uploads[upload.id] = upload
         content = {"Bucket": bucket.name, "Key": upload.key, "UploadId": upload.id}
-        return document("InitiateMultipartUploadResult", content)
+        return xml_response("InitiateMultipartUploadResult", content)
 
     def _UploadPart(self, bucket: Bucket, request: Request) -> Response:
         upload, number = _require_upload(bucket, request), int(request.query["partNumber"])
@@ -365,20 +370,22 @@ class Oss:
 
     def _UploadPartCopy(self, bucket: Bucket, request: Request) -> Response:
         upload, number = _require_upload(bucket, request), int(request.query["partNumber"])
-        source, byte_range = self._source(request), request.extension("copy-source-range")
+        source, byte_range = self._source(request), request.vendor_header("copy-source-range")
         content = source.content or Content()
         if span := re.fullmatch(r"bytes=(\d+)-(\d+)", byte_range):
             content = content.part(int(span[1]), int(span[2]) + 1)
         # Not a digest of the content, which would take as long as an upload. OSS copies faster.
         etag = _etag(hashlib.md5(f"{source.etag} {byte_range}".encode()).digest())
         part = upload.parts[number] = Version("", content, etag)
-        return document("CopyPartResult", {"ETag": part.etag, "LastModified": _iso(part.modified)})
+        return xml_response(
+            "CopyPartResult", {"ETag": part.etag, "LastModified": _iso_time(part.modified)}
+        )
 
     def _CompleteMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
         upload = _require_upload(bucket, request)
         listed = [
-            (int(_text(part, "PartNumber")), _text(part, "ETag").strip('"'))
-            for part in _elements(request.body, "Part")
+            (int(_child_text(part, "PartNumber")), _child_text(part, "ETag").strip('"'))
+            for part in _elements_named(request.body, "Part")
         ]
         parts = [upload.parts.get(number) for number, _ in listed]
         if not listed or listed != sorted(listed):
@@ -392,10 +399,10 @@ class Oss:
         content = Content(*(piece for content in contents for piece in content.pieces))
         etags = hashlib.md5("".join(etag for _, etag in listed).encode()).digest()
         etag = f'{_etag(etags)[:-1]}-{len(contents)}"'
-        bucket.put(upload.key, Version(_id(), content, etag, upload.content_type))
+        bucket.put(upload.key, Version(_new_id(), content, etag, upload.content_type))
         del bucket.uploads[upload.id]
         result = {"Bucket": bucket.name, "Key": upload.key, "ETag": etag}
-        return document("CompleteMultipartUploadResult", result)
+        return xml_response("CompleteMultipartUploadResult", result)
 
     def _AbortMultipartUpload(self, bucket: Bucket, request: Request) -> Response:
         del bucket.uploads[_require_upload(bucket, request).id]
@@ -409,7 +416,7 @@ class Oss:
         parts = [
             {
                 "PartNumber": number,
-                "LastModified": _iso(upload.parts[number].modified),
+                "LastModified": _iso_time(upload.parts[number].modified),
                 "ETag": upload.parts[number].etag,
                 "Size": len(upload.parts[number].content or ()),
             }
@@ -424,7 +431,7 @@ class Oss:
             "IsTruncated": len(numbers) > limit,
             "Part": parts,
         }
-        return document("ListPartsResult", content)
+        return xml_response("ListPartsResult", content)
 
     def _ListMultipartUploads(self, bucket: Bucket, request: Request) -> Response:
         prefix = request.query.get("prefix", "")
@@ -443,7 +450,7 @@ class Oss:
         limit = int(request.query.get("max-uploads") or 1000)
         page = remaining[:limit]
         uploads = [
-            {"Key": key, "UploadId": id_, "Initiated": _iso(bucket.uploads[id_].started)}
+            {"Key": key, "UploadId": id_, "Initiated": _iso_time(bucket.uploads[id_].started)}
             for key, id_ in page
         ]
         content = {
@@ -457,14 +464,14 @@ class Oss:
             "IsTruncated": len(remaining) > limit,
             "Upload": uploads,
         }
-        return document("ListMultipartUploadsResult", content)
+        return xml_response("ListMultipartUploadsResult", content)
 
     def _ListObjects(self, bucket: Bucket, request: Request) -> Response:
         entries, last, more, content = _listing(bucket, request, request.query.get("marker", ""))
         content |= {"Marker": request.query.get("marker", "")}
         if more:
             content["NextMarker"] = _encode_name(last, request)
-        return document("ListBucketResult", {**content, **entries})
+        return xml_response("ListBucketResult", {**content, **entries})
 
     def _ListObjectsV2(self, bucket: Bucket, request: Request) -> Response:
         token = request.query.get("continuation-token", "")
@@ -473,7 +480,7 @@ class Oss:
         content |= {"KeyCount": sum(map(len, entries.values()))}
         if more:
             content["NextContinuationToken"] = base64.b64encode(last.encode()).decode()
-        return document("ListBucketResult", {**content, **entries})
+        return xml_response("ListBucketResult", {**content, **entries})
 
     def _ListObjectVersions(self, bucket: Bucket, request: Request) -> Response:
         prefix = request.query.get("prefix", "")
@@ -486,7 +493,7 @@ class Oss:
                     "Key": _encode_name(key, request),
                     "VersionId": version.id,
                     "IsLatest": version is stored[-1],
-                    "LastModified": _iso(version.modified),
+                    "LastModified": _iso_time(version.modified),
                     "Owner": {"ID": bucket.owner, "DisplayName": bucket.owner},
                 }
                 if version.content is None:
@@ -495,22 +502,22 @@ class Oss:
                     entry |= {"ETag": version.etag, "Size": len(version.content)}
                     versions.append({**entry, "StorageClass": "Standard"})
         content = {"Name": bucket.name, "Prefix": prefix, "IsTruncated": False}
-        return document(
+        return xml_response(
             "ListVersionsResult", {**content, "Version": versions, "DeleteMarker": markers}
         )
 
 
 def copy_source(request: Request) -> tuple[str, str]:
     """The bucket and the key of the object that a call copies."""
-    path = unquote(request.extension("copy-source")).lstrip("/")
+    path = unquote(request.vendor_header("copy-source")).lstrip("/")
     bucket, _, key = path.partition("/")
     return bucket, key.partition("?versionId=")[0]
 
 
 def objects_to_delete(request: Request) -> Iterator[tuple[str, str]]:
     """The keys in a DeleteMultipleObjects call, each with a version ID or an empty text."""
-    for entry in _elements(request.body, "Object"):
-        yield _text(entry, "Key"), _text(entry, "VersionId")
+    for entry in _elements_named(request.body, "Object"):
+        yield _child_text(entry, "Key"), _child_text(entry, "VersionId")
 
 
 def _listing(
@@ -530,7 +537,7 @@ def _listing(
     contents = [
         {
             "Key": _encode_name(name, request),
-            "LastModified": _iso(version.modified),
+            "LastModified": _iso_time(version.modified),
             "ETag": version.etag,
             "Type": "Normal",
             "Size": len(version.content or ()),
@@ -560,7 +567,7 @@ def _listing(
 def _group(names: Iterable[str], prefix: str, delimiter: str) -> tuple[set[str], set[str]]:
     """Split `names` into objects and common prefixes.
 
-    A name with `delimiter` after `prefix` is replaced by its beginning up to the delimiter.
+    A name with `delimiter` after `prefix` counts as a common prefix, which ends at the delimiter.
     """
     if not delimiter:
         return set(names), set()
@@ -575,7 +582,7 @@ def _group(names: Iterable[str], prefix: str, delimiter: str) -> tuple[set[str],
 
 
 def _encode_name(name: str, request: Request) -> str:
-    """`name` in the encoding that `request` asks for."""
+    """`name`, URL-encoded if `request` has the parameter `encoding-type`."""
     return quote(name, safe="/") if "encoding-type" in request.query else name
 
 
@@ -600,7 +607,7 @@ def check_digest(request: Request) -> None:
     md5 = request.headers.get("content-md5")
     if md5 and base64.b64encode(request.md5).decode() != md5:
         raise ApiError(400, "InvalidDigest", "The Content-MD5 is not that of the content.")
-    sha256 = request.extension("content-sha256")
+    sha256 = request.vendor_header("content-sha256")
     if re.fullmatch("[0-9a-f]{64}", sha256) and request.sha256 != sha256:
         raise ApiError(400, "XAmzContentSHA256Mismatch", "The SHA-256 is not that of the content.")
 
@@ -616,7 +623,7 @@ def _object_headers(version: Version) -> dict[str, str]:
     }
 
 
-def _id() -> str:
+def _new_id() -> str:
     return secrets.token_hex(16).upper()
 
 
@@ -624,35 +631,37 @@ def _etag(md5: bytes) -> str:
     return f'"{md5.hex().upper()}"'
 
 
-def _iso(when: float) -> str:
+def _iso_time(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when))
 
 
-def _elements(body: bytes, name: str) -> list[ElementTree.Element]:
+def _elements_named(body: bytes, name: str) -> list[ElementTree.Element]:
     return [e for e in ElementTree.fromstring(body).iter() if e.tag.rpartition("}")[2] == name]
 
 
-def _text(element: ElementTree.Element, name: str) -> str:
+def _child_text(element: ElementTree.Element, name: str) -> str:
     texts = (child.text for child in element if child.tag.rpartition("}")[2] == name)
     return next(texts, None) or ""
 
 
-def _document(text: str) -> Response:
+def _document_response(text: str) -> Response:
     """A response with `text`, which is JSON or XML."""
     content_type = "application/json" if text.startswith("{") else "application/xml"
     return Response(headers={"Content-Type": content_type}, body=Content(text.encode()))
 
 
-def document(name: str, content: Mapping[str, Any]) -> Response:
+def xml_response(name: str, content: Mapping[str, Any]) -> Response:
     """A response with an XML document. A list in `content` is a repeated element."""
-    return _document(f'<?xml version="1.0" encoding="UTF-8"?>\n{_element(name, content)}')
+    return _document_response(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{_xml_element(name, content)}'
+    )
 
 
-def _element(name: str, content: Any) -> str:  # noqa: ANN401
+def _xml_element(name: str, content: Any) -> str:  # noqa: ANN401
     if isinstance(content, list):
-        return "".join(_element(name, item) for item in content)
+        return "".join(_xml_element(name, item) for item in content)
     if isinstance(content, Mapping):
-        inner = "".join(_element(*item) for item in content.items())
+        inner = "".join(_xml_element(*item) for item in content.items())
     else:
         text = str(content).lower() if isinstance(content, bool) else str(content)
         inner = escape(text)

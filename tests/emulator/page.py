@@ -36,7 +36,7 @@ def answer(emulator: "Emulator", request: Request) -> Response:
 
 
 def _page(emulator: "Emulator") -> Iterable[str]:
-    """The parts of the page. It shows no secret."""
+    """Yield the HTML of the page in parts. It shows no secret."""
     yield '<!doctype html><html lang="en"><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width"><title>The emulator</title>'
     yield f"<style>{_STYLE}</style><h1>An emulator of Alibaba Cloud, on this machine</h1>"
@@ -87,8 +87,8 @@ def _page(emulator: "Emulator") -> Iterable[str]:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], pages: str = "") -> Iterable[str]:
-    """An HTML table. With `pages`, the first cell of each row links to its page below that URL."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], base_url: str = "") -> Iterable[str]:
+    """Yield an HTML table. With `base_url`, the first cell of a row links to a page below it."""
     if not rows:
         yield '<p class="none">None yet.</p>'
         return
@@ -104,8 +104,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], pages: str = "") 
             yield "<tr>"
         for index, cell in enumerate(row):
             text = escape(cell)
-            if pages and index == 0:
-                text = f'<a href="{pages}{cell.lower()}">{text}</a>'
+            if base_url and index == 0:
+                text = f'<a href="{base_url}{cell.lower()}">{text}</a>'
             yield f"<td class=number>{text}</td>" if numeric[index] else f"<td>{text}</td>"
         yield "</tr>"
     yield "</table>"

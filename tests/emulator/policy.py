@@ -38,14 +38,14 @@ def is_allowed(
 
 def _applies(statement: Mapping[str, Any], request: AccessRequest) -> bool:
     """Whether a statement's actions, resources and conditions match `request`."""
-    actions, resources = _list(statement["Action"]), _list(statement["Resource"])
+    actions, resources = _as_list(statement["Action"]), _as_list(statement["Resource"])
     if not any(_matches(pattern, request.action, ignore_case=True) for pattern in actions):
         return False
     if not any(_matches(pattern, request.resource) for pattern in resources):
         return False
     for operator, conditions in statement.get("Condition", {}).items():
         for key, values in conditions.items():
-            if not _condition_holds(operator, request.context.get(key), _list(values)):
+            if not _condition_holds(operator, request.context.get(key), _as_list(values)):
                 return False
     return True
 
@@ -55,15 +55,16 @@ def _condition_holds(operator: str, actual: str | None, values: list[str]) -> bo
         case "StringLike":
             return actual is not None and any(_matches(str(value), actual) for value in values)
         case "StringEquals" | "Bool":
-            return actual is not None and actual in map(_text, values)
+            return actual is not None and actual in map(_condition_text, values)
     raise NotImplementedError(f"the emulator knows no condition {operator}")
 
 
-def _text(value: object) -> str:
+def _condition_text(value: object) -> str:
+    """The value of a condition as text. JSON's true becomes `true`, not `True`."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _list(value: Any) -> list[Any]:  # noqa: ANN401
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
     return value if isinstance(value, list) else [value]
 
 

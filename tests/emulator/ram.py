@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_KEYS = 2  # of a user
-MOST_VERSIONS = 5  # of a policy
+MAX_KEYS_PER_USER = 2
+MAX_VERSIONS_PER_POLICY = 5
 Parameters = Mapping[str, str]
 Content = dict[str, Any]
 
@@ -33,11 +33,12 @@ class AccessKey:
     secret: str
     user: str
     created: float
-    usable_from: float  # OSS refuses it before
+    usable_from: float  # OSS refuses the key before this time.
     active: bool = True
 
     @property
     def content(self) -> Content:
+        """Its fields in RAM's responses."""
         status = "Active" if self.active else "Inactive"
         return {"AccessKeyId": self.id, "Status": status, "CreateDate": _date(self.created)}
 
@@ -55,6 +56,7 @@ class User:
 
     @property
     def content(self) -> Content:
+        """Its fields in RAM's responses."""
         return {
             "UserName": self.name,
             "UserId": self.id,
@@ -73,10 +75,11 @@ class Policy:
     description: str
     versions: dict[str, str]  # documents by version ID
     current: str  # the ID of the version in force
-    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(2))
+    version_numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(2))
 
     @property
     def content(self) -> Content:
+        """Its fields in RAM's responses."""
         return {
             "PolicyName": self.name,
             "PolicyType": "Custom",
@@ -101,10 +104,10 @@ class Ram:
     def __init__(self) -> None:
         self.users: dict[str, User] = {}
         self.policies: dict[str, Policy] = {}
-        self.settling_seconds = 0.0  # OSS refuses a new access key for so long
+        self.settling_seconds = 0.0  # how long OSS refuses a new access key
 
     def key(self, key_id: str) -> AccessKey | None:
-        """The access key with this ID, of whichever user, or None."""
+        """The access key `key_id` of any user, or None if there is no such key."""
         for user in self.users.values():
             if key_id in user.keys:
                 return user.keys[key_id]
@@ -118,7 +121,7 @@ class Ram:
 
     @staticmethod
     def resources(parameters: Parameters) -> list[str]:
-        """The resources on which a call acts, as policies name them."""
+        """The resources on which a call acts, in the notation of policies (acs:ram:…)."""
         kinds = (("user", "UserName"), ("policy", "PolicyName"))
         named = [f"{kind}/{parameters[name]}" for kind, name in kinds if name in parameters]
         return [f"acs:ram:*:*:{resource}" for resource in named or ["*"]]
@@ -130,14 +133,14 @@ class Ram:
             raise ApiError(400, "InvalidAction", f"the emulator knows no {action}")
         return handle(parameters)
 
-    def _user(self, parameters: Parameters) -> User:
+    def _require_user(self, parameters: Parameters) -> User:
         name = parameters.get("UserName", "")
         if name not in self.users:
             message = f"The user does not exist. User: {name}"
             raise ApiError(404, "EntityNotExist.User", message)
         return self.users[name]
 
-    def _policy(self, parameters: Parameters) -> Policy:
+    def _require_policy(self, parameters: Parameters) -> Policy:
         name = parameters.get("PolicyName", "")
         if name not in self.policies:
             raise ApiError(404, "EntityNotExist.Policy", f"The policy does not exist: {name}")
@@ -152,26 +155,26 @@ class Ram:
         return {"User": self.users[name].content}
 
     def _GetUser(self, parameters: Parameters) -> Content:
-        return {"User": self._user(parameters).content}
+        return {"User": self._require_user(parameters).content}
 
     def _ListUsers(self, _: Parameters) -> Content:
         users = [user.content for user in self.users.values()]
         return {"IsTruncated": False, "Users": {"User": users}}
 
     def _ListGroupsForUser(self, parameters: Parameters) -> Content:
-        self._user(parameters)
+        self._require_user(parameters)
         return {"Groups": {"Group": []}}
 
     def _DeleteLoginProfile(self, parameters: Parameters) -> Content:
-        self._user(parameters)
+        self._require_user(parameters)
         raise ApiError(404, "EntityNotExist.User.LoginProfile", "The login policy does not exist.")
 
     def _UnbindMFADevice(self, parameters: Parameters) -> Content:
-        self._user(parameters)
+        self._require_user(parameters)
         raise ApiError(404, "EntityNotExist.User.MFADevice", "The MFA device does not exist.")
 
     def _DeleteUser(self, parameters: Parameters) -> Content:
-        user = self._user(parameters)
+        user = self._require_user(parameters)
         if user.keys:
             raise ApiError(409, "DeleteConflict.User.AccessKey", "The user has access keys.")
         if user.policies:
@@ -186,13 +189,13 @@ class Ram:
         name = parameters["PolicyName"]
         if name in self.policies:
             raise ApiError(409, "EntityAlreadyExists.Policy", f"The policy does exist: {name}")
-        documents = {"v1": _document(parameters)}
+        documents = {"v1": _policy_document(parameters)}
         description = parameters.get("Description", "")
         self.policies[name] = Policy(name, time.time(), description, documents, "v1")
         return {"Policy": self.policies[name].content}
 
     def _GetPolicy(self, parameters: Parameters) -> Content:
-        policy = self._policy(parameters)
+        policy = self._require_policy(parameters)
         version = policy.version(policy.current)
         return {
             "Policy": {**policy.content, "PolicyDocument": version["PolicyDocument"]},
@@ -200,24 +203,24 @@ class Ram:
         }
 
     def _ListPolicyVersions(self, parameters: Parameters) -> Content:
-        policy = self._policy(parameters)
+        policy = self._require_policy(parameters)
         versions = [policy.version(number) for number in policy.versions]
         return {"PolicyVersions": {"PolicyVersion": versions}}
 
     def _CreatePolicyVersion(self, parameters: Parameters) -> Content:
-        policy = self._policy(parameters)
-        if len(policy.versions) >= MOST_VERSIONS:
+        policy = self._require_policy(parameters)
+        if len(policy.versions) >= MAX_VERSIONS_PER_POLICY:
             if "RotateStrategy" not in parameters or parameters["RotateStrategy"] == "None":
                 raise ApiError(409, "LimitExceeded.Policy.Version", "The policy has 5 versions.")
             del policy.versions[next(v for v in policy.versions if v != policy.current)]
-        number = f"v{next(policy.numbers)}"
-        policy.versions[number] = _document(parameters)
+        number = f"v{next(policy.version_numbers)}"
+        policy.versions[number] = _policy_document(parameters)
         if parameters.get("SetAsDefault") == "true":
             policy.current = number
         return {"PolicyVersion": policy.version(number)}
 
     def _DeletePolicyVersion(self, parameters: Parameters) -> Content:
-        policy = self._policy(parameters)
+        policy = self._require_policy(parameters)
         if parameters["VersionId"] == policy.current:
             message = "It is the default version."
             raise ApiError(409, "DeleteConflict.PolicyVersion.Default", message)
@@ -225,7 +228,7 @@ class Ram:
         return {}
 
     def _DeletePolicy(self, parameters: Parameters) -> Content:
-        policy = self._policy(parameters)
+        policy = self._require_policy(parameters)
         if any(("Custom", policy.name) in user.policies for user in self.users.values()):
             raise ApiError(409, "DeleteConflict.Policy.User", "The policy is attached.")
         if len(policy.versions) > 1:
@@ -234,27 +237,27 @@ class Ram:
         return {}
 
     def _ListEntitiesForPolicy(self, parameters: Parameters) -> Content:
-        name = self._policy(parameters).name
+        name = self._require_policy(parameters).name
         users = [u.content for u in self.users.values() if ("Custom", name) in u.policies]
         return {"Users": {"User": users}, "Groups": {"Group": []}, "Roles": {"Role": []}}
 
     def _AttachPolicyToUser(self, parameters: Parameters) -> Content:
-        user, attached = self._user(parameters), _attached(parameters)
-        self._policy(parameters)
+        user, attached = self._require_user(parameters), _policy_type_and_name(parameters)
+        self._require_policy(parameters)
         if attached in user.policies:
             raise ApiError(409, "EntityAlreadyExists.User.Policy", "It is attached already.")
         user.policies.append(attached)
         return {}
 
     def _DetachPolicyFromUser(self, parameters: Parameters) -> Content:
-        user, attached = self._user(parameters), _attached(parameters)
+        user, attached = self._require_user(parameters), _policy_type_and_name(parameters)
         if attached not in user.policies:
             raise ApiError(404, "EntityNotExist.User.Policy", "It is not attached.")
         user.policies.remove(attached)
         return {}
 
     def _ListPoliciesForUser(self, parameters: Parameters) -> Content:
-        attached = self._user(parameters).policies
+        attached = self._require_user(parameters).policies
         policies = [
             {**self.policies[name].content, "AttachDate": _date(time.time())}
             for _, name in attached
@@ -263,9 +266,9 @@ class Ram:
         return {"Policies": {"Policy": policies}}
 
     def _CreateAccessKey(self, parameters: Parameters) -> Content:
-        user = self._user(parameters)
-        if len(user.keys) >= MOST_KEYS:
-            message = f"The count of access keys is beyond the current limits: {MOST_KEYS}"
+        user = self._require_user(parameters)
+        if len(user.keys) >= MAX_KEYS_PER_USER:
+            message = f"The count of access keys is beyond the current limits: {MAX_KEYS_PER_USER}"
             raise ApiError(409, "LimitExceeded.User.AccessKey", message)
         key_id = f"LTAI5t{secrets.token_hex(9)}"
         secret = secrets.token_urlsafe(24)[:30]
@@ -275,30 +278,30 @@ class Ram:
         return {"AccessKey": {**key.content, "AccessKeySecret": key.secret}}
 
     def _ListAccessKeys(self, parameters: Parameters) -> Content:
-        keys = [key.content for key in self._user(parameters).keys.values()]
+        keys = [key.content for key in self._require_user(parameters).keys.values()]
         return {"AccessKeys": {"AccessKey": keys}}
 
     def _UpdateAccessKey(self, parameters: Parameters) -> Content:
-        self._key(parameters).active = parameters["Status"] == "Active"
+        self._require_key(parameters).active = parameters["Status"] == "Active"
         return {}
 
     def _DeleteAccessKey(self, parameters: Parameters) -> Content:
-        key = self._key(parameters)
+        key = self._require_key(parameters)
         del self.users[key.user].keys[key.id]
         return {}
 
-    def _key(self, parameters: Parameters) -> AccessKey:
-        key = self._user(parameters).keys.get(parameters.get("UserAccessKeyId", ""))
+    def _require_key(self, parameters: Parameters) -> AccessKey:
+        key = self._require_user(parameters).keys.get(parameters.get("UserAccessKeyId", ""))
         if key is None:
             raise ApiError(404, "EntityNotExist.User.AccessKey", "The access key does not exist.")
         return key
 
 
-def _attached(parameters: Parameters) -> tuple[str, str]:
+def _policy_type_and_name(parameters: Parameters) -> tuple[str, str]:
     return parameters["PolicyType"], parameters["PolicyName"]
 
 
-def _document(parameters: Parameters) -> str:
+def _policy_document(parameters: Parameters) -> str:
     """The policy document in `parameters`. Raises ApiError if it is invalid or too long."""
     document = parameters["PolicyDocument"]
     try:

@@ -1,4 +1,4 @@
-"""Signatures of requests: OSS V1 and V4, S3 V4, and the two of RPC calls.
+"""Signatures of requests: OSS V1 and V4, S3 V4, and RPC calls in their old and new (V3) form.
 
 The sources are these pages of the vendors: "Include signatures in the Authorization header" and
 "Include signatures in the URL" (OSS, V1 and V4), "Signature Version 4" (S3), "Request syntax and
@@ -42,20 +42,20 @@ class Signature:
 
     def is_valid(self, secret: str) -> bool:
         """Whether it was made with `secret`."""
-        return hmac.compare_digest(self.value, _SIGN[self.scheme](self, secret))
+        return hmac.compare_digest(self.value, _SIGNERS[self.scheme](self, secret))
 
 
-class _V4(NamedTuple):
+class _V4Variant(NamedTuple):
     """A variant of Signature V4."""
 
     algorithm: str
-    key_prefix: str  # before the secret, for the signing key
-    extension: str  # the prefix of its headers and query parameters
+    key_prefix: str  # precedes the secret, from which the signing key is derived
+    parameter_prefix: str  # the prefix of its headers and query parameters
 
 
-_OSS, _AWS = (
-    _V4("OSS4-HMAC-SHA256", "aliyun_v4", "x-oss-"),
-    _V4("AWS4-HMAC-SHA256", "AWS4", "x-amz-"),
+_OSS_V4, _AWS_V4 = (
+    _V4Variant("OSS4-HMAC-SHA256", "aliyun_v4", "x-oss-"),
+    _V4Variant("AWS4-HMAC-SHA256", "AWS4", "x-amz-"),
 )
 
 
@@ -66,28 +66,28 @@ def find_signature(request: Request, bucket: str) -> Signature | None:
     """
     header = request.headers.get("authorization", "")
     if header.startswith("OSS "):
-        return _v1(request, bucket, header[4:], request.headers.get("date", ""))
+        return _v1_signature(request, bucket, header[4:], request.headers.get("date", ""))
     if "OSSAccessKeyId" in request.query:
         query = request.query
         credentials = f"{query['OSSAccessKeyId']}:{query.get('Signature', '')}"
-        return _v1(request, bucket, credentials, query.get("Expires", ""))
-    for v4 in (_OSS, _AWS):
+        return _v1_signature(request, bucket, credentials, query.get("Expires", ""))
+    for v4 in (_OSS_V4, _AWS_V4):
         if header.startswith(v4.algorithm):
             fields = dict(re.findall(r"(\w+)=([^,\s]+)", header))
-            return _v4(request, bucket, v4, fields, "")
+            return _v4_signature(request, bucket, v4, fields, "")
         signed = {name.lower(): value for name, value in request.query.items()}
-        if f"{v4.extension}signature" in signed:
+        if f"{v4.parameter_prefix}signature" in signed:
             fields = {
-                "Credential": signed[f"{v4.extension}credential"],
-                "Signature": signed[f"{v4.extension}signature"],
+                "Credential": signed[f"{v4.parameter_prefix}credential"],
+                "Signature": signed[f"{v4.parameter_prefix}signature"],
                 "SignedHeaders": signed.get("x-amz-signedheaders", ""),
                 "AdditionalHeaders": signed.get("x-oss-additional-headers", ""),
             }
-            return _v4(request, bucket, v4, fields, signed[f"{v4.extension}date"])
+            return _v4_signature(request, bucket, v4, fields, signed[f"{v4.parameter_prefix}date"])
     return None
 
 
-def _v1(request: Request, bucket: str, credentials: str, date: str) -> Signature:
+def _v1_signature(request: Request, bucket: str, credentials: str, date: str) -> Signature:
     """An OSS V1 signature. `credentials` is KEY_ID:SIGNATURE."""
     key_id, _, signature = credentials.partition(":")
     headers = request.headers
@@ -112,18 +112,18 @@ def _v1(request: Request, bucket: str, credentials: str, date: str) -> Signature
     return Signature(key_id, "oss-v1", signature, text)
 
 
-def _v4(
-    request: Request, bucket: str, v4: _V4, fields: Mapping[str, str], query_date: str
+def _v4_signature(
+    request: Request, bucket: str, v4: _V4Variant, fields: Mapping[str, str], query_date: str
 ) -> Signature:
-    """A V4 signature with the `fields` of its header or URL.
+    """A V4 signature. `fields` are the fields of the header or URL that has it.
 
     `query_date` is the date in the URL, or an empty text.
     """
     key_id, *scope = fields.get("Credential", "").split("/")
-    is_oss, headers = v4 is _OSS, request.headers
+    is_oss, headers = v4 is _OSS_V4, request.headers
     additional = [name for name in fields.get("AdditionalHeaders", "").split(";") if name]
     if is_oss:
-        names = {*additional, *(name for name in headers if _is_signed_by_oss(name))}
+        names = {*additional, *(name for name in headers if _is_always_signed(name))}
         path = (f"/{bucket}/" if bucket else "/") + quote(request.key, safe="/~")
     else:
         names = set(fields.get("SignedHeaders", "").split(";"))
@@ -131,7 +131,7 @@ def _v4(
     query = sorted(
         (_percent_encode(unquote_plus(name)), _percent_encode(unquote_plus(value)))
         for name, _, value in (part.partition("=") for part in request.raw_query.split("&") if part)
-        if name.lower() != f"{v4.extension}signature"
+        if name.lower() != f"{v4.parameter_prefix}signature"
     )
     parameters = []
     for name, value in query:
@@ -139,7 +139,7 @@ def _v4(
             parameters.append(name)
         else:
             parameters.append(f"{name}={value}")
-    payload = headers.get(f"{v4.extension}content-sha256") or "UNSIGNED-PAYLOAD"
+    payload = headers.get(f"{v4.parameter_prefix}content-sha256") or "UNSIGNED-PAYLOAD"
     canonical = "\n".join(
         (
             request.method,
@@ -151,24 +151,24 @@ def _v4(
             payload,
         )
     )
-    date = query_date or headers.get(f"{v4.extension}date") or headers.get("date", "")
+    date = query_date or headers.get(f"{v4.parameter_prefix}date") or headers.get("date", "")
     text = "\n".join((v4.algorithm, date, "/".join(scope), _sha256(canonical.encode())))
     scheme = "oss-v4" if is_oss else "s3-v4"
     return Signature(key_id, scheme, fields.get("Signature", ""), text, tuple(scope))
 
 
-def _is_signed_by_oss(header: str) -> bool:
-    """Whether OSS V4 always signs a header."""
+def _is_always_signed(header: str) -> bool:
+    """Whether a V4 signature of OSS covers this header in each request."""
     return header in ("content-type", "content-md5") or header.startswith("x-oss-")
 
 
 def _header(request: Request, name: str) -> str:
-    """The value of a header. A request through the proxy may have no header `host`."""
+    """The value of a header. `host` comes from the URL if a proxied request has no such header."""
     default = request.host if name == "host" else ""
     return request.headers.get(name, default)
 
 
-def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
+def find_rpc_signature(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
     """The signature of a call to an OpenAPI service, if it has one, and the call's parameters."""
     form = dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True))
     parameters = {**request.query, **form}
@@ -180,7 +180,7 @@ def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
             (
                 request.method,
                 "/",
-                _query(request.query.items()),
+                _canonical_query(request.query.items()),
                 *(f"{name}:{_header(request, name).strip()}" for name in names.split(";")),
                 "",
                 names,
@@ -193,12 +193,12 @@ def rpc(request: Request) -> tuple[Signature | None, Mapping[str, str]]:
         return signature, {**parameters, **action}
     if "Signature" not in parameters:
         return None, parameters
-    signed = _query((n, v) for n, v in parameters.items() if n != "Signature")
+    signed = _canonical_query((n, v) for n, v in parameters.items() if n != "Signature")
     text = f"{request.method}&%2F&{_percent_encode(signed)}"
     return Signature(parameters["AccessKeyId"], "rpc", parameters["Signature"], text), parameters
 
 
-def _query(pairs: Iterable[tuple[str, str]]) -> str:
+def _canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         f"{_percent_encode(name)}={_percent_encode(value)}" for name, value in sorted(pairs)
     )
@@ -217,7 +217,7 @@ def _hmac(key: bytes, text: str, algorithm: str = "sha256") -> bytes:
 
 
 def _v4_signer(key_prefix: str) -> Callable[[Signature, str], str]:
-    """A function that makes V4 signatures."""
+    """Return a function that computes V4 signatures."""
 
     def sign(signature: Signature, secret: str) -> str:
         key = f"{key_prefix}{secret}".encode()
@@ -228,10 +228,10 @@ def _v4_signer(key_prefix: str) -> Callable[[Signature, str], str]:
     return sign
 
 
-_SIGN: Mapping[str, Callable[[Signature, str], str]] = {
+_SIGNERS: Mapping[str, Callable[[Signature, str], str]] = {
     "oss-v1": lambda signature, secret: _base64(_hmac(secret.encode(), signature.text, "sha1")),
-    "oss-v4": _v4_signer(_OSS.key_prefix),
-    "s3-v4": _v4_signer(_AWS.key_prefix),
+    "oss-v4": _v4_signer(_OSS_V4.key_prefix),
+    "s3-v4": _v4_signer(_AWS_V4.key_prefix),
     "rpc": lambda signature, secret: _base64(_hmac(f"{secret}&".encode(), signature.text, "sha1")),
     "acs3": lambda signature, secret: _hmac(secret.encode(), signature.text).hex(),
 }

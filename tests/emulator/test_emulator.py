@@ -35,7 +35,7 @@ BUCKET = Bucket(region=REGION, host=HOST, name="images", prefix="registry", acce
 
 @pytest.fixture
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator with an old bucket, `images`. This process uses it as its cloud."""
+    """An emulator with an old bucket, `images`. This process calls it instead of the cloud."""
     emulator = Emulator(tmp_path)
     emulator.add_bucket("images", REGION)
     for name, value in emulator.environment.items():
@@ -59,7 +59,7 @@ def key(emulator: Emulator) -> AccessKey:
     return access_key
 
 
-def _oss(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN401
+def _oss_client(key_id: str, secret: str, signature: str = "v4") -> Any:  # noqa: ANN401
     settings = oss.config.load_default()
     settings.credentials_provider = oss.credentials.StaticCredentialsProvider(key_id, secret)
     settings.region, settings.endpoint = REGION, f"https://{HOST}"
@@ -72,7 +72,7 @@ def _open(address: str) -> Any:  # noqa: ANN401
     return urllib.request.build_opener().open(address)
 
 
-def _code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
+def _error_code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
     return str(failure.value.unwrap().code)
 
 
@@ -80,7 +80,7 @@ def _code(failure: "pytest.ExceptionInfo[exceptions.OperationError]") -> str:
 def test_the_vendors_new_client_stores_lists_copies_and_deletes_objects(
     emulator: Emulator, key: AccessKey, signature: str
 ) -> None:
-    client, name = _oss(key.id, key.secret, signature), "registry/a b/ü+~"
+    client, name = _oss_client(key.id, key.secret, signature), "registry/a b/ü+~"
     client.put_object(oss.PutObjectRequest(bucket="images", key=name, body=b"content"))
     client.copy_object(oss.CopyObjectRequest(bucket="images", key="registry/copy", source_key=name))
     assert client.get_object(oss.GetObjectRequest(bucket="images", key=name)).body.read() == (
@@ -102,7 +102,7 @@ def test_the_vendors_new_client_stores_lists_copies_and_deletes_objects(
     assert emulator.oss.buckets["images"].names() == []
     with pytest.raises(exceptions.OperationError) as failure:
         client.get_object(oss.GetObjectRequest(bucket="images", key=name))
-    assert _code(failure) == "NoSuchKey"
+    assert _error_code(failure) == "NoSuchKey"
 
 
 @pytest.mark.parametrize("auth", [oss2.Auth, oss2.AuthV4])
@@ -135,7 +135,7 @@ def test_the_vendors_old_client_uploads_in_parts_and_resumes(
         _open(signed.replace("large", "other"))
 
 
-def test_the_aws_client_uses_the_s3_api_only_with_the_bucket_in_the_host(
+def test_the_aws_client_works_only_with_virtual_hosted_addresses(
     emulator: Emulator, key: AccessKey
 ) -> None:
     s3 = s3_client(emulator, key, REGION)
@@ -181,7 +181,7 @@ def test_the_aws_client_uses_the_s3_api_only_with_the_bucket_in_the_host(
 
 
 def test_a_call_that_no_policy_allows_is_refused(emulator: Emulator, key: AccessKey) -> None:
-    client = _oss(key.id, key.secret)
+    client = _oss_client(key.id, key.secret)
     forbidden: list[tuple[Any, Any]] = [
         (client.put_object, oss.PutObjectRequest(bucket="images", key="other/x", body=b"")),
         (client.get_object, oss.GetObjectRequest(bucket="images", key="registry")),
@@ -194,7 +194,7 @@ def test_a_call_that_no_policy_allows_is_refused(emulator: Emulator, key: Access
     for call, request in forbidden:
         with pytest.raises(exceptions.OperationError) as failure:
             call(request)
-        assert _code(failure) == "AccessDenied"
+        assert _error_code(failure) == "AccessDenied"
     client.list_objects_v2(oss.ListObjectsV2Request(bucket="images", prefix="registry"))
     assert {call.decision.partition(":")[0] for call in emulator.calls} == {"refused", "allowed"}
 
@@ -206,8 +206,8 @@ def test_wrong_signatures_and_unknown_new_or_inactive_keys_are_refused(
 
     def code(key_id: str, secret: str, signature: str = "v4") -> str:
         with pytest.raises(exceptions.OperationError) as failure:
-            _oss(key_id, secret, signature).list_objects_v2(request)
-        return _code(failure)
+            _oss_client(key_id, secret, signature).list_objects_v2(request)
+        return _error_code(failure)
 
     assert code(key.id, "wrong") == "SignatureDoesNotMatch"
     assert code("LTAInobody", key.secret) == "InvalidAccessKeyId"
@@ -221,7 +221,7 @@ def test_wrong_signatures_and_unknown_new_or_inactive_keys_are_refused(
     assert code(fresh["AccessKeyId"], fresh["AccessKeySecret"]) == "InvalidAccessKeyId"
 
 
-def test_public_endpoints_and_plain_http_are_refused_if_they_are_closed(
+def test_closed_public_endpoints_and_forbidden_plain_http_are_refused(
     emulator: Emulator, key: AccessKey
 ) -> None:
     client = oss2.Bucket(oss2.Auth(key.id, key.secret), f"http://{HOST}", "images")
@@ -289,7 +289,7 @@ def test_the_ram_client_creates_users_policies_and_at_most_two_keys(emulator: Em
 
 
 def test_the_page_shows_objects_and_calls_but_no_secret(emulator: Emulator, key: AccessKey) -> None:
-    client = _oss(key.id, key.secret)
+    client = _oss_client(key.id, key.secret)
     client.put_object(oss.PutObjectRequest(bucket="images", key="registry/<b>", body=b"1" * 2048))
     with pytest.raises(exceptions.OperationError):
         client.put_object(oss.PutObjectRequest(bucket="images", key="other", body=b""))
