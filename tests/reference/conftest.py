@@ -1,6 +1,7 @@
 """Fixtures: the reference readers, and the settings of Hypothesis.
 
-REFERENCE_EXAMPLES is the number of examples per release and property. REFERENCE_SEED repeats a run.
+The variable REFERENCE_EXAMPLES sets the number of examples per release and property. To repeat a
+run, set REFERENCE_SEED to the seed that it printed.
 """
 
 import os
@@ -37,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def readers() -> Iterator[dict[str, ReferenceReader]]:
-    """The reader of each release, by version."""
+    """The running reference readers, by release."""
     started: dict[str, ReferenceReader] = {}
     try:
         for version in RELEASES:
@@ -56,5 +57,5 @@ def release(request: pytest.FixtureRequest) -> Release:
 
 @pytest.fixture(scope="session")
 def reader(readers: dict[str, ReferenceReader], release: Release) -> ReferenceReader:
-    """The reader of `release`."""
+    """The reference reader of `release`."""
     return readers[release.version]

@@ -26,11 +26,11 @@ PROGRAMS = {
 
 
 class Refused(Exception):
-    """The registry refused a configuration or panicked. The text is its own message."""
+    """The registry refused a configuration or panicked. The text is the registry's message."""
 
 
 class ReferenceReader:
-    """The reader of one release, a process that runs until `close`."""
+    """The reference reader of one release: a process that runs until `close`."""
 
     def __init__(self, version: str) -> None:
         self._process = subprocess.Popen(
@@ -45,9 +45,10 @@ class ReferenceReader:
         self._process.communicate()
 
     def read(self, file: str, environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
-        """The effective configuration of a config file with environment variables over it.
+        """The configuration that the registry reads from a config file and environment variables.
 
-        Its keys are those of a config file, and durations are in nanoseconds. Raises Refused.
+        `file` is the file's content, and variables override it. The result has the keys of a config
+        file, and durations are in nanoseconds. Raises Refused.
         """
         return self._request("read", file, environment)
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: configurations with unusual values, from a release's schema."""
+"""Hypothesis strategies that draw configurations with unusual values from a release's schema."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -45,7 +45,7 @@ durations = st.lists(
 
 
 def values(kinds: Kinds) -> st.SearchStrategy[Any]:
-    """Values of `kinds`, a part of a release's schema."""
+    """A strategy for the values that `kinds`, a part of a release's schema, allows."""
     if isinstance(kinds, Mapping):
         if ANY in kinds:
             return st.dictionaries(keys, values(kinds[ANY]), max_size=3)
@@ -66,7 +66,7 @@ def values(kinds: Kinds) -> st.SearchStrategy[Any]:
 
 
 def leaves(kinds: Kinds, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Kinds]]:
-    """Each path of the schema below which no further key is named, with its kinds."""
+    """Yield (path, kinds) for each leaf of the schema: a path below which it names no keys."""
     if isinstance(kinds, Mapping) and ANY not in kinds:
         for key, below in kinds.items():
             yield from leaves(below, (*path, key))
@@ -78,9 +78,9 @@ def leaves(kinds: Kinds, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 def configurations(
     draw: st.DrawFn, release: Release, overrides: Mapping[str, Any] | None = None
 ) -> Any:  # noqa: ANN401
-    """A configuration with some of the release's keys.
+    """Draw a configuration with some of the release's keys.
 
-    `overrides` has strategies by path. None in it leaves a key or section out.
+    `overrides` maps paths to strategies. A key or section with None is left out.
     """
     overrides = overrides or {}
     omitted = {path for path, strategy in overrides.items() if strategy is None}

@@ -1,4 +1,7 @@
-"""Single cases: counter-examples, public failures, and quirks that `config` works around."""
+"""Single cases: counter-examples, publicly reported failures, and quirks of the releases.
+
+The package `config` works around these quirks.
+"""
 
 from typing import Any
 
@@ -13,8 +16,8 @@ from tests.reference.test_reading import contains, image_config, read_both_ways
 from tests.unit.stack_files import load_stack
 
 IN_MEMORY = "version: 0.1\nstorage: {inmemory: {}}\n"
-TYPED = ("http.secret", "redis.password")
-UNTYPED = ("storage.filesystem.rootdirectory", "auth.htpasswd.realm", "log.fields")
+TYPED_PATHS = ("http.secret", "redis.password")
+UNTYPED_PATHS = ("storage.filesystem.rootdirectory", "auth.htpasswd.realm", "log.fields")
 
 
 def _tree_with(path: str, value: Any) -> Section:  # noqa: ANN401
@@ -30,7 +33,7 @@ def _tree_with(path: str, value: Any) -> Section:  # noqa: ANN401
     return tree  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("path", TYPED + UNTYPED)
+@pytest.mark.parametrize("path", TYPED_PATHS + UNTYPED_PATHS)
 def test_an_unusual_string_reaches_the_registry_unchanged_at_any_path(
     reader: ReferenceReader, release: Release, path: str
 ) -> None:
@@ -74,8 +77,10 @@ def test_tls_and_users_reach_the_registry_by_variables_and_by_file(
 # Quirks of the releases. If a later release fixes one, its test fails, and a rule of ours can be
 # deleted.
 
-SILENT = [
-    # A variable for a path below a text, and the suffix _FILE, which other images understand.
+# Release, variables, path, and the value that the registry reads there.
+MISREAD_VARIABLES = [
+    # Other images read a value from a file if its variable ends in _FILE. The registry looks for
+    # the path http.secret.file.
     ("2.8.3", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
     ("3.1.2", {"REGISTRY_HTTP_SECRET_FILE": "/run/secrets/x"}, "http.secret", ""),
     ("3.0.0", {"REGISTRY_REDIS_ADDRS": '["r:1"]'}, "redis.addrs", []),
@@ -93,7 +98,7 @@ SILENT = [
 ]
 
 
-@pytest.mark.parametrize(("version", "environment", "path", "value"), SILENT)
+@pytest.mark.parametrize(("version", "environment", "path", "value"), MISREAD_VARIABLES)
 def test_the_registry_silently_misreads_or_ignores_some_variables(
     readers: dict[str, ReferenceReader],
     version: str,
@@ -109,7 +114,8 @@ def test_the_registry_silently_misreads_or_ignores_some_variables(
     assert found == value
 
 
-FATAL = [
+# Configuration, its section, and a word of the error.
+FATAL_VALUES = [
     ("redirect: {disabled: true}", "storage", "redirect"),
     ('redirect: {disable: "true"}', "storage", "redirect"),
     ("maintenance: {uploadpurging: {age: 111h}}", "storage", ""),
@@ -128,7 +134,7 @@ FATAL = [
 ]
 
 
-@pytest.mark.parametrize(("text", "section", "word"), FATAL)
+@pytest.mark.parametrize(("text", "section", "word"), FATAL_VALUES)
 def test_the_registry_does_not_start_with_some_values(
     reader: ReferenceReader, text: str, section: str, word: str
 ) -> None:

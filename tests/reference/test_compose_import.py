@@ -1,4 +1,4 @@
-"""The registry reads the same configuration before and after an import, except listed settings."""
+"""Tests that an import changes no setting of a registry except those that it lists."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -48,21 +48,21 @@ def test_an_imported_registry_differs_only_in_the_listed_settings(
 
     listed = dict(result.changes())
     assert {*differences(old, new)} <= listed.keys()
-    # Each difference has a reason. A difference without one would be caused by this program.
+    # Each difference has a reason, and this program itself is the reason for none.
     assert all(listed.values())
     assert not [path for path, reason in listed.items() if "this program" in reason]
 
 
 # Values that people write into the wrong place of a compose file.
-ODD: Any = (
+ODD_VALUES: Any = (
     *(None, "", [], {}, "x", "5000", ":", "/", "$", "{", "- x", "true", "-1", "1e5", "9" * 30),
     *("./a:/b:ro", "a:b:c:d", "[::1]:5:6", "${X}", "${A:-${B}}", "REGISTRY_STORAGE=oss", "é\u2028"),
     *(["a"], {"a": "b"}, [None], [[]], {"a": None}, [{"source": "x"}]),
 )
 
 
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
-    """Each mapping or list in `tree`, with each of its keys or indexes."""
+def _entries(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
+    """Yield (container, key) for every entry of the nested mappings and lists in `tree`."""
     keys: Iterable[Any] = ()
     if isinstance(tree, dict):
         keys = tree
@@ -70,7 +70,7 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
         keys = range(len(tree))
     for key in keys:
         yield tree, key
-        yield from _places(tree[key])
+        yield from _entries(tree[key])
 
 
 @seeded
@@ -81,8 +81,8 @@ def test_a_compose_file_with_odd_values_is_imported_or_refused_with_a_message(
     file = data.draw(st.sampled_from(FILES))
     content = yaml.safe_load(file.read_text())
     for _ in range(data.draw(st.integers(1, 3))):
-        tree, key = data.draw(st.sampled_from([*_places(content)]))
-        tree[key] = deepcopy(data.draw(st.sampled_from(ODD)))
+        tree, key = data.draw(st.sampled_from([*_entries(content)]))
+        tree[key] = deepcopy(data.draw(st.sampled_from(ODD_VALUES)))
     odd = tmp_path_factory.getbasetemp() / "docker-compose.yml"
     odd.write_text(yaml.safe_dump(content))
     with suppress(CommandError):

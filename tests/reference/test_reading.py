@@ -1,6 +1,6 @@
 """Property tests: each release reads generated configurations as they were written.
 
-They cover the whole schema, and both ways to the registry: variables and a config file.
+They cover the whole schema, and both ways to configure the registry: variables and a config file.
 """
 
 import re
@@ -35,7 +35,7 @@ def image_config(release: Release) -> str:
 
 
 def resolve(text: Text, secrets: Mapping[str, str] = strategies.SECRETS) -> str:
-    """`text` with its placeholders replaced by their secrets, or else by their labels."""
+    """`text` with each placeholder replaced by its secret, or by its label if it has no secret."""
     parts = []
     for part in text:
         if isinstance(part, Placeholder):
@@ -46,17 +46,16 @@ def resolve(text: Text, secrets: Mapping[str, str] = strategies.SECRETS) -> str:
 
 
 def read_both_ways(reader: ReferenceReader, release: Release, tree: Section) -> tuple[Any, Any]:
-    """Read `tree` as variables over the image's config file, and as a complete config file."""
+    """Read `tree` as variables that override the image's config file, and as a complete file."""
     variables = to_environment(switch_off_missing(release.image_defaults, tree), release.schema)
     environment = {name: resolve(text) for name, text in variables.items()}
     return (reader.read(image_config(release), environment), reader.read(resolve(to_file(tree))))
 
 
 def contains(expected: Any, actual: Any, kinds: Kinds) -> bool:  # noqa: ANN401
-    """Whether `actual`, which was read, has each value of `expected`, which was written.
+    """Whether `actual` (as the registry read it) has each value of `expected` (as we wrote it).
 
-    `kinds` are the kinds of values in the schema. If they allow arbitrary keys, `actual`
-    must have no others.
+    `kinds` is the schema of both. Where it allows arbitrary keys, both must have the same keys.
     """
     if isinstance(kinds, Mapping):
         if ANY in kinds and expected.keys() != actual.keys():
@@ -75,7 +74,7 @@ def contains(expected: Any, actual: Any, kinds: Kinds) -> bool:  # noqa: ANN401
 
 
 def equal(expected: Any, actual: Any) -> bool:  # noqa: ANN401
-    """Equality of values: true differs from 1, but 1.0 does not."""
+    """Whether two values are equal. Unlike in Python, true differs from 1; 1.0 equals 1."""
     if isinstance(expected, Mapping):
         return expected.keys() == actual.keys() and all(
             equal(expected[k], actual[k]) for k in expected
@@ -115,7 +114,7 @@ OVERRIDES: Mapping[str, Any] = {
     "validation.manifests.urls.deny": PATTERNS,
     # These need files that do not exist here.
     **dict.fromkeys(("auth.token", "compatibility.schema1.signingkeyfile", "redis.tls")),
-    # These are refused, which tests/unit covers.
+    # These are refused. tests/unit has the tests for that.
     **dict.fromkeys((*MANAGED_KEYS, "proxy", "loglevel", "http.tls.letsencrypt")),
     "auth.htpasswd.path": st.just("/dev/null"),
     "redis.mastername": None,  # The registry would wait for a sentinel.
@@ -172,9 +171,9 @@ def as_user_config(tree: Any) -> Any:  # noqa: ANN401
 
 @st.composite
 def user_configs(draw: st.DrawFn, release: Release) -> Any:  # noqa: ANN401
-    """A user's `config:`. Some keys that this project sets are null in it."""
+    """Draw a user's `registry.config`, in which some keys that this project sets are null."""
     config = as_user_config(draw(strategies.configurations(release, OVERRIDES)))
-    for path in draw(st.lists(st.sampled_from(NULLED), max_size=2)):
+    for path in draw(st.lists(st.sampled_from(NULLABLE_KEYS), max_size=2)):
         section, _, key = path.rpartition(".")
         inner = config
         for part in section.split("."):
@@ -183,7 +182,7 @@ def user_configs(draw: st.DrawFn, release: Release) -> Any:  # noqa: ANN401
     return config
 
 
-NULLED = (
+NULLABLE_KEYS = (
     "log.fields",
     "log.accesslog",
     "http.headers",
@@ -197,7 +196,7 @@ NULLED = (
 
 @seeded
 @given(data=st.data())
-def test_the_registry_starts_with_every_accepted_configuration_and_reads_it_equally_both_ways(
+def test_accepted_configurations_start_and_read_the_same_from_variables_and_from_a_file(
     reader: ReferenceReader, release: Release, data: st.DataObject
 ) -> None:
     stack = data.draw(stacks(release), label="stack")

@@ -1,4 +1,4 @@
-"""Contexts for commands without an engine and without Pulumi."""
+"""Contexts in which commands run without a Docker engine and without Pulumi."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ class FakePulumi(Pulumi):
 
 
 class FakeDocker(Docker):
-    """A docker command whose output is that of the function `answer`."""
+    """A docker command whose output is what `answer` returns for its arguments."""
 
     def __init__(self, answer: Callable[..., str] = lambda *_: "") -> None:
         super().__init__({})

@@ -32,8 +32,8 @@ def load_stack(
     """Load the stack `dev` from the settings below `oss-registry:` in `sections`.
 
     `secrets` are encrypted settings below `oss-registry:`, by name. `config` has settings as
-    Pulumi hands them over: each with its namespace, and its value as text. `variables` are those
-    of the environment.
+    Pulumi passes them to the program: each with its namespace, and its value as text. `variables`
+    are environment variables.
     """
     texts = {**(config or {})}
     texts |= {f"oss-registry:{key}": json.dumps(value) for key, value in sections.items()}
@@ -44,7 +44,7 @@ def load_stack(
 
 
 def problems(**given: Any) -> list[str]:  # noqa: ANN401
-    """Return the problems that `load_stack` reports with these arguments, one a line."""
+    """Return the problems that `load_stack` reports with these arguments, each as one line."""
     with pytest.raises(SettingsError) as failure:
         load_stack(**given)
     return [line.removeprefix("  - ") for line in str(failure.value).splitlines()[1:]]

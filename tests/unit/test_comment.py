@@ -48,7 +48,7 @@ def test_the_first_preview_is_a_new_comment(report: Path) -> None:
     assert call.split() == ["api", "--method", "POST", endpoint, "--field", f"body=@{report}"]
 
 
-def test_a_later_preview_replaces_the_text_of_that_comment(report: Path) -> None:
+def test_a_later_preview_replaces_the_comment_of_the_same_stack(report: Path) -> None:
     call = _comment(report, "hello", f"{MARKER}\nbefore")
     assert "--method PATCH repos/me/images/issues/comments/1 " in call
 

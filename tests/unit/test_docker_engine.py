@@ -22,8 +22,8 @@ from toolchain.progress import Unavailable
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a fake `docker` with a context `default` on PATH, and return its home folder.
 
-    A test adds contexts with `_add_context`. It writes the name of the current context to the file
-    `current`, and what the engine answers to any other command to the file `error`.
+    A test adds contexts with `_add_context`, and writes the name of the current context to the file
+    `current`. Every command except `context inspect` fails with the text in the file `error`.
     """
     folder, contexts = tmp_path / "bin", tmp_path / ".docker" / "contexts" / "meta"
     folder.mkdir()
@@ -81,20 +81,20 @@ EDGE, PROD = "ssh://edge.example.com", "tcp://prod.example.com:2376"
         ({"docker:context": "edge"}, {"DOCKER_CONTEXT": "none"}, EDGE, "docker:context edge"),
     ],
 )
-def test_the_stack_file_takes_precedence_over_variables_and_these_over_the_current_context(
+def test_the_stack_file_overrides_variables_and_variables_override_the_current_context(
     docker: Path, config: dict[str, str], environment: dict[str, str], host: str, setting: str
 ) -> None:
     _add_context(docker, "edge", EDGE)
     found = docker_engine.engine(config, {**os.environ, **environment})
     assert (found.host, found.setting) == (host, setting)
-    # The plugin would prefer DOCKER_CONTEXT to the stack file's host.
+    # Pulumi's Docker provider would prefer DOCKER_CONTEXT to the stack file's host.
     variables = found.variables({**os.environ, **environment})
     assert variables["DOCKER_HOST"] == host
     assert "DOCKER_CONTEXT" not in variables
     assert docker_engine.recorded_engine(variables) == Engine(host, setting)
 
 
-def test_the_plugin_uses_the_current_context_too(docker: Path) -> None:
+def test_pulumis_provider_uses_the_current_context_too(docker: Path) -> None:
     _add_context(docker, "edge", EDGE)
     (docker / "current").write_text("edge")
     environment = {**os.environ}
@@ -103,7 +103,7 @@ def test_the_plugin_uses_the_current_context_too(docker: Path) -> None:
     assert docker_engine.engine({}, environment).setting == "the current Docker context edge"
 
 
-def test_the_plugin_uses_the_certificates_of_the_context_and_no_others(docker: Path) -> None:
+def test_pulumis_provider_uses_only_the_certificates_of_the_context(docker: Path) -> None:
     _add_context(docker, "prod", PROD, tls=True)
     _add_context(docker, "edge", EDGE)
     others = {**os.environ, "DOCKER_CERT_PATH": "/others", "DOCKER_TLS_VERIFY": "1"}
@@ -140,7 +140,7 @@ def test_the_plugin_uses_the_certificates_of_the_context_and_no_others(docker: P
         ({"docker:context": "default"}, {}, ("docker:context can't be default", "Remove it.")),
     ],
 )
-def test_settings_that_do_not_lead_to_one_engine_are_reported_in_one_line(
+def test_conflicting_or_wrong_engine_settings_are_reported_in_one_line(
     docker: Path, config: dict[str, str], environment: dict[str, str], words: tuple[str, ...]
 ) -> None:
     _add_context(docker, "edge", EDGE)
@@ -159,7 +159,7 @@ def test_a_deleted_current_context_is_reported_with_its_name(docker: Path) -> No
         docker_engine.engine({}, os.environ)
 
 
-def test_a_context_that_the_plugin_does_not_find_is_refused(
+def test_a_context_that_pulumis_provider_does_not_find_is_refused(
     docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _add_context(docker, "edge", EDGE)
@@ -205,7 +205,7 @@ TOO_OLD = (
         ("permission denied while trying to connect to x", {}, ("Join the docker group, or run",)),
     ],
 )
-def test_an_engine_that_does_not_answer_is_reported_in_one_line_with_its_context_and_host(
+def test_an_error_of_the_engine_is_reported_with_its_context_and_host(
     docker: Path,
     error: str,
     variables: Mapping[str, str],
@@ -237,7 +237,7 @@ def test_no_second_engine_is_started_if_the_running_one_refuses_the_api_version(
         toolchain.ensure_running()
 
 
-def test_finding_the_engine_of_another_machine_does_not_check_its_version(docker: Path) -> None:
+def test_the_version_of_an_engine_on_another_machine_is_not_checked(docker: Path) -> None:
     _add_context(docker, "edge", EDGE)
     assert toolchain.configured({"docker:context": "edge"}).host == EDGE
     with pytest.raises(Unavailable, match="does not exist"):
@@ -264,7 +264,7 @@ def test_a_command_reports_a_missing_docker_context_in_one_line(
     )
 
 
-def test_ssh_options_are_those_that_the_plugin_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_ssh_options_are_those_of_pulumis_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_SSH_OPTS", "-i key")
     assert _ssh_options({}) == ["-i", "key"]
     assert _ssh_options({"docker:sshOpts": '["-p", 22]'}) == ["-p", "22"]

@@ -1,4 +1,4 @@
-"""Tests that the pages describe the code as it is, and name tests that exist."""
+"""Tests that the documentation names tests that exist."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_the_security_page_names_more_than_12_tests() -> None:
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:
-    """Return the cells of the table below `heading`, one list a row, without its header."""
+    """Return the cells of the table below `heading`, one list per row, without its header."""
     section = (PROJECT / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
@@ -41,7 +41,7 @@ def test_each_promise_has_a_row_that_names_its_tests() -> None:
 
 
 @pytest.mark.parametrize(("promise", "quick", "thorough"), PROMISES)
-def test_the_tests_that_a_promise_names_exist_and_make_test_runs_the_quick_ones(
+def test_promises_name_existing_tests_and_make_test_runs_the_quick_ones(
     promise: str, quick: str, thorough: str
 ) -> None:
     for name in re.findall(r"`(\w+\.py)`", thorough):

@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent.parent
-ALLOWED = {
+ALLOWED_IMPORTS = {
     "config": {"config"},
     "components": {"config", "components"},
     "operations": {"config", "components", "operations"},
     "toolchain": {"config", "toolchain"},
 }
-# Imports all modules of a package in a Python without Pulumi.
-WITHOUT_PULUMI = """
+# A Python program that imports all modules of a package while Pulumi is not importable.
+IMPORT_WITHOUT_PULUMI = """
 import importlib, pkgutil, sys
 sys.modules["pulumi"] = sys.modules["pulumi_docker"] = sys.modules["pulumi_alicloud"] = None
 package = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
     importlib.import_module(module.name)
 """
-# The modules in each row of the page's table, which goes from the top to the bottom.
-ROWS = [
+# The modules in each row of the table in docs/architecture.md, from the top layer to the bottom.
+LAYERS = [
     re.findall(r"`(?:(?:components|config)/)?(\w+)(?:\.py|/)`", row.split("|")[1])
     for row in (PROJECT / "docs/architecture.md")
     .read_text()
@@ -36,22 +36,22 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("package", ALLOWED)
+@pytest.mark.parametrize("package", ALLOWED_IMPORTS)
 def test_a_package_imports_only_itself_and_the_packages_below_it(package: str) -> None:
     for file in (PROJECT / package).rglob("*.py"):
         imported = {name.split(".")[0] for name in _imports(file)}
-        assert imported & ALLOWED.keys() <= ALLOWED[package], file
+        assert imported & ALLOWED_IMPORTS.keys() <= ALLOWED_IMPORTS[package], file
 
 
 @pytest.mark.parametrize("package", ["config", "operations"])
 def test_a_package_can_be_imported_without_pulumi(package: str) -> None:
-    command = [sys.executable, "-c", WITHOUT_PULUMI, package]
+    command = [sys.executable, "-c", IMPORT_WITHOUT_PULUMI, package]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_modules_import_only_modules_below_them_in_the_page_on_architecture() -> None:
-    order = {name: number for number, names in enumerate(ROWS) for name in names}
+    order = {name: number for number, names in enumerate(LAYERS) for name in names}
     assert len(order) > 20
     for package in ("config", "components"):
         files = {file.stem: file for file in (PROJECT / package).glob("*.py")}
@@ -60,7 +60,7 @@ def test_modules_import_only_modules_below_them_in_the_page_on_architecture() ->
                 continue
             assert name in order, f"docs/architecture.md does not list {package}/{name}.py"
             for imported in _modules(file):
-                assert order.get(imported, len(ROWS)) >= order[name], f"{file} imports {imported}"
+                assert order.get(imported, len(LAYERS)) >= order[name], f"{file} imports {imported}"
 
 
 def _modules(file: Path) -> Iterator[str]:

@@ -160,15 +160,22 @@ def test_addresses_headers_and_log_fields_without_secrets_are_accepted_in_plain_
     assert "https://cdn.example.com" in stack.registry.redacted["REGISTRY_MIDDLEWARE"]
 
 
-def _free_text(kinds: Kinds, place: Place = ("config",), *, free: bool = False) -> Iterator[Place]:
-    """Yield the places of the schema `kinds` where a user chooses both the key and the text."""
+def _places_of_free_text(
+    kinds: Kinds, place: Place = ("config",), *, below_chosen_key: bool = False
+) -> Iterator[Place]:
+    """Yield the places in the schema `kinds` with text below a key that the user chooses.
+
+    `place` is where `kinds` is, and `below_chosen_key` whether a key above it is the user's choice.
+    """
     if isinstance(kinds, Mapping):
         for key, below in kinds.items():
             name = "x-unknown" if key == ANY else key
-            yield from _free_text(below, (*place, name), free=free or key == ANY)
+            yield from _places_of_free_text(
+                below, (*place, name), below_chosen_key=below_chosen_key or key == ANY
+            )
     elif not isinstance(kinds, str):
-        yield from _free_text(kinds[0], (*place, ANY), free=free)
-    elif free and kinds in ("string", "any"):
+        yield from _places_of_free_text(kinds[0], (*place, ANY), below_chosen_key=below_chosen_key)
+    elif below_chosen_key and kinds in ("string", "any"):
         yield place
 
 
@@ -176,7 +183,9 @@ def _free_text(kinds: Kinds, place: Place = ("config",), *, free: bool = False) 
 def test_text_below_a_key_that_the_user_chooses_is_a_secret_by_default(release: str) -> None:
     public = (("config", "http", "headers"), ("config", "log", "fields"))
     places = [
-        place for place in _free_text(RELEASES[release].schema.keys) if place[:3] not in public
+        place
+        for place in _places_of_free_text(RELEASES[release].schema.keys)
+        if place[:3] not in public
     ]
     chosen = [place for place in places if place[-1] != "name" or place[1] != "middleware"]
     assert len(chosen) >= 3
@@ -320,7 +329,7 @@ def test_a_message_shows_a_value_that_is_public(sections: dict[str, Any], shown:
 LOGINS = "docker:registryAuth"
 
 
-def _login(password: object, **more: object) -> dict[str, Any]:
+def _pull_login(password: object, **more: object) -> dict[str, Any]:
     return {"address": "images.example.com", "username": "u", "password": password, **more}
 
 
@@ -330,14 +339,14 @@ ENCRYPTED = {"secure": "v1:AAAB"}
 @pytest.mark.parametrize(
     ("logins", "paths"),
     [
-        ([_login(ENCRYPTED), _login("hunter2")], ["[1].password"]),
-        ([_login("hunter2"), _login(ENCRYPTED)], ["[0].password"]),
+        ([_pull_login(ENCRYPTED), _pull_login("hunter2")], ["[1].password"]),
+        ([_pull_login("hunter2"), _pull_login(ENCRYPTED)], ["[0].password"]),
         (
-            [_login("hunter2"), _login(ENCRYPTED), _login(72736872)],
+            [_pull_login("hunter2"), _pull_login(ENCRYPTED), _pull_login(72736872)],
             ["[0].password", "[2].password"],
         ),
-        ([_login(ENCRYPTED, configFileContent="hunter2")], ["[0].configFileContent"]),
-        ([_login("hunter2"), _login("hunter2")], ["[0].password", "[1].password"]),
+        ([_pull_login(ENCRYPTED, configFileContent="hunter2")], ["[0].configFileContent"]),
+        ([_pull_login("hunter2"), _pull_login("hunter2")], ["[0].password", "[1].password"]),
     ],
 )
 def test_each_plain_pull_password_is_refused_with_its_index(
@@ -353,11 +362,14 @@ def test_each_plain_pull_password_is_refused_with_its_index(
 
 
 def test_pull_passwords_may_all_be_secrets() -> None:
-    both = {**_login(ENCRYPTED), "address": ENCRYPTED}
-    assert load("dev", *as_configuration({LOGINS: [_login(ENCRYPTED), both]})).name == "dev"
+    both = {**_pull_login(ENCRYPTED), "address": ENCRYPTED}
+    assert load("dev", *as_configuration({LOGINS: [_pull_login(ENCRYPTED), both]})).name == "dev"
     assert load("dev", *as_configuration({LOGINS: ENCRYPTED})).name == "dev"
-    # Pulumi hands them over decrypted.
-    assert load("dev", {LOGINS: json.dumps([_login("x"), _login("y")])}, {LOGINS}).name == "dev"
+    # Pulumi passes encrypted passwords to the program decrypted.
+    assert (
+        load("dev", {LOGINS: json.dumps([_pull_login("x"), _pull_login("y")])}, {LOGINS}).name
+        == "dev"
+    )
 
 
 def test_a_message_about_a_pull_address_does_not_show_its_password() -> None:
@@ -377,7 +389,9 @@ def test_a_private_key_for_the_docker_engine_is_refused_in_plain_text() -> None:
 # Printed values.
 
 HOOKS = '[{"name":"a","headers":{"X-Key":["hunter2"]}},{"headers":{"B":[[secret: b]]}}]'
-FILE = '{\n "notifications": {"endpoints": [{"url": "https://hunter2@h/"}]},\n "x": [secret: y]\n}'
+CONFIG_FILE = (
+    '{\n "notifications": {"endpoints": [{"url": "https://hunter2@h/"}]},\n "x": [secret: y]\n}'
+)
 
 
 @pytest.mark.parametrize(
@@ -390,11 +404,11 @@ FILE = '{\n "notifications": {"endpoints": [{"url": "https://hunter2@h/"}]},\n "
         ("REGISTRY_MIDDLEWARE", '{"storage":[{"name":"a","options":{"privatekey":"hunter2"}}]}'),
         ("REGISTRY_LOG_FIELDS", '{"api_key":"hunter2"}'),
         ("REGISTRY_HTTP_HOST", "https://a:hunter2@registry.example.com"),
-        ("/etc/distribution/config.yml", FILE),
-        ("/etc/docker/registry/config.yml", FILE),
+        ("/etc/distribution/config.yml", CONFIG_FILE),
+        ("/etc/docker/registry/config.yml", CONFIG_FILE),
     ],
 )
-def test_a_preview_does_not_show_a_secret_that_an_earlier_version_stored_in_plain_text(
+def test_a_preview_hides_secrets_that_an_earlier_version_stored_in_plain_text(
     name: str, before: str
 ) -> None:
     urn = "urn:pulumi:dev::oss-registry::pulumi:pulumi:Stack::oss-registry-dev"
