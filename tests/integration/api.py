@@ -17,13 +17,14 @@ INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 class RequestError(AssertionError):
-    """A request failed. The message has the request and the registry's response.
+    """A failed request. The message contains the request and the registry's response.
 
-    `status` is 0 if the connection broke. `codes` are the error codes of the registry.
+    `status` is the HTTP status, or 0 if the connection failed. `codes` are the registry's error
+    codes, such as `MANIFEST_BLOB_UNKNOWN`.
     """
 
-    def __init__(self, text: str, status: int = 0, codes: Sequence[str] = ()) -> None:
-        super().__init__(text)
+    def __init__(self, message: str, status: int = 0, codes: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.status, self.codes = status, codes
 
 
@@ -36,8 +37,9 @@ class Response(NamedTuple):
 class Api:
     """The API of the registry at `endpoint`. Each method raises RequestError if a request fails.
 
-    `login` is a user name and a password. `authority` is the only trusted certificate authority, as
-    PEM text. With `chunked`, bodies are sent without their length (Transfer-Encoding: chunked).
+    `login` is a user name and a password. `authority` is the PEM certificate of the only trusted
+    authority; if it is empty, the system's authorities are trusted. With `chunked`, bodies are sent
+    without their length (Transfer-Encoding: chunked).
     """
 
     def __init__(
@@ -72,14 +74,15 @@ class Api:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Send a request and return the response, whose status must be in `expected`.
+        """Send a request and return the response.
 
-        The request goes to this endpoint, also if `url` has another host.
+        Raises RequestError if the status is not in `expected`. The request goes to this endpoint,
+        even if `url` has another host.
         """
         path = re.sub(r"^\w+://[^/]+", "", url)
         connection = self.connection()
         try:
-            # http.client sends an iterator without a length, and each item as one chunk.
+            # http.client sends an iterator in chunks: one for each item, and no Content-Length.
             sent = iter(_halves(body)) if self._chunked and body else body
             connection.request(method, path, sent, {**self.headers, **(headers or {})})
             received = connection.getresponse()
@@ -118,7 +121,10 @@ class Api:
         return digest
 
     def push_manifest(self, repository: str, layers: Mapping[str, int], tag: str = "1") -> str:
-        """Push the manifest of an image with `layers` (sizes by digest), and return its digest."""
+        """Push the configuration and the manifest of an image, and return the manifest's digest.
+
+        `layers` has the sizes of the layers in bytes, by digest. The layers must exist.
+        """
         config = json.dumps({"architecture": "amd64", "os": "linux", "x": secrets.token_hex(8)})
         config_digest = self.push_blob(repository, [config.encode()])
         manifest = {
@@ -136,20 +142,20 @@ class Api:
         }
         return self.put_manifest(repository, tag, json.dumps(manifest).encode(), MANIFEST)
 
-    def put_manifest(self, repository: str, tag: str, body: bytes, kind: str) -> str:
+    def put_manifest(self, repository: str, tag: str, body: bytes, media_type: str) -> str:
         """Upload the manifest `body`, whose blobs must exist, and return its digest.
 
-        `kind` is the media type. With an empty `tag`, the manifest stays untagged.
+        With an empty `tag`, the manifest stays untagged.
         """
         digest = digest_of(body)
         path = f"/v2/{repository}/manifests/{tag or digest}"
-        self.call("PUT", path, [201], body, {"Content-Type": kind})
+        self.call("PUT", path, [201], body, {"Content-Type": media_type})
         return digest
 
     def push(self, repository: str, content: bytes, chunks: int = 1, tag: str = "1") -> str:
-        """Push an image with one layer, uploaded in `chunks` parts, and return its digest.
+        """Push an image whose only layer is `content`, and return its digest.
 
-        With an empty `tag`, the image stays untagged.
+        The layer is uploaded in `chunks` requests. With an empty `tag`, the image stays untagged.
         """
         size = -(-len(content) // chunks)
         pieces = [content[at : at + size] for at in range(0, len(content), size)]
@@ -159,7 +165,7 @@ class Api:
     def push_index(self, repository: str, contents: Mapping[str, bytes], tag: str = "1") -> str:
         """Push an image for several architectures and return its digest.
 
-        `contents` has the only layer of each architecture.
+        `contents` has the content of the only layer, by architecture.
         """
         children = []
         for architecture, content in contents.items():
@@ -172,19 +178,19 @@ class Api:
         return self.put_manifest(repository, tag, json.dumps(index).encode(), INDEX)
 
     def manifest(self, repository: str, reference: str) -> bytes:
-        """Return the manifest with a tag or digest."""
+        """Return the manifest of `reference`, which is a tag or a digest."""
         headers = {"Accept": f"{MANIFEST}, {INDEX}"}
         return self.call(
             "GET", f"/v2/{repository}/manifests/{reference}", [200], headers=headers
         ).body
 
     def mount(self, repository: str, digest: str, origin: str) -> None:
-        """Mount a blob of the repository `origin` in another repository."""
+        """Make a blob of the repository `origin` available in `repository` without an upload."""
         query = urlencode({"mount": digest, "from": origin})
         self.call("POST", f"/v2/{repository}/blobs/uploads/?{query}", [201])
 
     def pull(self, repository: str, reference: str = "1") -> None:
-        """Pull an image for each of its architectures.
+        """Pull an image, for all of its architectures, and check the digests.
 
         Raises ValueError if the content does not match a digest.
         """
@@ -218,5 +224,6 @@ def digest_of(content: bytes) -> str:
 
 
 def _halves(content: bytes) -> Sequence[bytes]:
+    """Split `content` in the middle, and return the parts that are not empty."""
     middle = len(content) // 2
     return [half for half in (content[:middle], content[middle:]) if half]

@@ -17,7 +17,8 @@ def load_balancer(
 ) -> Iterator[None]:
     """Run a load balancer on `address` for three `replicas`, until the end of the block.
 
-    Addresses have the form host:port. The files of HAProxy are in `folder`, its output is in `log`.
+    Addresses have the form host:port. `authority` signs the certificates of HAProxy and of the
+    replicas. HAProxy's files are written to `folder`, and its output to `log`.
     """
     certificate = authority.issue_cert(address.rpartition(":")[0])
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "registry.pem")

@@ -16,11 +16,11 @@ TAGS = ("1", "2", "latest")
 
 
 class BusyClient(Api):
-    """A client of `repositories`, which no other client uses, with layers of `size` bytes.
+    """A client with exclusive use of `repositories`. It pushes layers of `size` bytes.
 
-    Before it uploads a blob, it asks whether the blob exists, as other clients do. So it notices if
-    a cache reports a blob that does not exist. If a request breaks off, the client does not know
-    whether the registry has done it, and asks later.
+    Before it uploads a blob, it asks whether the blob exists, as other clients do. This reveals a
+    cache that reports a blob that does not exist. If a connection drops during a request, the
+    client cannot know whether the registry completed it, and checks later.
 
     A response with a status in `tolerated` is not a failure. The client waits for `pause` seconds
     between two operations.
@@ -40,30 +40,32 @@ class BusyClient(Api):
         super().__init__(endpoint, login, authority)
         self._random, self._repositories = seeded_random, repositories
         self._tolerated, self._pause = tolerated, pause
-        # Only a few, so that some are pushed again after all images with them were deleted.
+        # Only 12 layers, so that some are pushed again after all images with them were deleted.
         self._contents = [secrets.token_bytes(size) for _ in range(12)]
+        # The manifests by digest.
         self._bodies: dict[str, bytes] = {}
-        self._tags: dict[tuple[str, str], str | None] = {}  # None if the digest is not known
+        # The digests by repository and tag. None is an unknown digest.
+        self._tags: dict[tuple[str, str], str | None] = {}
         # Whether an image was deleted, by repository and digest.
-        self._pushed: dict[tuple[str, str], bool] = {}
-        # The times of successful operations.
+        self._is_deleted: dict[tuple[str, str], bool] = {}
+        # The times (time.monotonic) of successful operations.
         self.pushes: list[float] = []
         self.pulls: list[float] = []
         # The times of failed connections, of responses with status 405, and of tolerated errors.
         self.connection_errors: list[float] = []
-        self.read_only: list[float] = []
+        self.read_only_responses: list[float] = []
         self.tolerated_errors: list[float] = []
         self.failures: list[str] = []
 
-    def put_manifest(self, repository: str, tag: str, body: bytes, kind: str) -> str:
+    def put_manifest(self, repository: str, tag: str, body: bytes, media_type: str) -> str:
         try:
-            digest = super().put_manifest(repository, tag, body, kind)
+            digest = super().put_manifest(repository, tag, body, media_type)
         except RequestError as error:
             if _may_have_succeeded(error):
                 self._bodies[digest_of(body)] = body
             raise
         self._bodies[digest] = body
-        self._pushed[repository, digest] = False
+        self._is_deleted[repository, digest] = False
         if tag:
             self._tags[repository, tag] = digest
         return digest
@@ -75,7 +77,7 @@ class BusyClient(Api):
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Run operations one after the other during the block.
+        """Run random operations in a thread during the block.
 
         Raises AssertionError at the end of the block if an operation failed.
         """
@@ -96,13 +98,14 @@ class BusyClient(Api):
         assert not self.failures, "\n".join(self.failures[:9])
 
     def _do(self, operation: Callable[[], None]) -> None:
+        """Run an operation, and record its failure."""
         try:
             operation()
         except RequestError as error:
             if error.status == 0:
                 self.connection_errors.append(time.monotonic())
             elif error.status == 405:
-                self.read_only.append(time.monotonic())
+                self.read_only_responses.append(time.monotonic())
             elif error.status in self._tolerated:
                 self.tolerated_errors.append(time.monotonic())
             else:
@@ -121,7 +124,7 @@ class BusyClient(Api):
         self.pushes.append(time.monotonic())
 
     def _retag(self) -> None:
-        """Give another tag to a tagged image."""
+        """Give a random tag to a tagged image."""
         if tagged := self._tagged():
             (repository, _), digest = self._random.choice(tagged)
             tag, body = self._random.choice(TAGS), self._bodies[digest]
@@ -144,18 +147,18 @@ class BusyClient(Api):
                 self.manifest(repository, digest)
                 self.tolerated_errors.append(time.monotonic())
                 return
-            if _may_have_succeeded(error):  # also in part
-                del self._pushed[repository, digest]
+            if _may_have_succeeded(error):  # completely or in part
+                del self._is_deleted[repository, digest]
                 for tag in tags:
                     del self._tags[tag]
             raise
-        self._pushed[repository, digest] = True
+        self._is_deleted[repository, digest] = True
         for tag in tags:
             del self._tags[tag]
 
     @contextmanager
     def _tag_unknown_after_failure(self, repository: str, tag: str) -> Iterator[None]:
-        """Mark the digest of a tag as unknown if a request in the block breaks off."""
+        """Mark the digest of a tag as unknown if the block fails with an uncertain outcome."""
         try:
             yield
         except RequestError as error:
@@ -164,7 +167,7 @@ class BusyClient(Api):
             raise
 
     def _look_up(self, repository: str, tag: str) -> None:
-        """Ask the registry for the digest of a tag that is not known."""
+        """Get the unknown digest of a tag from the registry, and record it."""
         try:
             digest = digest_of(self.manifest(repository, tag))
         except RequestError as error:
@@ -173,7 +176,7 @@ class BusyClient(Api):
             del self._tags[repository, tag]
         else:
             self._tags[repository, tag] = digest
-            self._pushed[repository, digest] = False
+            self._is_deleted[repository, digest] = False
 
     def _pull(self) -> None:
         for (repository, tag), digest in [*self._tags.items()]:
@@ -186,29 +189,31 @@ class BusyClient(Api):
             self.pulls.append(time.monotonic())
 
     def _tagged(self) -> list[tuple[tuple[str, str], str]]:
+        """Return ((repository, tag), digest) of each tag whose digest is known."""
         return [(at, digest) for at, digest in self._tags.items() if digest]
 
     def check_images(self) -> None:
-        """Assert that all images exist except the deleted ones, and that those do not exist."""
+        """Assert that deleted images do not exist, and that all other images can be pulled."""
         for (repository, tag), digest in self._tagged():
             assert self.manifest(repository, tag) == self._bodies[digest]
-        for (repository, digest), deleted in self._pushed.items():
+        for (repository, digest), deleted in self._is_deleted.items():
             if deleted:
                 self.call("GET", f"/v2/{repository}/manifests/{digest}", [404])
             else:
                 self.pull(repository, digest)
 
     def needed_blobs(self) -> set[str]:
-        """Return the blobs of all images that may exist."""
-        deleted = {digest for (_, digest), is_deleted in self._pushed.items() if is_deleted}
-        kept = {digest for (_, digest), is_deleted in self._pushed.items() if not is_deleted}
+        """Return the digests of the blobs of all images that may exist."""
+        deleted = {digest for (_, digest), is_deleted in self._is_deleted.items() if is_deleted}
+        kept = {digest for (_, digest), is_deleted in self._is_deleted.items() if not is_deleted}
         return self._blobs(self._bodies.keys() - (deleted - kept))
 
     def unneeded_blobs(self) -> set[str]:
-        """Return the blobs of deleted images that no other image uses."""
+        """Return the digests of the blobs of deleted images that no other image uses."""
         return self._blobs(self._bodies) - self.needed_blobs()
 
     def _blobs(self, manifests: Collection[str]) -> set[str]:
+        """Return the digests `manifests`, and those of all blobs that these manifests refer to."""
         blobs = set(manifests)
         for digest in manifests:
             content: Mapping[str, Any] = json.loads(self._bodies[digest])
@@ -220,9 +225,9 @@ class BusyClient(Api):
 
 
 def _may_have_succeeded(error: RequestError) -> bool:
-    """Return whether the registry may have done what a failed request asked for.
+    """Return whether the registry may have completed a failed request.
 
-    That is so if the connection broke after the request was sent, or after a server error.
+    This is possible after a server error, and if the connection broke after the request was sent.
     """
     broken = error.status == 0 and not isinstance(error.__cause__, ConnectionRefusedError)
     return broken or error.status >= 500

@@ -11,9 +11,9 @@ from tests.integration.leftovers import unique_name
 
 
 def random_image(folder: Path, sizes: Sequence[int]) -> Path:
-    """Create an image with one layer of random bytes for each of `sizes`, in bytes.
+    """Create an image with a layer of random bytes for each size in `sizes` (in bytes).
 
-    Returns the path of an archive in the format of `docker save`.
+    Returns the path of an archive in `folder`, in the format of `docker save`.
     """
     folder.mkdir()
     for number, size in enumerate(sizes):
@@ -41,6 +41,7 @@ def docker_push(deployment: Deployment, image: str, name: str) -> tuple[str, str
 
 
 def _digest(deployment: Deployment, reference: str) -> str:
+    """Return the manifest digest that the engine has recorded for a pushed or pulled image."""
     repository = reference.rsplit(":", 1)[0]
     found = deployment.docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference)
     (digest,) = [d for d in json.loads(found) if d.startswith(f"{repository}@")]
@@ -76,7 +77,10 @@ def skopeo_push(deployment: Deployment, archive: Path, name: str) -> None:
 
 
 def skopeo_pull(deployment: Deployment, name: str, folder: Path) -> Mapping[str, bytes]:
-    """Pull `name` with skopeo, which checks each digest, and return the image's files by name."""
+    """Pull an image into `folder` with skopeo, and return its files by name.
+
+    Both skopeo and this function check the digests.
+    """
     source = f"docker://{deployment.outputs()['login_server']}/{name}:1"
     skopeo("copy", "--preserve-digests", "--src-tls-verify=false", source, f"dir:{folder}")
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -86,6 +90,7 @@ def skopeo_pull(deployment: Deployment, name: str, folder: Path) -> Mapping[str,
 
 
 def _blobs(manifest: bytes) -> list[str]:
+    """Return the digests of the configuration and the layers, without `sha256:`."""
     content = json.loads(manifest)
     return [blob["digest"].split(":")[1] for blob in (content["config"], *content["layers"])]
 

@@ -1,4 +1,7 @@
-"""A deployment whose images are in the emulator's OSS, which its processes reach as a proxy."""
+"""A deployment that stores its images in the emulator's OSS.
+
+The emulator is an HTTPS proxy for the processes of the deployment.
+"""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +43,7 @@ class CloudDeployment(Deployment):
         self.environment.update(emulator.environment)
         self.bucket = f"images-{self.stack}"
         sections = _stack_file_sections(like)
-        # Clients run on this machine. Tests with the marker `secure` are about access by others.
+        # Clients on this machine need no login and no TLS. Tests with the marker `secure` use them.
         for section in ("auth", "tls"):
             sections.pop(section, None)
         for setting in ("exposure", "external_url"):
@@ -56,7 +59,7 @@ class CloudDeployment(Deployment):
     def use_release(self, release: str) -> "CloudDeployment":
         """Set the release in the stack file, and return this deployment.
 
-        Release 2 needs Signature V1, so new buckets of the emulated account accept it.
+        Release 2 needs Signature V1, so the new buckets of the emulator accept it.
         """
         self.configure(registry={"release": release})
         if release.startswith("2."):

@@ -13,12 +13,12 @@ from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import Deployment, image_id, run_checked
 from tests.integration.secured import SecuredDeployment
 
-# `make` selects the engine. Some tests run Pulumi without `make`.
+# `make` sets variables that select the Docker engine. Some tests run Pulumi without `make`.
 docker_engine.set_variables({}, os.environ)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run long modules first, because each module occupies one worker."""
+    """Run slow modules first, because one worker runs all tests of a module."""
 
     def rank(item: pytest.Item) -> int:
         if item.path.parent.name == "reference" or item.get_closest_marker("swarm"):
@@ -54,7 +54,7 @@ def stack(
 
 @pytest.fixture
 def new_cloud_stack(emulator: Emulator, tmp_path: Path) -> Iterator[CloudDeployment]:
-    """Provide a stack with a bucket that is not deployed. A test may leave it in any state."""
+    """Provide an undeployed stack with a bucket. A test may leave it in any state."""
     deployment = CloudDeployment(tmp_path, emulator)
     try:
         yield deployment
@@ -64,7 +64,7 @@ def new_cloud_stack(emulator: Emulator, tmp_path: Path) -> Iterator[CloudDeploym
 
 @pytest.fixture
 def new_stack(tmp_path: Path) -> Iterator[Deployment]:
-    """Provide a stack with a volume that is not deployed. A test may leave it in any state."""
+    """Provide an undeployed stack with a volume. A test may leave it in any state."""
     deployment = Deployment(tmp_path)
     try:
         yield deployment
@@ -74,13 +74,13 @@ def new_stack(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def seeded_random() -> random.Random:
-    """Provide a random generator and print its seed, with which a failure can be repeated."""
+    """Provide a random generator, and print its seed so that a failure can be reproduced."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     return random.Random(seed)
 
 
-# Quick tests cover release 3.1.2 on OSS.
+# Release 3.1.2 on OSS is not repeated here, because the quick tests cover it.
 @pytest.fixture(params=[("2.8.3", "oss"), ("3.1.2", "filesystem")], ids="-".join)
 def stack_on_each_storage(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path
@@ -98,7 +98,7 @@ def stack_on_each_storage(
 
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[SecuredDeployment]:
-    """Provide a stack with TLS and users that is not deployed. A test may leave it in any state."""
+    """Provide an undeployed stack with TLS and users. A test may leave it in any state."""
     folder = tmp_path / "project"
     folder.mkdir()
     deployment = SecuredDeployment(folder)

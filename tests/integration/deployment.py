@@ -1,4 +1,4 @@
-"""A deployment of the real program on the real engine, with its own names, port and state."""
+"""A deployment of the program on a real Docker engine, with its own names, port and state."""
 
 import functools
 import json
@@ -20,14 +20,15 @@ from tests.integration.leftovers import processes_of, unique_name
 
 PROJECT = Path(__file__).parent.parent.parent
 PASSPHRASE = "only for tests"
-# The parts of a project. Each one is a link into this checkout.
+# The files and folders of a test's project that are links to this checkout.
 LINKS = (
     *("Pulumi.yaml", "components", "config", ".venv"),
     *("Makefile", "operations", "toolchain", "requirements.txt", "requirements-dev.txt"),
 )
 
 STACK_VARIABLE = "OSS_REGISTRY_TEST_STACK"  # identifies the processes of a stack's commands
-# The kinds of Docker objects of a stack, in the order of their removal, with the flags of `rm`.
+# The kinds of Docker objects of a stack, in the order of their removal, with the flags of
+# `docker KIND rm`.
 REMOVAL_FLAGS: Mapping[str, Sequence[str]] = {
     "container": ("--force", "--volumes"),
     "network": (),
@@ -80,8 +81,8 @@ def image_id(reference: str) -> str:
 def _ports_of_this_worker() -> Iterator[int]:
     """Yield each port of this worker once, in random order.
 
-    Workers do not share ports: a port that another worker has assigned may not be in use yet. All
-    ports are below the range that the kernel uses for outgoing connections.
+    Workers do not share ports, because a port that another worker has chosen may not be in use yet.
+    All ports are below the range that the kernel uses for outgoing connections.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -134,7 +135,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
 
 @functools.cache
 def _stack_files() -> tuple[str, Mapping[Path, str]]:
-    """Create a stack without resources once, and return its name and its files (text by path)."""
+    """Create one stack without resources, and return its name and its files (text by path)."""
     name = unique_name("test")
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "Pulumi.yaml")
@@ -150,10 +151,10 @@ def _stack_files() -> tuple[str, Mapping[Path, str]]:
 
 
 class Deployment:
-    """A stack of a project in `folder`, which runs `program` of this checkout.
+    """A stack whose project is in `folder` and runs the file `program` of this checkout.
 
-    The stack uses the Docker engine at `host`, or the engine of the tests by default. Keyword
-    arguments are sections of the stack file.
+    `host` is the address of the stack's Docker engine, by default the engine of the tests. Other
+    keyword arguments are sections of the stack file.
     """
 
     def __init__(
@@ -182,9 +183,9 @@ class Deployment:
         self.configure(**settings)
 
     def _create(self) -> None:
-        """Create the stack as a copy of one stack that Pulumi created.
+        """Create the stack as a copy of a stack that Pulumi created once.
 
-        Pulumi would take most of a second for each stack.
+        Creating each stack with Pulumi would take most of a second.
         """
         name, files = _stack_files()
         for path, text in files.items():
@@ -198,7 +199,7 @@ class Deployment:
         return self.folder / "stacks" / f"Pulumi.{self.stack}.yaml"
 
     def configure(self, **settings: Mapping[str, Any]) -> None:
-        """Update sections of the stack file: `configure(registry={"port": 5000})`."""
+        """Update sections of the stack file, for example `configure(registry={"port": 5000})`."""
         for section, values in settings.items():
             self.settings.setdefault(section, {}).update(values)
         self.write_config({f"oss-registry:{key}": value for key, value in self.settings.items()})
@@ -219,12 +220,15 @@ class Deployment:
         content = yaml.safe_load(file.read_text())
         config = {**content.get("config", {}), **keys}
         content["config"] = {key: value for key, value in config.items() if value is not None}
-        # PyYAML writes a text such as 0899 without quotes, and Pulumi reads it as a number. Both
-        # read JSON in the same way.
+        # PyYAML writes the string 0899 without quotes, and Pulumi would read it as a number. So the
+        # file is JSON, which both read in the same way.
         file.write_text(json.dumps(content, indent=2))
 
     def set_secret(self, name: str, value: str, *flags: str) -> None:
-        """Set a secret with `pulumi config set`. A name with a colon is a complete key."""
+        """Set a secret with `pulumi config set`, with more `flags` of that command.
+
+        A `name` without a colon gets the prefix `oss-registry:`.
+        """
         key = name if ":" in name else f"oss-registry:{name}"
         words = self.pulumi_command("config", "set", "--secret", *flags, key)
         run_checked(*words, env=self.environment, stdin=value)
@@ -253,7 +257,7 @@ class Deployment:
     ) -> "subprocess.Popen[bytes]":
         """Start pulumi with `words`.
 
-        With `own_group`, the process and its children are in a process group of their own.
+        With `own_group`, the process and its children are in a new process group.
         """
         return subprocess.Popen(
             self.pulumi_command(*words),
@@ -290,7 +294,7 @@ class Deployment:
                 command_lines |= set(proc_files("cmdline").values())
                 time.sleep(0.02)
         printed = log.read_text()
-        # A test report may cut the middle out of hundreds of lines. Errors are repeated at the end.
+        # A test report may omit the middle of a long output, so the errors are repeated at the end.
         errors = [line for line in printed.splitlines() if "error" in line.lower()]
         assert running.returncode == 0, "\n".join((printed, *errors))
         return printed, command_lines
@@ -313,7 +317,10 @@ class Deployment:
         yes: str = "1",
         separate_stderr: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run make for this stack. `yes` is the value of YES, which confirms all changes."""
+        """Run make for this stack.
+
+        `env` replaces the stack's environment. `yes` is the value of YES; 1 confirms all changes.
+        """
         command = ["make", "-C", str(self.folder), *targets, f"STACK={self.stack}", f"YES={yes}"]
         return run(*command, env=env or self.environment, separate_stderr=separate_stderr)
 
@@ -391,9 +398,9 @@ class Deployment:
         return (self.folder / f".pulumi/stacks/oss-registry/{self.stack}.json").read_text()
 
     def remove(self) -> None:
-        """Remove the stack's Docker objects in any state of the stack.
+        """Remove the stack's Docker objects, even after a killed run.
 
-        Pulumi would take seconds, and it refuses the state that a killed run leaves.
+        `pulumi destroy` would take seconds, and it refuses the state that a killed run leaves.
         """
         self.kill_processes()
         for kind, flags in REMOVAL_FLAGS.items():
@@ -401,7 +408,7 @@ class Deployment:
                 self.docker(kind, "rm", *flags, *found)
 
     def kill_processes(self) -> None:
-        """Kill the processes that a killed command of this stack has left, such as plugins."""
+        """Kill processes that a killed command of this stack has left, such as Pulumi plugins."""
         for process in processes_of(STACK_VARIABLE, self.stack):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""The program of an earlier commit, in place of the one of this checkout.
+"""Run a stack with the program of an earlier commit, in place of the one in this checkout.
 
 `earlier_program.tar.gz` is the output of
 `git archive 230b0e2 Pulumi.yaml __main__.py components | gzip -9n`. A shallow clone does not have
-that commit. The archive stays as it is, because stacks of that program exist.
+that commit. Do not update the archive, because stacks of that program exist.
 """
 
 import shutil
@@ -16,7 +16,7 @@ FILES = ("Pulumi.yaml", "__main__.py", "components")
 
 
 def use_earlier_program(deployment: Deployment) -> None:
-    """Replace the program of the project by the earlier one."""
+    """Replace the project's program with the one in the archive."""
     for name in FILES:
         (deployment.folder / name).unlink()
     with tarfile.open(ARCHIVE) as archive:
@@ -24,7 +24,7 @@ def use_earlier_program(deployment: Deployment) -> None:
 
 
 def use_current_program(deployment: Deployment) -> None:
-    """Replace the earlier program by the one of this checkout."""
+    """Replace the earlier program with the one in this checkout."""
     shutil.rmtree(deployment.folder / "components")
     for name in FILES:
         path = deployment.folder / name

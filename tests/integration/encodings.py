@@ -24,11 +24,11 @@ def encoded_forms(secret: str) -> set[str]:
 
 
 def _base64_after(raw: bytes, preceding: int) -> str:
-    """Return the Base64 letters that encode only `raw` in a longer text.
+    """Return the Base64 characters that depend only on `raw`, if it is a part of a longer text.
 
     `preceding` is the number of bytes before `raw`, modulo three.
     """
     encoded = base64.b64encode(bytes(preceding) + raw).decode().rstrip("=")
-    first = math.ceil(preceding * 8 / 6)  # earlier letters include bits of the preceding bytes
-    end = (preceding + len(raw)) * 8 // 6  # a later letter may include bits of following bytes
+    first = math.ceil(preceding * 8 / 6)  # earlier characters include preceding bits
+    end = (preceding + len(raw)) * 8 // 6  # a later character may include following bits
     return encoded[first:end]

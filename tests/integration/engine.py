@@ -1,4 +1,4 @@
-"""A Docker engine for a test that stops it or needs another configuration."""
+"""A separate Docker engine, for tests that stop it or need another configuration."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from config.settings import CacheSettings
 from tests.integration.deployment import proc_files, run, run_checked, wait_until
 from tests.integration.leftovers import RUN
 
-# The reason why this machine cannot run such an engine, or None.
+# The reason why this machine cannot run a separate engine, or None.
 ENGINE_UNAVAILABLE = (
     None
     if os.geteuid() == 0 and all(map(shutil.which, ("dockerd", "unshare", "ip")))
@@ -30,7 +30,7 @@ class Engine:
     """
 
     def __init__(self, *options: str, namespace: str | None = None) -> None:
-        # The path of a socket is limited to about 100 letters. Paths below `tmp_path` are longer.
+        # A socket path is limited to about 100 characters. Paths below `tmp_path` are longer.
         folder = Path(tempfile.mkdtemp(prefix=f"oss-registry-{RUN}-"))
         self.host = f"unix://{folder}/socket"
         self._folder = folder
@@ -77,7 +77,7 @@ class Engine:
         if self._process:
             self._process.wait(60)
             self._process = None
-        # After a boot, /run is empty.
+        # These files are usually in /run, which is empty after a reboot.
         (self._folder / "pid").unlink(missing_ok=True)
         shutil.rmtree(self._folder / "exec", ignore_errors=True)
 

@@ -28,7 +28,7 @@ def stored_blobs(deployment: Deployment) -> set[str]:
 
 
 def push_garbage(stack: Deployment) -> Api:
-    """Push one image to keep and one that is deleted again, and return the registry's API."""
+    """Push an image, push and delete another one, and return the registry's API."""
     api = Api(stack.outputs()["endpoint"])
     api.push("team/kept", secrets.token_bytes(1000))
     api.delete("team/deleted", api.push("team/deleted", secrets.token_bytes(200_000)))

@@ -14,7 +14,7 @@ PASSWORD = 'alice\'s own: "päss" \\ $HOME 💙'
 
 
 class SecuredDeployment(Deployment):
-    """A registry as it would be exposed to a network, but listening on 127.0.0.1 only.
+    """A registry with the settings for exposure to a network, but listening only on 127.0.0.1.
 
     The user `alice` has the configured password PASSWORD, the user `ci` has a generated one. The
     certificate is self-signed, unless another one is configured.
@@ -37,7 +37,10 @@ class SecuredDeployment(Deployment):
         self.set_secret("password-alice", PASSWORD)
 
     def api(self, user: str = "alice", password: str | None = None) -> Api:
-        """Return the API with the login of `user`, or without a login if `user` is empty."""
+        """Return the API with the login of `user`, or without a login if `user` is empty.
+
+        `password` replaces the user's password.
+        """
         outputs = self.outputs()
         if user and password is None:
             password = PASSWORD if user == "alice" else self.generated_values()[f"password-{user}"]

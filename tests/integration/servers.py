@@ -14,9 +14,10 @@ from toolchain.cache import Entry
 
 
 def docs_example(page: str, language: str, replacements: Mapping[str, str]) -> str:
-    """Return the code block in `language` of docs/`page`, with each key of `replacements` replaced.
+    """Return the only code block in `language` of docs/`page`, with `replacements` applied.
 
-    Raises AssertionError if the block does not have a key.
+    `replacements` has the new texts by documented text. Raises AssertionError if the block does not
+    contain a documented text.
     """
     text = (PROJECT / "docs" / page).read_text()
     (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
@@ -27,20 +28,20 @@ def docs_example(page: str, language: str, replacements: Mapping[str, str]) -> s
 
 
 def find_program(name: str, packages: Sequence[str]) -> tuple[Path, Mapping[str, str]]:
-    """Return the path of a program and the variables that it needs.
+    """Return the path of a program and the environment variables that it needs.
 
-    If the program is not on PATH, unpack it from Debian's `packages`. Installing the packages would
-    start the server.
+    If the program is not on PATH, unpack it from Debian's `packages`. They are not installed,
+    because that would start the server.
     """
     if found := shutil.which(name):
         return Path(found), {}
 
-    def make(folder: Path) -> None:
+    def unpack(folder: Path) -> None:
         scratch = folder / "packages"
         scratch.mkdir()
         debian.unpack(packages, folder / "root", scratch)
 
-    root = Entry(name, packages).get_or_create(make) / "root"
+    root = Entry(name, packages).get_or_create(unpack) / "root"
     libraries = ":".join(map(str, root.glob("usr/lib/*-linux-gnu")))
     return root / "usr/sbin" / name, {"LD_LIBRARY_PATH": libraries}
 

@@ -1,6 +1,6 @@
 """A swarm of three machines, all of them managers.
 
-The machines are network namespaces, each with a Docker engine of its own. A bridge connects them
+The machines are network namespaces, each with its own Docker engine. A bridge connects them
 with each other and with this machine, which runs a registry for the images of the services.
 
 The kernel may have no IPVS. So services publish their ports on their own machines (mode `host`),
@@ -38,7 +38,10 @@ PULLER, PASSWORD = "puller", "only for tests"
 
 
 class Node:
-    """A machine of the swarm."""
+    """A machine of the swarm.
+
+    `name` is the name of the bridge. `network` is the first three numbers of the IP addresses.
+    """
 
     def __init__(self, number: int, name: str, network: str) -> None:
         self.name = f"{name}-{number}"
@@ -78,7 +81,7 @@ class Node:
         return self.docker("ps", "--quiet", *(f"--filter={one}" for one in filters)).split()
 
     def disconnect(self) -> None:
-        """Cut the machine off from the network."""
+        """Disconnect the machine from the network."""
         run_checked("ip", "link", "set", self._outside, "down")
 
     def connect(self) -> None:
@@ -96,15 +99,15 @@ class Node:
 class Swarm:
     """The machines, and a registry with a login from which they pull the images of services.
 
-    `images` is the address of that registry (host:port).
+    `image_registry` is the address of that registry (host:port).
     """
 
     def __init__(self, folder: Path) -> None:
-        name = f"or-{RUN}{secrets.token_hex(1)}"  # a network interface: at most 15 letters
+        name = f"or-{RUN}{secrets.token_hex(1)}"  # of network interfaces: at most 15 characters
         network = f"198.18.{random.randrange(1, 255)}"  # reserved for tests by RFC 2544
         self.address = f"{network}.1"
         self.nodes: list[Node] = []
-        self.images = f"{self.address}:{free_port()}"
+        self.image_registry = f"{self.address}:{free_port()}"
         with ExitStack() as undo:
             run_checked("ip", "link", "add", name, "type", "bridge")
             undo.callback(run, "ip", "link", "delete", name)
@@ -135,27 +138,30 @@ class Swarm:
         (folder / "users").write_text(f"{PULLER}:{hashed}\n")
         auth = {"HTPASSWD_REALM": "images", "HTPASSWD_PATH": "/users"}
         variables = [f"--env=REGISTRY_AUTH_{name}={value}" for name, value in auth.items()]
-        published = f"--publish={self.images}:5000"
+        published = f"--publish={self.image_registry}:5000"
         run_checked(
             "docker", "create", f"--name={container}", published, *variables, "registry:3.1.2"
         )
         run_checked("docker", "cp", folder / "users", f"{container}:/users")
         run_checked("docker", "start", container)
-        api = Api(f"http://{self.images}", (PULLER, PASSWORD))
+        api = Api(f"http://{self.image_registry}", (PULLER, PASSWORD))
         wait_until(lambda: _answers(api))
 
     def push_image(self, image: str, name: str = "") -> str:
-        """Copy an image of the default engine to the images' registry, and return its reference."""
-        reference = f"{self.images}/{name or image}"
+        """Copy an image of the default engine to the image registry, and return its reference.
+
+        `name` replaces the repository and the tag.
+        """
+        reference = f"{self.image_registry}/{name or image}"
         flags = ("--dest-tls-verify=false", f"--dest-creds={PULLER}:{PASSWORD}")
         skopeo("copy", *flags, f"docker-daemon:{image}", f"docker://{reference}")
         return reference
 
 
 class SwarmDeployment(CloudDeployment):
-    """A stack with three replicas, each published by its own machine, and images in OSS.
+    """A stack with images in OSS and three replicas, each on its own machine.
 
-    `images` has the reference of the registry's image by release.
+    `images` has the references of the registry's images by release.
     """
 
     def __init__(self, folder: Path, emulator: Emulator, swarm: Swarm) -> None:
@@ -173,7 +179,9 @@ class SwarmDeployment(CloudDeployment):
             cache={"image": swarm.push_image("redis:7.0.15")},
         )
         self.use_release("3.1.2")
-        self.write_config({"docker:registryAuth": [{"address": swarm.images, "username": PULLER}]})
+        self.write_config(
+            {"docker:registryAuth": [{"address": swarm.image_registry, "username": PULLER}]}
+        )
         self.set_secret("docker:registryAuth[0].password", PASSWORD, "--path")
 
     def remove(self) -> None:
@@ -188,7 +196,7 @@ class SwarmDeployment(CloudDeployment):
         return super().use_release(release)
 
     def ready_nodes(self, manager: Node | None = None) -> int:
-        """Return the number of nodes that a manager reports as ready, 0 if it does not answer."""
+        """Return how many nodes a manager reports as ready, or 0 if it does not answer."""
         words = ("node", "ls", "--format", "{{.Status}}")
         with suppress(AssertionError):
             return (manager or self._manager).docker(*words).split().count("Ready")
@@ -200,7 +208,7 @@ class SwarmDeployment(CloudDeployment):
         return sum(map(len, found))
 
     def is_update_finished(self) -> bool:
-        """Return whether no replica of the registry is being replaced, and the old ones ended."""
+        """Return whether the last update of the registry is complete and its old replicas ended."""
         service = f"{self.prefix}-registry"
         state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
         words = ("service", "inspect", service, "--format", state)
@@ -212,7 +220,7 @@ class SwarmDeployment(CloudDeployment):
         return not any(map(is_active, states))
 
     def secret_versions(self, part: str) -> int:
-        """Return the number of versions of `part` whose secrets exist."""
+        """Return how many versions of the secrets of the service `part` exist."""
         words = ("secret", "ls", f"--filter=name={self.prefix}-{part}-", "--format", "{{.Name}}")
         names = self._manager.docker(*words).split()
         return len({name.rsplit("-", 1)[0] for name in names})

@@ -48,7 +48,7 @@ def test_garbage_collection_refuses_pushes_but_serves_pulls(
         time.sleep(2)
     assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", output)
     # Between two restarts, the registry refuses pushes with status 405, and serves pulls.
-    first, last = client.read_only[0], client.read_only[-1]
+    first, last = client.read_only_responses[0], client.read_only_responses[-1]
     assert not [push for push in client.pushes if first < push < last]
     assert [pull for pull in client.pulls if first < pull < last]
     assert client.pushes[-1] > last

@@ -8,18 +8,18 @@ import pytest
 
 from tests.integration import leftovers
 from tests.integration.deployment import run_checked
-from tests.integration.leftovers import RUN, VARIABLE, unique_name
+from tests.integration.leftovers import RUN, RUN_VARIABLE, unique_name
 
 pytestmark = [pytest.mark.local, pytest.mark.quick]
 
 
 def test_a_process_of_a_test_is_found_until_it_ends() -> None:
-    environment = {**os.environ, VARIABLE: RUN}
+    environment = {**os.environ, RUN_VARIABLE: RUN}
     with subprocess.Popen(["sleep", "600"], env=environment) as running:
-        assert leftovers.processes_of(VARIABLE, RUN)[running.pid] == "sleep 600"
-        assert running.pid not in leftovers.processes_of(VARIABLE, f"{RUN}0")
+        assert leftovers.processes_of(RUN_VARIABLE, RUN)[running.pid] == "sleep 600"
+        assert running.pid not in leftovers.processes_of(RUN_VARIABLE, f"{RUN}0")
         running.kill()
-    assert running.pid not in leftovers.processes_of(VARIABLE, RUN)
+    assert running.pid not in leftovers.processes_of(RUN_VARIABLE, RUN)
 
 
 @pytest.mark.parametrize("kind", ["volume", "network"])

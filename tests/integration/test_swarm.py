@@ -491,7 +491,7 @@ def test_garbage_collection_with_a_working_client_after_a_killed_collection(
     with client.working():
         output = stack.make_succeeds("gc")
     assert re.search(r"gc: freed [1-9][\d,]* of [\d,]+ blobs, ", output), output
-    assert client.read_only
+    assert client.read_only_responses
     print(f"{len(client.pulls)} pulls and {len(client.pushes)} pushes")
     assert not client.connection_errors
     client.check_images()

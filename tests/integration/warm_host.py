@@ -24,8 +24,8 @@ import pytest
 from tests.integration.leftovers import unique_name
 from toolchain.pulumi_cli import LANGUAGE_HOST
 
-HOST = "pulumi-language-python"
-FOLDER = "oss-registry-host"
+HOST_PROGRAM = "pulumi-language-python"
+FOLDER_PREFIX = "oss-registry-host"
 PROJECT = Path(__file__).parent.parent.parent
 PACKAGES = (
     "bcrypt",
@@ -37,9 +37,10 @@ PACKAGES = (
     "toolchain.language_host",
     "yaml",
 )
-SIZE_BYTES = 8
-# Pulumi starts this in place of the toolchain's language host. It hands over its arguments,
-# variables, folder and output, and lives as long as the fork.
+SIZE_BYTES = 8  # in front of each request to fork a host
+# Pulumi starts this script in place of the toolchain's language host. The script sends its
+# arguments, variables, folder, stdout and stderr to the forking process, and runs as long as the
+# fork.
 STARTER = f"""#!/usr/bin/env -S python3 -I -S
 import json, os, select, signal, socket, sys
 
@@ -53,29 +54,30 @@ server.sendall(call)
 while os.getppid() == engine and not select.select([server], [], [], 1)[0]:
     pass
 """
-RUNNING = pytest.StashKey[tuple["subprocess.Popen[str]", Path]]()
+# The forking process, and the folder with its socket.
+FORKING_PROCESS = pytest.StashKey[tuple["subprocess.Popen[str]", Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put a folder with `pulumi` and STARTER first on PATH, which pytest-xdist's workers inherit.
 
-    A CLI of Pulumi's own keeps its language host.
+    PATH stays unchanged if its language host is not the toolchain's.
     """
-    host, pulumi = shutil.which(HOST), shutil.which("pulumi")
+    host, pulumi = shutil.which(HOST_PROGRAM), shutil.which("pulumi")
     if hasattr(config, "workerinput") or not host or not pulumi:
         return
     if Path(host).read_bytes() != LANGUAGE_HOST.read_bytes():
         return
-    folder = Path(tempfile.mkdtemp(prefix=unique_name(FOLDER)))
+    folder = Path(tempfile.mkdtemp(prefix=unique_name(FOLDER_PREFIX)))
     # Pulumi warns if the language host on PATH is not in its own folder.
     shutil.copy(pulumi, folder / "pulumi")
-    starter = folder / HOST
+    starter = folder / HOST_PROGRAM
     starter.write_text(STARTER)
     starter.chmod(0o755)
     words = [sys.executable, "-m", __name__, str(folder)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(words, cwd=PROJECT, stdin=pipe, stdout=pipe, text=True)
-    config.stash[RUNNING] = process, folder
+    config.stash[FORKING_PROCESS] = process, folder
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
@@ -83,16 +85,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if RUNNING in session.config.stash:
-        process, folder = session.config.stash[RUNNING]
+    if FORKING_PROCESS in session.config.stash:
+        process, folder = session.config.stash[FORKING_PROCESS]
         process.communicate()
         shutil.rmtree(folder)
 
 
 def cold_path() -> str:
-    """Return PATH without the folder of this module."""
+    """Return PATH without the folder that this module added to it."""
     folders = os.environ["PATH"].split(os.pathsep)
-    return os.pathsep.join(each for each in folders if FOLDER not in each)
+    return os.pathsep.join(each for each in folders if FOLDER_PREFIX not in each)
 
 
 def fork_hosts(folder: Path) -> None:
@@ -119,7 +121,7 @@ def fork_hosts(folder: Path) -> None:
 
 
 def _run_host(connection: socket.socket) -> None:
-    """Run the toolchain's language host in the place of the process at the other end."""
+    """Run the toolchain's language host for the script at the other end of `connection`."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     size, output, _, _ = socket.recv_fds(connection, SIZE_BYTES, 2)
@@ -131,14 +133,14 @@ def _run_host(connection: socket.socket) -> None:
     os.environ.update(variables)
     os.chdir(folder)
     sys.argv = words
-    del sys.path[0]  # this checkout; the program has its own components
+    del sys.path[0]  # this checkout, because the program has its own components
 
     def end_with_starter() -> None:
         connection.recv(1)
         os._exit(0)
 
     threading.Thread(target=end_with_starter, daemon=True).start()
-    # Not imported at the top: it turns the garbage collector off, and pytest loads this module.
+    # Imported only here: it turns the garbage collector off, and pytest also loads this module.
     importlib.import_module("toolchain.language_host").serve()
 
 
