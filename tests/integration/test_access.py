@@ -1,4 +1,4 @@
-"""Least privilege: the operations that fail without each action of the registry's RAM user.
+"""Least privilege: remove each action from the RAM policy, and test which operations then fail.
 
 The results must match the table in docs/least-privilege.md. A row is an action and a release, a
 column is an operation.
@@ -17,8 +17,8 @@ from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import PROJECT, run, wait_until
 
 pytestmark = pytest.mark.oss
-TABLE = PROJECT / "docs" / "least-privilege.md"
-KEY = "0d1e2f30-kms"
+TABLE_FILE = PROJECT / "docs" / "least-privilege.md"
+KMS_KEY_ID = "0d1e2f30-kms"
 ACTIONS = (policy.LIST_OBJECTS, policy.LIST_UPLOADS, *policy.ON_OBJECTS, *policy.WITH_KMS)
 MEBIBYTE = 2**20
 
@@ -27,22 +27,26 @@ MEBIBYTE = 2**20
 def stack(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CloudDeployment]:
-    """Deploy a stack with a KMS key, which needs every action."""
+    """Deploy a stack with a KMS key, so that the registry needs every action."""
     folder = tmp_path_factory.mktemp("project")
-    deployment = CloudDeployment(folder, emulator, storage={"encryption": {"kms_key_id": KEY}})
+    deployment = CloudDeployment(
+        folder, emulator, storage={"encryption": {"kms_key_id": KMS_KEY_ID}}
+    )
     with deployment.use_release(request.param).deployed():
         yield deployment
 
 
 def _documented(release: str) -> Mapping[str, Mapping[str, str]]:
     """Return the table's rows for `release`: the outcome of each operation, by action."""
-    lines = [line.strip("|\n ") for line in TABLE.read_text().splitlines() if line.startswith("|")]
+    lines = [
+        line.strip("|\n ") for line in TABLE_FILE.read_text().splitlines() if line.startswith("|")
+    ]
     head, _, *rows = [[cell.strip(" `") for cell in line.split("|")] for line in lines]
     return {row[0]: dict(zip(head[2:], row[2:], strict=True)) for row in rows if row[1] == release}
 
 
 class _Operations:
-    """The operations of a registry. Each one uses other repositories, which `prepare` pushed.
+    """The operations of a registry, on images that `prepare` pushes.
 
     An operation raises RequestError if the registry reports an error, or if the operation had no
     effect: release 2.8.3 reports success for some operations that the storage refused.

@@ -256,7 +256,7 @@ def test_500_bad_logins_all_fail_and_do_not_lock_out_other_users(
     secured: SecuredDeployment, alice: Api
 ) -> None:
     ci = secured.api("ci")
-    # The password of alice is expensive to check, the generated one of ci is cheap.
+    # Checking alice's configured password is slow, and checking ci's generated one is fast.
     bad = [secured.api(("alice", "ci")[number % 2], f"guess-{number}") for number in range(8)]
 
     def guess(number: int) -> int:
@@ -278,7 +278,7 @@ def test_idle_and_slow_clients_do_not_block_other_clients(
     address = _address(alice)
     context = ssl.create_default_context(cadata=secured.outputs()["certificate"])
     with ExitStack() as stack:
-        # 200 clients only connect, 20 do not finish their request, and one of these sends slowly.
+        # 200 clients only connect, 20 do not finish their request, and one of the 20 sends slowly.
         for _ in range(200):
             stack.enter_context(socket.create_connection(address, timeout=10))
         slow = []

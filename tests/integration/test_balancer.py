@@ -16,15 +16,16 @@ from tests.integration.balancer import load_balancer
 from tests.integration.deployment import free_port, is_listening, wait_until
 
 pytestmark = pytest.mark.swarm
-HELD = "/v2/held"
+HELD_PATH = "/v2/held"
 
 
 class _Replica:
-    """A server with the certificate of a replica.
+    """A test server that simulates a replica and has its certificate.
 
-    It responds to `HELD` when `released` is set, and to other requests at once. While `stopping` is
-    set, it closes the connection of a PUT request without a response, as Go's server does. Then it
-    sets `dropped`.
+    It delays the response to HELD_PATH until `released` is set, and responds to other requests at
+    once. `holding` is set during the delay. `checks` counts the health checks of the load balancer.
+    While `stopping` is set, the server closes the connection of a PUT request without a response,
+    as Go's server does, and sets `dropped`.
     """
 
     def __init__(self, authority: trustme.CA, released: threading.Event) -> None:
@@ -37,7 +38,7 @@ class _Replica:
             def do_GET(self) -> None:  # the name that the base class expects
                 if self.path == "/":
                     checks.release()
-                if self.path == HELD:
+                if self.path == HELD_PATH:
                     holding.set()
                     released.wait()
                 self.send_response(200)
@@ -110,7 +111,7 @@ def test_no_request_fails_when_two_replicas_stop_while_the_third_is_busy(
     for replica in replicas:
         for _ in range(3):
             assert replica.checks.acquire(timeout=60)
-    waiting = threading.Thread(target=api.call, args=("GET", HELD, [200]))
+    waiting = threading.Thread(target=api.call, args=("GET", HELD_PATH, [200]))
     waiting.start()
     try:
         wait_until(lambda: any(replica.holding.is_set() for replica in replicas))

@@ -25,7 +25,7 @@ def test_an_adopted_bucket_is_not_changed_and_is_kept_when_the_stack_is_removed(
     bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
     bucket.settings["lifecycle"] = before = b"<LifecycleConfiguration/>"
     new_cloud_stack.remove_setting("storage", "versioning")
-    # As in the tutorial: an old bucket, the old release and the old signature.
+    # As in the tutorial: an existing bucket, the old release and the old signature version.
     new_cloud_stack.configure(registry={"release": "2.8.3"}, storage={"adopt": True})
     new_cloud_stack.up()
     Api(new_cloud_stack.outputs()["endpoint"]).push("team/app", secrets.token_bytes(1000))
@@ -146,7 +146,7 @@ def _change_all_settings(bucket: Bucket) -> None:
 
 
 def _elements(document: bytes) -> list[bytes]:
-    """Return the elements of an XML document sorted, as the provider writes them in any order."""
+    """Return the sorted elements of an XML document. The provider writes them in any order."""
     return sorted(re.findall(rb"[^<]+", document))
 
 

@@ -47,7 +47,7 @@ def test_a_renewed_certificate_reaches_the_running_registry(secured: SecuredDepl
     assert _served_certificate(secured) == certificates.chain(second)[0]
     api.pull("team/app")
 
-    # A type of key and a TLS version that the wget in the image does not support.
+    # The wget of the image supports neither this type of key nor this TLS version.
     key = ec.generate_private_key(ec.SECP384R1())
     third = certificates.self_signed_certificate(key, ["127.0.0.1"], certificates.now())
     only_the_newest = {"http": {"tls": {"minimumtls": "tls1.3"}}}
@@ -91,7 +91,7 @@ def test_a_self_signed_certificate_is_replaced_only_when_it_is_due(
     secured.up()
     assert secured.outputs()["certificate"] == first
 
-    # As if the certificate had been created most of a year ago.
+    # Change the creation time in the state, so that the certificate is due for renewal.
     exported = json.loads(secured.pulumi("stack", "export", "--show-secrets"))
     (since,) = [
         each

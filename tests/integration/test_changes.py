@@ -34,16 +34,18 @@ def pull_image(
 
 
 @pytest.fixture(scope="module")
-def before(pull_image: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
-    """Pull the image before all changes."""
+def original_files(pull_image: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    """Pull the image prior to all changes, and return its files by name."""
     return pull_image()
 
 
 def _registry_variable(name: str) -> Callable[[Deployment], object]:
+    """Return a function that returns the variable REGISTRY_`name` of the registry's container."""
     return lambda deployment: registry_variables(deployment).get(f"REGISTRY_{name}")
 
 
 def _inspected(template: str) -> Callable[[Deployment], object]:
+    """Return a function that returns a part of `docker inspect` of the registry's container."""
     return lambda deployment: deployment.inspect("registry", template)
 
 
@@ -68,6 +70,7 @@ def _has_no_registry_variables(deployment: Deployment) -> object:
     return not [name for name in registry_variables(deployment) if name.startswith("REGISTRY_")]
 
 
+# By name: the settings to change, a function that observes the result, and the expected result.
 CHANGES: Mapping[str, tuple[dict[str, Any], Callable[[Deployment], object], object]] = {
     "log level": ({"registry": {"log_level": "info"}}, _registry_variable("LOG_LEVEL"), "info"),
     "memory of redis": ({"cache": {"max_memory": "64MiB"}}, _redis_max_memory, "67108864"),
@@ -112,14 +115,14 @@ CHANGES: Mapping[str, tuple[dict[str, Any], Callable[[Deployment], object], obje
 def test_a_change_reaches_the_running_registry_and_loses_no_image(
     deployment: Deployment,
     pull_image: Callable[[], Mapping[str, bytes]],
-    before: Mapping[str, bytes],
+    original_files: Mapping[str, bytes],
     name: str,
 ) -> None:
     settings, observe, expected = CHANGES[name]
     deployment.configure(**settings)
     deployment.up()
     assert observe(deployment) == expected
-    assert pull_image() == before
+    assert pull_image() == original_files
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
@@ -127,7 +130,7 @@ def test_a_change_reaches_the_running_registry_and_loses_no_image(
 def test_the_registry_can_change_its_port_and_address(
     deployment: Deployment,
     pull_image: Callable[[], Mapping[str, bytes]],
-    before: Mapping[str, bytes],
+    original_files: Mapping[str, bytes],
     edit: str,
 ) -> None:
     old = deployment.outputs()["endpoint"]
@@ -139,20 +142,20 @@ def test_the_registry_can_change_its_port_and_address(
     assert old != new
     assert run("curl", "--silent", old).returncode == 7  # connection refused
     run_checked("curl", "--silent", "--fail", f"{new}/v2/")
-    assert pull_image() == before
+    assert pull_image() == original_files
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
 def test_a_new_redis_password_replaces_the_old_one(
     deployment: Deployment,
     pull_image: Callable[[], Mapping[str, bytes]],
-    before: Mapping[str, bytes],
+    original_files: Mapping[str, bytes],
 ) -> None:
     old = json.loads(registry_variables(deployment)["REGISTRY_REDIS_PASSWORD"])
     deployment.set_secret("redis-password", "brought along")
     deployment.up()
     assert json.loads(registry_variables(deployment)["REGISTRY_REDIS_PASSWORD"]) == "brought along"
-    assert pull_image() == before
+    assert pull_image() == original_files
     database = registry_variables(deployment)["REGISTRY_REDIS_DB"]
     assert "blobs::" in redis_cli(deployment, "-n", database, "--scan", password="brought along")
     assert "WRONGPASS" in redis_cli(deployment, "ping", password=old)
@@ -161,7 +164,7 @@ def test_a_new_redis_password_replaces_the_old_one(
 def test_an_external_redis_replaces_the_redis_of_the_stack(
     deployment: Deployment,
     pull_image: Callable[[], Mapping[str, bytes]],
-    before: Mapping[str, bytes],
+    original_files: Mapping[str, bytes],
     tmp_path: Path,
 ) -> None:
     name = f"{deployment.prefix}-own"
@@ -178,13 +181,13 @@ def test_an_external_redis_replaces_the_redis_of_the_stack(
         deployment.remove_setting("cache", "max_memory")
         deployment.up()
         assert not _is_redis_running(deployment)
-        assert pull_image() == before
+        assert pull_image() == original_files
         auth = ["--env", "REDISCLI_AUTH=brought along"]
         keys = deployment.docker("exec", *auth, name, "redis-cli", "-n", "2", "--scan")
         assert "blobs::sha256:" in keys
         deployment.remove_setting("cache", "address")
         deployment.up()
         assert _is_redis_running(deployment)
-        assert pull_image() == before
+        assert pull_image() == original_files
     finally:
         deployment.docker("container", "rm", "--force", "--volumes", name)

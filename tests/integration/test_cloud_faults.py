@@ -13,7 +13,7 @@ from tests.integration.api import Api
 from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.oss
-# Faults after which a later `up` succeeds.
+# By API: a fault after which a later `up` succeeds.
 FAULTS: dict[str, dict[str, Any]] = {
     "CreateUser": {"status": 500, "times": 2},
     "CreatePolicy": {"disconnect": True, "times": 1},
@@ -33,8 +33,8 @@ def _detach_policy(deployment: CloudDeployment) -> None:
     deployment.emulator.ram.users[deployment.prefix].policies.clear()
 
 
-# Objects that a failed `up` created and the next one cannot adopt. Its message names what to
-# delete.
+# A failed `up` can leave objects that the next one cannot adopt. By API that creates the object:
+# the message of the next `up`, which names what to delete, and a function that deletes it.
 LEFTOVERS: dict[str, tuple[str, Callable[[CloudDeployment], None]]] = {
     "PutBucket": (
         "if an `up` that failed has made it, it is empty: delete it, and `up` again",
@@ -84,7 +84,7 @@ def test_a_leftover_of_a_failed_up_is_reported_with_the_way_to_remove_it(
     _assert_works(new_cloud_stack)
 
 
-# The second call of each pair needs the answer to the first one.
+# The second call of each pair needs the response to the first one.
 @pytest.mark.parametrize(
     "calls",
     [

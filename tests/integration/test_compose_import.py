@@ -1,4 +1,4 @@
-"""Import a registry that runs by Docker Compose: the same images pull from the imported one."""
+"""Import a registry from a Docker Compose file, and pull the same images from the imported one."""
 
 import json
 import re
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ops
 
 HAS_COMPOSE_PLUGIN = run("docker", "compose", "version").returncode == 0
 COMPOSE = ("docker", "compose") if HAS_COMPOSE_PLUGIN else ("docker-compose",)
-# Files with `name`, or with `host_ip` of a port, which the old program docker-compose refuses.
+# Folders of files with `name` or a `host_ip` of a port, which the old docker-compose refuses.
 NEWER_SYNTAX = {"nginx", "release-3-notifications"}
 READABLE = [
     file for file in IMPORTABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX
@@ -61,13 +61,14 @@ def test_a_compose_file_is_read_as_docker_compose_reads_it(file: Path, tmp_path:
 
 
 def _import_result(file: Path) -> Iterator[object]:
+    """Import a Compose file, and yield the parts of the result that depend on its content."""
     compose = read_compose_file(file, {})
     result = import_service(compose, choose_service(compose, ""), "imported")
     yield from (result.config, result.secrets, result.steps_before_up, result.old_tree)
 
 
 class ComposeRegistry:
-    """A registry that runs by a compose file in `folder`. `env` is the content of `.env`."""
+    """A registry started from a Compose file in `folder`. `env` is the content of `.env`."""
 
     def __init__(self, folder: Path, services: Mapping[str, Any], env: str = "") -> None:
         self.file = folder / "docker-compose.yml"
@@ -94,9 +95,9 @@ def _project_folder(parent: Path) -> Path:
 
 
 def _make_import(new: Deployment, file: Path) -> list[str]:
-    """Replace the stack by one that `make import` creates from `file`, and return its output.
+    """Replace the stack with one that `make import` creates from the Compose file `file`.
 
-    Lines in which make reports its folder are left out.
+    Returns the lines of the output, without those in which make reports its folder.
     """
     new.pulumi("stack", "rm", "--yes")
     new.file.unlink(missing_ok=True)
@@ -115,8 +116,8 @@ def _run_printed_commands(new: Deployment, lines: list[str]) -> None:
 
 
 @contextmanager
-def _removed(new: Deployment) -> Iterator[None]:
-    """Remove `new` at the end, with the volume that a printed command created."""
+def _removed_at_end(new: Deployment) -> Iterator[None]:
+    """Remove the stack `new` and the volume of a printed command at the end of the block."""
     try:
         yield
     finally:
@@ -125,6 +126,7 @@ def _removed(new: Deployment) -> Iterator[None]:
 
 
 def _push_image(port: int, login: tuple[str, str] | None) -> tuple[Api, bytes]:
+    """Push an image to the registry at `port`, and return the registry's API and the manifest."""
     api = Api(f"http://127.0.0.1:{port}", login)
     wait_until(lambda: _answers(api))
     api.push("team/app", b"a layer" * 10_000)
@@ -219,7 +221,7 @@ def test_images_in_a_volume_or_a_folder_pull_from_the_imported_registry(
     (folder / "config" / "htpasswd").write_text(f"ci:{hashed}\n")
     port = free_port()
     old = create(folder, port)
-    with old.running(), _removed(new_stack):
+    with old.running(), _removed_at_end(new_stack):
         api, manifest = _push_image(port, ("ci", PASSWORD))
 
         lines = _make_import(new_stack, old.file)

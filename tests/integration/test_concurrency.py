@@ -13,7 +13,7 @@ from tests.integration.secured import SecuredDeployment
 
 pytestmark = pytest.mark.secure
 SECONDS = 20
-PULLING, PUSHING = 64, 8
+PULLING_CLIENTS, PUSHING_CLIENTS = 64, 8
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def test_64_pulling_and_8_pushing_clients_get_no_error(secured: SecuredDeploymen
 
         return step
 
-    with ThreadPoolExecutor(PULLING + PUSHING) as pool:
-        tasks = [pool.submit(work, "pulled", pull(client)) for client in range(PULLING)]
-        tasks += [pool.submit(work, "pushed", push(client)) for client in range(PUSHING)]
+    with ThreadPoolExecutor(PULLING_CLIENTS + PUSHING_CLIENTS) as pool:
+        tasks = [pool.submit(work, "pulled", pull(client)) for client in range(PULLING_CLIENTS)]
+        tasks += [pool.submit(work, "pushed", push(client)) for client in range(PUSHING_CLIENTS)]
         for task in tasks:
             task.result()
-    assert counts["pulled"] >= PULLING
-    assert counts["pushed"] >= PUSHING
+    assert counts["pulled"] >= PULLING_CLIENTS
+    assert counts["pushed"] >= PUSHING_CLIENTS
     assert secured.is_healthy("registry")
     assert secured.inspect("registry", ".State.OOMKilled") is False
     assert secured.inspect("registry", ".RestartCount") == 0

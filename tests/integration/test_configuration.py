@@ -119,7 +119,7 @@ def test_render_prints_the_environment_output(deployment: Deployment) -> None:
     assert rendered.splitlines() == [f"{name}={text}" for name, text in shown.items()]
 
 
-# Mistakes in the stack file that Pulumi's command line has to handle.
+# Errors in the stack file, as the Pulumi CLI reports them.
 
 
 @pytest.fixture

@@ -12,14 +12,16 @@ from tests.integration.deployment import Deployment, free_port, run, run_checked
 from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
-OFFICIAL = f"registry:{DEFAULT_RELEASE}"
-# The passwords of two users, and their bcrypt hashes.
-TOKENS = {"first": "first seed password", "second": "second seed password"}
+OFFICIAL_IMAGE = f"registry:{DEFAULT_RELEASE}"
+# The passwords of two users of the server, and the bcrypt hashes of the passwords.
+PASSWORDS = {"first": "first seed password", "second": "second seed password"}
 HTPASSWD = (
     "first:$2y$04$abcdefghijklmnopqrstuu48klauptuuvup7ZFQLpjy3ghF0S/WEa\n"
     "second:$2y$04$abcdefghijklmnopqrstuuxk27Yo31u/Y9JXFymQW9l7BB2R7JLfy\n"
 )
-DERIVED = f"FROM {OFFICIAL}\nWORKDIR /srv\nUSER 0:0\nENV OTHER=1\nLABEL own=1\nSTOPSIGNAL SIGINT\n"
+DERIVED_DOCKERFILE = (
+    f"FROM {OFFICIAL_IMAGE}\nWORKDIR /srv\nUSER 0:0\nENV OTHER=1\nLABEL own=1\nSTOPSIGNAL SIGINT\n"
+)
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def server(tmp_path: Path) -> Iterator[str]:
     variables = ("REGISTRY_AUTH_HTPASSWD_REALM=seed", "REGISTRY_AUTH_HTPASSWD_PATH=/htpasswd")
     environment = [f"--env={variable}" for variable in variables]
     publish = f"--publish=127.0.0.1:{port}:5000"
-    run_checked("docker", "container", "create", f"--name={name}", publish, *environment, OFFICIAL)
+    run_checked(
+        "docker", "container", "create", f"--name={name}", publish, *environment, OFFICIAL_IMAGE
+    )
     try:
         run_checked("docker", "container", "cp", tmp_path / "htpasswd", f"{name}:/htpasswd")
         run_checked("docker", "container", "start", name)
@@ -44,14 +48,14 @@ def server(tmp_path: Path) -> Iterator[str]:
 def custom_image(server: str, tmp_path: Path) -> Iterator[str]:
     """Push a derived image to `server`, and provide its reference with tag and digest.
 
-    The image is not in the engine.
+    The image is not in the engine, so it must be pulled.
     """
     built = f"{unique_name('oss-registry-test')}:1"
-    (tmp_path / "Dockerfile").write_text(DERIVED)
+    (tmp_path / "Dockerfile").write_text(DERIVED_DOCKERFILE)
     build = ("docker", "build", "--quiet", "--tag", built, tmp_path)
     built_id = run_checked(*build, env={"DOCKER_BUILDKIT": "0"}).strip()
     try:
-        login = ["--dest-tls-verify=false", f"--dest-creds=first:{TOKENS['first']}"]
+        login = ["--dest-tls-verify=false", f"--dest-creds=first:{PASSWORDS['first']}"]
         pushed = f"{server}/team/registry:own"
         digest = tmp_path / "digest"
         source = f"docker-daemon:{built}"
@@ -59,7 +63,7 @@ def custom_image(server: str, tmp_path: Path) -> Iterator[str]:
         run_checked("docker", "image", "rm", built)
         reference = f"{pushed}@{digest.read_text().strip()}"
         yield reference
-        run("docker", "image", "rm", "--force", reference)  # its id differs from the built one
+        run("docker", "image", "rm", "--force", reference)  # its id differs from `built_id`
     finally:
         run("docker", "image", "rm", "--force", built_id)
 
@@ -75,7 +79,7 @@ def test_a_custom_image_is_pulled_with_a_login_and_a_new_password_does_not_repla
         for key, value, *secret in (
             ("address", server),
             ("username", user),
-            ("password", TOKENS[user], "--secret"),
+            ("password", PASSWORDS[user], "--secret"),
         ):
             path = f"docker:registryAuth[0].{key}"
             deployment.pulumi("config", "set", "--path", *secret, path, value)
@@ -93,7 +97,7 @@ def test_a_custom_image_is_pulled_with_a_login_and_a_new_password_does_not_repla
         printed += [deployment.pulumi("preview", "--diff"), deployment.up(), deployment.state()]
         assert deployment.docker_objects("container") == before
         printed += [json.dumps(deployment.inspect("registry", "."))]
-        assert not [text for text in printed for token in TOKENS.values() if token in text]
+        assert not [text for text in printed for password in PASSWORDS.values() if password in text]
     finally:
         deployment.remove()
 

@@ -1,4 +1,4 @@
-"""`make drift` reports what was changed manually."""
+"""`make drift` reports manual changes."""
 
 import os
 import shutil
@@ -38,6 +38,7 @@ def _remove_redis(stack: CloudDeployment) -> None:
     stack.docker("container", "rm", "--force", "--volumes", f"{stack.prefix}-redis")
 
 
+# Functions that make a change, each with the row that reports the change.
 MANUAL_CHANGES: Mapping[Callable[[CloudDeployment], None], str] = {
     _make_bucket_public: "change   bucket acl acl",
     _delete_lifecycle_rule: "change   bucket bucket",

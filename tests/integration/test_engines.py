@@ -19,8 +19,8 @@ from tests.integration.engine import ENGINE_UNAVAILABLE, Engine, engine_with_ima
 from tests.integration.leftovers import unique_name
 
 pytestmark = pytest.mark.local
-# Options of an engine that change the defaults of containers.
-DEFAULTS = (
+# Options of dockerd that change the defaults of containers.
+OTHER_DEFAULTS = (
     "--log-opt=max-size=5m",
     "--init",
     "--default-shm-size=128M",
@@ -32,10 +32,10 @@ DEFAULTS = (
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """Run an engine with other defaults."""
+    """Run an engine with other defaults for containers."""
     if ENGINE_UNAVAILABLE:
         pytest.skip(ENGINE_UNAVAILABLE)
-    with engine_with_images(*DEFAULTS) as engine:
+    with engine_with_images(*OTHER_DEFAULTS) as engine:
         yield engine
 
 
@@ -61,7 +61,7 @@ def test_an_engine_with_other_defaults_causes_no_changes_and_restarts_the_regist
 
 
 def _check_docker_context(deployment: Deployment, engine: Engine) -> None:
-    """Assert that commands reach the engine through a Docker context, and report a missing one."""
+    """Assert that commands use `docker:context`, and that they report a missing context."""
     context = unique_name("edge")
     unreachable = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
     run_checked("docker", "context", "create", context, "--docker", f"host={engine.host}")
@@ -71,7 +71,7 @@ def _check_docker_context(deployment: Deployment, engine: Engine) -> None:
         assert "ok    health       the registry is healthy" in output, output
         # This engine has its own network namespace, so its ports cannot be reached from here.
         assert re.findall(r"^fail +(\w+)", output, re.MULTILINE) == ["endpoint"]
-        deployment.make_succeeds("drift", env=unreachable)  # the plugin reads the containers again
+        deployment.make_succeeds("drift", env=unreachable)  # Pulumi's provider reads the containers
         deployment.write_config({"docker:context": f"{context}-gone"})
         output = deployment.make_fails("status", env=unreachable)
         assert f"{context}-gone, which docker:context names, does not exist" in output
@@ -80,8 +80,8 @@ def _check_docker_context(deployment: Deployment, engine: Engine) -> None:
 
 
 @pytest.fixture
-def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
-    """Run an sshd, and provide the settings for an engine that is reached by ssh through it."""
+def ssh_settings(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
+    """Run an sshd, and provide the settings for reaching this machine's engine through it."""
     sshd = shutil.which("sshd")
     if not sshd:
         pytest.skip("no sshd on PATH: the tests of a remote engine are skipped")
@@ -100,7 +100,7 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
         "MaxStartups 100\nMaxSessions 100\n"
     )
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # usually created by the service
+        Path("/run/sshd").mkdir(exist_ok=True)  # which the service usually creates
     options = ["-i", f"{folder}/user", "-o", f"UserKnownHostsFile={folder}/known"]
     words = [sshd, "-D", "-e", "-f", str(folder / "configuration")]
     with (folder / "log").open("w") as log, subprocess.Popen(words, stderr=log) as server:
@@ -115,17 +115,17 @@ def ssh(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def test_a_registry_on_an_engine_reached_by_ssh_uses_no_files_of_this_machine(
-    ssh: Mapping[str, Any], image: str, tmp_path: Path
+    ssh_settings: Mapping[str, Any], image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     authority = trustme.CA().cert_pem.bytes().decode()
     deployment = Deployment(folder, registry={"delivery": "file", "ca_certificates": authority})
-    deployment.write_config(ssh)
+    deployment.write_config(ssh_settings)
     unreachable = {**deployment.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
     try:
         output = deployment.make_succeeds("up", env=unreachable)
-        assert f"Docker engine at {ssh['docker:host']}" in output
+        assert f"Docker engine at {ssh_settings['docker:host']}" in output
         reference, digest = docker_push(deployment, image, "remote")
         assert remove_and_pull(deployment, reference) == digest
         for part in ("registry", "redis"):
@@ -142,12 +142,12 @@ def test_a_registry_on_an_engine_reached_by_ssh_uses_no_files_of_this_machine(
 
 
 def test_an_engine_with_an_unknown_ssh_host_key_is_refused(
-    ssh: Mapping[str, Any], tmp_path: Path
+    ssh_settings: Mapping[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     deployment = Deployment(folder)
-    deployment.write_config({**ssh, "docker:sshOpts": ssh["docker:sshOpts"][:2]})
+    deployment.write_config({**ssh_settings, "docker:sshOpts": ssh_settings["docker:sshOpts"][:2]})
     output = deployment.pulumi_fails("up", "--yes", "--skip-preview")
     assert "the Docker engine does not answer" in output
     assert "Host key verification failed" in output

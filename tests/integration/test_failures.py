@@ -17,7 +17,7 @@ pytestmark = pytest.mark.local
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """Deploy a registry with each of the two redis clients that the releases use."""
+    """Deploy one registry for each of the two redis clients that the releases contain."""
     deployment = Deployment(tmp_path_factory.mktemp("project"), registry={"release": request.param})
     with deployment.deployed():
         yield deployment
@@ -159,7 +159,9 @@ def test_a_removed_volume_is_created_again_and_accepts_the_same_images(
 ) -> None:
     new_stack.up()
     skopeo_push(new_stack, archive, "team/app")
-    skopeo_pull(new_stack, "team/app", tmp_path / "before")  # redis has its layers
+    skopeo_pull(
+        new_stack, "team/app", tmp_path / "before"
+    )  # so that redis has the descriptors of its layers
     new_stack.docker("container", "rm", "--force", "--volumes", f"{new_stack.prefix}-registry")
     new_stack.docker("volume", "rm", f"{new_stack.prefix}-data")
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ops
 
 
 def _spans(times: Collection[float]) -> list[tuple[float, float]]:
-    """Return the start and end of each span in which times are less than five seconds apart."""
+    """Group times that are less than five seconds apart, and return the start and end of each."""
     spans: list[tuple[float, float]] = []
     for moment in sorted(times):
         if spans and moment - spans[-1][1] < 5:
@@ -60,7 +60,7 @@ def test_garbage_collection_refuses_pushes_but_serves_pulls(
     failed = len(client.connection_errors)
     print(f"{failed} connections failed in {downtimes}, {last - first:.1f} s of 405")
     client.check_images()
-    # The registry does not report deleted blobs as existing, also not for an image pushed again.
+    # The registry does not report deleted blobs as existing, even if an image is pushed again.
     assert deleted not in stored_blobs(stack)
     with pytest.raises(RequestError) as error:
         api.put_manifest("team/again", "1", body, MANIFEST)
@@ -82,7 +82,7 @@ def test_a_dry_run_reports_what_would_be_deleted_and_changes_nothing(
     assert stored_blobs(stack) == before
     assert stack.inspect("registry", ".Id") == registry
     api.push("team/other", secrets.token_bytes(1000))
-    # If this machine cannot ask OSS for sizes, the registry's own output is used.
+    # If this machine cannot get the sizes from OSS, the registry's own output is used.
     with stack.emulator.failing(
         matches=lambda call: call.agent.startswith("alibabacloud-python"),
         status=403,

@@ -63,7 +63,7 @@ def test_an_up_ends_a_running_collection_before_it_allows_pushes(stack: CloudDep
     api = push_garbage(stack)
     before = stack.emulator.count_oss_calls()["DeleteMultipleObjects"]
     with _collecting(stack) as collecting:
-        # The push below deletes objects too. Wait until the collection's deletion gets no response.
+        # The push below deletes objects too. Wait until the collection has requested its deletion.
         wait_until(lambda: stack.emulator.count_oss_calls()["DeleteMultipleObjects"] > before)
         stack.make_succeeds("up")
         api.push("team/other", secrets.token_bytes(1000))

@@ -1,4 +1,4 @@
-"""A `make gc` that is killed while a client works loses nothing, and a later command repairs it."""
+"""A `make gc` killed while a client works loses no image, and a later command allows pushes."""
 
 import os
 import random

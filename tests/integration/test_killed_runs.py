@@ -23,23 +23,23 @@ def _run_and_kill(deployment: Deployment, seconds: float, *words: str) -> None:
             pulumi.kill()
 
 
-@pytest.mark.parametrize(("verb", "longest", "times"), [("up", 6, 4), ("destroy", 3, 2)])
+@pytest.mark.parametrize(("verb", "max_seconds", "runs"), [("up", 6, 4), ("destroy", 3, 2)])
 def test_the_next_up_succeeds_after_killed_runs(
     new_stack: Deployment,
     archive: Path,
     tmp_path: Path,
     seeded_random: random.Random,
     verb: str,
-    longest: float,
-    times: int,
+    max_seconds: float,
+    runs: int,
 ) -> None:
     new_stack.make_succeeds("up")
     skopeo_push(new_stack, archive, "kept")
     before = skopeo_pull(new_stack, "kept", tmp_path / "kept")
-    for number in range(times):
+    for number in range(runs):
         new_stack.configure(registry={"log_level": ("info", "error")[number % 2]})
         _run_and_kill(
-            new_stack, seeded_random.uniform(0.3, longest), verb, "--yes", "--skip-preview"
+            new_stack, seeded_random.uniform(0.3, max_seconds), verb, "--yes", "--skip-preview"
         )
         new_stack.make_succeeds("up")
     assert skopeo_pull(new_stack, "kept", tmp_path / "again") == before

@@ -1,7 +1,7 @@
 """No secret of a stack appears in outputs, files, logs or command lines.
 
-With `delivery: env`, only the variables of the registry have the secrets that it needs. With
-`file`, no variable of a process has them. See docs/security.md.
+With `delivery: env`, the secrets that the registry needs appear only in its environment variables.
+With `delivery: file`, no environment variable contains them. See docs/security.md.
 """
 
 import base64
@@ -122,7 +122,7 @@ class _Recorder:
                 self._record(f"the file {file}", file.read_text(errors="replace"))
 
     def _files(self) -> Iterator[Path]:
-        """Yield the files of the stack's folder, and those of this checkout that have changed."""
+        """Yield all files of the stack, and the files of this checkout that have changed since."""
         yield from (file for file in self.stack.folder.rglob("*") if file.is_file())
         for folder, folders, names in os.walk(PROJECT):
             folders[:] = [name for name in folders if name not in (".venv", ".git")]
@@ -183,7 +183,7 @@ def test_no_secret_appears_in_any_output_file_or_command_line(
     stack.use_release(release)
     recorder = _Recorder(stack)
 
-    def use() -> None:
+    def push_and_pull() -> None:
         endpoint = stack.outputs()["endpoint"]
         alice = Api(endpoint, login, trusted)
         alice.push("team/app", b"layer" * 1000, chunks=2)
@@ -192,7 +192,7 @@ def test_no_secret_appears_in_any_output_file_or_command_line(
             Api(endpoint, ("alice", "wrong"), trusted).pull("team/app")
 
     recorder.up()
-    use()
+    push_and_pull()
     secrets = _all_secrets(stack)
     recorder.record_everything()
     in_variables = [
@@ -212,8 +212,8 @@ def test_no_secret_appears_in_any_output_file_or_command_line(
     stack.pulumi("config", "rm", "oss-registry:hook")
     recorder.run("preview", "--diff", "--show-full-output")
     recorder.up()
-    use()
-    # Delete the old key, and redirect clients to the bucket with signed addresses.
+    push_and_pull()
+    # Delete the old key, and redirect clients to the bucket with signed URLs.
     stack.configure(
         registry={
             "config": {"storage": {"redirect": {"disable": False}}},
@@ -239,12 +239,12 @@ def test_no_secret_appears_in_any_output_file_or_command_line(
     assert len(secrets) > 20
     assert all(secrets.values())
     assert recorder.found_secrets(secrets) == []
-    # The search finds texts that are not secret.
+    # The search works, because it finds values that are not secret.
     assert recorder.found_secrets({"release": release, "bucket": stack.bucket})
 
 
 def _signature_of_a_layer(api: Api) -> str:
-    """Return the signature in the address to which a client is redirected for a layer."""
+    """Return the signature in the URL to which the registry redirects a client for a layer."""
     digest = api.push_blob("team/app", [b"other layer" * 1000])
     response = api.call("GET", f"/v2/team/app/blobs/{digest}", [307])
     signed = parse_qs(urlsplit(response.headers["location"]).query)

@@ -20,15 +20,19 @@ from tests.integration.secured import SecuredDeployment
 from toolchain.golang import GoProgram
 
 pytestmark = pytest.mark.secure
-NAME = "registry.example.com"
-MODULE = "github.com/letsencrypt/pebble/v2/cmd"
+HOST_NAME = "registry.example.com"
+PACKAGES_PREFIX = "github.com/letsencrypt/pebble/v2/cmd"
 
 
 def _build(name: str) -> Path:
     """Build a program of Pebble, unless the cache has it, and return its path."""
     sources = Path(__file__).with_name("pebble")
     program = GoProgram(
-        binary=name, sources=sources, version="2.10.1", package=f"{MODULE}/{name}", minutes=1
+        binary=name,
+        sources=sources,
+        version="2.10.1",
+        package=f"{PACKAGES_PREFIX}/{name}",
+        minutes=1,
     )
     return program.build()
 
@@ -40,18 +44,18 @@ def authority() -> trustme.CA:
 
 
 class _Relay(http.server.BaseHTTPRequestHandler):
-    """A proxy of Pebble that adds the order's URL to responses of "finalize".
+    """A reverse proxy of Pebble that adds the header Location to responses to "finalize" requests.
 
-    Go's client needs this header (golang.org/x/crypto/acme, CreateOrderCert). Boulder, the server
-    of Let's Encrypt, sends it, but Pebble does not.
+    The header has the order's URL. Go's client needs it (golang.org/x/crypto/acme,
+    CreateOrderCert). Boulder, the server of Let's Encrypt, sends it, but Pebble does not.
     """
 
-    pebble = 0
+    pebble_port = 0
     trusted = ssl.create_default_context()
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        pebble = http.client.HTTPSConnection("127.0.0.1", self.pebble, context=self.trusted)
+        pebble = http.client.HTTPSConnection("127.0.0.1", self.pebble_port, context=self.trusted)
         pebble.request(self.command, self.path, body, dict(self.headers.items()))
         response = pebble.getresponse()
         content = response.read()
@@ -112,7 +116,7 @@ def pebble(secured: SecuredDeployment, authority: trustme.CA, tmp_path: Path) ->
             running.callback(process.wait)
             running.callback(process.kill)
         wait_until(lambda: is_listening(port) and is_listening(management))
-        _Relay.pebble = port
+        _Relay.pebble_port = port
         _Relay.trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
         _save_root(management, _Relay.trusted, tmp_path / "root")
         relay = running.enter_context(http.server.ThreadingHTTPServer((address, 0), _Relay))
@@ -132,7 +136,7 @@ def _save_root(management: int, trusted: ssl.SSLContext, file: Path) -> None:
     connection.close()
 
 
-def _served_certificate(port: int, root: Path, name: str = NAME) -> bytes:
+def _served_certificate(port: int, root: Path, name: str = HOST_NAME) -> bytes:
     """Return the certificate that a client gets for `name` if it trusts `root`."""
     context = ssl.create_default_context(cafile=root)
     with (
@@ -149,10 +153,16 @@ def test_the_registry_requests_a_certificate_once_and_keeps_it(
     secured.remove_setting("tls", "self_signed")
     secured.configure(
         registry={
-            "external_url": f"https://{NAME}",
+            "external_url": f"https://{HOST_NAME}",
             "ca_certificates": authority.cert_pem.bytes().decode(),
         },
-        tls={"letsencrypt": {"hosts": [NAME], "email": "ops@example.com", "directory_url": pebble}},
+        tls={
+            "letsencrypt": {
+                "hosts": [HOST_NAME],
+                "email": "ops@example.com",
+                "directory_url": pebble,
+            }
+        },
     )
     secured.up()
     first = _served_certificate(port, tmp_path / "root")

@@ -1,4 +1,4 @@
-"""A registry with a volume: the real program, engine, plugin, registry, redis and clients."""
+"""A registry with a volume: the real program, engine, provider, registry, redis and clients."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -45,8 +45,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         yield deployment
 
 
-def _generated(deployment: Deployment) -> Mapping[str, str]:
-    """Return the generated SECRET of HTTP and PASSWORD of redis.
+def _generated_secrets(deployment: Deployment) -> Mapping[str, str]:
+    """Return the generated HTTP secret as `SECRET`, and redis's generated password as `PASSWORD`.
 
     The name of the password's variable differs between releases.
     """
@@ -87,7 +87,7 @@ def test_redis_has_the_descriptors_of_pushed_blobs(each_release: Deployment, ima
     reference, _ = docker_push(each_release, image, "cached")
     raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{reference}")
     layers = {layer["digest"] for layer in json.loads(raw)["layers"]}
-    password = _generated(each_release)["PASSWORD"]
+    password = _generated_secrets(each_release)["PASSWORD"]
     keys = redis_cli(each_release, "--scan", password=password)
     assert all(f"blobs::{layer}" in keys.split() for layer in layers)
 

@@ -171,7 +171,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     ]
     assert key.id in steps[: steps.index("DeleteAccessKey")]
     assert before not in steps[steps.index("DeleteAccessKey") :]
-    stack.configure(storage={"access_keys": ["new"]})  # the command has written the same
+    stack.configure(storage={"access_keys": ["new"]})  # the command has written this to the file
     api.pull("team/kept")
     api.push("team/rotated", secrets.token_bytes(1000))
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
@@ -189,7 +189,7 @@ def test_the_secret_of_the_access_key_appears_in_no_output_log_command_line_or_s
     shown += [stack.log("registry"), stack.log("redis")]
     shown += [run_checked("docker", "top", f"{stack.prefix}-registry", "-eo", "pid,args")]
     assert not [text for text in shown if secret in text]
-    # The registry has the secret in this form.
+    # The search works, because it finds the secret in a variable of the registry.
     assert any(secret in variable for variable in stack.inspect("registry", ".Config.Env"))
 
 

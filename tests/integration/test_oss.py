@@ -16,6 +16,7 @@ from tests.integration.cloud import CloudDeployment
 from tests.integration.deployment import image_id, run, run_checked, wait_until
 
 pytestmark = pytest.mark.oss
+# By release: the API of OSS that the registry uses, and the version of its signatures.
 APIS = {"2.8.3": ("oss", "oss-v1"), "3.0.0": ("s3", "s3-v4"), "3.1.2": ("s3", "s3-v4")}
 
 
@@ -29,7 +30,7 @@ def prod(
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def large_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Load an image with four layers, one of 200 MiB, and provide its reference."""
     sizes = (200 * 2**20, 3_000_000, 10_000, 0)
     archive = random_image(tmp_path_factory.mktemp("image") / "large", sizes)
@@ -41,16 +42,16 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_pushed_image_is_stored_below_the_prefix_and_can_be_pulled(
-    prod: CloudDeployment, large: str
+    prod: CloudDeployment, large_image: str
 ) -> None:
-    reference, digest = docker_push(prod, large, "team/large")
+    reference, digest = docker_push(prod, large_image, "team/large")
     names = prod.emulator.oss.buckets[prod.bucket].names()
     assert all(name.startswith("registry/docker/registry/v2/") for name in names)
     digests = {name.split("/")[-2] for name in names if name.endswith("/data")}
     assert digest.removeprefix("sha256:") in digests
     assert len(digests) == 6  # four layers, the image's configuration and its manifest
     assert remove_and_pull(prod, reference) == digest
-    run_checked("docker", "tag", reference, large)
+    run_checked("docker", "tag", reference, large_image)
 
 
 def test_the_registry_uses_the_api_of_its_release_and_only_its_own_key(

@@ -66,7 +66,7 @@ class Reader:
     def run(self, line: str) -> str:
         """Run one command of the page in the stack's project, and return its output."""
         environment = {**self.stack.environment, "YES": "1"}
-        if line.startswith("skopeo"):  # skopeo expects TLS also at 127.0.0.1
+        if line.startswith("skopeo"):  # skopeo expects TLS even at 127.0.0.1
             environment["HOME"] = str(self._skopeo_home())
         script = f"cd '{self.stack.folder}' && {self._adapted(line)}"
         return run_checked("bash", "-c", script, env=environment, timeout=900)
@@ -93,18 +93,19 @@ class Reader:
 
 @pytest.fixture
 def on_volume(new_stack: Deployment) -> Reader:
-    """Deploy a stack with an image in a volume."""
+    """Deploy a stack with an image in a volume, and provide its Reader."""
     return _with_an_image(new_stack)
 
 
 @pytest.fixture
 def on_bucket(new_cloud_stack: CloudDeployment) -> Reader:
-    """Deploy a stack with an image in a bucket."""
+    """Deploy a stack with an image in a bucket, and provide its Reader."""
     new_cloud_stack.configure(storage={"access_keys": ["old"]})
     return _with_an_image(new_cloud_stack)
 
 
 def _with_an_image(stack: Deployment) -> Reader:
+    """Deploy the stack if necessary, push an image to it, and return its Reader."""
     if not stack.docker_objects("container"):
         stack.up()
     reader = Reader(stack)
@@ -225,7 +226,7 @@ def test_a_bucket_can_be_used_again_after_the_state_is_lost(on_bucket: Reader) -
 def test_images_can_be_moved_to_another_engine(on_volume: Reader) -> None:
     on_volume.follow("Another engine")
     stack = on_volume.stack
-    # Without its objects, the same engine is like another one.
+    # Without the objects of the stack, the same engine can be used as the other one.
     stack.docker("container", "rm", "--force", "--volumes", *stack.docker_objects("container"))
     stack.docker("network", "rm", *stack.docker_objects("network"))
     stack.docker("volume", "rm", f"{stack.prefix}-data")

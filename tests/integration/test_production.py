@@ -21,7 +21,7 @@ PAGE = (PROJECT / "docs" / "production.md").read_text()
 
 
 def _policy(name: str) -> str:
-    """Return the policy document below the comment `name` of the page."""
+    """Return the policy document below the HTML comment `name` of the page."""
     found = re.search(rf"<!-- {name} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
     assert found
     return found[1]
@@ -29,7 +29,7 @@ def _policy(name: str) -> str:
 
 @contextmanager
 def _as_user(deployment: CloudDeployment, name: str) -> Iterator[None]:
-    """Run Pulumi as a RAM user with a policy of the page, in place of the account."""
+    """Run Pulumi during the block as a new RAM user with the policy `name` of the page."""
     ram, before = deployment.emulator.ram, dict(deployment.environment)
     ram.call("CreateUser", {"UserName": name})
     ram.call("CreatePolicy", {"PolicyName": name, "PolicyDocument": _policy(name)})
@@ -68,7 +68,7 @@ def test_the_policy_of_the_deployer_allows_up_and_destroy_and_reads_no_image(
         documented_stack.configure(
             storage={"access_keys": ["a"], "prefix": "b", "versioning": {"noncurrent_days": 3}}
         )
-        # This deletes the key in use and leaves the images below the old prefix, as confirmed.
+        # ALLOW_LOSS confirms that the key in use is deleted and images stay below the old prefix.
         documented_stack.make_succeeds("up", f"ALLOW_LOSS=2026-11,{documented_stack.bucket}")
         documented_stack.pulumi("preview", "--refresh", "--expect-no-changes")
         documented_stack.pulumi("destroy", "--yes")

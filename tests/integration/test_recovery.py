@@ -1,4 +1,4 @@
-"""`make up` beside a running `up`, after manual changes, and after `make down`."""
+"""`make up` during another `up`, after manual changes, and after `make down`."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Compare `make preview` of a stack in the cloud with golden files that were reviewed.
 
-UPDATE_GOLDEN=1 writes them again. Review the difference before you commit it.
+Set UPDATE_GOLDEN=1 to update the files. Review the difference before you commit it.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.integration.cloud import CloudDeployment
 
 pytestmark = pytest.mark.ops
 GOLDEN = Path(__file__).with_name("reviews")
-BASE = {"access_keys": ["2026-11"], "versioning": {"noncurrent_days": 14}}
+INITIAL_STORAGE = {"access_keys": ["2026-11"], "versioning": {"noncurrent_days": 14}}
 
 
 class ReviewedDeployment(CloudDeployment):
@@ -30,7 +30,9 @@ def stack(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ReviewedDeployment]:
     """Provide a stack in the cloud, which the first test deploys."""
-    deployment = ReviewedDeployment(tmp_path_factory.mktemp("project"), emulator, storage=BASE)
+    deployment = ReviewedDeployment(
+        tmp_path_factory.mktemp("project"), emulator, storage=INITIAL_STORAGE
+    )
     deployment.port = deployment.settings["registry"]["port"]
     try:
         yield deployment
@@ -53,7 +55,7 @@ def _preview(stack: ReviewedDeployment, output_format: str = "markdown") -> tupl
     shown = result.stdout
     for name, reviewed in replacements.items():
         shown = shown.replace(name, reviewed)
-    # The emulator creates another authority in each run.
+    # The emulator creates a new certificate authority in each run.
     pem = r"(BEGIN CERTIFICATE-----\n).*?(.-----END)"
     return result.returncode, re.sub(pem, r"\1…\n\2", shown, flags=re.DOTALL)
 

@@ -30,12 +30,16 @@ def _deploy_with_an_image(stack: CloudDeployment) -> None:
 
 
 def _labels(stack: CloudDeployment) -> list[str]:
+    """Return the labels of the access keys in the stack file."""
     keys = stack.pulumi("config", "get", "--path", "oss-registry:storage.access_keys")
     return [str(label) for label in json.loads(keys)]
 
 
 def _assert_rotated(stack: CloudDeployment, before: str, label: str = "new") -> None:
-    """Assert that the registry works with the key `label`, and that the key `before` is deleted."""
+    """Assert that the registry works with the key `label`, and that the key `before` is deleted.
+
+    `before` is the id of a key.
+    """
     ram = stack.emulator.ram
     (key,) = ram.users[stack.prefix].keys.values()
     assert key.id != before

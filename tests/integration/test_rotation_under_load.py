@@ -14,11 +14,15 @@ from tests.integration.api import Api, RequestError
 from tests.integration.cloud import REGION, CloudDeployment
 
 pytestmark = pytest.mark.oss
-TRIES = 120  # half a second apart, which is longer than the replacement of a container takes
+# At half a second for each attempt, this is longer than the replacement of a container takes.
+ATTEMPTS = 120
 
 
 class _Client:
-    """A client that pushes and pulls all the time, and retries failed requests as Docker does."""
+    """A client that pushes and pulls all the time, and retries failed requests as Docker does.
+
+    `done` is the number of images that the client has pushed and pulled.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self.api = Api(endpoint)
@@ -33,18 +37,19 @@ class _Client:
             self.done += 1
 
     def _try(self, step: Callable[[], object]) -> None:
-        for number in range(TRIES):
+        for number in range(ATTEMPTS):
             try:
                 step()
                 break
             except RequestError as error:
-                if number + 1 == TRIES:
+                if number + 1 == ATTEMPTS:
                     self.failures.append(str(error))
                 time.sleep(0.5)
 
 
 @contextmanager
 def _working(deployment: CloudDeployment) -> Iterator[_Client]:
+    """Run a client in a thread during the block."""
     client, stop = _Client(deployment.outputs()["endpoint"]), threading.Event()
     thread = threading.Thread(target=client.work, args=(stop,))
     thread.start()

@@ -1,4 +1,4 @@
-"""`make move` takes a registry from a container to a swarm and back."""
+"""`make move` moves a registry from a container to a swarm and back."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.swarm,
     pytest.mark.skipif(ENGINE_UNAVAILABLE is not None, reason=str(ENGINE_UNAVAILABLE)),
 ]
-SWARM = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # without IPVS in the kernel
+SWARM = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # needs no IPVS in the kernel
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_an_engine_outside_a_swarm_is_reported_before_anything_is_created(
     output = deployment.make_fails("up")
     assert "up: the engine is in no swarm: `docker swarm init` there" in output
     assert not deployment.docker_objects("volume")
-    # Without make, the resource that fails reports it.
+    # Without make, the error of a resource reports it.
     output = deployment.pulumi_fails("up", "--yes", "--skip-preview")
     assert "error: the engine is in no swarm: `docker swarm init` there" in output
 

@@ -33,7 +33,7 @@ def _up(deployment: Deployment) -> str:
 
 
 def _all_texts(deployment: Deployment) -> str:
-    """Return all texts about the stack, except the variables of containers."""
+    """Return files, logs, outputs and other texts of the stack, but no container variables."""
     inspected = [deployment.inspect(part, ".") for part in PARTS]
     for container in inspected:
         del container["Config"]["Env"]

@@ -23,12 +23,13 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 # Error codes after which Docker does not retry (moby, distribution/errors.go: retryOnError).
 FATAL_CODES = {"UNAUTHORIZED", "UNSUPPORTED", "DENIED"}
-PUSHING = (
+# The APIs of OSS that pushes and pulls use.
+PUSH_CALLS = (
     *("PutObject", "HeadObject", "GetObject", "ListObjects", "ListObjectsV2", "CopyObject"),
     *("InitiateMultipartUpload", "UploadPart", "ListMultipartUploads", "ListParts"),
     *("CompleteMultipartUpload", "DeleteMultipleObjects"),
 )
-PULLING = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
+PULL_CALLS = ("GetObject", "HeadObject", "ListObjects", "ListObjectsV2")
 
 
 @pytest.fixture(scope="module", params=["2.8.3", "3.1.2"])
@@ -41,7 +42,7 @@ def stack(
 
 
 def _push_until_done(api: Api, repository: str, content: bytes) -> list[RequestError]:
-    """Push an image in two chunks until that succeeds, at most five times.
+    """Push an image in two chunks, with at most five attempts.
 
     Returns the errors of the failed pushes.
     """
@@ -60,7 +61,7 @@ def test_a_push_with_a_fault_succeeds_or_fails_with_an_error_that_clients_retry(
     stack: CloudDeployment, fault_name: str
 ) -> None:
     api, faults_met = Api(stack.outputs()["endpoint"]), 0
-    for number, name in enumerate(PUSHING):
+    for number, name in enumerate(PUSH_CALLS):
         repository = f"push-{fault_name.replace(' ', '-')}-{number}"
         content = secrets.token_bytes(12 * MEBIBYTE)
         with stack.emulator.failing(name, times=1, **FAULTS[fault_name]) as fault:
@@ -86,7 +87,7 @@ def test_a_pull_with_a_fault_fails_or_returns_the_right_content(
     api = Api(stack.outputs()["endpoint"])
     repository = f"pull-{fault_name.replace(' ', '-')}"
     api.push(repository, secrets.token_bytes(3 * MEBIBYTE))
-    for name, position in itertools.product(PULLING, range(3)):
+    for name, position in itertools.product(PULL_CALLS, range(3)):
         # A pull calls the same API several times. Let the call at `position` fail.
         nth = _nth(position)
         with (
@@ -98,7 +99,7 @@ def test_a_pull_with_a_fault_fails_or_returns_the_right_content(
 
 
 def _nth(position: int) -> Callable[[Call], bool]:
-    """Return a function that is true from its call number `position` on, counted from 0."""
+    """Return a function that returns False for its first `position` calls, and then True."""
     skipped = iter(range(position))
     return lambda _: next(skipped, None) is None
 

@@ -125,9 +125,9 @@ class _CountingApi(Api):
 
 
 class _Clients:
-    """Two clients behind the load balancer: Docker's, which retries, and one that does not.
+    """Two clients of the load balancer: Docker, which retries, and `api`, which does not.
 
-    `finished` counts operations of Docker, `raw_failures` failed calls of the other client.
+    `finished` counts the operations of Docker, and `raw_failures` the failed calls of `api`.
     """
 
     def __init__(self, stack: SwarmDeployment, login: tuple[str, str], api: _CountingApi) -> None:
@@ -170,7 +170,7 @@ class _Clients:
         assert self.finished
 
     def _errors(self) -> list[str]:
-        """Return the load balancer's log about servers and failed requests."""
+        """Return lines of the load balancer's log: state changes of servers and failed requests."""
         lines = (self.folder / BALANCER_LOG).read_text().splitlines()
         return [line for line in lines[self._log_start :] if " ---- " not in line]
 
@@ -213,7 +213,7 @@ def clients(stack: SwarmDeployment, login: tuple[str, str], trusted: str) -> _Cl
 
 
 @pytest.fixture
-def machines(
+def machine_apis(
     swarm: Swarm, stack: SwarmDeployment, login: tuple[str, str], trusted: str
 ) -> list[Api]:
     """Provide the API that each machine publishes, without the load balancer."""
@@ -221,22 +221,24 @@ def machines(
     return [Api(f"https://{node.address}:{port}", login, trusted) for node in swarm.nodes]
 
 
-def test_images_pushed_to_one_machine_can_be_pulled_from_the_others(machines: list[Api]) -> None:
-    _assert_images_are_shared(machines)
+def test_images_pushed_to_one_machine_can_be_pulled_from_the_others(
+    machine_apis: list[Api],
+) -> None:
+    _assert_images_are_shared(machine_apis)
 
 
-def _assert_images_are_shared(machines: list[Api]) -> None:
+def _assert_images_are_shared(machine_apis: list[Api]) -> None:
     """Push an image to each machine, and pull it from all machines."""
-    for first in machines:
+    for first in machine_apis:
         name = f"team/{secrets.token_hex(4)}"
         digest = first.push(name, secrets.token_bytes(300_000), chunks=3)
-        for other in machines:
+        for other in machine_apis:
             other.pull(name)
             other.pull(name, digest)
 
 
 def test_status_counts_the_replicas_of_registry_and_redis(stack: SwarmDeployment) -> None:
-    # The machines are not reached through the proxy of the emulated cloud.
+    # Requests to the machines must not use the proxy of the emulator.
     host = urlsplit(stack.outputs()["endpoint"]).hostname
     direct = {"NO_PROXY": f"{stack.environment['NO_PROXY']},{host}"}
     output = stack.make_succeeds("status", env={**stack.environment, **direct})
@@ -278,9 +280,9 @@ def test_secrets_are_only_in_protected_files_and_the_root_file_system_is_read_on
     assert not [form for form in forms if form in shown]
 
 
-def _served_certificates(machines: list[Api]) -> set[str]:
-    """Return the certificates that the replicas use, each one once."""
-    connections = [machine.connection() for machine in machines]
+def _served_certificates(machine_apis: list[Api]) -> set[str]:
+    """Return the distinct certificates of the replicas."""
+    connections = [machine.connection() for machine in machine_apis]
     return {ssl.get_server_certificate((each.host, each.port), timeout=60) for each in connections}
 
 
@@ -288,7 +290,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     swarm: Swarm,
     stack: SwarmDeployment,
     clients: _Clients,
-    machines: list[Api],
+    machine_apis: list[Api],
     authority: trustme.CA,
     emulator: Emulator,
 ) -> None:
@@ -305,7 +307,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         stack.configure(registry={"release": "3.1.2", "image": stack.images["3.1.2"]})
 
     for change in (configuration, certificate, key, release):
-        before = _served_certificates(machines)
+        before = _served_certificates(machine_apis)
         change()
         with clients.working():
             started = time.monotonic()
@@ -316,7 +318,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         forms = [form for secret in _generated_secrets(stack) for form in encoded_forms(secret)]
         assert not [form for form in forms if form in printed]
         assert not [line for line in command_lines if any(form in line for form in forms)]
-        after = _served_certificates(machines)
+        after = _served_certificates(machine_apis)
         assert len(after) == 1
         assert (before == after) == (change is not certificate)
     stack.make_succeeds("up")
@@ -324,7 +326,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
     assert stack.secret_versions("registry") == 2
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
     earlier_calls = len(emulator.calls)
-    _assert_images_are_shared(machines)
+    _assert_images_are_shared(machine_apis)
     used = {call.key_id for call in emulator.calls[earlier_calls:] if call.to_oss}
     *_, newest = emulator.ram.users[stack.prefix].keys
     assert used == {newest}
@@ -355,7 +357,10 @@ def _limited_gate(address: str, allowed: int) -> Iterator[int]:
 
 @contextmanager
 def _fewest_reachable(swarm: Swarm, port: int) -> Iterator[Callable[[], int]]:
-    """Provide a function that returns the lowest number of machines that answered so far."""
+    """Count all the time how many machines answer at `port`.
+
+    Yields a function that returns the lowest count so far.
+    """
     fewest, stop = [len(swarm.nodes)], threading.Event()
 
     def watch() -> None:
@@ -473,7 +478,7 @@ def test_garbage_collection_with_a_working_client_after_a_killed_collection(
     api.delete("team/deleted", api.push("team/deleted", secrets.token_bytes(300_000)))
     deletions = ("DeleteMultipleObjects", "DeleteObject")
     with (
-        # This is longer than `make up` waits, so it has to end the collection.
+        # `make up` does not wait for so long, so it has to end the collection.
         stack.emulator.failing(*deletions, seconds=2 * END_TIMEOUT),
         stack.start_make("gc", output=subprocess.PIPE) as collecting,
     ):

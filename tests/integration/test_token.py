@@ -27,7 +27,7 @@ ALLOWED_ACTIONS = {"alice": {"pull", "push", "delete"}, "bob": {"pull"}}
 
 
 class Issuer:
-    """Issues tokens by https://distribution.github.io/distribution/spec/auth/token/."""
+    """Issue tokens as specified at https://distribution.github.io/distribution/spec/auth/token/."""
 
     def __init__(self) -> None:
         self.authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -38,6 +38,7 @@ class Issuer:
         self._x5c = [base64.b64encode(der).decode()]
 
     def token(self, user: str, access: Sequence[Mapping[str, Any]], age: int = 0) -> str:
+        """Return a token for `access` that was issued `age` seconds ago."""
         now = int(time.time()) - age
         times = {"iat": now, "nbf": now - 10, "exp": now + 300}
         claims = {"iss": ISSUER, "aud": SERVICE, "sub": user, "jti": str(now)}
@@ -47,7 +48,7 @@ class Issuer:
         return jwt.encode({**claims, **times, "access": access}, key, "ES256", head)
 
     def allowed_access(self, user: str, scopes: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return the part of `scopes` that the user has access to, all of it below team/."""
+        """Return the entries of `scopes` that the user has access to. All are below team/."""
         allowed: list[Mapping[str, Any]] = []
         for scope in scopes:
             parts = scope.rsplit(":", 2)
@@ -117,6 +118,7 @@ def registry(
 
 
 def _flags(user: str, side: str) -> list[str]:
+    """Return skopeo's flags for the login of `user` at `side`, which is `src` or `dest`."""
     return [f"--{side}-tls-verify=false", f"--{side}-creds", f"{user}:{PASSWORDS[user]}"]
 
 

@@ -1,4 +1,4 @@
-"""Stacks that an earlier program created continue with the current one, without a change."""
+"""The current program finds no changes in stacks that an earlier program created."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_a_stack_with_a_bucket_of_an_earlier_program_continues_without_a_change(
 def test_a_swarm_stack_of_an_earlier_program_continues_without_a_change(
     tmp_path: Path, image: str
 ) -> None:
-    swarm = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # without IPVS in the kernel
+    swarm = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # needs no IPVS in the kernel
     with engine_with_images() as engine:
         engine.load(image)
         settings = {"exposure": "open", "runtime": "swarm", "swarm": swarm}

@@ -101,7 +101,7 @@ def test_users_can_be_added_changed_and_removed_without_affecting_others(
     secured.api("alice", "another").pull("team/app")
     ci.pull("team/app")
 
-    # Replace a generated password by a configured one, whose hash must be more expensive to guess.
+    # Replace a generated password with a configured one, which needs a more expensive hash.
     assert after["ci"].startswith("$2b$05$")
     secured.set_secret("password-ci", "guessable")
     secured.up()

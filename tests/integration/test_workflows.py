@@ -23,6 +23,7 @@ ACTIONLINT = GoProgram(
     package="github.com/rhysd/actionlint/cmd/actionlint",
     minutes=1,
 )
+# The condition that a pull request does not come from a fork.
 SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
 
 
