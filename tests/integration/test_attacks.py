@@ -210,7 +210,7 @@ def _send_to_redis(network: str, host: str, *lines: str) -> str:
         "/v2/_catalog?last=../../../../etc",
     ],
 )
-def test_an_invalid_name_or_reference_reads_and_changes_nothing_else(alice: Api, path: str) -> None:
+def test_an_invalid_path_reads_no_file_and_changes_no_image(alice: Api, path: str) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
         response = alice.call(method, path, [*range(200, 500)], b"x")
         assert b"root:" not in response.body
@@ -228,7 +228,7 @@ def test_an_image_with_an_invalid_name_is_refused(alice: Api) -> None:
     alice.pull("team/app")
 
 
-def test_an_invented_digest_does_not_mount_a_blob(alice: Api) -> None:
+def test_a_blob_that_does_not_exist_cannot_be_mounted(alice: Api) -> None:
     digest = f"sha256:{hashlib.sha256(b'never pushed').hexdigest()}"
     query = f"mount={digest}&from=team/app"
     # If a blob can't be mounted, the registry starts an upload.
@@ -313,7 +313,7 @@ def test_an_interrupted_upload_leaves_no_image(secured: SecuredDeployment, alice
 
 
 @pytest.mark.parametrize("part", ["registry", "redis"])
-def test_processes_in_a_container_have_no_capabilities_and_cannot_gain_any(
+def test_processes_in_a_container_cannot_have_or_gain_capabilities(
     secured: SecuredDeployment, part: str
 ) -> None:
     process = secured.inspect(part, ".State.Pid")

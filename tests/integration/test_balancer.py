@@ -125,7 +125,7 @@ def test_no_request_fails_when_two_replicas_stop_while_the_third_is_busy(
         waiting.join()
 
 
-def test_a_large_manifest_without_a_response_is_sent_to_another_replica(
+def test_a_large_manifest_push_is_retried_on_another_replica(
     api: Api, replicas: list[_Replica]
 ) -> None:
     replicas[0].stopping.set()

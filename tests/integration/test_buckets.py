@@ -19,7 +19,7 @@ from tests.integration.cloud import REGION, CloudDeployment
 pytestmark = pytest.mark.oss
 
 
-def test_an_adopted_bucket_is_not_changed_and_is_kept_when_the_stack_is_removed(
+def test_an_adopted_bucket_stays_unchanged_even_after_down(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     bucket = new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION)
@@ -48,7 +48,7 @@ def test_a_missing_bucket_to_adopt_is_reported_and_not_created(
     assert new_cloud_stack.bucket not in new_cloud_stack.emulator.oss.buckets
 
 
-def test_a_bucket_name_of_another_account_is_reported_with_the_setting_to_change(
+def test_a_bucket_name_that_another_account_uses_is_reported(
     new_cloud_stack: CloudDeployment,
 ) -> None:
     new_cloud_stack.emulator.add_bucket(new_cloud_stack.bucket, REGION, owner="someone else")

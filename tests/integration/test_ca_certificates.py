@@ -34,7 +34,7 @@ def deployment(tmp_path: Path, authority: trustme.CA) -> Iterator[Deployment]:
         deployment.remove()
 
 
-def test_events_are_sent_to_a_server_with_a_certificate_of_a_configured_authority(
+def test_events_reach_a_server_with_a_certificate_of_a_configured_authority(
     deployment: Deployment, authority: trustme.CA, archive: Path
 ) -> None:
     gateway = deployment.docker(

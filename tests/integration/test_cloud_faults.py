@@ -51,9 +51,7 @@ def _assert_works(deployment: CloudDeployment) -> None:
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_an_up_with_faults_succeeds_or_reports_an_error_and_a_later_up_succeeds(
-    new_cloud_stack: CloudDeployment,
-) -> None:
+def test_up_can_be_repeated_after_faults_of_ram_and_oss(new_cloud_stack: CloudDeployment) -> None:
     with ExitStack() as broken:
         faults = [
             broken.enter_context(new_cloud_stack.emulator.failing(call, **how))
@@ -71,7 +69,7 @@ def test_an_up_with_faults_succeeds_or_reports_an_error_and_a_later_up_succeeds(
 
 
 @pytest.mark.parametrize("call", LEFTOVERS)
-def test_a_leftover_of_a_failed_up_is_reported_with_the_way_to_remove_it(
+def test_up_reports_how_to_remove_a_leftover_of_a_failed_up(
     new_cloud_stack: CloudDeployment, call: str
 ) -> None:
     message, remove = LEFTOVERS[call]
@@ -94,7 +92,7 @@ def test_a_leftover_of_a_failed_up_is_reported_with_the_way_to_remove_it(
     ],
     ids="-".join,
 )
-def test_an_up_that_was_killed_twice_is_finished_by_a_later_up(
+def test_a_later_up_finishes_an_up_that_was_killed_twice(
     new_cloud_stack: CloudDeployment, calls: tuple[str, str]
 ) -> None:
     groups: list[int] = []

@@ -212,7 +212,7 @@ def _with_minimal_settings(folder: Path, port: int) -> ComposeRegistry:
         _with_minimal_settings,
     ],
 )
-def test_images_in_a_volume_or_a_folder_pull_from_the_imported_registry(
+def test_images_in_a_volume_or_folder_can_be_pulled_after_the_import(
     new_stack: Deployment, tmp_path: Path, create: Callable[[Path, int], ComposeRegistry]
 ) -> None:
     folder = _project_folder(tmp_path)
@@ -241,7 +241,7 @@ def test_images_in_a_volume_or_a_folder_pull_from_the_imported_registry(
     assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in plain_text]
 
 
-def test_images_in_a_bucket_pull_from_the_imported_registry(
+def test_images_in_a_bucket_can_be_pulled_after_the_import(
     new_cloud_stack: CloudDeployment, emulator: Emulator, tmp_path: Path
 ) -> None:
     folder = _project_folder(tmp_path)

@@ -96,7 +96,7 @@ def test_a_second_up_and_a_refreshed_preview_change_nothing(deployment: Deployme
     deployment.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_variables_in_place_of_the_file_serve_the_same_images(
+def test_a_change_from_a_file_to_variables_keeps_the_images(
     deployment: Deployment, image: str
 ) -> None:
     reference, digest = docker_push(deployment, image, "delivery")

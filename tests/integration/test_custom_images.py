@@ -68,7 +68,7 @@ def custom_image(server: str, tmp_path: Path) -> Iterator[str]:
         run("docker", "image", "rm", "--force", built_id)
 
 
-def test_a_custom_image_is_pulled_with_a_login_and_a_new_password_does_not_replace_it(
+def test_a_custom_image_needs_a_login_and_survives_a_new_password(
     server: str, custom_image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
@@ -102,7 +102,7 @@ def test_a_custom_image_is_pulled_with_a_login_and_a_new_password_does_not_repla
         deployment.remove()
 
 
-def test_a_login_with_an_invalid_address_or_a_plain_password_is_refused(tmp_path: Path) -> None:
+def test_a_login_with_an_invalid_address_or_plain_text_password_is_refused(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     entry = {"address": "https://registry.example/team", "username": "u", "password": "hunter2"}
     deployment.write_config({"docker:registryAuth": [entry]})

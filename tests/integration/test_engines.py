@@ -39,7 +39,7 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def test_an_engine_with_other_defaults_causes_no_changes_and_restarts_the_registry(
+def test_other_engine_defaults_and_an_engine_restart_cause_no_changes(
     engine: Engine, archive: Path, tmp_path: Path
 ) -> None:
     deployment = Deployment(tmp_path, host=engine.host)
@@ -114,7 +114,7 @@ def ssh_settings(tmp_path: Path) -> Iterator[Mapping[str, Any]]:
             server.terminate()
 
 
-def test_a_registry_on_an_engine_reached_by_ssh_uses_no_files_of_this_machine(
+def test_a_registry_on_a_remote_engine_uses_no_local_files(
     ssh_settings: Mapping[str, Any], image: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"
@@ -141,7 +141,7 @@ def test_a_registry_on_an_engine_reached_by_ssh_uses_no_files_of_this_machine(
         deployment.remove()
 
 
-def test_an_engine_with_an_unknown_ssh_host_key_is_refused(
+def test_a_remote_engine_with_an_unknown_host_key_is_refused(
     ssh_settings: Mapping[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "project"

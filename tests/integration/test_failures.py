@@ -140,9 +140,7 @@ def test_an_unreachable_engine_is_reported(new_stack: Deployment) -> None:
     assert "the Docker engine does not answer: start it, or say where it is" in output
 
 
-def test_a_registry_that_does_not_start_is_reported_with_the_command_for_its_log(
-    new_stack: Deployment,
-) -> None:
+def test_up_names_the_log_command_if_the_registry_does_not_start(new_stack: Deployment) -> None:
     token = {"realm": "https://auth.example", "service": "s", "issuer": "i"}
     token["rootcertbundle"] = "/nowhere.pem"
     new_stack.configure(registry={"config": {"auth": {"token": token}}})

@@ -35,9 +35,7 @@ def _collecting(stack: CloudDeployment) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.parametrize("step", ["making the registry read-only", "sweeping"])
-def test_pushes_are_allowed_again_after_ctrl_c_also_after_a_second_one(
-    stack: CloudDeployment, step: str
-) -> None:
+def test_pushes_are_allowed_again_after_a_second_ctrl_c(stack: CloudDeployment, step: str) -> None:
     api = push_garbage(stack)
     with _collecting(stack) as collecting:
         for text in (step, "letting pushes in again"):

@@ -34,7 +34,7 @@ def _process_ids(*words: str) -> Sequence[int]:
     return [pid for pid, line in lines if "\0".join(["", *words, ""]) in "\0" + line]
 
 
-def test_a_collection_killed_at_any_time_loses_no_image_and_the_next_up_or_gc_repairs_it(
+def test_a_killed_collection_loses_no_image_and_up_or_gc_repairs_it(
     stack_on_each_storage: Deployment, seeded_random: random.Random
 ) -> None:
     stack, endpoint = stack_on_each_storage, stack_on_each_storage.outputs()["endpoint"]

@@ -29,7 +29,7 @@ def _assert_pulls(stack: CloudDeployment) -> None:
     Api(stack.outputs()["endpoint"]).pull("team/app")
 
 
-def test_an_empty_bucket_or_a_named_loss_is_deleted(stack: CloudDeployment) -> None:
+def test_up_deletes_an_empty_bucket_and_one_named_in_allow_loss(stack: CloudDeployment) -> None:
     first, second, third = stack.bucket, f"second-{stack.stack}", f"third-{stack.stack}"
     stack.configure(storage={"bucket": second})
     stack.make_succeeds("up", f"ALLOW_LOSS={first}")
@@ -49,7 +49,7 @@ def test_the_access_key_in_use_is_not_deleted_in_one_step(stack: CloudDeployment
     _assert_pulls(stack)
 
 
-def test_a_change_from_oss_to_a_volume_is_refused_with_all_losses(stack: CloudDeployment) -> None:
+def test_a_refused_change_from_oss_to_a_volume_reports_all_losses(stack: CloudDeployment) -> None:
     bucket, before = stack.bucket, stack.settings["storage"]
     stack.settings["storage"] = {"kind": "filesystem"}
     stack.configure()

@@ -77,7 +77,7 @@ def test_skopeo_pulls_the_image_that_it_pushed(
 
 
 @pytest.mark.quick
-def test_one_client_pulls_an_image_of_the_other_client(deployment: Deployment, image: str) -> None:
+def test_skopeo_inspects_an_image_that_docker_pushed(deployment: Deployment, image: str) -> None:
     reference, digest = docker_push(deployment, image, "both")
     inspected = skopeo("inspect", "--tls-verify=false", f"docker://{reference}")
     assert json.loads(inspected)["Digest"] == digest

@@ -76,7 +76,7 @@ def test_the_bucket_is_private_encrypted_versioned_and_aborts_unfinished_uploads
     assert json.loads(bucket.settings["policy"])["Statement"][0]["Effect"] == "Deny"
 
 
-def test_the_docker_client_pulls_what_it_pushed_and_the_registry_uses_only_its_own_key(
+def test_docker_pulls_its_image_and_the_registry_uses_only_its_own_key(
     stack: CloudDeployment, image: str
 ) -> None:
     reference, digest = docker_push(stack, image, "team/docker")
@@ -177,7 +177,7 @@ def test_a_rotation_uses_the_new_key_before_it_deletes_the_old_one(
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
 
 
-def test_the_secret_of_the_access_key_appears_in_no_output_log_command_line_or_state(
+def test_the_access_key_secret_appears_in_no_output_log_command_line_or_state(
     stack: CloudDeployment,
 ) -> None:
     (secret,) = [key.secret for key in stack.emulator.ram.users[stack.prefix].keys.values()]

@@ -194,7 +194,7 @@ def test_garbage_collection_runs_from_cron(on_volume: Reader) -> None:
 
 
 @pytest.mark.parametrize("kind", ["volume", "bucket"])
-def test_a_stack_is_restored_from_a_copy_of_the_state(
+def test_a_stack_can_be_restored_from_a_copy_of_the_state(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     reader: Reader = request.getfixturevalue(f"on_{kind}")

@@ -59,7 +59,7 @@ def documented_stack(new_cloud_stack: CloudDeployment) -> CloudDeployment:
     return new_cloud_stack
 
 
-def test_the_policy_of_the_deployer_allows_up_and_destroy_and_reads_no_image(
+def test_the_deployer_policy_allows_up_and_destroy_without_reading_images(
     documented_stack: CloudDeployment,
 ) -> None:
     with _as_user(documented_stack, "deployer"):
@@ -79,7 +79,7 @@ def test_the_policy_of_the_deployer_allows_up_and_destroy_and_reads_no_image(
     assert not [call for call in calls if call.api in ("GetObject", "PutObject", "ListObjectsV2")]
 
 
-def test_the_policy_for_previews_allows_previews_and_no_changes(
+def test_the_policy_for_previews_allows_previews_but_no_changes(
     documented_stack: CloudDeployment,
 ) -> None:
     with _as_user(documented_stack, "previews"):

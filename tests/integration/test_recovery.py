@@ -19,7 +19,7 @@ def test_down_keeps_the_images_and_prints_the_command_to_delete_them(new_stack: 
     assert new_stack.docker_objects("volume") == [f"{new_stack.prefix}-data"]
 
 
-def test_an_up_does_not_disturb_a_running_up_of_the_same_stack(new_stack: Deployment) -> None:
+def test_a_second_up_is_refused_and_the_first_one_succeeds(new_stack: Deployment) -> None:
     with new_stack.start_pulumi("up", "--yes", "--skip-preview") as up:
         locks = new_stack.folder / ".pulumi/locks"
         while not [*locks.rglob("*.json")] and up.poll() is None:
@@ -30,7 +30,7 @@ def test_an_up_does_not_disturb_a_running_up_of_the_same_stack(new_stack: Deploy
     assert "wait until it has ended" in output
 
 
-def test_containers_that_were_removed_or_stopped_are_restored_by_the_next_up(
+def test_the_next_up_restores_removed_and_stopped_containers(
     new_stack: Deployment, archive: Path, tmp_path: Path
 ) -> None:
     new_stack.make_succeeds("up")

@@ -97,9 +97,7 @@ def test_a_registry_moves_to_a_swarm_and_back_with_its_images(
 
 
 @pytest.mark.usefixtures("single_node_swarm")
-def test_an_up_killed_while_it_creates_services_is_finished_by_the_next_one(
-    deployment: Deployment,
-) -> None:
+def test_the_next_up_finishes_an_up_killed_while_creating_services(deployment: Deployment) -> None:
     deployment.configure(registry={"runtime": "swarm", "swarm": SWARM})
     with deployment.start_pulumi("up", "--yes", "--skip-preview") as running:
         wait_until(lambda: len(deployment.docker_objects("service")) == 2)

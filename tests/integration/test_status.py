@@ -91,9 +91,7 @@ def _serves(stack: CloudDeployment) -> bool:
 
 
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "UserDisable", "AccessDenied"])
-def test_an_oss_that_refuses_all_requests_is_reported_with_the_cause(
-    stack: CloudDeployment, code: str
-) -> None:
+def test_status_reports_why_oss_refuses_all_requests(stack: CloudDeployment, code: str) -> None:
     causes = {
         "RequestTimeTooSkewed": "the clock of the machine that signs the requests is wrong",
         "UserDisable": "the Alibaba Cloud account is disabled or has an overdue payment",
@@ -147,7 +145,7 @@ def test_a_stopped_or_removed_registry_is_reported(stack: CloudDeployment) -> No
     assert _status(stack)[0] == 0
 
 
-def test_status_warns_of_another_release_and_of_an_access_key_of_90_days(
+def test_status_warns_about_a_different_release_and_an_old_access_key(
     stack: CloudDeployment,
 ) -> None:
     exported = json.loads(stack.pulumi("stack", "export"))

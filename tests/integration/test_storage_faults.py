@@ -57,7 +57,7 @@ def _push_until_done(api: Api, repository: str, content: bytes) -> list[RequestE
 
 
 @pytest.mark.parametrize("fault_name", FAULTS)
-def test_a_push_with_a_fault_succeeds_or_fails_with_an_error_that_clients_retry(
+def test_clients_can_retry_a_push_after_a_fault_of_oss(
     stack: CloudDeployment, fault_name: str
 ) -> None:
     api, faults_met = Api(stack.outputs()["endpoint"]), 0
@@ -81,7 +81,7 @@ def test_the_docker_client_finishes_a_push_with_a_fault(stack: CloudDeployment, 
 
 
 @pytest.mark.parametrize("fault_name", FAULTS)
-def test_a_pull_with_a_fault_fails_or_returns_the_right_content(
+def test_a_pull_never_returns_wrong_content_after_a_fault_of_oss(
     stack: CloudDeployment, fault_name: str
 ) -> None:
     api = Api(stack.outputs()["endpoint"])

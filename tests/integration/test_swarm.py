@@ -263,7 +263,7 @@ def _generated_secrets(stack: SwarmDeployment) -> list[str]:
     return [*generated, *(key.secret for key in keys)]
 
 
-def test_secrets_are_only_in_protected_files_and_the_root_file_system_is_read_only(
+def test_secrets_are_only_in_protected_files_of_read_only_containers(
     swarm: Swarm, stack: SwarmDeployment
 ) -> None:
     forms = [form for secret in _generated_secrets(stack) for form in encoded_forms(secret)]
@@ -470,7 +470,7 @@ def test_pushes_and_pulls_work_when_the_machine_of_redis_dies(
         wait_until(lambda: stack.ready_nodes(others[0]) == 3)
 
 
-def test_garbage_collection_with_a_working_client_after_a_killed_collection(
+def test_garbage_is_collected_after_a_killed_collection_while_a_client_works(
     stack: SwarmDeployment, login: tuple[str, str], trusted: str, seeded_random: random.Random
 ) -> None:
     endpoint = stack.outputs()["endpoint"]

@@ -122,7 +122,7 @@ def _flags(user: str, side: str) -> list[str]:
     return [f"--{side}-tls-verify=false", f"--{side}-creds", f"{user}:{PASSWORDS[user]}"]
 
 
-def test_clients_can_do_what_their_tokens_allow(
+def test_clients_can_do_only_what_their_tokens_allow(
     registry: SecuredDeployment, archive: Path, tmp_path: Path
 ) -> None:
     server = registry.outputs()["login_server"]

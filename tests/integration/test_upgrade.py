@@ -12,9 +12,7 @@ from tests.integration.engine import ENGINE_UNAVAILABLE, engine_with_images
 
 
 @pytest.mark.local
-def test_a_local_stack_of_an_earlier_program_continues_without_a_change(
-    tmp_path: Path, image: str
-) -> None:
+def test_a_local_stack_of_an_earlier_program_needs_no_changes(tmp_path: Path, image: str) -> None:
     deployment = Deployment(tmp_path)
     try:
         _assert_no_change(deployment, image)
@@ -23,7 +21,7 @@ def test_a_local_stack_of_an_earlier_program_continues_without_a_change(
 
 
 @pytest.mark.oss
-def test_a_stack_with_a_bucket_of_an_earlier_program_continues_without_a_change(
+def test_a_bucket_stack_of_an_earlier_program_needs_no_changes(
     new_cloud_stack: CloudDeployment, image: str
 ) -> None:
     _assert_no_change(new_cloud_stack, image)
@@ -31,9 +29,7 @@ def test_a_stack_with_a_bucket_of_an_earlier_program_continues_without_a_change(
 
 @pytest.mark.swarm
 @pytest.mark.skipif(ENGINE_UNAVAILABLE is not None, reason=str(ENGINE_UNAVAILABLE))
-def test_a_swarm_stack_of_an_earlier_program_continues_without_a_change(
-    tmp_path: Path, image: str
-) -> None:
+def test_a_swarm_stack_of_an_earlier_program_needs_no_changes(tmp_path: Path, image: str) -> None:
     swarm = {"publish_mode": "host", "endpoint_mode": "dnsrr"}  # needs no IPVS in the kernel
     with engine_with_images() as engine:
         engine.load(image)
