@@ -28,7 +28,7 @@ NOT_IMPORTABLE = {
     "mirror": "is a mirror",
     "two": "several registries: say SERVICE=",
 }
-# Compose files with the structure of public ones, and other values.
+# Compose files with the structure of files that were found in public, but with other values.
 FILES = sorted(COMPOSE_FILES.glob("*/*compose.y*ml"))
 IMPORTABLE = [file for file in FILES if file.parent.name not in NOT_IMPORTABLE]
 SECRETS = (
@@ -55,8 +55,8 @@ def _import_text(folder: Path, text: str) -> ImportResult:
     return _import(file)
 
 
-def _registry(*lines: str, image: str = "registry:2") -> str:
-    """Return the text of a compose file with a registry, whose service ends with these lines."""
+def _compose_text(*lines: str, image: str = "registry:2") -> str:
+    """Return a compose file with the service `registry`. The given lines follow its image."""
     return "\n".join(("services:", "  registry:", f"    image: {image}", *lines))
 
 
@@ -83,11 +83,11 @@ def test_the_written_stack_file_matches_the_report(file: Path) -> None:
         assert [line for line in report_lines(result) if problem.path in line]
 
 
-@pytest.mark.parametrize(("shape", "reason"), NOT_IMPORTABLE.items())
+@pytest.mark.parametrize(("folder_name", "reason"), NOT_IMPORTABLE.items())
 def test_a_registry_that_cannot_be_imported_is_refused_with_the_reason(
-    shape: str, reason: str
+    folder_name: str, reason: str
 ) -> None:
-    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
+    (file,) = (COMPOSE_FILES / folder_name).glob("*compose.y*ml")
 
     with pytest.raises(CommandError, match=reason):
         _import_once(file)
@@ -100,7 +100,7 @@ def test_one_of_several_registries_is_imported_by_its_service_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "part"),
+    ("folder_name", "part"),
     [
         ("config-file", "the user old"),
         ("config-file", "the service ui"),
@@ -117,8 +117,10 @@ def test_one_of_several_registries_is_imported_by_its_service_name() -> None:
         ("tutorial", "the service redis"),
     ],
 )
-def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, part: str) -> None:
-    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
+def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(
+    folder_name: str, part: str
+) -> None:
+    (file,) = (COMPOSE_FILES / folder_name).glob("*compose.y*ml")
 
     reasons = dict(_import_once(file).not_imported)
 
@@ -126,7 +128,7 @@ def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, pa
 
 
 @pytest.mark.parametrize(
-    ("shape", "path", "value"),
+    ("folder_name", "path", "value"),
     [
         ("tutorial", "registry.release", "2.8.3"),  # latest, but with the driver oss
         ("tutorial", "registry.exposure", "open"),
@@ -149,14 +151,14 @@ def test_a_part_that_cannot_be_imported_is_listed_with_the_reason(shape: str, pa
         ("swarm-secrets", "registry.limits.memory", "512MiB"),
     ],
 )
-def test_a_value_is_imported_to_its_setting(shape: str, path: str, value: object) -> None:
-    (file,) = (COMPOSE_FILES / shape).glob("*compose.y*ml")
+def test_a_value_is_imported_to_its_setting(folder_name: str, path: str, value: object) -> None:
+    (file,) = (COMPOSE_FILES / folder_name).glob("*compose.y*ml")
     config = {key.partition(":")[2]: below for key, below in _import_once(file).config.items()}
 
     assert lookup(config, path) == value
 
 
-def test_a_folder_with_images_becomes_a_volume_by_a_printed_command() -> None:
+def test_a_printed_command_turns_a_folder_with_images_into_a_volume() -> None:
     result = _import_once(COMPOSE_FILES / "config-file/docker-compose.yml")
 
     folder = (COMPOSE_FILES / "config-file/registry-data").resolve()
@@ -190,7 +192,7 @@ def test_variables_are_substituted_as_compose_does(
 ) -> None:
     (tmp_path / ".env").write_text("A=one  # a comment\nEMPTY=\nexport QUOTED='x\"#y z'\n")
     file = tmp_path / "docker-compose.yml"
-    file.write_text(_registry("    environment:", form.format(text)))
+    file.write_text(_compose_text("    environment:", form.format(text)))
 
     compose = read_compose_file(file, {})
 
@@ -201,7 +203,7 @@ def test_variables_are_substituted_as_compose_does(
 def test_a_variable_of_the_shell_takes_precedence_over_the_env_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=1\n")
     file = tmp_path / "docker-compose.yml"
-    file.write_text(_registry('    ports: ["${PORT}:5000"]'))
+    file.write_text(_compose_text('    ports: ["${PORT}:5000"]'))
 
     (port,) = read_compose_file(file, {"PORT": "7000"}).services["registry"].ports
 
@@ -224,7 +226,7 @@ def test_each_form_of_a_port_is_read(
     tmp_path: Path, form: str, published: int | None, address: str
 ) -> None:
     file = tmp_path / "docker-compose.yml"
-    file.write_text(_registry("    ports:", f"      - {form}"))
+    file.write_text(_compose_text("    ports:", f"      - {form}"))
 
     (port,) = read_compose_file(file, {}).services["registry"].ports
 
@@ -246,7 +248,7 @@ def test_the_memory_limit_of_redis_is_read_from_each_form_of_its_command(
 ) -> None:
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    environment: {REGISTRY_REDIS_ADDR: 'cache:6379', REGISTRY_REDIS_PASSWORD: 'p w'}",
             "  cache:",
             "    image: redis",
@@ -260,7 +262,7 @@ def test_the_memory_limit_of_redis_is_read_from_each_form_of_its_command(
 
 def test_an_external_redis_stays_in_use(tmp_path: Path) -> None:
     result = _import_text(
-        tmp_path, _registry("    environment: ['REGISTRY_REDIS_ADDR=redis.example.com']")
+        tmp_path, _compose_text("    environment: ['REGISTRY_REDIS_ADDR=redis.example.com']")
     )
 
     assert result.section("cache")["address"] == "redis.example.com:6379"
@@ -275,7 +277,7 @@ def test_a_private_key_in_a_certificate_file_is_not_written_to_the_stack_file(
 
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    volumes: ['./both.pem:/both.pem']",
             "    environment:",
             "      REGISTRY_HTTP_TLS_CERTIFICATE: /both.pem",
@@ -293,7 +295,7 @@ def test_the_storage_drivers_key_secure_does_not_make_the_section_a_pulumi_secre
 ) -> None:
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    environment:",
             "      REGISTRY_STORAGE: oss",
             "      REGISTRY_STORAGE_OSS_BUCKET: images",
@@ -315,7 +317,7 @@ def test_latest_becomes_the_newest_release_that_reads_the_mounted_configuration(
 ) -> None:
     (tmp_path / "config.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
     newest, older = (
-        _import_text(tmp_path, _registry(f"    volumes: ['./config.yml:{path}']", image=image))
+        _import_text(tmp_path, _compose_text(f"    volumes: ['./config.yml:{path}']", image=image))
         for path in ("/etc/distribution/config.yml", "/etc/docker/registry/config.yml")
     )
 
@@ -328,7 +330,7 @@ def test_latest_becomes_the_newest_release_that_reads_the_mounted_configuration(
 def test_text_that_resembles_another_yaml_type_stays_text(tmp_path: Path, value: str) -> None:
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    environment:",
             "      REGISTRY_STORAGE: oss",
             f"      REGISTRY_STORAGE_OSS_ROOTDIRECTORY: '{value}'",
@@ -342,7 +344,8 @@ def test_the_configuration_is_read_from_the_path_in_the_command(tmp_path: Path) 
     (tmp_path / "own.yml").write_text("{log: {level: error}, storage: {filesystem: {}}}")
     for command in ("/own.yml", "[serve, /own.yml]", "registry serve /own.yml"):
         result = _import_text(
-            tmp_path, _registry("    volumes: ['./own.yml:/own.yml']", f"    command: {command}")
+            tmp_path,
+            _compose_text("    volumes: ['./own.yml:/own.yml']", f"    command: {command}"),
         )
         assert result.section("registry")["log_level"] == "error"
 
@@ -350,7 +353,7 @@ def test_the_configuration_is_read_from_the_path_in_the_command(tmp_path: Path) 
 def _import_configuration(folder: Path, config: dict[str, Any], *lines: str) -> ImportResult:
     (folder / "config.yml").write_text(yaml.dump({"storage": {"filesystem": {}}, **config}))
     mount = "    volumes: ['./config.yml:/etc/docker/registry/config.yml']"
-    return _import_text(folder, _registry(mount, *lines))
+    return _import_text(folder, _compose_text(mount, *lines))
 
 
 def test_a_value_that_may_be_a_secret_becomes_a_secret_named_after_its_path(tmp_path: Path) -> None:
@@ -395,7 +398,7 @@ def test_a_secret_of_a_part_that_is_not_imported_is_dropped(tmp_path: Path) -> N
 def test_a_configuration_inside_the_compose_file_is_read(tmp_path: Path) -> None:
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    configs: [{source: ours, target: /etc/docker/registry/config.yml}]",
             "configs:",
             "  ours:",
@@ -422,7 +425,7 @@ def test_an_oss_endpoint_becomes_separate_settings(
 ) -> None:
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    environment:",
             "      REGISTRY_STORAGE: oss",
             "      REGISTRY_STORAGE_OSS_BUCKET: demo",
@@ -435,10 +438,11 @@ def test_an_oss_endpoint_becomes_separate_settings(
     assert settings.items() <= result.section("storage").items()
 
 
-def test_files_of_another_user_get_a_new_owner_by_a_printed_command(tmp_path: Path) -> None:
+def test_a_printed_command_changes_the_owner_of_files_of_another_user(tmp_path: Path) -> None:
     steps = [
         _import_text(
-            tmp_path, _registry("    volumes: ['./data:/var/lib/registry']", f"    user: {user}")
+            tmp_path,
+            _compose_text("    volumes: ['./data:/var/lib/registry']", f"    user: {user}"),
         ).steps_before_up
         for user in ("'1000:1000'", "0", "root")
     ]
@@ -454,7 +458,7 @@ def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -
 
     result = _import_text(
         tmp_path,
-        _registry(
+        _compose_text(
             "    volumes: ['./one.crt:/ca.crt', './two.crt:/etc/ssl/certs/two.crt']",
             "    environment: {SSL_CERT_FILE: /ca.crt}",
         ),
@@ -467,7 +471,10 @@ def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (_registry("    extends: {file: base.yml, service: registry}"), "takes parts from other"),
+        (
+            _compose_text("    extends: {file: base.yml, service: registry}"),
+            "takes parts from other",
+        ),
         ("services:\n  registry: ['pa55',", "line 2: is not YAML"),
         ("x: &a [*a, 'pa55'\n", "is not YAML"),
         ("", "is no compose file"),
@@ -476,11 +483,11 @@ def test_ca_certificates_that_the_registry_trusts_are_imported(tmp_path: Path) -
         ("services: {registry: }\n", "is no compose file"),
         ("services: {web: {image: nginx}}\n", "there is no registry among web"),
         ("services: {registry: {image: registry, ports: [x]}}\n", "services.registry.ports.0"),
-        (_registry("    environment: ['REGISTRY_HTTP=[pa55']"), "does not hold YAML"),
-        (_registry("    environment: ['A=${B:?is needed}']"), "the variable B must be set"),
-        (_registry("    environment: ['A=pa55$-b']"), r"a \$ that is no variable's"),
-        (_registry("    environment: ['A=pa55$']"), r"a \$ that is no variable's"),
-        (_registry("    environment: ['REGISTRY_STORAGE_GCS_BUCKET=b']"), "2 storage drivers"),
+        (_compose_text("    environment: ['REGISTRY_HTTP=[pa55']"), "does not hold YAML"),
+        (_compose_text("    environment: ['A=${B:?is needed}']"), "the variable B must be set"),
+        (_compose_text("    environment: ['A=pa55$-b']"), r"a \$ that is no variable's"),
+        (_compose_text("    environment: ['A=pa55$']"), r"a \$ that is no variable's"),
+        (_compose_text("    environment: ['REGISTRY_STORAGE_GCS_BUCKET=b']"), "2 storage drivers"),
     ],
 )
 def test_an_invalid_compose_file_is_refused_without_showing_secrets(
@@ -496,7 +503,7 @@ def test_an_env_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "own.env").write_bytes(b"A=\xff\xfe")
 
     with pytest.raises(CommandError, match=r"own\.env can't be read"):
-        _import_text(tmp_path, _registry("    env_file: own.env"))
+        _import_text(tmp_path, _compose_text("    env_file: own.env"))
 
 
 def _run_command(stack: str, compose: Path | None = None) -> None:

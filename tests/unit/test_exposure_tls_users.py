@@ -23,7 +23,7 @@ USERS: Mapping[str, Any] = {"users": {"alice": {}}}
 SELF_SIGNED = {"self_signed": True}
 ACME = {"letsencrypt": {"hosts": ["registry.example.com"], "email": "ops@example.com"}}
 NOW = datetime.datetime.now(datetime.UTC)
-AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
+CA = trustme.CA(key_type=trustme.KeyType.ECDSA)
 
 
 def _pair(*names: str, days: float = 90, starts: float = -1) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def _pair(*names: str, days: float = 90, starts: float = -1) -> tuple[str, str]:
 
     It is valid from `starts` days to `days` days from now.
     """
-    certificate = AUTHORITY.issue_cert(
+    certificate = CA.issue_cert(
         *names,
         not_before=NOW + datetime.timedelta(days=starts),
         not_after=NOW + datetime.timedelta(days=days),
@@ -51,7 +51,7 @@ def _tls(pem: str, key: str | None, **registry: object) -> dict[str, Any]:
     }
 
 
-GOOD = _pair("registry.example.com")
+VALID_PAIR = _pair("registry.example.com")
 
 
 # Exposure and addresses.
@@ -92,7 +92,7 @@ PROD = {"docker:host": "ssh://ops@prod.example.com:2222"}
         ({}, {}, {}, "http://127.0.0.1:5000"),
     ],
 )
-def test_the_endpoint_of_an_open_registry_is_the_machine_of_its_engine(
+def test_the_endpoint_of_an_open_registry_is_on_the_machine_of_its_engine(
     config: dict[str, str], variables: dict[str, str], registry: dict[str, str], endpoint: str
 ) -> None:
     stack = load_stack(
@@ -284,7 +284,7 @@ def test_a_risky_but_valid_setting_is_a_warning(sections: dict[str, Any], word: 
 
 def test_a_registry_with_tls_and_users_on_port_443_has_no_warnings() -> None:
     for release in RELEASES:
-        stack = load_stack(**_tls(*GOOD, port=443, release=release))
+        stack = load_stack(**_tls(*VALID_PAIR, port=443, release=release))
         assert list(warnings(stack)) == []
 
 
@@ -293,8 +293,8 @@ def test_a_registry_with_tls_and_users_on_port_443_has_no_warnings() -> None:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_certificate_and_its_key_become_files_of_the_registry(release: str) -> None:
-    shown = load_stack(**_tls(*GOOD, release=release)).registry.redacted
-    assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == GOOD[0]
+    shown = load_stack(**_tls(*VALID_PAIR, release=release)).registry.redacted
+    assert shown[shown["REGISTRY_HTTP_TLS_CERTIFICATE"]] == VALID_PAIR[0]
     assert shown[shown["REGISTRY_HTTP_TLS_KEY"]] == "[secret: tls-key]"
     assert shown["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.2"
 
@@ -311,7 +311,7 @@ def test_a_certificate_and_its_key_become_files_of_the_registry(release: str) ->
     ],
 )
 def test_a_certificate_that_clients_would_refuse_is_refused(pem: str, word: str) -> None:
-    assert_refused("oss-registry:tls.certificate", word, **_tls(pem, GOOD[1]))
+    assert_refused("oss-registry:tls.certificate", word, **_tls(pem, VALID_PAIR[1]))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_certificate_may_name_an_ip_address() -> None:
 
 
 def test_a_certificate_with_the_host_only_in_its_common_name_is_refused() -> None:
-    certificate = AUTHORITY.issue_cert("ignored.example.com", common_name="registry.example.com")
+    certificate = CA.issue_cert("ignored.example.com", common_name="registry.example.com")
     pem = certificate.cert_chain_pems[0].bytes().decode()
     assert_refused(
         "oss-registry:tls.certificate",
@@ -369,43 +369,49 @@ def _pem(key: Any, password: bytes | None = None) -> str:  # noqa: ANN401
         (_pem(ed25519.Ed25519PrivateKey.generate()), "is not the key of"),
         (_pem(ec.generate_private_key(ec.SECP256R1()), b"pw"), "is encrypted"),
         ("MARKED SECRET, no key", "is not a private key"),
-        (GOOD[0], "is not a private key"),
+        (VALID_PAIR[0], "is not a private key"),
     ],
 )
 def test_a_key_that_does_not_match_the_certificate_is_refused_without_showing_it(
     key: str | None, word: str
 ) -> None:
-    lines = problems(**_tls(GOOD[0], key))
+    lines = problems(**_tls(VALID_PAIR[0], key))
     (line,) = [line for line in lines if line.startswith("oss-registry:tls-key: ")]
     assert word in line
     assert key is None or not any(part in line for part in key.splitlines() if part)
 
 
 def test_a_key_in_the_traditional_openssl_format_is_accepted() -> None:
-    key = serialization.load_pem_private_key(GOOD[1].encode(), None)
+    key = serialization.load_pem_private_key(VALID_PAIR[1].encode(), None)
     traditional = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.NoEncryption(),
     ).decode()
     parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
-    load_stack(**_tls(GOOD[0], traditional))
-    load_stack(**_tls(GOOD[0], parameters + traditional))
+    load_stack(**_tls(VALID_PAIR[0], traditional))
+    load_stack(**_tls(VALID_PAIR[0], parameters + traditional))
 
 
 def test_a_key_that_is_still_encrypted_is_not_checked() -> None:
-    load_stack(**_tls(GOOD[0], Sealed("v1:abc")))
+    load_stack(**_tls(VALID_PAIR[0], Sealed("v1:abc")))
 
 
 def test_a_key_without_a_certificate_is_reported_as_an_unused_secret() -> None:
     for tls in ({}, {"tls": SELF_SIGNED}):
-        assert_refused("oss-registry:tls-key", "nothing uses", secrets={"tls-key": GOOD[1]}, **tls)
+        assert_refused(
+            "oss-registry:tls-key", "nothing uses", secrets={"tls-key": VALID_PAIR[1]}, **tls
+        )
 
 
 def test_a_private_key_in_the_certificate_or_in_a_file_is_refused() -> None:
-    assert_refused("oss-registry:tls.certificate", "nothing else", **_tls("".join(GOOD), GOOD[1]))
     assert_refused(
-        "oss-registry:registry.files./k.pem", "private key", registry={"files": {"/k.pem": GOOD[1]}}
+        "oss-registry:tls.certificate", "nothing else", **_tls("".join(VALID_PAIR), VALID_PAIR[1])
+    )
+    assert_refused(
+        "oss-registry:registry.files./k.pem",
+        "private key",
+        registry={"files": {"/k.pem": VALID_PAIR[1]}},
     )
 
 
@@ -414,16 +420,17 @@ def test_behind_a_proxy_the_certificate_may_have_any_name() -> None:
 
 
 def test_damage_anywhere_in_a_certificate_or_a_key_does_not_raise() -> None:
-    first, body, last = re.split(r"(?<=-----)\n|\n(?=-----E)", GOOD[0])[:3]
+    first, body, last = re.split(r"(?<=-----)\n|\n(?=-----E)", VALID_PAIR[0])[:3]
     der = base64.b64decode(body)
     for place in range(len(der)):
         bad = bytes((*der[:place], der[place] ^ 0x55, *der[place + 1 :]))
         pem = "\n".join((first, base64.b64encode(bad).decode(), last))
         list(certificates.problems(pem, "registry.example.com", NOW))
-        certificates.key_problem(GOOD[1], pem)
-    for place in range(30, len(GOOD[1]) - 30):
-        damaged = f"{GOOD[1][:place]}{'A' if GOOD[1][place] != 'A' else 'B'}{GOOD[1][place + 1 :]}"
-        certificates.key_problem(damaged, GOOD[0])
+        certificates.key_problem(VALID_PAIR[1], pem)
+    key = VALID_PAIR[1]
+    for place in range(30, len(key) - 30):
+        damaged = f"{key[:place]}{'A' if key[place] != 'A' else 'B'}{key[place + 1 :]}"
+        certificates.key_problem(damaged, VALID_PAIR[0])
 
 
 def test_weak_keys_and_unknown_curves_are_refused() -> None:
@@ -443,12 +450,12 @@ def test_old_versions_of_tls_are_refused(version: str) -> None:
     assert_refused(
         "oss-registry:registry.config.http.tls.minimumtls",
         "tls1.2",
-        **_tls(*GOOD, release="2.8.3", config={"http": {"tls": {"minimumtls": version}}}),
+        **_tls(*VALID_PAIR, release="2.8.3", config={"http": {"tls": {"minimumtls": version}}}),
     )
 
 
 def test_minimumtls_may_be_raised_to_tls_13() -> None:
-    stack = load_stack(**_tls(*GOOD, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
+    stack = load_stack(**_tls(*VALID_PAIR, config={"http": {"tls": {"minimumtls": "tls1.3"}}}))
     assert stack.registry.redacted["REGISTRY_HTTP_TLS_MINIMUMTLS"] == "tls1.3"
 
 
@@ -563,8 +570,10 @@ def test_a_user_name_that_would_break_the_htpasswd_file_is_refused(name: str) ->
 
 
 def test_registry_files_become_files_in_the_container() -> None:
-    shown = load_stack(registry={"files": {"/etc/token/issuer.pem": GOOD[0]}}).registry.redacted
-    assert shown["/etc/token/issuer.pem"] == GOOD[0]
+    shown = load_stack(
+        registry={"files": {"/etc/token/issuer.pem": VALID_PAIR[0]}}
+    ).registry.redacted
+    assert shown["/etc/token/issuer.pem"] == VALID_PAIR[0]
 
 
 @pytest.mark.parametrize(
@@ -593,7 +602,7 @@ def test_a_named_file_that_is_missing_is_a_warning_only_with_the_official_image(
     (warning,) = warnings(load_stack(registry={"config": config}))
     assert "auth.token.rootcertbundle: names /i.pem, which is not in the official" in warning
     for registry in (
-        {"files": {"/i.pem": GOOD[0]}},
+        {"files": {"/i.pem": VALID_PAIR[0]}},
         {"image": "registry.example.com/registry:3", "release": "3.1.2"},
     ):
         assert list(warnings(load_stack(registry={"config": config, **registry}))) == []
@@ -622,7 +631,7 @@ JWKS = '{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "eA", "y": "eQ"
         ({"redis": {"tls": {"rootcas": ["/f"]}}}, BROKEN_PEM, "not PEM"),
         ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "hello", "not a JSON Web Key Set"),
         ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, "[]", "not a JSON Web Key Set"),
-        ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, GOOD[0], "not a JSON Web Key Set"),
+        ({"auth": {"token": {**TOKEN, "jwks": "/f"}}}, VALID_PAIR[0], "not a JSON Web Key Set"),
         (
             {"auth": {"token": {**TOKEN, "jwks": "/f"}}},
             '{"keys": [{"kty": "EC", "d": "hunter2"}]}',
@@ -648,7 +657,8 @@ def test_a_file_with_which_the_registry_would_not_start_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("keys", "text"), [({"rootcertbundle": "/f"}, f"a remark\n{GOOD[0]}"), ({"jwks": "/f"}, JWKS)]
+    ("keys", "text"),
+    [({"rootcertbundle": "/f"}, f"a remark\n{VALID_PAIR[0]}"), ({"jwks": "/f"}, JWKS)],
 )
 def test_a_file_that_the_registry_can_read_is_accepted(keys: dict[str, str], text: str) -> None:
     config = {"auth": {"token": {**TOKEN, **keys}}}
@@ -666,7 +676,7 @@ def test_a_ca_certificate_that_cannot_be_read_is_refused_if_redis_needs_it() -> 
 
 
 def test_the_content_of_a_file_in_place_of_its_path_is_refused_without_showing_it() -> None:
-    config = {"auth": {"token": {**TOKEN, "rootcertbundle": GOOD[0]}}}
+    config = {"auth": {"token": {**TOKEN, "rootcertbundle": VALID_PAIR[0]}}}
     (line,) = problems(registry={"config": config})
     assert "auth.token.rootcertbundle: must be the path of a file" in line
     assert "BEGIN" not in line

@@ -89,7 +89,7 @@ def test_problems_of_the_stack_file_are_reported_before_garbage_collection(stack
         _read_only_stack_file(stacks, 'config: {oss-registry:registry: {port: "5000"}}')
 
 
-SERVICE: Mapping[str, Any] = {
+TASK_TEMPLATE: Mapping[str, Any] = {
     "ContainerSpec": {
         "Image": "registry:3.1.2@sha256:aa",
         "User": "65532:65532",
@@ -137,7 +137,7 @@ class _FakeSwarm(Docker):
     def run(self, *words: str, **_: object) -> str:
         self.commands.append(words)
         if words[:2] == ("service", "inspect"):
-            spec = {"Labels": self.labels, "TaskTemplate": SERVICE}
+            spec = {"Labels": self.labels, "TaskTemplate": TASK_TEMPLATE}
             return json.dumps(self.labels if "--format" in words else [{"Spec": spec}])
         if words[:2] in (("service", "ps"), ("node", "ps")):
             ended = self.tasks_end and words[0] == "node"
@@ -290,8 +290,8 @@ def test_with_nohup_garbage_collection_continues_after_the_terminal_is_closed() 
 
 
 @pytest.fixture
-def ups(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return how the stack file `mine` was applied: by `pulumi up`, or by `up` with its guard."""
+def applied_by(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each run adds how it applied the stack file `mine`."""
     commands: list[str] = []
     (stacks / "Pulumi.mine.yaml").write_text("config: {oss-registry:registry: {port: 5001}}")
     monkeypatch.setattr(gc, "recover", lambda _: None)
@@ -300,27 +300,27 @@ def ups(stacks: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return commands
 
 
-def test_the_original_stack_file_is_applied_by_pulumi_up(ups: list[str]) -> None:
+def test_the_original_stack_file_is_applied_by_pulumi_up(applied_by: list[str]) -> None:
     gc.allow_pushes(StackContext("mine"), stack_file.read_as_json("mine"))
-    assert ups == ["pulumi up"]
+    assert applied_by == ["pulumi up"]
 
 
 def test_a_stack_file_that_changed_meanwhile_is_applied_by_up_with_its_guard(
-    stacks: Path, ups: list[str]
+    stacks: Path, applied_by: list[str]
 ) -> None:
     before = stack_file.read_as_json("mine")
     (stacks / "Pulumi.mine.yaml").write_text(
         "config: {oss-registry:storage: {volume: another-one}}"
     )
     gc.allow_pushes(StackContext("mine"), before)
-    assert ups == ["up with its guard"]
+    assert applied_by == ["up with its guard"]
 
 
 def test_a_stack_file_that_became_invalid_meanwhile_is_reported(
-    stacks: Path, ups: list[str]
+    stacks: Path, applied_by: list[str]
 ) -> None:
     before = stack_file.read_as_json("mine")
     (stacks / "Pulumi.mine.yaml").unlink()
     with pytest.raises(CommandError, match="the registry refuses pushes until this is mended"):
         gc.allow_pushes(StackContext("mine"), before)
-    assert not ups
+    assert not applied_by

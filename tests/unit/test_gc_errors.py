@@ -23,10 +23,10 @@ def _hint_for(
     files: Mapping[str, int] | None = None,
     root: str = "",
 ) -> str:
-    """Return the hint of this error, after the registry printed these lines.
+    """Return the hint for `error` after the registry printed the lines `printed`.
 
-    `files` are those of the storage with their sizes in bytes, beside a valid link. `root` is the
-    prefix of its paths.
+    `files` maps paths to sizes in bytes. The storage has these files and a valid link. Its messages
+    show paths with the prefix `root`.
     """
     progress = Progress()
     for line in printed or PRINTED:

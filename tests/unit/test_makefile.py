@@ -102,7 +102,7 @@ def test_a_switch_is_on_for_1_y_yes_and_true_in_any_case_and_off_otherwise(
 
 
 @pytest.mark.parametrize("value", ["0", "no"])
-def test_yes_0_makes_the_local_stack_ask_before_a_change(value: str) -> None:
+def test_with_yes_0_make_up_asks_before_it_changes_the_local_stack(value: str) -> None:
     words = ("--dry-run", "--old-file=ready", "up", "STACK=local")
     assert "--yes" in _run_make(*words)
     assert "--yes" not in _run_make(*words, f"YES={value}")
@@ -120,7 +120,7 @@ def test_a_stack_name_reaches_the_command_unchanged(name: str) -> None:
     assert f"{name.replace('$$', '$')!r} is not a stack's name" in done.stderr
 
 
-def test_programs_on_path_take_precedence_over_those_that_the_toolchain_links() -> None:
+def test_programs_on_path_take_precedence_over_those_of_the_toolchain() -> None:
     first, *_, last = _make_env("local")["PATH"].split(os.pathsep)
     assert (first, last) == (f"{PROJECT}/.venv/bin", f"{PROJECT}/.state/bin")
 

@@ -26,9 +26,10 @@ def _answer(code: str, message: str = "", times: Times | None = None) -> OssErro
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch) -> Check:
-    """Return a function that runs the check with OSS's answers and the clock of the engine.
+    """Return a function that runs the check with given answers of OSS and a clock of the engine.
 
-    The answers to listing objects are given by host, and None is success.
+    `listing` maps each host to its answer if objects are listed, and `reading` is the answer if an
+    object is read. None means success.
     """
 
     def run_check(

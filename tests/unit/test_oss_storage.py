@@ -44,9 +44,7 @@ def _cloud_resources(engine: Engine) -> list[str]:
     )
 
 
-def test_urns_of_cloud_resources_do_not_change_as_a_new_urn_would_replace_the_bucket(
-    prod: Engine,
-) -> None:
+def test_urns_of_cloud_resources_stay_the_same_so_that_no_bucket_is_replaced(prod: Engine) -> None:
     assert _cloud_resources(prod) == [
         "alicloud:oss/bucket:Bucket::bucket",
         "alicloud:oss/bucketAcl:BucketAcl::acl",
@@ -64,7 +62,7 @@ def test_urns_of_cloud_resources_do_not_change_as_a_new_urn_would_replace_the_bu
     assert parents == {"storage"}
 
 
-def test_the_registry_is_created_after_the_access_key_and_that_after_policy_and_bucket(
+def test_bucket_and_policy_are_created_before_the_key_and_the_key_before_the_registry(
     prod: Engine,
 ) -> None:
     def dependencies(kind: str, name: str) -> set[str]:
@@ -116,9 +114,8 @@ def _without_secrets(value: Any) -> Any:  # noqa: ANN401
 def test_the_registrys_policy_allows_only_its_bucket_and_prefix(prod: Engine) -> None:
     text = prod.inputs("alicloud:ram/policy:Policy", "ram-policy")["policyDocument"]
     policy = json.loads(text)
-    assert text == json.dumps(
-        policy, sort_keys=True, separators=(",", ":")
-    )  # stable text makes no new policy version
+    # A stable text does not create a new policy version.
+    assert text == json.dumps(policy, sort_keys=True, separators=(",", ":"))
     allowed = {
         (action, resource)
         for statement in policy["Statement"]
@@ -205,9 +202,9 @@ def test_an_error_of_oss_or_ram_has_a_hint(error: str, inputs: dict[str, str], h
 
 @pytest.fixture
 def fail_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool], list[str]]]:
-    """Return a function that runs the error hook with these errors, one after the other.
+    """Return a function that runs the error hook with the given errors, one after the other.
 
-    It returns whether each of them is retried, and the log of errors.
+    The function returns whether each error is retried, and the logged errors.
     """
     logged: list[str] = []
 
@@ -268,7 +265,7 @@ OSS_BUCKET = Bucket(region="r", host="h", name="b", prefix="p", access_key="1")
 
 
 @pytest.fixture
-def printed_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def logged_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the logged warnings. A fake clock moves on with each sleep."""
     now: list[float] = [0.0]
     warnings: list[str] = []
@@ -294,24 +291,24 @@ def _wait_for_key(*answers: str) -> None:
         asyncio.run(hook(SimpleNamespace(id="id", new_outputs={"secret": "secret"})))
 
 
-def test_a_new_access_key_is_checked_until_oss_accepts_it(printed_warnings: list[str]) -> None:
+def test_a_new_access_key_is_checked_until_oss_accepts_it(logged_warnings: list[str]) -> None:
     _wait_for_key("InvalidAccessKeyId", "InvalidAccessKeyId", "")
-    assert not printed_warnings
+    assert not logged_warnings
 
 
 def test_an_access_key_that_oss_does_not_accept_in_time_is_an_error(
-    printed_warnings: list[str],
+    logged_warnings: list[str],
 ) -> None:
     with pytest.raises(RuntimeError, match="OSS does not take the new access key 1"):
         _wait_for_key("InvalidAccessKeyId")
-    assert not printed_warnings
+    assert not logged_warnings
 
 
 def test_an_oss_endpoint_that_cannot_be_reached_is_only_a_warning(
-    printed_warnings: list[str],
+    logged_warnings: list[str],
 ) -> None:
     _wait_for_key("timed out")
-    assert printed_warnings == ["whether OSS takes the new access key 1 is not known: timed out"]
+    assert logged_warnings == ["whether OSS takes the new access key 1 is not known: timed out"]
 
 
 def test_a_registry_without_a_volume_does_not_run_as_root() -> None:

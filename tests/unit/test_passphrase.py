@@ -14,16 +14,18 @@ from operations.context import StackContext
 from operations.errors import CommandError
 from operations.garbage_collection.interrupts import Interrupts
 
-WRONG = "error: getting stack configuration: get stack secrets manager: incorrect passphrase"
-MISSING = (
+WRONG_PASSPHRASE = (
+    "error: getting stack configuration: get stack secrets manager: incorrect passphrase"
+)
+MISSING_PASSPHRASE = (
     "error: getting stack configuration: get stack secrets manager: passphrase must be set with "
     "PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment variables"
 )
-NO_FILE = (
+MISSING_PASSPHRASE_FILE = (
     "error: getting stack configuration: get stack secrets manager: unable to read "
     "PULUMI_CONFIG_PASSPHRASE_FILE: open /nowhere: no such file or directory"
 )
-OTHER_KEY = "error: validating stack config: cipher: message authentication failed"
+DECRYPTION_FAILED = "error: validating stack config: cipher: message authentication failed"
 
 
 @pytest.fixture
@@ -42,21 +44,21 @@ def failing_pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "hunter2")
     monkeypatch.setattr(stack_file, "STACKS", tmp_path)
-    _write_stack(tmp_path, WRONG, in_file="one", in_state="one")
+    _write_stack(tmp_path, WRONG_PASSPHRASE, file_salt="one", state_salt="one")
     return tmp_path
 
 
-def _write_stack(folder: Path, error: str, in_file: str | None, in_state: str | None) -> None:
-    """Write the files of the stack with these salts, and the error that pulumi prints."""
-    salt = {"encryptionsalt": f"v1:{in_file}"} if in_file else {}
+def _write_stack(folder: Path, error: str, file_salt: str | None, state_salt: str | None) -> None:
+    """Write the stack file and the state, each with its salt, and the error of pulumi."""
+    salt = {"encryptionsalt": f"v1:{file_salt}"} if file_salt else {}
     (folder / "Pulumi.mine.yaml").write_text(json.dumps({"config": {}, **salt}))
     (folder / "error").write_text(f"{error}\n")
-    provider = {"secrets_providers": {"state": {"salt": f"v1:{in_state}"}}} if in_state else {}
+    provider = {"secrets_providers": {"state": {"salt": f"v1:{state_salt}"}}} if state_salt else {}
     (folder / "state").write_text(json.dumps({"deployment": provider}))
 
 
 def _error_of(*words: str) -> str:
-    """Return the error if `pulumi` runs with these arguments: one line without the passphrase."""
+    """Run `pulumi` with these arguments. Return its error: one line without the passphrase."""
     with pytest.raises(CommandError) as failure:
         run_pulumi(*words, "--stack", "mine")
     assert "\n" not in str(failure.value)
@@ -79,19 +81,19 @@ def test_a_wrong_passphrase_is_reported_with_the_stack_and_the_variable(
 def test_a_salt_of_another_stack_is_reported_with_the_salt_of_the_state(
     failing_pulumi: Path,
 ) -> None:
-    for error in (WRONG, "error: malformed state value", OTHER_KEY):
-        _write_stack(failing_pulumi, error, in_file="other", in_state="one")
+    for error in (WRONG_PASSPHRASE, "error: malformed state value", DECRYPTION_FAILED):
+        _write_stack(failing_pulumi, error, file_salt="other", state_salt="one")
         message = _error_of("stack", "export", "--show-secrets")
         assert (
             "the key encryptionsalt in stacks/Pulumi.mine.yaml belongs to another stack" in message
         )
         assert message.endswith("Replace it with the one of the state: v1:one")
-    _write_stack(failing_pulumi, WRONG, in_file="other", in_state=None)
+    _write_stack(failing_pulumi, WRONG_PASSPHRASE, file_salt="other", state_salt=None)
     assert "Remove it, and set the secrets of the file again" in _error_of("preview")
 
 
 def test_a_missing_passphrase_is_reported_with_both_variables(failing_pulumi: Path) -> None:
-    _write_stack(failing_pulumi, MISSING, in_file="one", in_state="one")
+    _write_stack(failing_pulumi, MISSING_PASSPHRASE, file_salt="one", state_salt="one")
     message = _error_of("config", "set")
     assert message == (
         "Pulumi needs the passphrase of the stack mine. Set PULUMI_CONFIG_PASSPHRASE, or "
@@ -103,7 +105,7 @@ def test_a_passphrase_file_that_cannot_be_read_is_reported_with_its_path(
     failing_pulumi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
-    _write_stack(failing_pulumi, NO_FILE, in_file="one", in_state="one")
+    _write_stack(failing_pulumi, MISSING_PASSPHRASE_FILE, file_salt="one", state_salt="one")
     assert "the stack mine can't be read from /nowhere. Set" in _error_of("preview")
 
 
@@ -113,12 +115,12 @@ def test_a_command_with_visible_output_ends_with_the_same_error(
 ) -> None:
     with pytest.raises(CommandError, match="does not unlock the secrets of the stack mine"):
         Pulumi("mine").run_visibly("destroy")
-    assert WRONG in capsys.readouterr().err
+    assert WRONG_PASSPHRASE in capsys.readouterr().err
 
 
 def test_other_errors_of_pulumi_are_not_changed(failing_pulumi: Path) -> None:
     _write_stack(
-        failing_pulumi, "error: no stack named 'mine' found", in_file="one", in_state="one"
+        failing_pulumi, "error: no stack named 'mine' found", file_salt="one", state_salt="one"
     )
     with pytest.raises(CalledProcessError) as failure:
         Pulumi("mine").run("preview")

@@ -1,4 +1,4 @@
-"""Tests of the configuration planned for each release, with the user's configuration over it."""
+"""Tests of the configuration for each release, and of the user's `registry.config` over it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -134,9 +134,8 @@ def test_without_redis_the_registry_caches_descriptors_in_memory(release: Releas
 
 
 @each_release
-def test_upload_purging_is_one_complete_variable_because_the_registry_panics_if_a_key_is_missing(
-    release: Release,
-) -> None:
+def test_upload_purging_is_one_complete_variable(release: Release) -> None:
+    # The registry panics if a key is missing.
     tree = _planned(release, {"storage": {"maintenance": {"uploadpurging": {"age": "111h"}}}})
     assert _variables(release, tree)["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"] == (
         '{"enabled":true,"age":"111h","interval":"24h","dryrun":false}'
@@ -466,11 +465,11 @@ INVALID: list[tuple[dict[str, Any], Release, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "release", "config", "path", "word"), INVALID)
+@pytest.mark.parametrize(("settings", "release", "config", "path", "word"), INVALID)
 def test_a_configuration_that_cannot_work_is_refused_at_its_key(
-    facts: dict[str, Any], release: Release, config: dict[str, Any], path: str, word: str
+    settings: dict[str, Any], release: Release, config: dict[str, Any], path: str, word: str
 ) -> None:
-    problem = _problems_of(release, config, **facts)[path]
+    problem = _problems_of(release, config, **settings)[path]
     assert word in f"{problem.rule}; {problem.fix}"
 
 

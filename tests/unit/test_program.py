@@ -37,7 +37,7 @@ def _redis_configuration(engine: Engine) -> str:
     return str(plain(plain(upload)["content"]))
 
 
-def test_urns_do_not_change_as_a_new_urn_would_replace_the_resource(local: Engine) -> None:
+def test_urns_stay_the_same_so_that_no_resource_is_replaced(local: Engine) -> None:
     # Unlike the engine, the mock monitor puts the stack's type into its children's URNs.
     urns = [urn.replace("pulumi:pulumi:Stack$", "") for urn in local.requests]
     assert sorted(urn.removeprefix("urn:pulumi:local::oss-registry::") for urn in urns) == [
@@ -205,7 +205,7 @@ def test_limits_and_the_bind_address_become_properties_of_the_container() -> Non
     limits = {"memory": "96MiB", "cpus": 0.5}
     engine = run({"oss-registry:registry": {"limits": limits, "bind": "127.0.0.2", "port": 80}})
     container = engine.inputs(CONTAINER, "registry")
-    # Without memorySwap, the engine chooses a value, which looks like a change.
+    # Without memorySwap, the engine chooses a value, which causes a diff.
     assert (container["memory"], container["memorySwap"]) == (96, 96)
     assert (container["cpuPeriod"], container["cpuQuota"]) == (100_000, 50_000)
     assert container["ports"][0]["ip"] == "127.0.0.2"
@@ -213,7 +213,7 @@ def test_limits_and_the_bind_address_become_properties_of_the_container() -> Non
     assert engine.exports["login_server"] == "127.0.0.2:80"
 
 
-def test_an_ipv6_address_is_in_brackets_in_the_endpoint_and_localhost_in_the_login_server() -> None:
+def test_an_ipv6_loopback_endpoint_has_brackets_and_the_login_server_is_localhost() -> None:
     engine = run({"oss-registry:registry": {"bind": "::1"}})
     assert engine.exports["endpoint"] == "http://[::1]:5000"
     assert engine.exports["login_server"] == "localhost:5000"
@@ -231,7 +231,7 @@ def test_no_redis_runs_if_the_cache_is_disabled_or_external(cache: dict[str, obj
     assert "registry" in names
 
 
-def test_the_container_is_replaced_for_properties_that_the_plugin_cannot_update(
+def test_properties_that_pulumis_provider_cannot_update_replace_the_container(
     local: Engine,
 ) -> None:
     request = local.request(CONTAINER, "registry")
@@ -351,7 +351,7 @@ def _files(engine: Engine) -> dict[str, str]:
     return {upload["file"]: str(plain(upload["content"])) for upload in uploads}
 
 
-def test_each_user_has_a_hash_of_their_password_with_a_low_cost_for_generated_ones(
+def test_each_password_has_a_hash_with_a_low_cost_if_the_password_is_generated(
     with_login: Engine,
 ) -> None:
     lines = _files(with_login)["/etc/oss-registry/htpasswd"].splitlines()
@@ -389,7 +389,7 @@ def test_a_self_signed_certificate_has_an_output_with_the_command_that_trusts_it
     assert certificate in exports["trust"]
 
 
-def test_a_certificate_is_replaced_for_another_host_and_a_salt_for_another_cost(
+def test_a_new_host_replaces_the_certificate_and_a_new_cost_replaces_the_salt(
     with_login: Engine,
 ) -> None:
     triggers = {
@@ -424,7 +424,7 @@ def test_a_registry_with_a_volume_runs_as_root_because_root_owns_the_volume(loca
     assert local.inputs(CONTAINER, "redis")["user"] == "999:999"
 
 
-def test_the_memory_limit_of_redis_is_twice_max_memory_and_64_mib(local: Engine) -> None:
+def test_the_memory_limit_of_redis_is_twice_max_memory_plus_64_mib(local: Engine) -> None:
     assert local.inputs(CONTAINER, "redis")["memory"] == 2 * 256 + 64
 
 

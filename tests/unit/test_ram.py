@@ -17,14 +17,14 @@ def _client_that_raises(failure: Exception) -> SimpleNamespace:
     return SimpleNamespace(list_access_keys=fail, delete_access_key=fail)
 
 
-def _without_credentials() -> UnretryableException:
-    # The vendor's client wraps the error so after its retries.
+def _missing_credentials_error() -> UnretryableException:
+    # After its retries, the vendor's client wraps the error in this way.
     cause = CredentialException("unable to load credentials")
     return UnretryableException(RetryPolicyContext(exception=cause))
 
 
 def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(_without_credentials()))
+    monkeypatch.setattr(ram, "_client", lambda: _client_that_raises(_missing_credentials_error()))
     with pytest.raises(ram.RamError, match="unable to load credentials"):
         ram.list_access_keys("oss-registry-dev")
     with pytest.raises(ram.RamError, match="unable to load credentials"):

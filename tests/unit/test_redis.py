@@ -22,7 +22,7 @@ ENTRIES = (f"blobs::{DIGEST}", "repository::team/app::blobs", f"repository::a_b.
 
 
 class _FakeRedis(Docker):
-    """Records docker commands, and answers redis commands as redis-cli 7.0 prints the answers."""
+    """A docker command that records its calls, and prints answers in the form of redis-cli 7.0."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -71,7 +71,7 @@ def _client(stack: Stack, server: _FakeRedis) -> Redis:
 def _stack_with_external_redis(
     config: Mapping[str, Any] | None = None, *, password: bool = False, **cache: object
 ) -> Stack:
-    """Load a stack that uses a redis of the user."""
+    """Load a stack with the user's own redis."""
     return load_stack(
         secrets={"redis-password": "x"} if password else {},
         cache={"address": "redis.example.com:6380", **cache},
@@ -103,7 +103,7 @@ def test_flushing_the_cache_scans_all_pages(
     monkeypatch.setattr(redis, "BATCH", 1)
     server.keys = [*ENTRIES]
     pages = iter([f"17\n{ENTRIES[0]}", f"5\n{ENTRIES[1]}", f"0\n{ENTRIES[2]}"])
-    monkeypatch.setattr(server, "_answer", _paged(server._answer, pages))
+    monkeypatch.setattr(server, "_answer", _answer_with_pages(server._answer, pages))
     _client(_stack_with_external_redis(), server).flush_cache()
     assert not server.keys
     assert [text for text in server.inputs if text.startswith("SCAN")] == [
@@ -111,7 +111,7 @@ def test_flushing_the_cache_scans_all_pages(
     ]
 
 
-def _paged(answer: Callable[[str], str], pages: Iterator[str]) -> Callable[[str], str]:
+def _answer_with_pages(answer: Callable[[str], str], pages: Iterator[str]) -> Callable[[str], str]:
     return lambda line: next(pages) if line.startswith("SCAN") else answer(line)
 
 

@@ -1,4 +1,4 @@
-"""Tests of the client for the registry's HTTP API, which finds the registry by the stack file."""
+"""Tests of the client for the registry's HTTP API. It derives the address from the stack file."""
 
 import ssl
 import threading
@@ -15,12 +15,12 @@ from operations.clients import registry as registry_client
 from operations.errors import NotChecked
 from tests.unit.stack_files import load_stack
 
-AUTHORITY = trustme.CA().cert_pem.bytes().decode()
+CA_CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
 MUTUAL = {"http": {"tls": {"clientcas": ["/etc/clients.pem"]}}}
 
 
 def _registry(config: Mapping[str, Any] | None = None, **sections: Any) -> RegistryConfig:  # noqa: ANN401
-    registry = {"config": config or {}, "files": {"/etc/clients.pem": AUTHORITY}}
+    registry = {"config": config or {}, "files": {"/etc/clients.pem": CA_CERTIFICATE}}
     return load_stack(registry=registry, **sections).registry
 
 
@@ -124,7 +124,7 @@ def test_a_registry_with_optional_client_certificates_is_checked() -> None:
 
 
 @pytest.mark.parametrize("registry", [_registry(), _registry_with_client_certificates()])
-def test_a_stopped_registry_is_a_refused_connection(registry: RegistryConfig) -> None:
+def test_a_stopped_registry_is_reported_as_a_refused_connection(registry: RegistryConfig) -> None:
     with _running_registry() as endpoint:
         pass
     with pytest.raises(OSError, match="refused"):

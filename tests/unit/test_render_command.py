@@ -28,7 +28,7 @@ def test_render_prints_problems_on_stderr_and_fails(
     assert "oss-registry:registry.port: " in capsys.readouterr().err
 
 
-def test_render_prints_variables_one_a_line_without_secrets(
+def test_render_prints_one_variable_per_line_without_secrets(
     stacks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _write_stack_file(stacks, "config: {redis-password: {secure: AAABhunter2}}")

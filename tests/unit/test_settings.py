@@ -104,20 +104,21 @@ def test_our_stack_files_are_valid_by_the_schema_for_editors(file: Path) -> None
 
 def test_the_schema_for_editors_finds_the_faults_of_a_stack_file() -> None:
     content = yaml.safe_load((FAULTS / "Pulumi.dev.yaml").read_text())
-    del content["config"]["oss-registry:registry"]["release"]  # it decides which keys are valid
+    # The release decides which keys are valid.
+    del content["config"]["oss-registry:registry"]["release"]
     errors = jsonschema.Draft202012Validator(schema.json_schema()).iter_errors(content)
     marked = {
         ".".join(map(str, error.path)).removeprefix("config.oss-registry:") for error in errors
     }
     assert marked >= {
         "redis-password",
-        "registry",  # prot
-        "registry.config",  # notifcations
+        "registry",  # because of the unknown key `prot`
+        "registry.config",  # because of the unknown key `notifcations`
         "registry.config.redis.dialtimeout",
         "registry.config.storage.redirect",
         "registry.exposure",
         "storage.bucket",
-        "cache",  # policy
+        "cache",  # because of the unknown key `policy`
     }
 
 
@@ -287,8 +288,8 @@ ACME = {"letsencrypt": {"hosts": ["registry.example.com"]}}
 ALICE: Mapping[str, Any] = {"users": {"alice": {}}}
 BUCKET: Mapping[str, Any] = {"kind": "oss", "bucket": "demo-registry"}
 HOST_MODE = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
-LARGE = {"log": {"fields": {"large": "x" * 2**17}}}
-NO_REDIRECTS = {"storage": {"redirect": {"disable": False}}}
+LARGE_CONFIG = {"log": {"fields": {"large": "x" * 2**17}}}
+REDIRECTS_ENABLED = {"storage": {"redirect": {"disable": False}}}
 S3_CHUNKS = {"storage": {"s3": {"chunksize": 2**24}}}
 OWN_REDIS = {"redis": {"tls": {"rootcas": ["/ca.pem"]}, "username": "bob"}}
 TOKEN = {"realm": "r", "service": "s", "issuer": "i", "rootcertbundle": "/i.pem"}
@@ -323,8 +324,8 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
                 "storage": BUCKET,
             },
         ),
-        ("registry.runtime", "swarm", {"registry": {"runtime": "swarn", "config": LARGE}}),
-        ("registry.delivery", "file", {"registry": {"delivery": "File", "config": LARGE}}),
+        ("registry.runtime", "swarm", {"registry": {"runtime": "swarn", "config": LARGE_CONFIG}}),
+        ("registry.delivery", "file", {"registry": {"delivery": "File", "config": LARGE_CONFIG}}),
         (
             "registry.swarm.publish_mode",
             "write host",
@@ -336,7 +337,7 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
         (
             "storage.internal",
             "true or false",
-            {"storage": {**BUCKET, "internal": "no"}, "registry": {"config": NO_REDIRECTS}},
+            {"storage": {**BUCKET, "internal": "no"}, "registry": {"config": REDIRECTS_ENABLED}},
         ),
         (
             "cache.address",
@@ -351,7 +352,7 @@ OPEN_SWARM = {"runtime": "swarm", "exposure": "open"}
             "write token",
             {"registry": {**TLS, "exposure": "proxy", "config": {"auth": {"tokn": TOKEN}}}},
         ),
-        # The keys of such values.
+        # Misspelled keys of such settings.
         ("storage.knid", "write kind", {"storage": {"knid": "oss", "bucket": "demo-registry"}}),
         ("storage.buckte", "bucket", {"storage": {"kind": "oss", "buckte": "demo-registry"}}),
         (
@@ -545,7 +546,7 @@ def test_the_users_variables_reach_the_process_and_override_ours() -> None:
 # OSS.
 
 OSS = {"kind": "oss", "bucket": "demo-registry"}
-FORCE = {"protect": False, "force_destroy": True}
+FORCE_DESTROY = {"protect": False, "force_destroy": True}
 
 
 def _assert_refused_with_oss(
@@ -830,7 +831,7 @@ def test_settings_that_would_change_an_adopted_bucket_are_refused() -> None:
     adopted = {"adopt": True, "versioning": {"noncurrent_days": 30}}
     _assert_refused_with_oss("oss-registry:storage.versioning", "stays as it is", storage=adopted)
     _assert_refused_with_oss(
-        "oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE
+        "oss-registry:storage.force_destroy", "adopt", storage={"adopt": True} | FORCE_DESTROY
     )
     stack = load_stack(
         storage=OSS | {"adopt": True}, registry={"release": "3.0.0"}, region="cn-beijing"

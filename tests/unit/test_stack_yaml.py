@@ -1,4 +1,4 @@
-"""Tests that a stack file is read without Pulumi as Pulumi reads it."""
+"""Tests that this project reads a stack file as Pulumi does, without running Pulumi."""
 
 import json
 from pathlib import Path

@@ -6,7 +6,7 @@ from tests.unit.contexts import fake_context
 from tests.unit.stack_files import load_stack
 
 
-def test_a_bucket_that_up_has_not_created_yet_is_reported_with_the_command_make_up() -> None:
+def test_status_suggests_make_up_for_a_missing_bucket() -> None:
     stack = load_stack(region="cn-hangzhou", storage={"kind": "oss", "bucket": "images"})
     outputs = {"endpoint": "http://127.0.0.1:5000", "release": "3.1.2", "volume": "data"}
     context = fake_context(stack, outputs=outputs)

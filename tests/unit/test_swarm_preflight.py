@@ -15,7 +15,7 @@ from tests.unit.stack_files import load_stack
 CONTAINER = {"type": resource_names.CONTAINER, "urn": "a"}
 SERVICE = {"type": resource_names.SERVICE, "urn": "b"}
 MANAGER = {"LocalNodeState": "active", "ControlAvailable": True}
-HOST = {"publish_mode": "host"}
+HOST_MODE = {"publish_mode": "host"}
 OSS: Mapping[str, Any] = {
     "storage": {"kind": "oss", "bucket": "images-of-mine"},
     "region": "cn-hangzhou",
@@ -40,7 +40,7 @@ class _Engine(FakeDocker):
 
 
 def _nodes(*states: str) -> str:
-    """Return the output of `docker node ls` for nodes of this status and availability."""
+    """Return the output of `docker node ls`. A state is a status and an availability."""
     nodes = []
     for number, state in enumerate(states):
         status, availability = state.split()
@@ -67,9 +67,9 @@ def test_an_engine_that_is_no_swarm_manager_is_reported(
 @pytest.mark.parametrize(
     ("swarm", "states", "most"),
     [
-        (HOST, ["Ready Active"] * 3, 3),
-        (HOST, ["Ready Active", "Down Active", "Ready Drain"], 1),
-        ({**HOST, "order": "start-first"}, ["Ready Active"] * 3, 2),
+        (HOST_MODE, ["Ready Active"] * 3, 3),
+        (HOST_MODE, ["Ready Active", "Down Active", "Ready Drain"], 1),
+        ({**HOST_MODE, "order": "start-first"}, ["Ready Active"] * 3, 2),
     ],
 )
 def test_in_host_mode_more_replicas_than_nodes_are_reported(

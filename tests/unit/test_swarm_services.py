@@ -24,7 +24,7 @@ STASH = "pulumi:index:Stash"
 NETWORK = "docker:index/network:Network"
 IMAGE = "docker:index/remoteImage:RemoteImage"
 SWARM = {"runtime": "swarm", "exposure": "open"}
-HOST = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
+HOST_MODE = {"publish_mode": "host", "endpoint_mode": "dnsrr"}
 OSS = {"kind": "oss", "bucket": "images-of-mine"}
 BUCKET: Mapping[str, Any] = {"storage": OSS, "region": "cn-hangzhou"}
 
@@ -79,7 +79,7 @@ SECRET_BYTES, CONFIG_BYTES = 500 * 1024, 1000 * 1024  # the smallest sizes that 
 ISSUER = "/etc/token/issuer.pem"
 
 
-def _bundle(size: int) -> str:
+def _certificates_of_size(size: int) -> str:
     return "-----BEGIN CERTIFICATE-----\n".ljust(size, "x")
 
 
@@ -88,7 +88,11 @@ def _bundle(size: int) -> str:
     [
         ({"files": {ISSUER: "x" * CONFIG_BYTES}}, f"files.{ISSUER}", "config of 1024000 bytes"),
         ({"files": {ISSUER: "ü" * (CONFIG_BYTES // 2)}}, f"files.{ISSUER}", "1023999 are the most"),
-        ({"ca_certificates": _bundle(CONFIG_BYTES)}, "ca_certificates", "config of 1024000 bytes"),
+        (
+            {"ca_certificates": _certificates_of_size(CONFIG_BYTES)},
+            "ca_certificates",
+            "config of 1024000 bytes",
+        ),
         (
             {"config": {"log": {"fields": {"a": "x" * SECRET_BYTES}}}},
             "config",
@@ -106,7 +110,7 @@ def test_a_file_too_large_for_swarm_is_refused_at_its_key(
 
 def test_a_public_file_may_be_larger_than_a_secret() -> None:
     for registry in (
-        {"ca_certificates": _bundle(600_000)},
+        {"ca_certificates": _certificates_of_size(600_000)},
         {"files": {ISSUER: "x" * (CONFIG_BYTES - 1)}},
     ):
         load_stack(registry={**SWARM, **registry})
@@ -164,7 +168,7 @@ def test_a_stack_name_that_swarm_refuses_in_a_service_name_is_refused(name: str)
 @pytest.mark.parametrize("excess", [1, 30])
 def test_a_stack_name_too_long_for_the_names_of_docker_secrets_is_refused(excess: int) -> None:
     config = {"oss-registry:registry": json.dumps(SWARM)}
-    longest = 30  # of 64, beside oss-registry-…-registry-01234567-00
+    longest = 30  # The other 34 of 64 characters are those of oss-registry-…-registry-01234567-00.
     load("s" * longest, config, set())
     with pytest.raises(SettingsError, match="choose a shorter one"):
         load("s" * (longest + excess), config, set())
@@ -218,7 +222,7 @@ def _service(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
     return plain(engine.inputs(SERVICE, name))
 
 
-def _spec(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
+def _container_spec(engine: Engine, name: str = "registry") -> Any:  # noqa: ANN401
     return plain(_service(engine, name)["taskSpec"])["containerSpec"]
 
 
@@ -239,7 +243,7 @@ def test_replicas_are_updated_one_by_one_and_rolled_back_if_one_fails(swarm: Eng
         assert service["updateConfig"]["parallelism"] == 1
         assert service["rollbackConfig"]["parallelism"] == 1
         assert service["convergeConfig"]["delay"] == "0s"
-    assert _spec(swarm)["stopGracePeriod"] == "35s"
+    assert _container_spec(swarm)["stopGracePeriod"] == "35s"
 
 
 @pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])
@@ -267,13 +271,13 @@ def test_a_rollback_in_host_mode_stops_the_failed_replica_first() -> None:
 def test_only_the_published_service_has_a_virtual_address(swarm: Engine) -> None:
     assert _service(swarm)["endpointSpec"]["mode"] == "vip"
     assert _service(swarm, "redis")["endpointSpec"] == {"mode": "dnsrr", "ports": []}
-    assert _service(_run(swarm=HOST))["endpointSpec"]["mode"] == "dnsrr"
+    assert _service(_run(swarm=HOST_MODE))["endpointSpec"]["mode"] == "dnsrr"
 
 
 def test_a_file_with_a_secret_is_a_docker_secret_and_any_other_file_a_docker_config(
     swarm: Engine,
 ) -> None:
-    spec = _spec(swarm)
+    spec = _container_spec(swarm)
     assert not [name for name in spec["env"] if name.startswith("REGISTRY_")]
     (secret,), (config,) = spec["secrets"], spec["configs"]
     assert secret["fileName"] == "/etc/distribution/config.yml"
@@ -323,7 +327,7 @@ def test_docker_secrets_get_new_names_if_the_content_of_one_changes() -> None:
 
 def test_a_service_is_hardened(swarm: Engine) -> None:
     for name, user in (("registry", "65532:65532"), ("redis", "999:999")):
-        spec = _spec(swarm, name)
+        spec = _container_spec(swarm, name)
         assert spec["user"] == user
         assert spec["readOnly"] is True
         assert spec["capDrops"] == ["ALL"]
@@ -354,8 +358,8 @@ def test_services_use_the_digest_of_the_pulled_image() -> None:
         }
 
     engine = _run(Engine(PullingProvider()))
-    assert _spec(engine)["image"] == "registry:3.1.2@sha256:4567"
-    assert _spec(engine, "redis")["image"] == "redis:7.0.15"
+    assert _container_spec(engine)["image"] == "registry:3.1.2@sha256:4567"
+    assert _container_spec(engine, "redis")["image"] == "redis:7.0.15"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def _temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Create a folder that is first on PATH, before the system's programs."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -72,7 +72,10 @@ def _install(part: Part) -> str:
 
 @dataclass
 class Vendor:
-    """A vendor's site: an archive of the CLI, and its list of checksums; None answers 404."""
+    """A fake of the site with the archive of the Pulumi CLI and its list of checksums.
+
+    If `checksums` is None, the site answers a request for the list with 404.
+    """
 
     archive: bytes
     checksums: str | None
@@ -161,8 +164,8 @@ def test_each_pinned_version_is_the_same_everywhere() -> None:
         assert re.search(rf"/distribution(/v3)? v{re.escape(release)}[+\n]", required)
 
 
-def test_a_pulumi_on_path_is_used_and_our_link_is_removed(path: Path, tmp_path: Path) -> None:
-    installed = _fake_program(path, "pulumi", "true")
+def test_a_pulumi_on_path_is_used_and_our_link_is_removed(bin_folder: Path, tmp_path: Path) -> None:
+    installed = _fake_program(bin_folder, "pulumi", "true")
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     os.environ["PATH"] += f":{link}"
@@ -170,7 +173,7 @@ def test_a_pulumi_on_path_is_used_and_our_link_is_removed(path: Path, tmp_path: 
     assert not link.is_symlink()
 
 
-@pytest.mark.usefixtures("path", "vendor")
+@pytest.mark.usefixtures("bin_folder", "vendor")
 def test_a_downloaded_cli_with_the_published_checksum_is_used(tmp_path: Path) -> None:
     link = tmp_path / "link"
     assert "http://127.0.0.1" in _install(pulumi_cli.cli_part(link))
@@ -181,9 +184,9 @@ def test_a_downloaded_cli_with_the_published_checksum_is_used(tmp_path: Path) ->
 
 
 def test_a_downloaded_cli_with_another_checksum_is_an_error_and_no_build_follows(
-    path: Path, vendor: Vendor, tmp_path: Path
+    bin_folder: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     vendor.archive += b"changed"
     with pytest.raises(
         Untrusted, match=r"has the SHA-256 [0-9a-f]{64}, but .*-checksums\.txt lists"
@@ -194,9 +197,9 @@ def test_a_downloaded_cli_with_another_checksum_is_an_error_and_no_build_follows
 
 
 def test_a_cli_without_a_published_checksum_is_not_downloaded(
-    path: Path, vendor: Vendor, tmp_path: Path
+    bin_folder: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     vendor.checksums = f"{'0' * 64}  pulumi-v0.0.0-plan9-x64.tar.gz\n"
     with pytest.raises(Untrusted, match=r"lists no SHA-256 for pulumi-v.*\.tar\.gz"):
         pulumi_cli.cli_part(tmp_path / "link")
@@ -204,16 +207,16 @@ def test_a_cli_without_a_published_checksum_is_not_downloaded(
 
 
 def test_the_cli_is_built_if_the_list_of_checksums_cannot_be_downloaded(
-    path: Path, vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bin_folder: Path, vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     vendor.checksums = None
     assert "built from mirrors" in _install(pulumi_cli.cli_part(tmp_path / "link"))
     assert "checksums.txt could not be fetched (HTTP Error 404" in capsys.readouterr().err
 
 
 def test_two_checkouts_share_one_download_of_the_cli(
-    path: Path, vendor: Vendor, tmp_path: Path
+    bin_folder: Path, vendor: Vendor, tmp_path: Path
 ) -> None:
     for checkout in ("one", "two"):
         pulumi_cli.cli_part(tmp_path / checkout)
@@ -222,9 +225,11 @@ def test_two_checkouts_share_one_download_of_the_cli(
 
 
 @pytest.mark.usefixtures("vendor")
-def test_the_docker_plugin_is_downloaded_if_its_vendor_answers(path: Path, tmp_path: Path) -> None:
+def test_the_pulumi_plugin_for_docker_is_downloaded_if_its_vendor_answers(
+    bin_folder: Path, tmp_path: Path
+) -> None:
     arguments = tmp_path / "arguments"
-    _fake_program(path, "pulumi", f'echo "$@" > {arguments}')
+    _fake_program(bin_folder, "pulumi", f'echo "$@" > {arguments}')
     part = pulumi_cli.plugin_part(pulumi_cli.DOCKER_PLUGIN, tmp_path / "home")
     assert "its vendor" in _install(part)
     expected = f"plugin install resource docker {version('pulumi-docker')}\n"
@@ -245,7 +250,7 @@ def test_our_own_link_does_not_count_as_a_cli_on_path(monkeypatch: pytest.Monkey
         ({"oss-registry:storage": {"kind": "oss"}}, ["docker", "alicloud"]),
     ],
 )
-def test_only_a_stack_with_oss_storage_needs_the_alicloud_plugin(
+def test_only_a_stack_with_oss_storage_needs_the_pulumi_plugin_for_alicloud(
     config: dict[str, object], plugins: list[str]
 ) -> None:
     plugins_of_stack = toolchain._plugins_for(config)
@@ -255,9 +260,9 @@ def test_only_a_stack_with_oss_storage_needs_the_alicloud_plugin(
 
 @pytest.mark.usefixtures("blocked_network")
 def test_without_network_access_the_cli_is_built_with_a_language_host_beside_it(
-    path: Path, tmp_path: Path
+    bin_folder: Path, tmp_path: Path
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     link = tmp_path / "link"
     assert "built from mirrors" in _install(pulumi_cli.cli_part(link))
     assert (link / "pulumi").read_text() == "built\n"
@@ -265,8 +270,8 @@ def test_without_network_access_the_cli_is_built_with_a_language_host_beside_it(
 
 
 @pytest.mark.usefixtures("blocked_network")
-def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None:
-    _fake_program(path, "go", FAKE_GO)
+def test_a_build_is_shared_between_checkouts(bin_folder: Path, tmp_path: Path) -> None:
+    _fake_program(bin_folder, "go", FAKE_GO)
     for checkout in ("one", "two"):
         home = tmp_path / f"home-{checkout}"
         _install(pulumi_cli.cli_part(tmp_path / checkout))
@@ -275,7 +280,7 @@ def test_a_build_is_shared_between_checkouts(path: Path, tmp_path: Path) -> None
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
         # From here on a build fails, so the second checkout must reuse the first one's.
-        _fake_program(path, "go", "exit 1")
+        _fake_program(bin_folder, "go", "exit 1")
 
 
 def test_changed_compiler_flags_rebuild_the_cli_and_the_registry_images(
@@ -305,9 +310,9 @@ def _go_programs(*names: str) -> list[GoProgram]:
 
 
 def test_each_build_prints_its_number_and_the_remaining_time(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    bin_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     built_before, first, second = _go_programs("built-before", "first", "second")
     built_before.build()
     capsys.readouterr()
@@ -325,17 +330,19 @@ def test_each_build_prints_its_number_and_the_remaining_time(
 
 
 def test_a_single_build_prints_only_its_own_time(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    bin_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _fake_program(path, "go", FAKE_GO)
+    _fake_program(bin_folder, "go", FAKE_GO)
     (program,) = _go_programs("only")
     program.build()
     first = capsys.readouterr().err.splitlines()[0]
     assert first == "toolchain: building only 1 from Go modules (about 2 min) …"
 
 
-def test_progress_lines_of_go_list_are_not_compiled_as_packages(path: Path, tmp_path: Path) -> None:
-    _fake_program(path, "go", f'echo "$@" >> {tmp_path}/calls\n{FAKE_GO}')
+def test_progress_lines_of_go_list_are_not_compiled_as_packages(
+    bin_folder: Path, tmp_path: Path
+) -> None:
+    _fake_program(bin_folder, "go", f'echo "$@" >> {tmp_path}/calls\n{FAKE_GO}')
     (program,) = _go_programs("only")
     program.build()
     list_, compile_, link = (tmp_path / "calls").read_text().splitlines()
@@ -345,8 +352,8 @@ def test_progress_lines_of_go_list_are_not_compiled_as_packages(path: Path, tmp_
     assert " -o=" in link
 
 
-def test_a_failed_module_download_is_reported(path: Path) -> None:
-    _fake_program(path, "go", "echo no such module >&2; exit 1")
+def test_a_failed_module_download_is_reported(bin_folder: Path) -> None:
+    _fake_program(bin_folder, "go", "echo no such module >&2; exit 1")
     (program,) = _go_programs("only")
     with pytest.raises(Unavailable, match=r"^only 1 could not be built .*: no such module"):
         program.build()
@@ -433,7 +440,7 @@ def image(monkeypatch: pytest.MonkeyPatch) -> images.Image:
 def _fake_docker(folder: Path, pull: str, **info: object) -> Path:
     """Create a `docker` whose engine has no images; `pull` is the script of `docker pull`.
 
-    Returns a file with the first two words of each command, one command a line.
+    Returns a file with the first two words of each command, one command per line.
     """
     commands = folder / "commands"
     text = json.dumps({"RegistryConfig": {"Mirrors": []}, **info})
@@ -466,7 +473,7 @@ def closed_port() -> int:
 
 
 def test_a_slow_pull_prints_progress_lines(
-    path: Path,
+    bin_folder: Path,
     tmp_path: Path,
     image: images.Image,
     open_port: int,
@@ -484,13 +491,13 @@ def test_a_slow_pull_prints_progress_lines(
     monkeypatch.setattr(progress, "REMINDER_SECONDS", 0.01)
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     # The pull prints nothing and ends after the first reminder.
-    _fake_docker(path, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
+    _fake_docker(bin_folder, f"while [ ! -e {reminded} ]; do sleep 0.01; done")
     assert images.image_part(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
     assert "pulling demo:9.9.9: still running after" in capsys.readouterr().err
 
 
 def test_an_unreachable_docker_hub_is_reported_once_and_no_pull_is_tried(
-    path: Path,
+    bin_folder: Path,
     image: images.Image,
     closed_port: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -498,7 +505,7 @@ def test_an_unreachable_docker_hub_is_reported_once_and_no_pull_is_tried(
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: True)
-    commands = _fake_docker(path, "exit 0")
+    commands = _fake_docker(bin_folder, "exit 0")
     for _ in range(2):
         assert images.image_part(image.reference, login=False).program == image.program
     assert "pull" not in commands.read_text()
@@ -510,7 +517,7 @@ def test_an_unreachable_docker_hub_is_reported_once_and_no_pull_is_tried(
 
 
 def test_an_engine_with_a_mirror_or_a_proxy_pulls_even_if_docker_hub_is_unreachable(
-    path: Path,
+    bin_folder: Path,
     image: images.Image,
     open_port: int,
     closed_port: int,
@@ -520,12 +527,12 @@ def test_an_engine_with_a_mirror_or_a_proxy_pulls_even_if_docker_hub_is_unreacha
     mirror = {"RegistryConfig": {"Mirrors": [f"http://127.0.0.1:{open_port}/"]}}
     for info in (mirror, {"HttpsProxy": "http://proxy.example:3128"}):
         images._hub_is_reachable.cache_clear()
-        _fake_docker(path, "exit 0", **info)
+        _fake_docker(bin_folder, "exit 0", **info)
         assert images.image_part(image.reference, login=False).finish() == "demo:9.9.9 (pulled)"
 
 
 def test_an_image_is_built_after_a_failed_pull(
-    path: Path,
+    bin_folder: Path,
     image: images.Image,
     open_port: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -533,7 +540,7 @@ def test_an_image_is_built_after_a_failed_pull(
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{open_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: True)
-    _fake_docker(path, "echo toomanyrequests >&2; exit 1")
+    _fake_docker(bin_folder, "echo toomanyrequests >&2; exit 1")
     assert images.image_part(image.reference, login=False).program == image.program
     printed = capsys.readouterr().err
     assert "demo:9.9.9 could not be pulled: toomanyrequests" in printed
@@ -541,11 +548,11 @@ def test_an_image_is_built_after_a_failed_pull(
 
 
 def test_an_image_that_can_neither_be_pulled_nor_built_is_reported_with_a_fix(
-    path: Path, image: images.Image, closed_port: int, monkeypatch: pytest.MonkeyPatch
+    bin_folder: Path, image: images.Image, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "HUB", f"https://127.0.0.1:{closed_port}")
     monkeypatch.setattr(debian, "is_debian", lambda: False)
-    _fake_docker(path, "exit 1")
+    _fake_docker(bin_folder, "exit 1")
     with pytest.raises(Unavailable, match=r"^demo:9\.9\.9 could not be pulled.*docker load"):
         images.image_part(image.reference, login=False)
 
@@ -557,12 +564,14 @@ def test_an_address_that_answers_too_late_counts_as_unreachable() -> None:
     test_is_over.set()
 
 
-def test_an_image_is_built_again_after_its_recipe_changed(path: Path, image: images.Image) -> None:
-    _fake_program(path, "docker", f"echo {images._entry(image).path.name}")
+def test_an_image_is_built_again_after_its_recipe_changed(
+    bin_folder: Path, image: images.Image
+) -> None:
+    _fake_program(bin_folder, "docker", f"echo {images._entry(image).path.name}")
     assert images._existing_origin(image) == "built from mirrors"
-    _fake_program(path, "docker", "echo image-demo-9.9.9-another")
+    _fake_program(bin_folder, "docker", "echo image-demo-9.9.9-another")
     assert images._existing_origin(image) is None
-    _fake_program(path, "docker", "echo")
+    _fake_program(bin_folder, "docker", "echo")
     assert images._existing_origin(image) == "pulled"
 
 
@@ -578,24 +587,24 @@ USERS_IMAGE = "registry.example/team/registry:3.1.2"
     ],
 )
 def test_an_image_of_the_user_that_cannot_be_pulled_does_not_stop_the_run(
-    path: Path, pull: str, login: bool, origin: str
+    bin_folder: Path, pull: str, login: bool, origin: str
 ) -> None:
-    commands = _fake_docker(path, pull)
+    commands = _fake_docker(bin_folder, pull)
     part = images.image_part(USERS_IMAGE, login=login)
     assert (part.program, part.finish()) == (None, f"{USERS_IMAGE} ({origin})")
     assert ("pull " not in commands.read_text()) == login
 
 
-def test_an_image_of_the_user_that_the_engine_has_is_not_pulled(path: Path) -> None:
-    _fake_program(path, "docker", '[ "$1" = image ] && echo sha256:1')
+def test_an_image_of_the_user_that_the_engine_has_is_not_pulled(bin_folder: Path) -> None:
+    _fake_program(bin_folder, "docker", '[ "$1" = image ] && echo sha256:1')
     part = images.image_part(USERS_IMAGE, login=False)
     assert part.finish() == f"{USERS_IMAGE} (in the Docker engine)"
 
 
 def test_a_failed_pull_of_an_image_of_the_user_is_reported_with_fixes(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    bin_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _fake_docker(path, "echo denied >&2; exit 1")
+    _fake_docker(bin_folder, "echo denied >&2; exit 1")
     images.image_part(USERS_IMAGE, login=False)
     printed = capsys.readouterr().err
     assert f"{USERS_IMAGE} could not be pulled: denied" in printed
@@ -604,9 +613,9 @@ def test_a_failed_pull_of_an_image_of_the_user_is_reported_with_fixes(
 
 
 def test_no_other_engine_is_started_if_the_one_in_docker_host_does_not_answer(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    bin_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fake_program(path, "docker", "exit 1")
+    _fake_program(bin_folder, "docker", "exit 1")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(
         Unavailable, match=r"^The Docker engine at tcp://127\.0\.0\.1:1 does not answer"
@@ -625,10 +634,10 @@ def test_without_root_a_missing_engine_is_reported_in_one_sentence(
 
 
 def test_without_root_a_stopped_engine_is_reported_with_the_command_that_starts_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    bin_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fake_program(path, "docker", "exit 1")
-    _fake_program(path, "dockerd", "exit 1")
+    _fake_program(bin_folder, "docker", "exit 1")
+    _fake_program(bin_folder, "dockerd", "exit 1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Unavailable, match="systemctl start docker"):
@@ -644,10 +653,10 @@ def test_without_root_a_stopped_engine_is_reported_with_the_command_that_starts_
         (["-H", "unix:///var/run/docker.sock", "-H", "tcp://127.0.0.1:2375"], False),
     ],
 )
-def test_an_engine_that_listens_elsewhere_is_recognized(
-    path: Path, options: list[str], elsewhere: bool
+def test_an_engine_that_does_not_listen_on_the_default_socket_is_recognized(
+    bin_folder: Path, options: list[str], elsewhere: bool
 ) -> None:
-    dockerd = _fake_program(path, "dockerd", "echo ready; read line")
+    dockerd = _fake_program(bin_folder, "dockerd", "echo ready; read line")
     with subprocess.Popen(
         [dockerd, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as running:
@@ -670,7 +679,7 @@ def test_engine_stop_does_not_kill_another_process_that_reuses_the_engines_pid(
 
 
 def test_engine_stop_waits_until_the_engine_has_exited_even_if_its_pid_file_is_deleted(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bin_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exited = tmp_path / "exited"
     monkeypatch.setattr(engine, "PID_FILE", tmp_path / "pid")
@@ -680,7 +689,7 @@ def test_engine_stop_waits_until_the_engine_has_exited_even_if_its_pid_file_is_d
         echo ready
         while :; do sleep 0.02; done
     """
-    dockerd = _fake_program(path, "dockerd", script)
+    dockerd = _fake_program(bin_folder, "dockerd", script)
     with subprocess.Popen([dockerd], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
@@ -767,8 +776,10 @@ def test_a_key_without_a_namespace_belongs_to_the_project(stack_file: Path) -> N
     assert len(toolchain._plugins_for(toolchain._stack_config("mine"))) == 2
 
 
-def test_a_stack_on_another_machine_needs_no_local_engine(stack_file: Path, path: Path) -> None:
+def test_a_stack_on_another_machine_needs_no_local_engine(
+    stack_file: Path, bin_folder: Path
+) -> None:
     stack_file.write_text("config: {'docker:host': ssh://ops@example}")
-    _fake_program(path, "docker", "exit 1")
+    _fake_program(bin_folder, "docker", "exit 1")
     (part,) = toolchain._engine_parts_for(toolchain._stack_config("mine"))
     assert "Docker engine at ssh://ops@example" in part.finish()
