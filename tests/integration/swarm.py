@@ -215,8 +215,8 @@ class SwarmDeployment(CloudDeployment):
         if self._manager.docker(*words).strip() in ("updating", "rollback_started"):
             return False
         # An update with the order start-first is complete before the last old replica has ended.
-        words = ("service", "ps", service, "--filter=desired-state=shutdown")
-        states = self._manager.docker(*words, "--format", "{{.CurrentState}}").splitlines()
+        old_tasks = ("service", "ps", service, "--filter=desired-state=shutdown")
+        states = self._manager.docker(*old_tasks, "--format", "{{.CurrentState}}").splitlines()
         return not any(map(is_active, states))
 
     def secret_versions(self, part: str) -> int:

@@ -210,7 +210,9 @@ def _send_to_redis(network: str, host: str, *lines: str) -> str:
         "/v2/_catalog?last=../../../../etc",
     ],
 )
-def test_an_invalid_path_reads_no_file_and_changes_no_image(alice: Api, path: str) -> None:
+def test_an_invalid_name_or_reference_reads_no_file_and_changes_no_image(
+    alice: Api, path: str
+) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
         response = alice.call(method, path, [*range(200, 500)], b"x")
         assert b"root:" not in response.body
