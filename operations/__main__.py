@@ -29,7 +29,7 @@ from operations.context import StackContext
 from operations.errors import CommandError, error_text
 
 # Commands on a stack that use its Docker engine and the cloud.
-_WITH_ENGINE = {
+_ENGINE_COMMANDS = {
     "up": up,
     "preview": preview,
     "drift": drift,
@@ -40,12 +40,17 @@ _WITH_ENGINE = {
     "status": status,
 }
 # Other commands on a stack.
-_WITH_STACK = {"import": import_compose, "render": render, "login": login, "verify-oss": verify_oss}
-_WITHOUT_STACK = {"comment": comment, "schema": schema}
+_STACK_COMMANDS = {
+    "import": import_compose,
+    "render": render,
+    "login": login,
+    "verify-oss": verify_oss,
+}
+_OTHER_COMMANDS = {"comment": comment, "schema": schema}
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command, and return its exit code."""
+    """Run the command line `words`, and return its exit code."""
     arguments = _create_parser().parse_args(words)
     try:
         return _run(arguments)
@@ -60,10 +65,10 @@ def main(words: Sequence[str]) -> int:
 def _create_parser() -> ArgumentParser:
     parser = ArgumentParser("operations", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in (_WITH_ENGINE | _WITH_STACK | _WITHOUT_STACK).items():
+    for name, module in (_ENGINE_COMMANDS | _STACK_COMMANDS | _OTHER_COMMANDS).items():
         summary = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if name not in _WITHOUT_STACK:
+        if name not in _OTHER_COMMANDS:
             command.add_argument("stack", help="the name of a stack")
         module.add_arguments(command)
     return parser
@@ -71,15 +76,15 @@ def _create_parser() -> ArgumentParser:
 
 def _run(arguments: Namespace) -> int:
     name = arguments.command
-    if name in _WITHOUT_STACK:
-        return int(_WITHOUT_STACK[name].run(arguments))
+    if name in _OTHER_COMMANDS:
+        return int(_OTHER_COMMANDS[name].run(arguments))
     stack_file.path(arguments.stack)  # raises SettingsError if the name is invalid
     with StackContext(arguments.stack) as context:
-        if name in _WITH_ENGINE:
+        if name in _ENGINE_COMMANDS:
             credentials.set_client_variables(os.environ)
             context.select_engine()
-            return int(_WITH_ENGINE[name].run(context, arguments))
-        return int(_WITH_STACK[name].run(context, arguments))
+            return int(_ENGINE_COMMANDS[name].run(context, arguments))
+        return int(_STACK_COMMANDS[name].run(context, arguments))
 
 
 if __name__ == "__main__":

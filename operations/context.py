@@ -19,7 +19,7 @@ from operations.stack_file import Configuration
 
 
 class StackContext:
-    """A stack. Each part is read when a command needs it first, and once until `reload`."""
+    """A stack. Each part is read when a command first needs it, and cached until `reload`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -33,16 +33,17 @@ class StackContext:
         self._exits.close()
 
     def reload(self) -> None:
-        """Read everything again when it is needed, because the stack file may have changed."""
+        """Drop all cached parts. A command calls this when the stack file may have changed."""
         self._exits.close()
         for name in ("configuration", "stack", "docker"):
             self.__dict__.pop(name, None)
         self.pulumi.drop_state()
 
     def select_engine(self) -> None:
-        """Have this process, and so Pulumi's docker plugin, use the engine of the stack.
+        """Set the variables that select the stack's engine, also for Pulumi's Docker provider.
 
-        Problems of the stack file are left to the command. Raises CommandError.
+        If the stack file is invalid, nothing is set, and the command reports the problems. Raises
+        CommandError.
         """
         try:
             configuration = self.configuration
@@ -80,13 +81,13 @@ class StackContext:
         return Redis(self.stack.registry, self.docker, self.secret)
 
     def secret(self, name: str) -> str:
-        """Return a secret of the stack by its name. Raises as `Pulumi.secret`."""
+        """Return the secret `name` of the stack. Raises the errors of `Pulumi.secret`."""
         return self.pulumi.secret(name, self.stack.secrets)
 
     def access_key(self, label: str) -> AccessKey:
         """Return the access key with a label from the state.
 
-        Raises as `Pulumi.decrypted_resource`.
+        Raises the errors of `Pulumi.decrypted_resource`.
         """
         key = self.pulumi.decrypted_resource(ACCESS_KEY, f"{ACCESS_KEY_PREFIX}{label}")
         return AccessKey(key["id"], plain_text(key["outputs"]["secret"]))
@@ -99,11 +100,14 @@ class StackContext:
             return None
 
     def access_problem(self) -> str | None:
-        """Return why the storage refuses the registry. See `StorageBackend.access_problem`."""
+        """Return why the storage refuses the registry, or None.
+
+        See `StorageBackend.access_problem`.
+        """
         return self.storage.access_problem(self.access_key, self.docker.run)
 
     def require_deployed(self) -> Stack:
-        """Return the stack. Raises CommandError if it is not deployed, SettingsError."""
+        """Return the stack. Raises CommandError if it is not deployed, and SettingsError."""
         stack = self.stack
         if "endpoint" not in self.pulumi.outputs:
             raise CommandError(f"the stack {self.name} is not up: make up STACK={self.name}")

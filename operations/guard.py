@@ -1,6 +1,6 @@
-"""Stops a command that would take away images, or the registry's access to them.
+"""Stops a command that would delete images, or the registry's access to them.
 
-Each command that changes a stack asks whether the registry would still find its present images.
+Before a command changes a stack, it checks whether the registry would still find its images.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +18,9 @@ def find_losses(
     outputs: Mapping[str, Any],
     access_key: FindAccessKey,
 ) -> Sequence[Loss]:
-    """Return what `changes` to `stack` would take away, one loss for each name.
+    """Return the images that `changes` to `stack` would delete or make unreachable.
 
-    `outputs` are those of the last `make up`.
+    Each name of a lost resource is listed once. `outputs` are the outputs of the last `make up`.
     """
     losses = {
         loss.name: loss
@@ -35,11 +35,11 @@ def require_allowed(
     command: str,
     losses: Sequence[Loss],
     allowed_losses: Collection[str],
-    stopped: str = "stopped, and nothing was changed",
+    stop_message: str = "stopped, and nothing was changed",
 ) -> None:
     """Raise CommandError if the name of one of the `losses` is not in `allowed_losses`.
 
-    `stopped` is how the text starts.
+    `stop_message` is how the text starts.
     """
     refused = [loss for loss in losses if loss.name not in allowed_losses]
     if not refused:
@@ -47,6 +47,6 @@ def require_allowed(
     alarms = "".join(f"\n  - {loss.alarm}" for loss in refused)
     names = ",".join(loss.name for loss in losses)
     raise CommandError(
-        f"{stopped}:{alarms}\n"
+        f"{stop_message}:{alarms}\n"
         f"If that is what you want: make {command} STACK={stack} ALLOW_LOSS={names}"
     )

@@ -15,17 +15,18 @@ from operations.errors import CommandError
 
 
 def not_in_state(ids: Iterable[str], resources: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """Return the ids of access keys that `resources` do not have."""
+    """Return which access key `ids` are missing in the state, whose resources are `resources`."""
     known = {key["id"] for key in access_keys(resources).values()}
     return sorted(set(ids) - known)
 
 
 def list_before_update(context: StackContext) -> Collection[str] | None:
-    """Return the ids of the user's keys before another one is created, or None if RAM fails.
+    """Return the ids of the RAM user's access keys, before an update creates another one.
 
-    Raises CommandError if RAM would refuse another key because of an orphaned one.
+    Returns None if RAM cannot be called, and prints the reason. Raises CommandError if
+    RAM would refuse another key because of an orphaned one.
     """
-    # Imported here: it takes a second.
+    # Imported here, because the import takes a second.
     from operations.clients import ram
 
     user = context.prefix
@@ -46,9 +47,10 @@ def list_before_update(context: StackContext) -> Collection[str] | None:
 def delete_after_update(context: StackContext, earlier: Collection[str]) -> None:
     """Delete the keys that an update created and lost.
 
-    `earlier` are the ids from before the update. Pulumi records that it creates a key before it
-    does so, and the result afterwards. So if RAM lists a key before a state without pending
-    operations is read, and this state does not have the key, then no run that continues created it.
+    `earlier` are the ids that `list_before_update` returned. Pulumi records a pending operation
+    before it creates a key, and the key afterwards. So RAM's keys are listed first, and the state
+    is read second. If this state has no pending operations, then no update that still runs has
+    created a listed key that the state lacks.
     """
     from operations.clients import ram
 
@@ -57,7 +59,7 @@ def delete_after_update(context: StackContext, earlier: Collection[str]) -> None
         keys = ram.list_access_keys(user)
         context.pulumi.drop_state()
         if context.pulumi.state().get("pending_operations"):
-            return  # another run creates a key now, or `recover` cleans up
+            return  # another update may be creating a key; otherwise `recover` cleans up
         orphaned = not_in_state(keys, context.pulumi.resources)
         for key in orphaned:
             if key not in earlier:

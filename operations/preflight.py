@@ -17,7 +17,7 @@ from operations.errors import CommandError
 def check(context: StackContext) -> None:
     """Raise CommandError if the engine cannot run the stack.
 
-    An invalid stack file is left to the Pulumi program, which reports its problems. Raises
+    An invalid stack file is not checked, because the Pulumi program reports its problems. Raises
     CalledProcessError.
     """
     try:
@@ -28,13 +28,13 @@ def check(context: StackContext) -> None:
 
 
 def require_engine(stack: Stack, resources: Resources, docker: Docker) -> None:
-    """Raise CommandError if the engine cannot run `stack`, which has `resources` now."""
+    """Raise CommandError if the engine cannot run `stack`, whose state has `resources`."""
     if problem := find_problem(stack, resources, docker):
         raise CommandError(problem)
 
 
 def find_problem(stack: Stack, resources: Resources, docker: Docker) -> str | None:
-    """Return why the engine cannot run `stack`, which has `resources` now, and the fix."""
+    """Return why the engine cannot run `stack`, with the fix, or None. See `require_engine`."""
     registry = stack.registry.settings
     for other, _ in resources_of_other_runtimes(registry.runtime, resources):
         return (
@@ -49,13 +49,13 @@ def find_problem(stack: Stack, resources: Resources, docker: Docker) -> str | No
     if not state["ControlAvailable"]:
         return SWARM_WORKER
     nodes = _available_nodes(docker)
-    return _too_few_nodes(stack, nodes) or _volume_without_constraint(stack, nodes)
+    return _node_problem(stack, nodes) or _volume_problem(stack, nodes)
 
 
 def resources_of_other_runtimes(
     runtime: str, resources: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the resources that only another runtime than `runtime` has, each with its runtime."""
+    """Yield (other runtime, resource) for each of `resources` that `runtime` does not use."""
     for other in RUNTIME_TYPES.keys() - {runtime}:
         for resource in resources:
             if resource["type"] in RUNTIME_TYPES[other]:
@@ -63,7 +63,7 @@ def resources_of_other_runtimes(
 
 
 def _available_nodes(docker: Docker) -> Sequence[str]:
-    """Return the names of the nodes that accept work, the one that answers first."""
+    """Return the names of the nodes that accept tasks. The node that `docker` talks to is first."""
     nodes = [
         json.loads(line) for line in docker.run("node", "ls", "--format", "{{json .}}").splitlines()
     ]
@@ -75,7 +75,8 @@ def _available_nodes(docker: Docker) -> Sequence[str]:
     ]
 
 
-def _too_few_nodes(stack: Stack, nodes: Sequence[str]) -> str | None:
+def _node_problem(stack: Stack, nodes: Sequence[str]) -> str | None:
+    """Return the problem and the fix if there are too few nodes for the replicas, or None."""
     registry = stack.registry.settings
     spare, spare_text = 0, ""
     if stack.swarm.order == "start-first":
@@ -89,7 +90,8 @@ def _too_few_nodes(stack: Stack, nodes: Sequence[str]) -> str | None:
     )
 
 
-def _volume_without_constraint(stack: Stack, nodes: Sequence[str]) -> str | None:
+def _volume_problem(stack: Stack, nodes: Sequence[str]) -> str | None:
+    """Return the problem and the fix if the volume could be on any of several nodes, or None."""
     if not stack.registry.volumes or len(nodes) <= 1 or stack.swarm.constraints:
         return None
     return (

@@ -1,10 +1,10 @@
-"""Repairs of a stack after an earlier command was killed.
+"""Repairs a stack after an earlier command was killed.
 
-Each command that changes a stack starts with them. The lock of a process that has ended is removed.
-A resource that the state records as being created may or may not exist. Containers, networks and
-services with the label of the stack are removed, because they store no data. A bucket, RAM user,
-policy or attachment is imported, because the next `up` could not create it again. An access key is
-deleted, because its secret is lost. Then the state is refreshed.
+Each command that changes a stack calls `recover` first. The lock of a process that has ended is
+removed. A resource that the state records as being created may or may not exist. Containers,
+networks and services with the label of the stack are removed, because they store no data. A bucket,
+RAM user, policy or attachment is imported, because the next `up` could not create it again. An
+access key is deleted, because its secret is lost. Then the state is refreshed.
 """
 
 import json
@@ -35,8 +35,8 @@ from operations.context import StackContext
 from operations.errors import CommandError
 from operations.garbage_collection.collector import end_collection
 
-# Docker's names and options for objects of each type. A network can be removed only when no
-# container uses it.
+# For each type of resource, Docker's word for such an object and the options of its `rm` command.
+# Networks follow containers, because a network can be removed only when no container uses it.
 _DOCKER_KINDS: Mapping[str, tuple[str, Sequence[str]]] = {
     SERVICE: ("service", ()),
     CONTAINER: ("container", ("--force", "--volumes")),
@@ -49,17 +49,18 @@ _WITHOUT_QUESTIONS = ("--yes", "--skip-preview", "--non-interactive")
 
 @dataclass(frozen=True)
 class Recovery:
-    """The steps that were taken so that the next command can continue."""
+    """The steps of a recovery, each as text for messages."""
 
     steps: list[str] = field(default_factory=list)
 
     def record(self, step: str) -> None:
+        """Add `step`, and print it."""
         self.steps.append(step)
         _print(step)
 
     @property
-    def stopped(self) -> str:
-        """What was changed, for the message of a command that stops now."""
+    def stop_message(self) -> str:
+        """The beginning of the error text if the command stops now, with the steps so far."""
         if not self.steps:
             return "stopped, and nothing was changed"
         return (
@@ -86,8 +87,8 @@ def recover(context: StackContext) -> Recovery:
     described = (f"{each['type']} {_resource_name(each['resource'])}" for each in pending)
     _print(f"the last run ended in the middle of {', '.join(described)}: cleaning up …")
     begun = [operation["resource"] for operation in pending if operation["type"] == "creating"]
-    _remove_from_engine(begun, context, recovery)
-    # Before `refresh` removes the pending operations from the state.
+    _remove_docker_objects(begun, context, recovery)
+    # This must precede `refresh`, which removes the pending operations from the state.
     users = {each["inputs"]["userName"] for each in begun if each["type"] == ACCESS_KEY}
     for user in sorted(users):
         _delete_lost_keys(user, context, recovery)
@@ -117,10 +118,10 @@ def _remove_stale_locks(context: StackContext, recovery: Recovery) -> None:
         recovery.record(f"dropped the lock of process {owners[0]['pid']}, which is gone")
 
 
-def _remove_from_engine(
+def _remove_docker_objects(
     begun: Sequence[Mapping[str, Any]], context: StackContext, recovery: Recovery
 ) -> None:
-    """Remove objects of the stack that were being created in the engine."""
+    """Remove the stack's Docker objects whose creation had begun and may be incomplete."""
     docker = context.docker
     for kind, (noun, options) in _DOCKER_KINDS.items():
         names = {resource["inputs"]["name"] for resource in begun if resource["type"] == kind}
@@ -149,11 +150,11 @@ def _import(
 
 
 def _delete_lost_keys(user: str, context: StackContext, recovery: Recovery) -> None:
-    """Delete the access keys of `user` that were created and not recorded.
+    """Delete the access keys of `user` that were created but not recorded in the state.
 
     RAM shows a secret only once, so nobody can use them.
     """
-    # Imported here: it takes a second, and few runs need it.
+    # Imported here, because the import takes a second and few runs need it.
     from operations.clients import ram
 
     known = [key["id"] for key in access_keys(context.pulumi.resources).values()]
@@ -183,10 +184,10 @@ def _backend_folder() -> Path | None:
 
 
 def _remove_incomplete_attributes(folder: Path, stack: str) -> None:
-    """Remove files of attributes beside a state that a killed process left incomplete.
+    """Remove attribute files (`.attrs`) that a killed process left incomplete beside the state.
 
     Pulumi's storage writes the state itself in one step, but not these files. It reads a state
-    without them, but fails with an empty one ("failed to load checkpoint: EOF").
+    that has no such file, but fails if the file is empty ("failed to load checkpoint: EOF").
     """
     for attributes in (folder / "stacks" / PROJECT).glob(f"{stack}.json*.attrs"):
         try:
@@ -196,7 +197,7 @@ def _remove_incomplete_attributes(folder: Path, stack: str) -> None:
 
 
 def _check_ended(owner: Mapping[str, Any], stack: str) -> None:
-    """Raise CommandError if a lock's owner still runs, or if this machine cannot tell."""
+    """Raise CommandError if a lock's owner still runs, or if this machine cannot check it."""
     process = f"process {owner['pid']} of {owner['username']} on {owner['hostname']}"
     since = f"since {owner['timestamp'][:19]} UTC"
     if owner["hostname"] != socket.gethostname():
@@ -209,7 +210,7 @@ def _check_ended(owner: Mapping[str, Any], stack: str) -> None:
 
 
 def _is_pulumi(pid: int) -> bool:
-    """Return whether `pid` is a running pulumi. The number may belong to another program by now."""
+    """Return whether the process `pid` is pulumi. Another program may have got the number since."""
     try:
         os.kill(pid, 0)
         # The command line of a process that has ended, but not been waited for, is empty.
@@ -222,5 +223,5 @@ def _is_pulumi(pid: int) -> bool:
 
 
 def _print(text: str) -> None:
-    with suppress(OSError):  # the reader may have ended, and the recovery must continue
+    with suppress(OSError):  # the reader of a pipe may have ended, but the recovery must continue
         print(f"recover: {text}", file=sys.stderr, flush=True)

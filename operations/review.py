@@ -46,16 +46,16 @@ ACTIONS = {
 }
 DELETING = ("replace", "delete")
 RETAINED = "let go"  # the resource is removed from the state, but not deleted
-# In the order in which changes are shown.
+# The mark of each action, in the order in which changes are shown.
 MARKS = {"replace": "🔴", "delete": "🔴", "create": "🟢", "change": "🟡", RETAINED: "⚪"}
 _ORDER = [*MARKS]
 NO_CHANGE = "no change"
-_GROUPS = (COMPONENTS, PROVIDERS, STACK)  # they have no properties that could change
-LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
+_GROUPS = (COMPONENTS, PROVIDERS, STACK)  # resources without properties that could change
+COMMENT_LIMIT = 60_000  # characters: GitHub refuses a comment of more than 65,536
 _BECAUSE = "because of "  # in front of a property that requires a replacement
-_SHOWN_VALUE = 80  # characters
-_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's value for what only `up` can know
-# Patterns of Pulumi's messages, and what is shown in place of them.
+_MAX_SHOWN_LENGTH = 80  # characters; longer values are not shown
+_UNKNOWN_VALUE = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # Pulumi's placeholder in a plan
+# Patterns of Pulumi's messages, and the texts that are shown in their place.
 _REPLACED_MESSAGES = (
     ("preview failed", ""),
     ("(?is).*invalid type option.*", credentials.NO_KEY),
@@ -64,17 +64,17 @@ _REPLACED_MESSAGES = (
         r"unable to \1 \2, which is protected: storage.protect: false would let it go",
     ),
 )
-# Properties that contain variables of the registry's process. `_diff` shows the public ones.
-_VARIABLES = re.compile(r"(^|\.)envs?(\[|\.|$)")
-_ONE_LINE = str.maketrans({"\n": "\\n", "\r": "\\r"})
+# Properties with environment variables of a container or service. `_diff` shows the public ones.
+_ENVIRONMENT_PATH = re.compile(r"(^|\.)envs?(\[|\.|$)")
+_ESCAPED_LINE_BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """The change of one resource.
 
-    `details` describe the properties that change. `old` and `new` are the states of the resource,
-    which are empty if it does not exist then.
+    `details` describe the properties that change. `old` and `new` are the states of the resource
+    before and after the change. A state is empty if the resource does not exist at that time.
     """
 
     action: str
@@ -86,7 +86,7 @@ class Change:
 
     @property
     def deletes(self) -> bool:
-        """Whether the resource is deleted, maybe to be replaced by a new one."""
+        """Whether the resource is deleted. A new one may replace it."""
         return self.action in DELETING
 
     @property
@@ -105,7 +105,7 @@ class Review:
     """The summary of a plan.
 
     `alarms` are losses that the user must allow. `diff` has the lines of the registry's variables
-    and files that change. `access_keys` are their labels, before and after.
+    and files that change. `access_keys` has the labels of the access keys before and after.
     """
 
     stack: str
@@ -180,11 +180,12 @@ def list_changes(plan: Mapping[str, Any]) -> Sequence[Change]:
 
 
 def _kind(urn: str) -> str:
+    """Return the type of the resource with this URN."""
     return urn.split("::")[2].rpartition("$")[2]
 
 
 def _change(steps: Sequence[Mapping[str, Any]]) -> Change:
-    """Return the steps of one resource as one change."""
+    """Combine the steps of one resource into one change."""
     action = min((ACTIONS[step["op"]] for step in steps), key=_ORDER.index)
     old, new = _state(steps, "oldState"), _state(steps, "newState")
     if action == "delete" and old.get("retainOnDelete"):
@@ -208,6 +209,7 @@ def _change(steps: Sequence[Mapping[str, Any]]) -> Change:
 
 
 def _state(steps: Sequence[Mapping[str, Any]], which: str) -> Mapping[str, Any]:
+    """Return the first `oldState` or `newState` (`which`) of `steps`, or an empty one."""
     return next((step[which] for step in steps if step.get(which)), {})
 
 
@@ -220,7 +222,7 @@ def _details(
         values = [_value_at(paths[0], state.get("inputs") or {}) for state in (old, new)]
         is_cause = any("replace" in diff[path]["kind"] for path in paths)
         cause = _BECAUSE if is_cause else ""
-        is_public = not _VARIABLES.search(paths[0]) and all(map(_is_short, values))
+        is_public = not _ENVIRONMENT_PATH.search(paths[0]) and all(map(_is_short, values))
         if len(paths) == 1 and values[0] != values[1] and is_public:
             before, after = ("none" if value is None else str(value) for value in values)
             yield f"{cause}{paths[0]}: {before} → {after}"
@@ -239,13 +241,13 @@ def _value_at(path: str, state: Any) -> Any:  # noqa: ANN401
 
 
 def _is_short(value: object) -> bool:
-    if isinstance(value, dict | list) or value == _UNKNOWN:
+    if isinstance(value, dict | list) or value == _UNKNOWN_VALUE:
         return False
-    return len(str(value)) <= _SHOWN_VALUE
+    return len(str(value)) <= _MAX_SHOWN_LENGTH
 
 
 def downtime(changes: Sequence[Change], *, is_first: bool) -> str:
-    """Return whether clients notice the changes. `is_first` is whether nothing runs yet."""
+    """Describe the downtime that clients notice. `is_first` means that nothing runs yet."""
     if is_first:
         return "none: nothing runs yet"
     deleting = [change for change in changes if change.deletes]
@@ -273,7 +275,7 @@ def _some_seconds(event: str) -> str:
 
 
 def _downtime_of_update(service: Mapping[str, Any]) -> str:
-    """Return whether clients notice that the replicas of a service are updated."""
+    """Describe the downtime that clients notice while the replicas of `service` are updated."""
     replicas = _value_at("mode.replicated.replicas", service)
     if replicas == 1 and _value_at("updateConfig.order", service) == "stop-first":
         return _some_seconds("its one replica is replaced")
@@ -281,7 +283,7 @@ def _downtime_of_update(service: Mapping[str, Any]) -> str:
 
 
 def _access_keys(stack: Stack, in_use: str | None, changes: Sequence[Change]) -> str:
-    """Return the labels of the access keys, before and after if they change."""
+    """Return the labels of the access keys as text. If they change, it has both lists."""
     labels = [*storage_backend(stack.registry).access_keys]
     if not labels:
         return ""
@@ -303,14 +305,17 @@ def _marked_labels(labels: Sequence[str], in_use: str | None) -> str:
 
 
 def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each variable that differs, and the lines of files that differ."""
+    """Yield a line for each variable that differs, and the lines of files that differ.
+
+    `old` and `new` have the values of variables by name, and the texts of files by path.
+    """
     for name in sorted({*old, *new}):
         if old.get(name) == new.get(name):
             continue
         if not name.startswith("/"):
             for sign, side in (("-", old), ("+", new)):
                 if name in side:
-                    yield f"{sign}{name}={side[name].translate(_ONE_LINE)}"
+                    yield f"{sign}{name}={side[name].translate(_ESCAPED_LINE_BREAKS)}"
             continue
         yield f"@@ {name} @@"
         before, after = (side.get(name, "").splitlines() for side in (old, new))
@@ -332,13 +337,13 @@ def _unique(messages: Sequence[tuple[str, str]], severity: str) -> Sequence[str]
 
 
 def markdown(review: Review) -> str:
-    """Return a review for a comment below a pull request, of LIMIT characters at most.
+    """Return a review as Markdown for a pull request comment, of COMMENT_LIMIT characters at most.
 
     Its first line is a hidden marker, which identifies the comment about this stack.
     """
     text = "\n\n".join(_blocks(review))
     marker = f"<!-- oss-registry: {review.stack} -->\n"
-    return marker + _shortened(text, LIMIT - len(marker)) + "\n"
+    return marker + _shortened(text, COMMENT_LIMIT - len(marker)) + "\n"
 
 
 def _blocks(review: Review) -> Iterator[str]:
@@ -384,7 +389,7 @@ def _escaped(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return any `text` as code in a cell of a table."""
+    """Return `text`, which may be any text, as Markdown code for a cell of a table."""
     line = text.replace("|", "\\|").replace("\n", " ")
     ticks = _ticks(line, least=1)
     padding = " " if "`" in line else ""
@@ -392,25 +397,25 @@ def _code(text: str) -> str:
 
 
 def _cell(detail: str) -> str:
-    """Return a detail of a change with the property as code."""
+    """Return `detail`, one of `Change.details`, for a cell of a table. Its property is code."""
     code = detail.removeprefix(_BECAUSE)
     return detail.removesuffix(code) + _code(code)
 
 
 def _fenced(lines: Sequence[str], language: str = "") -> str:
-    """Return any `lines` as a block of code."""
+    """Return `lines`, which may be any text, as a Markdown code block."""
     fence = _ticks("\n".join(lines), least=3)
     return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def _ticks(text: str, least: int) -> str:
-    """Return more backticks than `text` has in a row anywhere."""
+    """Return at least `least` backticks, and more than `text` has in a row anywhere."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     return "`" * max(least, longest + 1)
 
 
 def _shortened(text: str, limit: int) -> str:
-    """Return `text` within `limit` characters, cut at the end of a line, with its block closed."""
+    """Cut `text` to `limit` characters, at the end of a line, and close an open code block."""
     if len(text) <= limit:
         return text
     kept = text[: limit - 200].rpartition("\n")[0]

@@ -19,7 +19,7 @@ REGISTRY_SECTION = f"{PROJECT}:registry"
 
 
 class Configuration(NamedTuple):
-    """The configuration of a stack as Pulumi passes it on: JSON text by full key.
+    """The configuration of a stack as Pulumi passes it to a program: JSON text by full key.
 
     Secrets stay encrypted. `secret_keys` are the keys that contain one.
     """
@@ -37,7 +37,7 @@ def path(stack: str) -> Path:
 
 
 def read_configuration(stack: str) -> Configuration:
-    """Read the configuration of a stack. Raises SettingsError if Pulumi would change a value."""
+    """Read the configuration of a stack. Raises SettingsError if Pulumi would alter a value."""
     content, changed_values = _read(stack)
     configuration = as_configuration(content["config"])
     if changed_values:
@@ -65,7 +65,7 @@ def read_as_json(name: str) -> str:
 
 
 def read_only_copy(name: str) -> str:
-    """Return the stack file, as JSON, with a registry that refuses pushes and does not use redis.
+    """Return a copy of the stack file, as JSON, whose registry refuses pushes and uses no redis.
 
     Each replica then caches blob descriptors in its own memory. Raises SettingsError.
     """
@@ -83,7 +83,7 @@ def read_only_copy(name: str) -> str:
 
 
 def copy_with_runtime(name: str, runtime: str) -> tuple[str, Stack]:
-    """Return the stack file, as JSON, with another `runtime`, and its stack.
+    """Return a copy of the stack file with another `runtime`, as JSON, and the stack it describes.
 
     Raises SettingsError.
     """
@@ -93,6 +93,10 @@ def copy_with_runtime(name: str, runtime: str) -> tuple[str, Stack]:
 def _changed_copy(
     name: str, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> tuple[str, Stack]:
+    """Return a copy of the stack file, as JSON, and the stack it describes.
+
+    `change` returns the section `registry` of the copy.
+    """
     content, _ = _read(name)
     texts, _ = as_configuration(content["config"])
     registry = json.loads(texts.get(REGISTRY_SECTION, "{}"))
@@ -103,7 +107,7 @@ def _changed_copy(
 
 
 def encryption_salt(stack: str) -> str | None:
-    """Return the salt with which the secrets in a stack file are encrypted, if it has one."""
+    """Return the salt with which the secrets in a stack file are encrypted, or None."""
     try:
         content, _ = _read(stack)
     except SettingsError:
@@ -112,7 +116,7 @@ def encryption_salt(stack: str) -> str | None:
 
 
 def _read(stack: str) -> tuple[dict[str, Any], list[Problem]]:
-    """Return a stack file's content, and a problem for each value that Pulumi would change."""
+    """Return a stack file's content, and a problem for each value that Pulumi would alter."""
     file = path(stack)
     try:
         return stack_yaml.read(file.read_text(encoding="utf-8"), PROJECT)
@@ -125,19 +129,20 @@ def _read(stack: str) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def as_configuration(config: Mapping[str, Any]) -> Configuration:
-    """Return the section `config` of a stack file as Pulumi passes it on."""
+    """Return the section `config` of a stack file as Pulumi passes it to a program."""
     texts, secret_keys = {}, set()
     for key, value in config.items():
         # A key without a namespace belongs to the project.
         full_key = key if ":" in str(key) else f"{PROJECT}:{key}"
-        texts[full_key] = _text(value)
+        texts[full_key] = _config_text(value)
         if _contains_secret(value):
             secret_keys.add(full_key)
             texts[full_key] = Sealed(texts[full_key])
     return Configuration(texts, secret_keys)
 
 
-def _text(value: object) -> str:
+def _config_text(value: object) -> str:
+    """Return a value as Pulumi passes it to a program: text as it is, other values as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
@@ -145,7 +150,8 @@ def _text(value: object) -> str:
 
 def _contains_secret(value: object) -> bool:
     if isinstance(value, dict):
-        # Pulumi's form of a secret: one key with a text. The driver oss has such a key as well.
+        # A secret is a mapping with this key only, and a text. The oss driver also has a parameter
+        # `secure`, which is true or false.
         if value.keys() == {"secure"} and isinstance(value["secure"], str):
             return True
         return any(map(_contains_secret, value.values()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from operations.clients.docker import Docker
 from operations.errors import CommandError
 
-# The states of tasks that have ended, as `docker service ps` starts them.
+# How `docker service ps` begins the state of a task that has ended.
 _ENDED = ("Complete", "Failed", "Rejected", "Orphaned", "Shutdown", "Remove")
 
 
@@ -16,13 +16,15 @@ def is_active(state: str) -> bool:
     return not state.startswith(_ENDED)
 
 
-def wait_until_ended(message: str, nodes: Callable[[], Collection[str]], timeout: float) -> None:
-    """Wait until `nodes` returns no more nodes with active tasks.
+def wait_until_ended(
+    message: str, active_nodes: Callable[[], Collection[str]], timeout: float
+) -> None:
+    """Wait until `active_nodes`, which returns the nodes with active tasks, returns none.
 
-    Raises CommandError after `timeout` seconds. `{}` in its `message` stands for the nodes.
+    Raises CommandError with `message` after `timeout` seconds. In it, the nodes replace `{}`.
     """
     end = time.monotonic() + timeout
-    while active := nodes():
+    while active := active_nodes():
         if time.monotonic() > end:
             names = " and ".join(sorted(set(active)))
             raise CommandError(f"{message.format(names)}: see `docker node ls`")

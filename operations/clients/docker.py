@@ -14,12 +14,12 @@ from config import docker_engine
 from config.stack import STACK_LABEL
 from operations.errors import CommandError
 
-# The place of the labels in the output of `docker KIND inspect`.
+# The path of the labels in the output of `docker KIND inspect`.
 _LABELS = {"container": ".Config.Labels", "service": ".Spec.Labels"}
 
 
 def select_engine(config: Mapping[str, str], environment: MutableMapping[str, str]) -> None:
-    """Change `environment` so that Pulumi's docker plugin uses the engine of a stack.
+    """Change `environment` so that Pulumi's Docker provider uses the engine of a stack.
 
     `config` is the configuration of the stack. Raises CommandError.
     """
@@ -31,7 +31,7 @@ def select_engine(config: Mapping[str, str], environment: MutableMapping[str, st
 
 @contextmanager
 def connect(config: Mapping[str, str]) -> Iterator["Docker"]:
-    """Yield the docker command for the engine that the docker plugin uses.
+    """Yield the docker command for the engine that Pulumi's Docker provider uses.
 
     `config` is the configuration of a stack. Raises CommandError.
     """
@@ -51,7 +51,7 @@ def connect(config: Mapping[str, str]) -> Iterator["Docker"]:
 
 
 def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
-    """Return the options that the docker plugin gives to ssh."""
+    """Return the options that Pulumi's Docker provider passes to ssh."""
     text = config.get("docker:sshOpts")
     if not text:
         return os.environ.get("DOCKER_SSH_OPTS", "").split()
@@ -65,7 +65,7 @@ def _ssh_options(config: Mapping[str, str]) -> Sequence[str]:
 
 
 class Docker:
-    """The docker command with these environment variables.
+    """The docker command, run with the environment `variables`.
 
     All methods raise CommandError if the engine does not answer or refuses the docker command, and
     CalledProcessError, with docker's error text, if the command fails.
@@ -100,7 +100,7 @@ class Docker:
             raise self._with_hint(failure) from None
 
     def lines(self, *words: str) -> Iterator[str]:
-        """Run docker with these arguments, and yield each line of its output at once."""
+        """Run docker with these arguments, and yield each line as soon as it is printed."""
         command = ["docker", *words]
         with (
             tempfile.TemporaryFile("w+") as errors,

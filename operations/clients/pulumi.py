@@ -1,4 +1,4 @@
-"""The pulumi command, and what it has recorded of a stack."""
+"""The pulumi command, and the state of a stack."""
 
 import ctypes
 import json
@@ -19,7 +19,7 @@ Resources = Sequence[Mapping[str, Any]]
 """The resources in the state of a stack."""
 
 _STATE_CHANGING = ("up", "destroy", "refresh", "import", "cancel")
-# What pulumi prints (pkg/secrets/passphrase/manager.go; the last one is from Go's crypto/cipher).
+# Pulumi's error texts (pkg/secrets/passphrase/manager.go; the last one is from Go's crypto/cipher).
 _NO_PASSPHRASE = "passphrase must be set with"
 _NO_FILE = "unable to read PULUMI_CONFIG_PASSPHRASE_FILE"
 _WRONG_PASSPHRASE = (
@@ -42,7 +42,7 @@ class Pulumi:
         self._is_decrypted = False
 
     def run(self, command: str, *options: str) -> str:
-        """Run pulumi for the stack, and return its output. `command` is such as "config set"."""
+        """Run pulumi for the stack, and return its output. `command` may be two words."""
         try:
             return run_pulumi(*self._words(command, options))
         finally:
@@ -63,14 +63,14 @@ class Pulumi:
             self.drop_state()
 
     def drop_state(self) -> None:
-        """Export the state again when it is read the next time."""
+        """Drop the cached state, so that the next read exports it again."""
         self._exported, self._is_decrypted = None, False
 
     def state(self, *, decrypted: bool = False) -> Mapping[str, Any]:
         """Return the resources, pending operations and manifest of the stack.
 
-        They are exported once, until a command changes them. Secrets are encrypted, unless
-        `decrypted` was set at this or an earlier call: then nothing of it may be printed.
+        They are cached until a command changes them. Secrets are encrypted, unless `decrypted` is
+        true now or was true earlier. Never print a decrypted state.
         """
         if self._exported is None or (decrypted and not self._is_decrypted):
             self._exported = self._export(*(["--show-secrets"] if decrypted else []))
@@ -93,7 +93,7 @@ class Pulumi:
         return next((each.get("outputs") or {} for each in stacks), {})
 
     def decrypted_resource(self, kind: str, name: str) -> Mapping[str, Any]:
-        """Return the resource `name` of type `kind`. Its secrets are decrypted: print none of it.
+        """Return the resource `name` of type `kind`, with decrypted secrets. Never print it.
 
         Raises CommandError if there is none.
         """
@@ -106,7 +106,7 @@ class Pulumi:
         )
 
     def secret(self, name: str, provided: Collection[str]) -> str:
-        """Return a secret: that of the stack file if it is `provided`, or else the generated one.
+        """Return the secret `name`: from the stack file if `provided`, or else the generated one.
 
         Raises CommandError if there is none.
         """
@@ -130,7 +130,10 @@ def access_keys(resources: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[
 
 
 def plain_text(value: Any) -> str:  # noqa: ANN401
-    """Return a value in a decrypted state as text. A secret one is wrapped, as JSON in JSON."""
+    """Return a value in a decrypted state as text.
+
+    A secret value is a mapping, whose key `plaintext` has the value as JSON.
+    """
     return str(json.loads(value["plaintext"]) if isinstance(value, dict) else value)
 
 
@@ -166,7 +169,7 @@ def _run_visibly(*words: str) -> None:
                 print(line, end="", file=sys.stderr, flush=True)
                 errors.append(line)
         except BaseException:
-            # As subprocess.run does: pulumi has received the interrupt as well.
+            # Pulumi received the same interrupt. Give it 0.25 s to exit, as subprocess.run does.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.25)
             process.kill()
@@ -177,7 +180,10 @@ def _run_visibly(*words: str) -> None:
 
 
 def _check_passphrase(errors: str, words: Sequence[str]) -> None:
-    """Raise CommandError if pulumi's `errors` are about the passphrase of the stack in `words`."""
+    """Raise CommandError if pulumi's `errors` are about the passphrase of the stack.
+
+    `words` are the arguments of pulumi, which name the stack.
+    """
     stack = words[words.index("--stack") + 1] if "--stack" in words else ""
     if _NO_PASSPHRASE in errors:
         raise CommandError(
@@ -201,7 +207,10 @@ def _check_passphrase(errors: str, words: Sequence[str]) -> None:
 
 
 def _salt_hint(stack: str) -> str:
-    """Return the fix if the salt in the stack file, which is no secret, is not the state's."""
+    """Return the fix if the salt in the stack file differs from that in the state, or no text.
+
+    A salt is no secret.
+    """
     file, salt = f"stacks/Pulumi.{stack}.yaml", encryption_salt(stack)
     command = ["pulumi", "stack", "export", "--stack", stack]
     exported = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -223,6 +232,6 @@ def _salt_hint(stack: str) -> str:
 
 
 def _end_with_parent() -> None:
-    """End pulumi if this process is killed, so that it does not block the next run (on Linux)."""
+    """On Linux, kill pulumi when this process is killed. Otherwise it would block the next run."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

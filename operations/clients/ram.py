@@ -1,4 +1,4 @@
-"""A client for RAM, with the access key of the deployer: ALIBABA_CLOUD_* variables or a profile."""
+"""A client for RAM, with the deployer's access key from ALIBABA_CLOUD_* variables or a profile."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from alibabacloud_tea_openapi.models import Config
 from darabonba.exceptions import DaraException, UnretryableException
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between RAM's clock and that of this machine
-KEY_LIMIT = 2  # access keys of a user
+KEY_LIMIT = 2  # access keys per user
 
 
 class RamError(Exception):
@@ -56,7 +56,7 @@ def delete_lost_access_keys(user: str, known: Collection[str], since: datetime) 
 
 
 def _client() -> Client:
-    # The library logs each missing source of credentials with a traceback. Its error names all.
+    # Without credentials, the library logs a traceback for each source. Its error names them all.
     logging.getLogger("credentials").setLevel(logging.CRITICAL)
     return Client(
         Config(

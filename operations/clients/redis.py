@@ -18,10 +18,10 @@ TIMEOUT = 10  # seconds for an answer
 PAGE = 100_000  # keys that one SCAN looks at
 BATCH = 500  # keys of one DEL
 # The keys of the registry's entries, in all releases (distribution, registry/storage/cache/redis).
-# Other keys in its database belong to others.
+# Its database may have other keys, which belong to other programs.
 ENTRY = re.compile(r"(repository::[a-z0-9._/-]+::)?blobs(::[a-z0-9+._-]+:[0-9a-f]+)?")
 CA_FILE = "/authorities.pem"  # in the container of redis-cli
-# A pattern of redis' error, and the next step.
+# Pairs of a pattern in redis's error text, and the next step.
 _HINTS = (
     ("NOAUTH", "set the secret oss-registry:redis-password"),
     (
@@ -73,10 +73,10 @@ class Redis:
         return str(addresses[0])
 
     def ask(self, *commands: str) -> Sequence[str]:
-        """Return the lines that redis answers to `commands`.
+        """Return the lines with which redis answers `commands`.
 
-        If redis refuses the login, these are the answer to that. If it does not answer in time,
-        there are none.
+        If redis refuses the login, the lines start with that error. If it does not answer within
+        TIMEOUT, there are none.
         """
         master = self._section.get("mastername")
         if len(self._section.get("addrs") or ()) > 1 and not master:
@@ -91,9 +91,9 @@ class Redis:
         return self._run(self._server(address), *commands)
 
     def flush_cache(self) -> None:
-        """Delete the registry's entries, and nothing else. Raises CommandError if redis refuses."""
+        """Delete the registry's entries and no other keys. Raises CommandError if redis refuses."""
         if self._registry.settings.runtime == "swarm" and self._stack.runs_redis:
-            # Only services reach it. A restart clears it, because it stores nothing on disk.
+            # Only services reach it. Restart it, which clears it because it stores nothing on disk.
             self._docker.run("service", "update", "--quiet", "--force", self._stack.redis_host)
         elif self.is_used:
             try:
@@ -109,7 +109,7 @@ class Redis:
 
     def _entries(self) -> Iterator[str]:
         """Yield the keys of the registry's entries."""
-        # Older servers, proxies and narrow ACLs refuse scripts and UNLINK.
+        # SCAN and DEL, because older servers, proxies and narrow ACLs refuse scripts and UNLINK.
         cursor = None
         while cursor != "0":
             scan = f"SCAN {cursor or 0} MATCH *blobs* COUNT {PAGE}"
@@ -121,9 +121,9 @@ class Redis:
         self._numbers(*(f"DEL {' '.join(batch)}" for batch in batches))
 
     def _numbers(self, *commands: str) -> Sequence[str]:
-        """Return the answer about the registry's database, which starts with a number per command.
+        """Run `commands` in the registry's database, and return the lines of the answer.
 
-        Raises CommandError if the answer is another one.
+        Raises CommandError unless the first lines are a number for each command.
         """
         database = lookup(self._registry.tree, "redis.db") or 0
         # Some proxies refuse SELECT, so the registry does not send it for database 0 either.
@@ -138,7 +138,7 @@ class Redis:
         )
 
     def _server(self, address: str, prefix: str = "") -> _Server:
-        """Return the server at `address` with its login, whose keys in the tree have a `prefix`."""
+        """Return the server at `address` with its login. `prefix` starts the keys of that login."""
         server = urlsplit(f"//{address}")
         return _Server(
             server.hostname or "",
@@ -148,6 +148,7 @@ class Redis:
         )
 
     def _value(self, key: str) -> str:
+        """Return a value of the section `redis` as text, with the secret of a placeholder."""
         value = self._section.get(key)
         if isinstance(value, Placeholder):
             return self._secret(value.label)
@@ -184,7 +185,7 @@ class Redis:
         return lines[1:] if server.password and lines[:1] == ["OK"] else lines
 
     def _copy(self, text: str, target: str) -> None:
-        """Write `text` to a file in a container. The image need not have a shell."""
+        """Write `text` to `target`, CONTAINER:PATH. This works without a shell in the image."""
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(text)
             file.flush()
@@ -208,12 +209,12 @@ class Redis:
 
 
 def describe_answer(answer: Sequence[str]) -> str:
-    """Return the lines of an answer as one, with the next step if it is known."""
+    """Return the first lines of an answer as one line, with the next step if it is known."""
     text = " ".join([line for line in answer if line != "OK"][:3]) or "nothing"
     hints = [f"; {hint}" for pattern, hint in _HINTS if re.search(pattern, text)]
     return text + "".join(hints[:1])
 
 
 def _quote(text: str) -> str:
-    """Return `text`, which may have any bytes, as a quoted word of redis-cli."""
+    """Return `text` as a quoted word for redis-cli, with each byte escaped."""
     return '"{}"'.format("".join(f"\\x{byte:02x}" for byte in text.encode()))

@@ -13,9 +13,9 @@ from operations.errors import NotChecked
 
 TIMEOUT = 10  # seconds for an answer
 # The values of `http.tls.clientauth` with which clients without a certificate are served.
-_OPTIONAL = ("request-client-cert", "verify-client-cert-if-given")
+_OPTIONAL_CLIENT_AUTH = ("request-client-cert", "verify-client-cert-if-given")
 # How a connection ends if the server requires a certificate of the client.
-_DISCONNECTED = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
+_DISCONNECT_ERRORS = (ssl.SSLError, ConnectionResetError, BrokenPipeError)
 
 
 def version_check_url(registry: RegistryConfig, endpoint: str) -> str:
@@ -35,7 +35,7 @@ def http_status(registry: RegistryConfig, endpoint: str) -> int:
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
     if _is_loopback(urlsplit(endpoint).hostname or ""):
-        # A proxy, such as one named by `http_proxy`, would connect to itself.
+        # A proxy, for example from `http_proxy`, would connect to its own machine.
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
     try:
@@ -49,7 +49,7 @@ def http_status(registry: RegistryConfig, endpoint: str) -> int:
 
 
 def server_certificate(registry: RegistryConfig, endpoint: str) -> str:
-    """Return the PEM certificate of the server at `endpoint`. Raises as `http_status`."""
+    """Return the server's PEM certificate at `endpoint`. Raises the errors of `http_status`."""
     server = urlsplit(endpoint)
     host, port = str(server.hostname), server.port or HTTPS
     try:
@@ -65,9 +65,9 @@ def server_certificate(registry: RegistryConfig, endpoint: str) -> str:
 def _check_client_certificate(registry: RegistryConfig, error: OSError) -> None:
     """Raise NotChecked if the connection ended because this client has no certificate."""
     authorities = lookup(registry.tree, "http.tls.clientcas")
-    is_optional = lookup(registry.tree, "http.tls.clientauth") in _OPTIONAL
+    is_optional = lookup(registry.tree, "http.tls.clientauth") in _OPTIONAL_CLIENT_AUTH
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if authorities and not is_optional and isinstance(reason, _DISCONNECTED):
+    if authorities and not is_optional and isinstance(reason, _DISCONNECT_ERRORS):
         raise NotChecked(
             "the registry asks for a client certificate (registry.config.http.tls.clientcas), "
             "which this command does not have"

@@ -10,7 +10,7 @@ from config.settings import StackSettings
 from config.stack import Stack
 from operations import guard, swarm
 from operations.clients.docker import Docker
-from operations.commands.preview import require_deployer
+from operations.commands.preview import require_deployer_key
 from operations.commands.up import add_allowed_losses, add_consent
 from operations.context import StackContext
 from operations.recovery import recover
@@ -23,14 +23,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(context: StackContext, arguments: Namespace) -> int:
     recovery = recover(context)
-    stack = _stack(context)
+    stack = _stack_or_defaults(context)
     losses = find_losses(context, stack)
-    guard.require_allowed(context.name, "down", losses, arguments.allowed_losses, recovery.stopped)
-    require_deployer(context, stack)
+    guard.require_allowed(
+        context.name, "down", losses, arguments.allowed_losses, recovery.stop_message
+    )
+    require_deployer_key(context, stack)
     docker = context.docker
     try:
         options = ("--yes", "--skip-preview") if arguments.yes else ()
-        # A protected bucket ends this with an error, after everything else is removed.
+        # If the bucket is protected, this removes everything else and then fails.
         context.pulumi.run_visibly("destroy", *options)
     finally:
         swarm.remove_unused_files(context.name, docker)
@@ -38,8 +40,11 @@ def run(context: StackContext, arguments: Namespace) -> int:
     return 0
 
 
-def _stack(context: StackContext) -> Stack:
-    """Return the stack, with defaults if its file is invalid: `down` works all the same."""
+def _stack_or_defaults(context: StackContext) -> Stack:
+    """Return the stack, or one with default settings if its file is invalid.
+
+    This lets `down` work with an invalid file.
+    """
     try:
         return context.stack
     except SettingsError:
@@ -47,7 +52,7 @@ def _stack(context: StackContext) -> Stack:
 
 
 def find_losses(context: StackContext, stack: Stack) -> Sequence[Loss]:
-    """Return what `pulumi destroy` would take away."""
+    """Return the images that `pulumi destroy` would delete or make unreachable."""
     pulumi = context.pulumi
     return [
         loss

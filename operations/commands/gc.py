@@ -1,10 +1,10 @@
-"""`make gc`: delete the blobs that no image needs from the storage.
+"""`make gc`: delete blobs from the storage that no image needs.
 
 A push during garbage collection could lose an image. So the registry is made read-only first, by
-`pulumi up` with a changed copy of the stack file. Then the entries of redis are deleted, and
-`registry garbage-collect` runs. At last, `pulumi up` with the original stack file allows pushes
-again. This step follows whatever ended the others. If this process is killed, the next `make up`
-does it.
+`pulumi up` with a changed copy of the stack file. Then the registry's entries in redis are deleted,
+and `registry garbage-collect` runs. Finally, `pulumi up` with the original stack file allows pushes
+again. This step also runs after an error or an interrupt. If this process is killed, the next
+`make up` allows pushes again.
 """
 
 import re
@@ -31,7 +31,7 @@ from operations.garbage_collection.errors import BLOBS, Progress, Storage, error
 from operations.garbage_collection.interrupts import Interrupts
 from operations.recovery import recover
 
-TAG = "oss-registry:gc"  # on a stack whose garbage collection runs, or was killed
+TAG = "oss-registry:gc"  # set on a stack while garbage collection runs, and after it was killed
 PROGRESS_INTERVAL = 10  # seconds between two lines of progress
 
 Sizes = Mapping[str, int]
@@ -49,16 +49,16 @@ def run(context: StackContext, arguments: Namespace) -> int:
     recover(context)
     context.require_deployed()
     if arguments.dry_run:
-        _try(context)
+        _dry_run(context)
     else:
         collect(context, interrupts)
     return 0
 
 
-def _try(context: StackContext) -> None:
+def _dry_run(context: StackContext) -> None:
     collector = create_collector(context.stack, context.docker)
     storage = _storage(context, collector)
-    list_blobs = _blob_list(storage)
+    list_blobs = _create_blob_list(storage)
     if not _is_empty(list_blobs):
         sizes = _sizes(list_blobs)
         unneeded = _garbage_collect(context, collector, storage, "--dry-run")
@@ -76,7 +76,7 @@ def collect(context: StackContext, interrupts: Interrupts) -> None:
     require_no_changes(context, "more would change than who may push")
     collector = create_collector(context.stack, context.docker)
     storage = _storage(context, collector)
-    list_blobs = _blob_list(storage)
+    list_blobs = _create_blob_list(storage)
     if _is_empty(list_blobs):
         return
     begun = time.monotonic()
@@ -126,9 +126,9 @@ def _read_only_registry(
 
 
 def allow_pushes(context: StackContext, original: str) -> None:
-    """Apply the stack file, which was `original` before.
+    """Apply the stack file. `original` was its content when garbage collection began.
 
-    It is tried twice, because Pulumi receives an interrupt as well. Raises CommandError.
+    A failure is tried again once, because an interrupt also stops Pulumi. Raises CommandError.
     """
     for is_last in (False, True):
         try:
@@ -190,7 +190,7 @@ def _storage(context: StackContext, collector: Collector) -> Storage:
     return Storage(files, context.storage.locate)
 
 
-def _blob_list(storage: Storage) -> ListBlobs:
+def _create_blob_list(storage: Storage) -> ListBlobs:
     """Return a function that lists the blobs as they are when it is called."""
 
     def list_blobs() -> Iterator[tuple[str, int]]:
@@ -214,7 +214,7 @@ def _is_empty(list_blobs: ListBlobs) -> bool:
 
 
 def _sizes(list_blobs: ListBlobs) -> Sizes | None:
-    """Return the sizes of all blobs, or None if they cannot be listed from here."""
+    """Return the sizes of all blobs, or None if this machine cannot list them."""
     try:
         return dict(list_blobs())
     except StorageError as error:
@@ -223,6 +223,7 @@ def _sizes(list_blobs: ListBlobs) -> Sizes | None:
 
 
 def _amount(digests: Collection[str], sizes: Sizes | None) -> str:
+    """Return the number of `digests` as text, with their total size if `sizes` are known."""
     if sizes is None:
         return f"{len(digests):,} blobs"
     size = ByteSize(sum(sizes.get(digest, 0) for digest in digests))
@@ -258,5 +259,5 @@ def _step(name: str, progress: Callable[[], str] | None = None) -> Iterator[None
 
 
 def _print(text: str) -> None:
-    with suppress(OSError):  # the reader may have ended, and pushes must be allowed again
+    with suppress(OSError):  # the reader of a pipe may have ended, but pushes must be allowed again
         print(f"gc: {text}", flush=True)

@@ -22,7 +22,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
 
 
 def find_password(context: StackContext, user: str) -> str:
-    """Return the password of `user`: that of the stack file, or else the generated one.
+    """Return the password of `user`, from the stack file or else the generated one.
 
     Raises CommandError if only its hash is known, and CalledProcessError.
     """

@@ -17,15 +17,15 @@ from typing import Any
 from config.resource_names import NETWORK, REGISTRY, RUNTIME_TYPES, STASH
 from config.stack import Stack
 from operations import preflight, stack_file, swarm
-from operations.commands.preview import plan, require_deployer, show
+from operations.commands.preview import plan, require_deployer_key, show
 from operations.commands.up import add_consent, ask
 from operations.context import StackContext
 from operations.errors import CommandError
 from operations.recovery import recover
 from operations.review import Review
 
-# The types of resources that a move creates or removes. A Stash has a part of the names of a
-# service's files.
+# The types of resources that a move creates or removes. A Stash persists the random part of the
+# names of a service's secrets and configs.
 MOVED_TYPES = {NETWORK, STASH}.union(*RUNTIME_TYPES.values())
 
 
@@ -36,19 +36,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(context: StackContext, arguments: Namespace) -> int:
     recovery = recover(context)
-    move(context, arguments.runtime, consent=arguments.yes, stopped=recovery.stopped)
+    move(context, arguments.runtime, consent=arguments.yes, stop_message=recovery.stop_message)
     return 0
 
 
-def move(context: StackContext, runtime: str, *, consent: bool, stopped: str) -> None:
+def move(context: StackContext, runtime: str, *, consent: bool, stop_message: str) -> None:
     """Move the registry to another runtime.
 
-    `stopped` is how the text of an error starts. Raises CommandError, SettingsError,
+    `stop_message` is how the text of an error starts. Raises CommandError, SettingsError,
     CalledProcessError.
     """
     resources = context.pulumi.resources
     text, stack = stack_file.copy_with_runtime(context.name, runtime)
-    require_deployer(context, stack)
+    require_deployer_key(context, stack)
     old = [
         resource["urn"] for _, resource in preflight.resources_of_other_runtimes(runtime, resources)
     ]
@@ -62,9 +62,9 @@ def move(context: StackContext, runtime: str, *, consent: bool, stopped: str) ->
     preflight.require_engine(stack, (), context.docker)
     review = _plan(context, stack, text)
     show(review, "text")
-    _require_no_other_changes(stack, context.pulumi.outputs, review, stopped)
+    _require_no_other_changes(stack, context.pulumi.outputs, review, stop_message)
     if not consent:
-        ask("Do it?", stopped)
+        ask("Do it?", stop_message)
     begun = time.monotonic()
     options = ("--yes", "--skip-preview")
     if old:
@@ -94,7 +94,7 @@ def _set_runtime(context: StackContext, runtime: str) -> None:
 
 
 def _plan(context: StackContext, stack: Stack, text: str) -> Review:
-    """Return what `up` would change with `text` as the stack file, which describes `stack`."""
+    """Return what `up` would change if the stack file were `text`, which describes `stack`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"Pulumi.{stack.name}.yaml")
         file.write_text(text)
@@ -103,7 +103,7 @@ def _plan(context: StackContext, stack: Stack, text: str) -> Review:
 
 
 def _require_no_other_changes(
-    stack: Stack, outputs: Mapping[str, Any], review: Review, stopped: str
+    stack: Stack, outputs: Mapping[str, Any], review: Review, stop_message: str
 ) -> None:
     """Raise CommandError if the plan fails, or changes more than the runtime.
 
@@ -111,7 +111,7 @@ def _require_no_other_changes(
     earlier move was interrupted.
     """
     if review.errors:
-        raise CommandError(f"{stopped}: the plan fails, see above")
+        raise CommandError(f"{stop_message}: the plan fails, see above")
     others = [
         f"{change.title} {change.name}"
         for change in review.changes
@@ -120,13 +120,13 @@ def _require_no_other_changes(
     others += _changed_outputs(stack, outputs)
     if outputs and others:
         raise CommandError(
-            f"{stopped}: more would change than the runtime ({', '.join(others)}). Run "
+            f"{stop_message}: more would change than the runtime ({', '.join(others)}). Run "
             f"`make up STACK={stack.name}` with the present runtime first."
         )
 
 
 def _changed_outputs(stack: Stack, outputs: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the outputs that change, whichever runtime the stack had before."""
+    """Yield the names of `outputs` that differ from those of `stack` with every runtime."""
     registries = []
     for runtime in RUNTIME_TYPES:
         section = stack.settings.registry.model_copy(update={"runtime": runtime})

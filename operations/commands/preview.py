@@ -49,13 +49,13 @@ def run(context: StackContext, arguments: Namespace) -> int:
 def plan(
     context: StackContext, *options: str, stack: Stack | None = None
 ) -> tuple[Review, Sequence[Loss]]:
-    """Return what `pulumi up` with `options` would change, and what would be lost by it.
+    """Return what `pulumi up` with `options` would change, and the losses.
 
     `stack` is required if `options` name another stack file. Errors are part of the review.
     """
     try:
         stack = stack or context.stack
-        require_deployer(context, stack)
+        require_deployer_key(context, stack)
         planned = _run_preview(context, options)
     except (SettingsError, CommandError) as error:
         return failed(context.name, str(error)), ()
@@ -64,7 +64,7 @@ def plan(
     return replace(review, alarms=[loss.alarm for loss in losses]), losses
 
 
-def require_deployer(context: StackContext, stack: Stack) -> None:
+def require_deployer_key(context: StackContext, stack: Stack) -> None:
     """Raise CommandError if the stack needs an access key for the cloud and none is found."""
     storage = storage_backend(stack.registry)
     if problem := storage.deployer_problem(context.configuration.texts, os.environ):
@@ -89,15 +89,18 @@ def _run_preview(context: StackContext, options: Sequence[str]) -> Mapping[str, 
     return planned
 
 
-def require_no_changes(context: StackContext, error: str) -> None:
-    """Raise CommandError if the plan fails, or with the text `error` if it is not empty."""
+def require_no_changes(context: StackContext, message: str) -> None:
+    """Raise CommandError if the plan fails or has changes.
+
+    If it has changes, the error text starts with `message`.
+    """
     review, _ = plan(context, "--refresh")
     if not review.is_empty:
         show(review, "text")
     if review.errors:
         raise CommandError("stopped, and nothing was changed: the plan fails, see above")
     if not review.is_empty:
-        raise CommandError(f"{error}: `make up STACK={context.name}` first")
+        raise CommandError(f"{message}: `make up STACK={context.name}` first")
 
 
 def show(review: Review, form: str) -> None:

@@ -41,7 +41,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
         )
     existing, in_use = _keys_in_state(context)
     if existing and in_use not in existing:
-        # A failed update leaves no outputs, or the outputs of the state that it did not reach.
+        # After a failed update, outputs are missing, or describe a state that it did not reach.
         _print("the last update failed: finishing it first …")
         up(context, consent=arguments.yes)
         existing, in_use = _keys_in_state(context)
@@ -52,7 +52,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
     else:
         _print(f"a rotation to {new} is under way: going on with it")
     if not arguments.yes:
-        ask(f"Replace the access key {in_use} by {new}?", recovery.stopped)
+        ask(f"Replace the access key {in_use} by {new}?", recovery.stop_message)
     for number, step_labels in enumerate(steps, start=1):
         _take_step(context, step_labels, f"step {number} of {len(steps)}")
     _print(f"the access key is {new}; done in {time.monotonic() - begun:.0f} s")
@@ -69,8 +69,8 @@ def plan_steps(
     """Return the values of `access_keys` to apply one after the other.
 
     `labels` are those in the stack file, and `existing` those in the state. If no rotation is under
-    way, `wanted` is the label of the new key. `is_recovered` is whether a killed run was cleaned up
-    now: it may have been the last step of this rotation. Raises CommandError.
+    way, `wanted` is the label of the new key. `is_recovered` means that a killed run was just
+    cleaned up, which may have been the last step of this rotation. Raises CommandError.
     """
     if in_use not in existing:
         raise CommandError("there is no access key in use yet: `make up` first")
@@ -111,7 +111,7 @@ def _new_label(arguments: Namespace) -> str:
 
 
 def _take_step(context: StackContext, labels: Sequence[str], step: str) -> None:
-    """Apply these `access_keys`: the old one and the new one, or the new one alone."""
+    """Set `access_keys` to `labels`, the old and new key or the new one alone, and apply them."""
     *old, new = labels
     if old:
         _print(f"{step}: {new} beside {old[0]}, and used …")
@@ -124,7 +124,7 @@ def _take_step(context: StackContext, labels: Sequence[str], step: str) -> None:
         up(context, consent=True)
     except StorageRefused as refused:
         if old:
-            raise _old_key_kept(context, str(refused)) from None
+            raise _old_key_kept_error(context, str(refused)) from None
         raise
 
 
@@ -136,10 +136,10 @@ def _require_working_registry(context: StackContext) -> None:
         if row.state == status.SKIP:
             _print(f"{row.part}: {row.text}")
     if broken := [row.text for row in rows if row.state == status.FAIL]:
-        raise _old_key_kept(context, "; ".join(broken))
+        raise _old_key_kept_error(context, "; ".join(broken))
 
 
-def _old_key_kept(context: StackContext, reason: str) -> CommandError:
+def _old_key_kept_error(context: StackContext, reason: str) -> CommandError:
     return CommandError(
         f"the old key is kept, as the new one does not work: {reason}\n"
         f"Fix that, then run `make rotate STACK={context.name}` again: it goes on from here."

@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _only(key: str, description: str) -> dict[str, Any]:
+def _single_key_schema(key: str, description: str) -> dict[str, Any]:
     """Return the schema of a mapping with one key, whose value is text."""
     return {
         "description": description,
@@ -34,9 +34,11 @@ def _only(key: str, description: str) -> dict[str, Any]:
     }
 
 
-SECRET = _only("secure", "A secret: pulumi config set --secret")
-FROM_SECRET = _only("from_secret", "What a secret of this stack file holds, by its name.")
-# Null removes a default of this program.
+SECRET = _single_key_schema("secure", "A secret: pulumi config set --secret")
+FROM_SECRET = _single_key_schema(
+    "from_secret", "What a secret of this stack file holds, by its name."
+)
+# The schema of each kind of value. Null removes a default of this program.
 KINDS: Mapping[str, Any] = {
     "string": {"anyOf": [{"type": ["string", "integer", "null"]}, FROM_SECRET]},
     "bool": {"type": ["boolean", "null"]},
@@ -105,7 +107,7 @@ _INTRODUCTION = """# Settings
 Each key of a stack file, by its section; `make schema` writes this page from the models in
 `config/settings.py`. All are optional, unless they are said to be required.
 [stack-file.md](stack-file.md) has what goes beyond single keys: secrets, config, the engine."""
-# For types other than true or false, or one of several words.
+# Examples for settings whose values are not a fixed set. See `_example`.
 _EXAMPLES: Mapping[str, object] = {
     "registry.release": "3.0.0",
     "registry.image": "registry.example.com/library/registry:3.1.2",
@@ -163,6 +165,7 @@ def settings_page() -> str:
 
 
 def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
+    """Yield a table row for each setting of `model`, which is at `path` in `section`."""
     for name, field in model.model_fields.items():
         place = path + name
         if below := model_in(field.annotation):
@@ -181,6 +184,7 @@ def _rows(model: type[BaseModel], section: str, path: str) -> Iterator[str]:
 
 
 def _line(text: str | None) -> str:
+    """Return `text` as one line for a table cell."""
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
@@ -215,6 +219,7 @@ def _literal(value: object) -> str:
 
 
 def _example(path: str, field: FieldInfo) -> str:
+    """Return an example of a setting, with a value other than the default if possible."""
     inner = [each for each in get_args(field.annotation) if each is not type(None)]
     choices: Sequence[object] = inner if get_origin(field.annotation) is Literal else ()
     if len(inner) == 1 and get_origin(inner[0]) is Literal:

@@ -29,12 +29,16 @@ KEY_DAYS = 90  # the age at which an access key should be replaced
 
 @dataclass(frozen=True)
 class Row:
+    """The result of the check of `part`. See `Result`."""
+
     part: str
     state: str
     text: str
 
 
 class Result(NamedTuple):
+    """The result of a check: OK, WARN, FAIL or SKIP, and a sentence."""
+
     state: str
     text: str
 
@@ -54,9 +58,9 @@ def run(context: StackContext, _: Namespace) -> int:
 def check_parts(context: StackContext, parts: Collection[str] = ()) -> Iterator[Row]:
     """Yield the result of each check, or of those in `parts`.
 
-    Raises CommandError if the stack is not deployed, SettingsError.
+    Raises CommandError if the stack is not deployed, and SettingsError.
     """
-    # Most checks need decrypted secrets. Those that do not work with a wrong passphrase, too.
+    # Most checks need decrypted secrets. The others also work with a wrong passphrase.
     with suppress(CommandError, subprocess.CalledProcessError):
         context.pulumi.state(decrypted=True)
     context.require_deployed()
@@ -169,7 +173,7 @@ def _cache(context: StackContext) -> Result:
 
 
 def _key(context: StackContext) -> Result:
-    """Check the age of the access key in use, and whether RAM has keys that the state has not."""
+    """Check the age of the access key in use, and whether RAM has keys that the state lacks."""
     label = str(context.pulumi.outputs.get("access_key"))
     key = access_keys(context.pulumi.resources).get(label)
     if not key:
@@ -178,7 +182,7 @@ def _key(context: StackContext) -> Result:
     state, text = OK, f"the access key {label} is {days} days old"
     if days >= KEY_DAYS:
         state, text = WARN, f"{text}: make rotate STACK={context.name}"
-    # Imported here: it takes a second, which stacks without a key save.
+    # Imported here, because the import takes a second. Stacks without a key do not need it.
     from operations.clients import ram
 
     user = context.prefix

@@ -20,8 +20,8 @@ from operations.recovery import recover
 
 SERVING_TIMEOUT = 60  # seconds until the registry serves and its storage accepts it
 REPORT_INTERVAL = 10  # seconds between two lines of progress
-# Seconds in which the registry's storage checks fail three times, ten seconds apart.
-STORAGE_CHECKS = 40
+# Long enough for three of the registry's storage checks, ten seconds apart, to fail.
+STORAGE_CHECK_SECONDS = 40
 
 
 class StorageRefused(CommandError):
@@ -65,10 +65,10 @@ def up(context: StackContext, *, consent: bool, allowed_losses: Collection[str] 
     review, losses = plan(context, "--refresh")
     show(review, "text")
     if review.errors:
-        raise CommandError(f"{recovery.stopped}: the plan fails, see above")
-    guard.require_allowed(context.name, "up", losses, allowed_losses, recovery.stopped)
+        raise CommandError(f"{recovery.stop_message}: the plan fails, see above")
+    guard.require_allowed(context.name, "up", losses, allowed_losses, recovery.stop_message)
     if not (consent or review.is_empty):
-        ask("Do it?", recovery.stopped)
+        ask("Do it?", recovery.stop_message)
     earlier_keys = None
     if any(change.kind == ACCESS_KEY and change.new for change in review.changes):
         earlier_keys = orphaned_keys.list_before_update(context)
@@ -91,15 +91,15 @@ def up(context: StackContext, *, consent: bool, allowed_losses: Collection[str] 
         _wait_until_serving(context)
 
 
-def ask(question: str, stopped: str) -> None:
+def ask(question: str, stop_message: str) -> None:
     """Ask the user in the terminal.
 
-    Raises CommandError, whose text starts with `stopped`, unless the answer is yes.
+    Raises CommandError, whose text starts with `stop_message`, unless the answer is yes.
     """
     if not sys.stdin.isatty():
-        raise CommandError(f"{stopped}: there is nobody to ask; YES=1 says yes")
+        raise CommandError(f"{stop_message}: there is nobody to ask; YES=1 says yes")
     if input(f"{question} [yes/no] ").strip().lower() not in ("y", "yes"):
-        raise CommandError(stopped)
+        raise CommandError(stop_message)
 
 
 def _wait_until_serving(context: StackContext) -> None:
@@ -107,8 +107,9 @@ def _wait_until_serving(context: StackContext) -> None:
 
     It answers 503 until a storage check succeeds. A registry that kept running while its storage
     was unreachable notices the repair at its next check, `health.storagedriver.interval` later
-    (distribution, registry/handlers/app.go). If the storage refuses it, it notices that later, too.
-    Other answers, or none, are not waited for: this machine may not reach the endpoint at all.
+    (distribution, registry/handlers/app.go). It notices as late that its storage refuses it.
+    Any other answer ends the wait. So does no answer, because this machine may not reach the
+    endpoint.
 
     Raises StorageRefused if it takes longer than SERVING_TIMEOUT.
     """
@@ -124,11 +125,11 @@ def _wait_until_serving(context: StackContext) -> None:
     )
 
 
-def _wait(goal: str, problem: Callable[[], str | None]) -> None:
-    """Wait until there is no `problem`. Raises StorageRefused after SERVING_TIMEOUT."""
+def _wait(goal: str, find_problem: Callable[[], str | None]) -> None:
+    """Wait until `find_problem` returns None. Raises StorageRefused after SERVING_TIMEOUT."""
     begun = time.monotonic()
     next_report = begun
-    while found := problem():
+    while found := find_problem():
         waited = time.monotonic() - begun
         if waited > SERVING_TIMEOUT:
             raise StorageRefused(f"The stack was updated, but after {waited:.0f} s {found}")
@@ -139,9 +140,12 @@ def _wait(goal: str, problem: Callable[[], str | None]) -> None:
 
 
 def _watch_storage_checks(registry: RegistryConfig, reason: Unreachable) -> None:
-    """Raise StorageRefused if the registry's own storage checks fail."""
-    _report(f"watching for {STORAGE_CHECKS} s whether the registry reaches OSS …")
-    end = time.monotonic() + STORAGE_CHECKS
+    """Raise StorageRefused if the registry's storage checks fail within STORAGE_CHECK_SECONDS.
+
+    `reason` is why this machine cannot check the storage.
+    """
+    _report(f"watching for {STORAGE_CHECK_SECONDS} s whether the registry reaches OSS …")
+    end = time.monotonic() + STORAGE_CHECK_SECONDS
     while time.monotonic() < end:
         if problem := _problem_of_registry(registry):
             raise StorageRefused(

@@ -1,6 +1,6 @@
 """Runs `registry garbage-collect` with the registry's own image, configuration and access.
 
-It must never run beside a registry that accepts pushes, even if the command that started it is
+It must never run while the registry accepts pushes, even if the command that started it is
 killed.
 """
 
@@ -19,7 +19,10 @@ END_TIMEOUT = 30  # seconds for a task to end
 
 
 class Collector(Protocol):
-    """Methods raise CommandError, and CalledProcessError with the command's error text."""
+    """Runs commands in the registry's image.
+
+    Methods raise CommandError, and CalledProcessError with the command's error text.
+    """
 
     def is_read_only(self) -> bool:
         """Return whether the deployed registry refuses pushes."""
@@ -42,7 +45,7 @@ def create_collector(stack: Stack, docker: Docker) -> Collector:
 
 
 class _ContainerCollector:
-    """Runs in the container of the registry, so that a new container ends the command."""
+    """Runs commands in the registry's container. They end when the container is replaced."""
 
     def __init__(self, stack: Stack, docker: Docker) -> None:
         self._name, self._docker = stack.registry.container, docker
@@ -64,9 +67,10 @@ class _ContainerCollector:
 
 
 class _ServiceCollector:
-    """Runs as a copy of the service, because the replicas may be on other machines.
+    """Runs commands in a copy of the service, because the replicas may be on other machines.
 
-    The copy is removed when it ends, when the registry accepts pushes, and by the next `make up`.
+    The copy is removed when its command ends, when the registry accepts pushes, and by the next
+    `make up`.
     """
 
     def __init__(self, stack: Stack, docker: Docker) -> None:
@@ -99,7 +103,7 @@ class _ServiceCollector:
             f"--label={STACK_LABEL}={self._stack.name}",
             # A node with a replica has the image and the volume.
             f"--constraint=node.id=={self._node()}",
-            # Not a job of the Swarm: a job continues when it is removed (moby issues 42789, 44312).
+            # Not a Swarm job, because a job continues after its removal (moby 42789, 44312).
             "--restart-condition=none",
             "--stop-signal=SIGKILL",
             *_copied_options(json.loads(inspected)[0]["Spec"]["TaskTemplate"]),
@@ -175,7 +179,7 @@ def _copied_options(task: Mapping[str, Any]) -> Iterator[str]:
 def end_collection(stack: str, docker: Docker) -> None:
     """Remove the service that collects garbage, and wait until it has ended.
 
-    It must not run beside pushes. Raises CommandError if it does not end.
+    It must not run while the registry accepts pushes. Raises CommandError if it does not end.
     """
     services = docker.labelled("service", stack)
     name = collector_of(stack)
@@ -191,7 +195,7 @@ def end_collection(stack: str, docker: Docker) -> None:
 
 
 def _nodes_with_active_tasks(service: str, docker: Docker) -> Sequence[str]:
-    """Return the nodes on which tasks of a removed service are active, by the id of the service."""
+    """Return the nodes with active tasks of a removed service. `service` is its id."""
     nodes = []
     for node in docker.run("node", "ls", "--quiet").split():
         command = ("node", "ps", "--no-trunc", "--format", "{{json .}}", node)

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 from components.storage.backend import ListFiles
 
-FAILURE = re.compile(r"failed to garbage collect: (.*)", re.DOTALL)
+_FAILURE = re.compile(r"failed to garbage collect: (.*)", re.DOTALL)
 ROOT = "docker/registry/v2/"
 REPOSITORIES, BLOBS = f"{ROOT}repositories/", f"{ROOT}blobs"
-_NO_DIGEST = "invalid checksum digest|unsupported digest algorithm"
+_INVALID_DIGEST = "invalid checksum digest|unsupported digest algorithm"
 # The size of a link in bytes: it contains one digest, with the hexadecimal digits of its hash.
 _LINK_SIZES = {len("sha256:") + 64, len("sha512:") + 128}
-_LISTED = 3  # paths in a hint
+_MAX_PATHS = 3  # paths in a hint, at most
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The files of a registry: `files` lists them, and `locate` describes the place of a path."""
+    """A registry's storage. `files` lists its files, and `locate` returns where one is stored."""
 
     files: ListFiles
     locate: Callable[[str], str]
@@ -29,7 +29,7 @@ class Storage:
 
 @dataclass
 class Progress:
-    """The repository and the manifest that the command printed last."""
+    """The repository and the manifest that `registry garbage-collect` printed last."""
 
     repository: str = ""
     manifest: str = ""
@@ -48,7 +48,7 @@ def error_hint(error: str, progress: Progress, release: str, storage: Storage) -
     Raises what `storage.files` raises.
     """
     panic = re.search(r"^panic: (.*)", error, re.MULTILINE)
-    failure = FAILURE.search(error)
+    failure = _FAILURE.search(error)
     if panic:
         cause = panic[1]
     elif failure:
@@ -63,6 +63,7 @@ def error_hint(error: str, progress: Progress, release: str, storage: Storage) -
 
 
 def _hints(cause: str, progress: Progress, release: str, storage: Storage) -> Iterator[str]:
+    """Yield each broken file or manifest with its fix. `cause` is the registry's error text."""
     repository, locate = progress.repository, storage.locate
     broken = re.search(r"failed to retrieve manifest for digest (\S+): (.*)", cause, re.DOTALL)
     if found := re.search(r"invalid path: /+(.*)", cause):
@@ -88,7 +89,7 @@ def _hints(cause: str, progress: Progress, release: str, storage: Storage) -> It
         else:
             problem = f"cannot be read: {reason}"
         yield f"{manifest} {problem}. {_how_to_delete(repository, digest)}"
-    elif re.search(_NO_DIGEST, cause):
+    elif re.search(_INVALID_DIGEST, cause):
         yield from _files_without_digest(cause, repository, storage)
     else:
         manifest = f"@{progress.manifest}" if progress.manifest else ""
@@ -99,7 +100,7 @@ def _hints(cause: str, progress: Progress, release: str, storage: Storage) -> It
 def _files_without_digest(cause: str, repository: str, storage: Storage) -> Iterator[str]:
     """Yield hints about files whose content or path should be a digest, but is not."""
     if cause.startswith("error enumerating blobs"):
-        paths = [path for path, _ in storage.files(BLOBS, "data") if not _is_blob(path)]
+        paths = [path for path, _ in storage.files(BLOBS, "data") if not _is_blob_path(path)]
         problem, fix = "no blob's path", "Remove it"
     else:
         folder = f"{REPOSITORIES}{repository}"
@@ -109,13 +110,13 @@ def _files_without_digest(cause: str, repository: str, storage: Storage) -> Iter
         fix = "Remove it and push the image again, or write the digest that its path names into it"
         if not paths:
             yield f"a file called link below {storage.locate(folder)} holds no digest. Remove it"
-    for path in paths[:_LISTED]:
+    for path in paths[:_MAX_PATHS]:
         yield f"{storage.locate(path)} is {problem}. {fix}"
-    if len(paths) > _LISTED:
-        yield f"{len(paths) - _LISTED} more files are like that"
+    if len(paths) > _MAX_PATHS:
+        yield f"{len(paths) - _MAX_PATHS} more files are like that"
 
 
-def _is_blob(path: str) -> bool:
+def _is_blob_path(path: str) -> bool:
     return bool(re.search(r"/(\w+)/([0-9a-f]{2})/\2[0-9a-f]{62,126}/data$", path))
 
 

@@ -6,8 +6,9 @@ import signal
 class Interrupts:
     """Handles SIGINT, SIGTERM and SIGHUP.
 
-    The first one raises KeyboardInterrupt, now or after `defer`. Later ones are ignored, until the
-    clean-up has finished. Signals that the process ignores already (nohup) stay ignored.
+    The first one raises KeyboardInterrupt, at once or, after `defer`, when `allow` is called. Later
+    ones are ignored, so that the clean-up can finish. Signals that the process ignores already
+    (nohup) stay ignored.
     """
 
     def __init__(self) -> None:
@@ -22,11 +23,11 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def defer(self) -> None:
-        """Raise nothing until `allow` is called."""
+        """Defer KeyboardInterrupt until `allow` is called."""
         self._is_deferred = True
 
     def allow(self) -> None:
-        """Raise KeyboardInterrupt at an interrupt, or now if there was one."""
+        """Raise KeyboardInterrupt at the first interrupt, or now if there was one already."""
         self._is_deferred = False
         if self._is_interrupted:
             raise KeyboardInterrupt

@@ -128,7 +128,7 @@ def test_a_preview_reports_an_incomplete_access_key_before_pulumi_runs(
     monkeypatch.setattr(preview, "_run_preview", lambda *_: pytest.fail("Pulumi ran"))
     context = StackContext("mine")
     with pytest.raises(CommandError):
-        preview.require_deployer(context, context.stack)
+        preview.require_deployer_key(context, context.stack)
 
 
 def test_the_providers_error_about_a_missing_key_has_a_hint_with_the_variables() -> None:

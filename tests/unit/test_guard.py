@@ -120,10 +120,10 @@ def test_the_guard_passes_only_if_every_loss_is_named() -> None:
 def test_the_guard_lists_the_steps_of_a_recovery() -> None:
     lost = [Loss("images", "Why", "Do")]
     with pytest.raises(CommandError, match=r"^stopped, and nothing was changed:"):
-        guard.require_allowed("prod", "up", lost, (), Recovery().stopped)
+        guard.require_allowed("prod", "up", lost, (), Recovery().stop_message)
     done = ["removed the container a, which was being made", "deleted the access key b"]
     with pytest.raises(CommandError) as failure:
-        guard.require_allowed("prod", "up", lost, (), Recovery(done).stopped)
+        guard.require_allowed("prod", "up", lost, (), Recovery(done).stop_message)
     assert str(failure.value).startswith(
         "stopped, and nothing was changed but by the recovery of the run before (removed the "
         "container a, which was being made; deleted the access key b):"

@@ -62,7 +62,7 @@ def _check_plan(
     **fields: Any,  # noqa: ANN401
 ) -> None:
     review = Review(stack="dev", changes=changes, **fields)
-    move._require_no_other_changes(stack, before, review, Recovery().stopped)
+    move._require_no_other_changes(stack, before, review, Recovery().stop_message)
 
 
 @pytest.mark.parametrize("sections", [{}, OSS])
@@ -128,7 +128,7 @@ def test_a_registry_that_has_the_runtime_already_is_not_changed(
     )
     service = {"type": SERVICE, "urn": "urn:pulumi:dev::x::x::registry"}
     context = fake_context(load_stack(), [service])
-    move.move(context, "swarm", consent=True, stopped=Recovery().stopped)
+    move.move(context, "swarm", consent=True, stop_message=Recovery().stop_message)
     assert isinstance(context.pulumi, FakePulumi)
     assert [words[0] for words in context.pulumi.commands] == ["stack export", "config set"]
     assert "runs by runtime: swarm already" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from config.resource_names import SERVICE
-from operations.review import LIMIT, Review, failed, markdown, plain_text, summarize
+from operations.review import COMMENT_LIMIT, Review, failed, markdown, plain_text, summarize
 from tests.unit.stack_files import load_stack
 
 CONTAINER = "docker:index/container:Container"
@@ -237,7 +237,7 @@ def test_a_comment_is_shortened_to_githubs_limit_and_reports_the_omitted_lines()
     files = {f"/etc/token/{number}.pem": "x" * 200 for number in range(1000)}
     found = _review(_unchanged_stack(), registry={"files": files})
     shown = markdown(found)
-    assert len(shown) <= LIMIT
+    assert len(shown) <= COMMENT_LIMIT
     assert shown.count("```") == 2
     omitted = int(shown.rpartition("✂️ ")[2].split()[0])
     assert omitted > 500

@@ -151,7 +151,7 @@ def test_if_no_endpoint_of_oss_answers_up_watches_the_registrys_storage_checks(
         assert clock.now == 30
     else:
         _wait_until_serving(IN_OSS)
-        assert clock.now == up.STORAGE_CHECKS
+        assert clock.now == up.STORAGE_CHECK_SECONDS
 
 
 # From the plan to the end of the update.
