@@ -1,15 +1,12 @@
 """Plan the configuration of a registry from the settings of its stack."""
 
 import math
-from typing import TYPE_CHECKING
 
 from config.durations import seconds
 from config.releases import HEALTH, Release
-from config.settings import TlsSettings
+from config.settings import CacheSettings, StackSettings, TlsSettings
+from config.storage import StorageDriver
 from config.tree import Placeholder, Section, Tree, lookup, merge
-
-if TYPE_CHECKING:
-    from config.stack import RegistryConfig
 
 PORT = 5000  # in the container, as in the official images
 DATA_PATH = "/var/lib/registry"  # as in the official images
@@ -41,21 +38,32 @@ def password_hash(user: str) -> Placeholder:
     return Placeholder(f"hash of {user}", quoted=False)
 
 
-def plan_configuration(registry: "RegistryConfig", release: Release, overlay: Section) -> Section:
-    """Return the configuration for `release`, with the user's `overlay` applied to it."""
-    level = lookup(overlay, "log.level") or registry.settings.log_level
-    stack, storage = registry.stack, registry.storage
+def plan_configuration(
+    settings: StackSettings,
+    storage: StorageDriver,
+    release: Release,
+    overlay: Section,
+    *,
+    external_url: str | None,
+    redis_address: str,
+    redis_has_password: bool,
+) -> Section:
+    """Return the configuration for `release`, with the user's `overlay` applied to it.
+
+    `external_url` is the URL for clients if the registry cannot find it out from their requests.
+    """
+    level = lookup(overlay, "log.level") or settings.registry.log_level
     http: dict[str, Tree] = {
         "addr": f":{PORT}",
         "secret": HTTP_SECRET,
         "draintimeout": f"{DRAIN_SECONDS}s",
         "headers": {"X-Content-Type-Options": ["nosniff"]},
     }
-    if registry.settings.external_url:
-        http["host"] = registry.endpoint
-    if stack.settings.tls:
+    if external_url:
+        http["host"] = external_url
+    if settings.tls:
         # This is also the default of the releases. It is explicit for reviewers.
-        http["tls"] = {**_tls(stack.settings.tls), "minimumtls": "tls1.2"}
+        http["tls"] = {**_tls(settings.tls), "minimumtls": "tls1.2"}
     planned: dict[str, Tree] = {
         "log": {
             "level": level,
@@ -66,7 +74,7 @@ def plan_configuration(registry: "RegistryConfig", release: Release, overlay: Se
         "storage": {
             **storage.section(release),
             "delete": {"enabled": True},
-            "cache": {"blobdescriptor": "redis" if stack.settings.cache.enabled else "inmemory"},
+            "cache": {"blobdescriptor": "redis" if settings.cache.enabled else "inmemory"},
             "maintenance": {
                 # The registry panics if one of the four keys is missing.
                 "uploadpurging": {
@@ -80,10 +88,11 @@ def plan_configuration(registry: "RegistryConfig", release: Release, overlay: Se
         "http": http,
         "health": HEALTH,
     }
-    if stack.settings.cache.enabled:
-        planned["redis"] = _REDIS[release.redis_client](registry)
-    if stack.settings.auth:
-        planned["auth"] = {"htpasswd": {"realm": stack.settings.auth.realm, "path": USERS_PATH}}
+    if settings.cache.enabled:
+        create_section = _REDIS[release.redis_client]
+        planned["redis"] = create_section(settings.cache, redis_address, redis_has_password)
+    if settings.auth:
+        planned["auth"] = {"htpasswd": {"realm": settings.auth.realm, "path": USERS_PATH}}
     return apply_overlay(planned, overlay)
 
 
@@ -95,44 +104,42 @@ def _tls(settings: TlsSettings) -> Section:
     return {"letsencrypt": {"cachefile": LETSENCRYPT_PATH, **by_key}}
 
 
-def _redis_options(registry: "RegistryConfig") -> Section:
+def _redis_options(cache: CacheSettings, has_password: bool) -> Section:
     """Return the options whose names are the same in both redis clients.
 
     The timeouts are short, so that a redis that hangs does not block the registry. By default,
     release 2.8 has no timeouts, and release 3 waits for 3 s in each attempt.
     """
-    password: Section = {"password": REDIS_PASSWORD} if registry.stack.redis_has_password else {}
+    password: Section = {"password": REDIS_PASSWORD} if has_password else {}
     timeout = "500ms"
     return {
         **password,
-        "db": registry.stack.settings.cache.db,
+        "db": cache.db,
         "dialtimeout": timeout,
         "readtimeout": timeout,
         "writetimeout": timeout,
     }
 
 
-def _redigo(registry: "RegistryConfig") -> Section:
-    pool = registry.stack.settings.cache.pool
+def _redigo(cache: CacheSettings, address: str, has_password: bool) -> Section:
     return {
-        "addr": registry.stack.redis_address,
-        **_redis_options(registry),
+        "addr": address,
+        **_redis_options(cache, has_password),
         "pool": {
-            "maxidle": pool.max_idle,
-            "maxactive": pool.max_active,
-            "idletimeout": pool.idle_timeout,
+            "maxidle": cache.pool.max_idle,
+            "maxactive": cache.pool.max_active,
+            "idletimeout": cache.pool.idle_timeout,
         },
     }
 
 
-def _go_redis(registry: "RegistryConfig") -> Section:
-    pool = registry.stack.settings.cache.pool
+def _go_redis(cache: CacheSettings, address: str, has_password: bool) -> Section:
     return {
-        "addrs": [registry.stack.redis_address],
-        **_redis_options(registry),
-        "maxidleconns": pool.max_idle,
-        "poolsize": pool.max_active,
-        "connmaxidletime": pool.idle_timeout,
+        "addrs": [address],
+        **_redis_options(cache, has_password),
+        "maxidleconns": cache.pool.max_idle,
+        "poolsize": cache.pool.max_active,
+        "connmaxidletime": cache.pool.idle_timeout,
     }
 
 

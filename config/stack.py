@@ -213,7 +213,15 @@ class RegistryConfig:
 
     def planned(self, release: Release, overlay: Section) -> Section:
         """Return its configuration for `release`, with placeholders and `overlay` applied."""
-        return plan.plan_configuration(self, release, overlay)
+        return plan.plan_configuration(
+            self.stack.settings,
+            self.storage,
+            release,
+            overlay,
+            external_url=self.endpoint if self.settings.external_url else None,
+            redis_address=self.stack.redis_address,
+            redis_has_password=self.stack.redis_has_password,
+        )
 
     @cached_property
     def tree(self) -> Section:

@@ -137,7 +137,7 @@ CACHES = st.just({"enabled": False}) | st.fixed_dictionaries(
             {
                 "max_idle": st.integers(1, 100),
                 "max_active": st.integers(1, 100),
-                "idle_timeout": strategies.durations.filter(lambda text: text[0] != "-"),
+                "idle_timeout": strategies.durations,
             }
         ),
     }
