@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails
 from config import docker_engine, overlay, providers, rules
 from config.messages import OVERLAY, full_key, invalid, message
 from config.plan import password_secret
-from config.problems import SET_SECRET, WRONG_KIND, Problem, closest, overlaps, suggestion, within
+from config.problems import SET_SECRET, WRONG_KIND, Problem, closest, overlaps, unknown_key, within
 from config.releases import RELEASES
-from config.rule import Context, check
+from config.rule_evaluation import Context, check
 from config.rules import REGISTRY_LOGINS, SECRET_NAMES, Sealed
 from config.settings import PROJECT, StackSettings, model_in
 from config.stack import REGION, Backends, Stack
@@ -65,12 +65,7 @@ def validate(
     """Return the stack without its invalid settings, and all problems. See `load_stack`."""
     sections, secrets, problems = _read_sections(config, secret_keys)
     settings, found = _validate_sections(sections)
-    misspelled = _misspelled(found)
-    problems += [
-        problem
-        for problem in found
-        if not (problem.path in misspelled and problem.rule == "is required")
-    ]
+    problems += found
     region = config.get(REGION) or _first(environment, REGION_VARIABLES)
     engine = config.get(docker_engine.HOST) or environment.get("DOCKER_HOST", "")
     stack = Stack(name, settings, backends, region, secrets, engine=engine)
@@ -103,7 +98,8 @@ def warnings(stack: Stack) -> Sequence[str]:
     """Return messages about valid settings with effects that a user may not expect."""
     registry = stack.registry
     context = Context(stack.settings.model_dump(), registry.release, registry)
-    found = [*map(_below_overlay, overlay.warnings(registry)), *check(rules.WARNINGS, context)]
+    below_overlay = [problem.below(OVERLAY) for problem in overlay.warnings(registry)]
+    found = [*below_overlay, *check(rules.WARNINGS, context)]
     return [message(each._replace(path=full_key(each.path, stack.name))) for each in found]
 
 
@@ -122,11 +118,6 @@ def upgrade_warnings(stack: Stack, previous_release: str | None) -> Sequence[str
     return [message(Problem(f"{PROJECT}:{OVERLAY}auth.token", problem, fix))]
 
 
-def _below_overlay(problem: Problem) -> Problem:
-    """Return a problem of `registry.config` with its full path."""
-    return problem._replace(path=f"{OVERLAY}{problem.path}")
-
-
 def _first(environment: Mapping[str, str], names: Iterable[str]) -> str:
     """Return the value of the first of these variables that is set."""
     return next((environment[name] for name in names if environment.get(name)), "")
@@ -137,17 +128,11 @@ def _refused(problems: Sequence[Problem]) -> set[str]:
 
     A check that reads a value at one of these paths would report the same mistake again.
     """
-    return {problem.path for problem in problems} | _misspelled(problems)
+    return {problem.path for problem in problems} | _correct_paths(problems)
 
 
-def _misspelled(problems: Sequence[Problem]) -> set[str]:
-    """Return the correct paths of misspelled keys, from the suggestions in `problems`."""
-    paths = set()
-    for problem in problems:
-        suggested = re.fullmatch(r"write (\S+)", problem.fix)
-        if problem.rule.startswith("is not a") and suggested:
-            paths.add(re.sub(r"[^.:]+$", suggested[1], problem.path))
-    return paths
+def _correct_paths(problems: Sequence[Problem]) -> set[str]:
+    return {problem.correct_path for problem in problems if problem.correct_path}
 
 
 def _is_or_contains(path: str, others: Iterable[str]) -> bool:
@@ -187,8 +172,8 @@ def _read_sections(
         elif name in SECRET_NAMES or name.startswith(password_secret("")):
             problems.append(Problem(key, "must be a secret", f"{SET_SECRET} {key}"))
         else:
-            fix = suggestion(name, [*StackSettings.model_fields, *SECRET_NAMES])
-            problems.append(Problem(key, "is not a setting", fix))
+            known = [*StackSettings.model_fields, *SECRET_NAMES]
+            problems.append(unknown_key(key, name, _NOT_A_SETTING, known))
     return sections, secrets, problems
 
 
@@ -237,6 +222,7 @@ def _registry_logins(config: Mapping[str, str], secret_keys: Set[str]) -> Sequen
     return logins
 
 
+_NOT_A_SETTING = "is not a setting"
 # The problem and fix for each type of error that pydantic reports.
 _ERRORS = {
     "bool_type": WRONG_KIND["bool"],
@@ -248,7 +234,7 @@ _ERRORS = {
     "sequence_str": WRONG_KIND["list"],
     "sequence_type": WRONG_KIND["list"],
     "string_type": WRONG_KIND["string"],
-    "extra_forbidden": ("is not a setting", ""),
+    "extra_forbidden": (_NOT_A_SETTING, ""),
     "missing": ("is required", "add it"),
     "string_too_short": ("can't be empty", "write a value, or remove it"),
     "too_long": ("can have two entries at most", "drop the oldest"),
@@ -274,7 +260,7 @@ def _validate_sections(sections: dict[str, Any]) -> tuple[StackSettings, list[Pr
         except ValidationError as error:
             details = error.errors(include_url=False)
             if problems is None:  # later errors only follow from the removals below
-                problems = [_problem(detail) for detail in details]
+                problems = _problems(details)
             for detail in details:
                 place = _place(detail)
                 _remove(sections, place[:-1] if detail["type"] == "missing" else place)
@@ -284,6 +270,17 @@ def _place(detail: ErrorDetails) -> list[str | int]:
     *place, last = detail["loc"]
     # pydantic appends this word if the key itself is invalid.
     return place if last == "[key]" else [*place, last]
+
+
+def _problems(details: Sequence[ErrorDetails]) -> list[Problem]:
+    """Return the problem for each error. A key that is misspelled is not also reported as missing."""
+    problems = [(detail["type"], _problem(detail)) for detail in details]
+    correct_paths = _correct_paths([problem for _, problem in problems])
+    return [
+        problem
+        for kind, problem in problems
+        if not (kind == "missing" and problem.path in correct_paths)
+    ]
 
 
 def _problem(detail: ErrorDetails) -> Problem:
@@ -296,9 +293,10 @@ def _problem(detail: ErrorDetails) -> Problem:
         text = detail["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
         rule, _, fix = text.partition("; ")
         fix = fix or "write one that is"
-    if kind == "extra_forbidden":
-        fix = suggestion(str(place[-1]), _known_keys(place[:-1]))
-    elif kind == "string_type" and isinstance(value, list | dict):
+    if kind == "extra_forbidden" and path not in _FIXES:
+        known = _known_keys(place[:-1])
+        return unknown_key(f"{PROJECT}:{path}", str(place[-1]), rule, known)
+    if kind == "string_type" and isinstance(value, list | dict):
         fix = "write a single value"
     elif kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
@@ -372,8 +370,9 @@ def _read_overlay(stack: Stack, refused: Set[str]) -> tuple[Stack, list[Problem]
         ]
         by_release.append(problems)
     common = set.intersection(*({each.path for each in problems} for problems in by_release))
-    found = [_below_overlay(problem) for problem in by_release[-1] if problem.path in common]
-    return (
-        replace(stack, overlay=tree),
-        [problem._replace(path=f"{PROJECT}:{problem.path}") for problem in found],
-    )
+    found = [
+        problem.below(f"{PROJECT}:{OVERLAY}")
+        for problem in by_release[-1]
+        if problem.path in common
+    ]
+    return replace(stack, overlay=tree), found

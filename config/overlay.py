@@ -16,11 +16,11 @@ from config.problems import (
     WRONG_KIND,
     Problem,
     missing_secret,
-    suggestion,
+    unknown_key,
 )
 from config.releases import RELEASES, Release
 from config.render import BESIDE_DRIVER
-from config.rule import Context, Details, Rule, check, is_set
+from config.rule_evaluation import Context, Details, Rule, check, is_set
 from config.schema import Kinds, kinds_at
 from config.secrecy import plain_secret
 from config.stack import RegistryConfig
@@ -81,6 +81,7 @@ class _Reader(NamedTuple):
 
     def refuse_unknown(self, path: str, key: str, keys: Mapping[str, Kinds]) -> None:
         version = self.release.version
+        rule = f"is not a key of release {version}"
         others = [r.version for r in RELEASES.values() if kinds_at(r.schema.keys, path) is not None]
         if path.rpartition(".")[0] == "storage":
             fix = "storage.kind decides where images are kept: remove it"
@@ -88,9 +89,12 @@ class _Reader(NamedTuple):
             fix = f"release {version} calls it {_RENAMED[path]}"
         elif others:
             fix = f"it belongs to release {' and '.join(others)}: remove it"
+        elif keys:
+            self.problems.append(unknown_key(path, key, rule, keys))
+            return
         else:
-            fix = suggestion(key, keys) if keys else "remove it"
-        self.refuse(path, f"is not a key of release {version}", fix)
+            fix = "remove it"
+        self.refuse(path, rule, fix)
 
     def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401
         """Return `value` as a part of the tree, or None if it is refused."""

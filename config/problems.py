@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 
@@ -10,12 +10,19 @@ class Problem(NamedTuple):
     """A broken rule at `path`, with the fix.
 
     `shown` is the refused value. `messages.message` shows it only if the value at `path` is public.
+    `correct_path` is the path of the known key that the key at `path` probably misspells.
     """
 
     path: str
     rule: str
     fix: str
     shown: object = None
+    correct_path: str | None = None
+
+    def below(self, section: str) -> "Problem":
+        """Return this problem with paths that start with `section`."""
+        correct_path = self.correct_path and f"{section}{self.correct_path}"
+        return self._replace(path=f"{section}{self.path}", correct_path=correct_path)
 
 
 class SettingsError(Exception):
@@ -48,6 +55,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     found = closest(name, known)
     return f"write {found}" if found else f"known are {', '.join(known)}"
+
+
+def unknown_key(path: str, key: str, rule: str, known: Collection[str]) -> Problem:
+    """Return the problem that `key`, the last part of `path`, is not in `known`."""
+    found = closest(key, known)
+    correct_path = f"{path.removesuffix(key)}{found}" if found else None
+    return Problem(path, rule, suggestion(key, known), correct_path=correct_path)
 
 
 def missing_secret(name: object) -> tuple[str, str]:

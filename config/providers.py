@@ -7,7 +7,7 @@ table with the pinned packages.
 
 from collections.abc import Iterator, Mapping, Set
 
-from config.problems import Problem, suggestion
+from config.problems import Problem, unknown_key
 
 # The accepted keys by namespace. A set lists the keys of a section, or of each section in a list.
 # None means that the value is not checked.
@@ -76,7 +76,7 @@ def unknown_keys(key: str, value: object) -> Iterator[Problem]:
     namespace, _, name = key.partition(":")
     rule, keys = f"is not a key of the {namespace} provider", KEYS[namespace]
     if name not in keys:
-        yield Problem(key, rule, suggestion(name, keys))
+        yield unknown_key(key, name, rule, keys)
         return
     known = keys[name]
     if known is None:
@@ -89,4 +89,4 @@ def unknown_keys(key: str, value: object) -> Iterator[Problem]:
         if not isinstance(section, Mapping) or section.keys() == {"secure"}:
             continue
         for below in sorted(map(str, section.keys() - known)):
-            yield Problem(f"{path}.{below}", rule, suggestion(below, known))
+            yield unknown_key(f"{path}.{below}", below, rule, known)

@@ -21,7 +21,7 @@ from config.problems import (
     suggestion,
 )
 from config.releases import RELEASES
-from config.rule import Context, Details, Rule
+from config.rule_evaluation import Context, Details, Rule
 from config.secrecy import plain_secret
 from config.settings import PROJECT
 from config.stack import CA_CERTIFICATES_PATH, REGION
