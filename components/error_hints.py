@@ -1,7 +1,7 @@
 """Print a hint with an error of a provider: what the user can do about it.
 
-The hints are in the tables ERROR_HINTS beside the resources: `runtime/resources.py` for Docker and
-`storage/oss/resources.py` for OSS and RAM.
+The hints themselves are in `runtime/error_hints.py` for Docker, and in
+`storage/oss/error_hints.py` for OSS and RAM.
 """
 
 import asyncio

@@ -36,8 +36,14 @@ def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return None
 
 
-def is_own_host(host: str) -> bool:
-    """Return whether `host` leads a program back to the machine or container that it runs in."""
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is a loopback address. A name is none."""
+    address = ip_address(host)
+    return address is not None and address.is_loopback
+
+
+def is_loopback_or_unspecified(host: str) -> bool:
+    """Return whether `host` is the machine or container itself: a loopback address or 0.0.0.0."""
     address = ip_address(host)
     if address is None:
         return host.lower().rstrip(".") == "localhost"

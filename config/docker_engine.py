@@ -91,7 +91,7 @@ class Engine:
         return "set DOCKER_HOST"
 
 
-def engine(config: Mapping[str, object], environment: Mapping[str, str]) -> Engine:
+def select_engine(config: Mapping[str, object], environment: Mapping[str, str]) -> Engine:
     """Return the engine that a stack file's `config` and the variables in `environment` select.
 
     The stack file takes precedence over the environment, and the environment over Docker's current
@@ -119,11 +119,11 @@ def engine(config: Mapping[str, object], environment: Mapping[str, str]) -> Engi
 
 
 def set_variables(config: Mapping[str, object], environment: MutableMapping[str, str]) -> None:
-    """Change `environment` so that docker and the plugin use the engine that `engine` selects.
+    """Change `environment` so that docker and the plugin use the engine of `select_engine`.
 
     Raises EngineError.
     """
-    variables = engine(config, environment).variables(environment)
+    variables = select_engine(config, environment).variables(environment)
     for name in environment.keys() - variables.keys():
         del environment[name]
     environment.update(variables)

@@ -273,7 +273,7 @@ def _place(detail: ErrorDetails) -> list[str | int]:
 
 
 def _problems(details: Sequence[ErrorDetails]) -> list[Problem]:
-    """Return the problem for each error. A key that is misspelled is not also reported as missing."""
+    """Return the problem for each error. A misspelled key is not reported as missing as well."""
     problems = [(detail["type"], _problem(detail)) for detail in details]
     correct_paths = _correct_paths([problem for _, problem in problems])
     return [

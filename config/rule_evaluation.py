@@ -52,8 +52,8 @@ class Rule(NamedTuple):
 
     path: str
     broken: Callable[[Any, Context], bool | Details | Iterable[Details]]
-    problem: str
-    fix: str
+    problem: str = "{problem}"
+    fix: str = "{fix}"
     reads: Sequence[str] = ()
 
 

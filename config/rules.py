@@ -3,7 +3,6 @@
 Rules about the keys of `registry.config` are in `config.overlay`.
 """
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,10 +57,6 @@ _FILE_CHECKS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
 
 class Sealed(str):
     """A secret that is encrypted in the stack file, so its value is unknown."""
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
 
 
 def _external_host(context: Context) -> str | None:
@@ -123,7 +118,7 @@ def _variables(_: object, context: Context) -> Iterator[Details]:
 
 
 def _problem_at(path: str, texts: tuple[str, str]) -> Details:
-    """Return details for a rule whose texts are _PROBLEM and _FIX."""
+    """Return the details of a problem at `path`, for a rule without texts of its own."""
     problem, fix = texts
     return {"path": path, "problem": problem, "fix": fix}
 
@@ -153,7 +148,7 @@ def _is_open_without_host(url: str | None, context: Context) -> bool:
         url is None
         and is_open
         and context.lookup(docker_engine.CONTEXT)
-        and not _is_loopback(context.registry.address)
+        and not addresses.is_loopback(context.registry.address)
     )
 
 
@@ -319,9 +314,6 @@ def _too_large(_: object, context: Context) -> Iterator[Details]:
         yield _problem_at(path, (problem, fix))
 
 
-_PROBLEM, _FIX = "{problem}", "{fix}"
-
-
 RULES = (
     Rule(
         "storage.bucket",
@@ -380,7 +372,7 @@ RULES = (
         lambda bind, context: (
             bind is not None
             and context.lookup("registry.exposure") == "loopback"
-            and not _is_loopback(bind)
+            and not addresses.is_loopback(bind)
         ),
         "must be a loopback address with exposure: loopback",
         "remove it, or write such as 127.0.0.2",
@@ -388,7 +380,8 @@ RULES = (
     Rule(
         "cache.address",
         lambda address, _: (
-            address is not None and addresses.is_own_host(addresses.split(address)[0])
+            address is not None
+            and addresses.is_loopback_or_unspecified(addresses.split(address)[0])
         ),
         "must be an address that the registry reaches: this one is its own container",
         "write the machine's name or address",
@@ -537,7 +530,7 @@ RULES = (
         f"pulumi config set {REGION} cn-hangzhou",
     ),
     Rule(REGION, _not_a_region, "must be a region's id alone", "write {example}"),
-    Rule("registry.environment", _variables, _PROBLEM, _FIX),
+    Rule("registry.environment", _variables),
     Rule(f"{REGISTRY_LOGINS}.*", _not_a_registry_host, "{problem}", "write {example}"),
     Rule(
         f"{REGISTRY_LOGINS}.*",
@@ -580,10 +573,10 @@ RULES = (
         "is where this program, the registry or the kernel has something of its own",
         "choose another path",
     ),
-    Rule("registry.files", _unreadable_files, _PROBLEM, _FIX),
-    Rule("auth.users", _wrong_passwords, _PROBLEM, _FIX),
-    Rule("tls.certificate", _wrong_certificate, _PROBLEM, _FIX),
-    Rule(SECRETS, _unused_secrets, _PROBLEM, _FIX),
+    Rule("registry.files", _unreadable_files),
+    Rule("auth.users", _wrong_passwords),
+    Rule("tls.certificate", _wrong_certificate),
+    Rule(SECRETS, _unused_secrets),
     Rule(
         NAME,
         _too_long_for_ram,
@@ -618,7 +611,7 @@ RULES = (
         "set it to {needed} or more, or to {enough} with {chunk_path}: {smaller}",
         reads=("storage.kind", "registry.config.storage"),
     ),
-    Rule("registry", _too_large, _PROBLEM, _FIX, reads=("registry.runtime", "registry.delivery")),
+    Rule("registry", _too_large, reads=("registry.runtime", "registry.delivery")),
 )
 
 
@@ -649,7 +642,7 @@ def _is_unprotected(exposure: str, context: Context) -> bool | Details:
 def _bypasses_proxy(_: object, context: Context) -> bool | Details:
     registry = context.registry
     behind_proxy = registry.settings.exposure == "proxy" and registry.stack.settings.tls is None
-    if not behind_proxy or _is_loopback(registry.address):
+    if not behind_proxy or addresses.is_loopback(registry.address):
         return False
     return {"published": registry.published}
 
@@ -677,7 +670,7 @@ def _replicas_with_own_caches(replicas: int, context: Context) -> bool:
 def _unpinned_volumes(_: object, context: Context) -> bool | Details:
     registry = context.registry
     on_swarm = registry.settings.runtime == "swarm"
-    if not on_swarm or not registry.volumes or registry.stack.swarm.constraints:
+    if not on_swarm or not registry.volumes or registry.stack.swarm_settings.constraints:
         return False
     return {"path": "registry.swarm.constraints", "volumes": ", ".join(registry.volumes)}
 
@@ -759,7 +752,7 @@ WARNINGS = (
         "lets it move away from {volumes}, which is on one machine alone",
         "name that machine, such as [node.hostname==one]",
     ),
-    Rule("registry.environment", _unsent_traces, _PROBLEM, _FIX),
+    Rule("registry.environment", _unsent_traces),
     Rule(
         "storage.adopt",
         _unpurged_bucket,

@@ -7,13 +7,9 @@ module. Text that a user chooses freely is a secret, unless a table below lists 
 import json
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from config.releases import RELEASES
-from config.tree import ANY
-
-Place: TypeAlias = tuple[str, ...]
-"""The keys below the section `registry` that lead to a value, with ANY for each list index."""
+from config.tree import ANY, Place
 
 HIDDEN = "[not shown: it holds a secret in plain text]"
 # Patterns for public values: any text; an address with only a scheme, a host, a port and a path. A
@@ -84,7 +80,10 @@ _CONFIG_PATHS = {release.config_path for release in RELEASES.values()}
 
 
 def plain_secret(place: Place, value: object) -> str | None:
-    """Return why `value` must not be in plain text at `place`, or None if it is public."""
+    """Return why `value` must not be in plain text at `place`, or None if it is public.
+
+    `place` starts below the section `registry`.
+    """
     if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
         return None
     match place:
@@ -131,7 +130,7 @@ def _holds_secret(name: str, text: str) -> bool:
             tree = json.loads(_PLACEHOLDER.sub('""', text))
         except ValueError:
             return True
-        return _any_secret(_WITH_FREE_KEYS.get(name, ("config",)), tree)
+        return _tree_holds_secret(_WITH_FREE_KEYS.get(name, ("config",)), tree)
     if name.startswith("/"):
         # The settings accept only public text for other files.
         return bool(_PASSWORD_HASH.search(text))
@@ -141,10 +140,10 @@ def _holds_secret(name: str, text: str) -> bool:
     return plain_secret(place, text) is not None
 
 
-def _any_secret(place: Place, tree: object) -> bool:
+def _tree_holds_secret(place: Place, tree: object) -> bool:
     """Return whether `tree`, which is at `place`, has a secret in plain text."""
     if isinstance(tree, Mapping):
-        return any(_any_secret((*place, key), below) for key, below in tree.items())
+        return any(_tree_holds_secret((*place, key), below) for key, below in tree.items())
     if isinstance(tree, list):
-        return any(_any_secret((*place, ANY), item) for item in tree)
+        return any(_tree_holds_secret((*place, ANY), item) for item in tree)
     return plain_secret(place, tree) is not None

@@ -1,6 +1,5 @@
 """A stack and its registries: names, addresses and configuration, computed from valid settings."""
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ class Stack:
         return self.registries[0]
 
     @property
-    def swarm(self) -> SwarmSettings:
+    def swarm_settings(self) -> SwarmSettings:
         return self.settings.registry.swarm or SwarmSettings()
 
     @property
@@ -176,7 +175,7 @@ class RegistryConfig:
         """Whether only the machine of the engine can reach it, and that is not this machine."""
         if self.settings.external_url or docker_engine.machine(self.stack.engine) is None:
             return False
-        return ipaddress.ip_address(self.address).is_loopback
+        return addresses.is_loopback(self.address)
 
     @property
     def login_server(self) -> str:

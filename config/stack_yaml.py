@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from config.problems import Problem
+from config.tree import dotted
 
 Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | None"
 
@@ -207,8 +208,7 @@ class _Reader:
             first, *below = below
             if ":" not in str(first):
                 first = f"{self._project}:{first}"
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in below)
-        return f"{first}{''.join(parts)}"
+        return f"{first}{dotted(below)}"
 
 
 def _merged_mappings(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -79,9 +79,9 @@ def _node_problem(stack: Stack, nodes: Sequence[str]) -> str | None:
     """Return the problem and the fix if there are too few nodes for the replicas, or None."""
     registry = stack.registry.settings
     spare, spare_text = 0, ""
-    if stack.swarm.order == "start-first":
+    if stack.swarm_settings.order == "start-first":
         spare, spare_text = 1, " and one to spare with order: start-first"
-    if stack.swarm.publish_mode != "host" or registry.replicas + spare <= len(nodes):
+    if stack.swarm_settings.publish_mode != "host" or registry.replicas + spare <= len(nodes):
         return None
     return (
         f"registry.replicas is {registry.replicas}, and publish_mode: host takes a machine for each"
@@ -92,7 +92,7 @@ def _node_problem(stack: Stack, nodes: Sequence[str]) -> str | None:
 
 def _volume_problem(stack: Stack, nodes: Sequence[str]) -> str | None:
     """Return the problem and the fix if the volume could be on any of several nodes, or None."""
-    if not stack.registry.volumes or len(nodes) <= 1 or stack.swarm.constraints:
+    if not stack.registry.volumes or len(nodes) <= 1 or stack.swarm_settings.constraints:
         return None
     return (
         f"{' and '.join(stack.registry.volumes)} would be on whichever of {len(nodes)} machines "

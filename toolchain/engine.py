@@ -47,7 +47,7 @@ def configured(config: Mapping[str, object]) -> docker_engine.Engine:
     Raises Unavailable.
     """
     try:
-        return docker_engine.engine(config, os.environ)
+        return docker_engine.select_engine(config, os.environ)
     except docker_engine.EngineError as error:
         raise Unavailable(str(error)) from None
 

@@ -15,7 +15,7 @@ def exports(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[st
     """
     values = {name: environment.get(name) for name in names}
     try:
-        engine = docker_engine.engine({}, environment)
+        engine = docker_engine.select_engine({}, environment)
     except docker_engine.EngineError as error:
         print(f"env: {error}", file=sys.stderr)
     else:

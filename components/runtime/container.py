@@ -7,11 +7,10 @@ import pulumi_docker as docker
 from pulumi import Output, Resource, ResourceOptions
 
 from components.error_hints import with_hints
+from components.runtime.error_hints import ERROR_HINTS
 from components.runtime.resources import (
-    ERROR_HINTS,
     HEALTH_INTERVAL,
     HEALTH_START_PERIOD,
-    HEALTHY_SECONDS,
     LOG_DRIVER,
     LOG_OPTIONS,
     TMP_MIB,
@@ -19,7 +18,7 @@ from components.runtime.resources import (
     labels,
     pull_image,
 )
-from components.runtime.workload import Workload
+from components.runtime.workload import HEALTHY_SECONDS, Workload
 from config.stack import Stack
 
 CPU_PERIOD = 100_000  # µs, the kernel's default

@@ -16,11 +16,10 @@ from pulumi import Input, Output, Resource, ResourceOptions
 
 from components.error_hints import with_hints
 from components.generated_secrets import persist
+from components.runtime.error_hints import ERROR_HINTS
 from components.runtime.resources import (
-    ERROR_HINTS,
     HEALTH_INTERVAL,
     HEALTH_START_PERIOD,
-    HEALTHY_SECONDS,
     LOG_DRIVER,
     LOG_OPTIONS,
     TMP_MIB,
@@ -28,7 +27,7 @@ from components.runtime.resources import (
     labels,
     pull_image,
 )
-from components.runtime.workload import Workload
+from components.runtime.workload import HEALTHY_SECONDS, Workload
 from config.stack import FILE_LABEL, STACK_LABEL, Stack
 
 
@@ -54,7 +53,7 @@ class SwarmRuntime:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack.name
-        self._settings = stack.swarm
+        self._settings = stack.swarm_settings
         self._network = create_network(stack, "overlay")
 
     def run(self, name: str, workload: Workload, parent: Resource) -> None:
@@ -244,8 +243,13 @@ def pin_digest(image: str, repo_digest: str | None) -> str:
 def format_duration(seconds: int) -> str:
     """Return a duration as Docker prints it: 35s, 1m35s, 2m, 1h0m5s."""
     minutes, rest = divmod(seconds, 60)
-    text = f"{minutes // 60}h{minutes % 60}m{rest}s"
-    return re.sub(r"(?<=h)0m0s$|(?<=m)0s$|^0h(0m)?", "", text)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}h" if hours else ""
+    if minutes or (hours and rest):
+        text += f"{minutes}m"
+    if rest or not text:
+        text += f"{rest}s"
+    return text
 
 
 def _generation(name: str, contents: Sequence[Input[str]], parent: Resource) -> Output[str]:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from pulumi import Input, Resource
 
+HEALTHY_SECONDS = 60  # within which a workload must be healthy
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:

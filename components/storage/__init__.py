@@ -7,6 +7,7 @@ use them as well.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from components.storage.backend import StorageBackend
 from components.storage.filesystem import FilesystemBackend
@@ -17,8 +18,8 @@ BACKENDS: Mapping[str, type[StorageBackend]] = {"oss": OssBackend, "filesystem":
 
 
 def storage_backend(registry: RegistryConfig) -> StorageBackend:
-    """Return the backend of `registry`."""
-    return BACKENDS[registry.stack.settings.storage.kind](registry)
+    """Return the backend of `registry`, whose stack was loaded with BACKENDS."""
+    return cast(StorageBackend, registry.storage)
 
 
 def all_backends(registry: RegistryConfig) -> Sequence[StorageBackend]:

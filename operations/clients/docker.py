@@ -36,7 +36,7 @@ def connect(config: Mapping[str, str]) -> Iterator["Docker"]:
     `config` is the configuration of a stack. Raises CommandError.
     """
     try:
-        variables = docker_engine.engine(config, os.environ).variables(os.environ)
+        variables = docker_engine.select_engine(config, os.environ).variables(os.environ)
     except docker_engine.EngineError as error:
         raise CommandError(str(error)) from None
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
 """HTTP requests to a registry, with its scheme, its path prefix and its TLS settings."""
 
-import ipaddress
 import ssl
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+from config import addresses
 from config.rules import HTTPS
 from config.stack import RegistryConfig
 from config.tree import lookup
@@ -34,7 +34,7 @@ def http_status(registry: RegistryConfig, endpoint: str) -> int:
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
-    if _is_loopback(urlsplit(endpoint).hostname or ""):
+    if _is_this_machine(urlsplit(endpoint).hostname or ""):
         # A proxy, for example from `http_proxy`, would connect to its own machine.
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
@@ -56,7 +56,7 @@ def server_certificate(registry: RegistryConfig, endpoint: str) -> str:
         return ssl.get_server_certificate((host, port), timeout=TIMEOUT)
     except OSError as error:
         _check_client_certificate(registry, error)
-        needs_proxy = "https" in urllib.request.getproxies() and not _is_loopback(host)
+        needs_proxy = "https" in urllib.request.getproxies() and not _is_this_machine(host)
         if needs_proxy and not urllib.request.proxy_bypass(host):
             raise NotChecked(f"this machine reaches {host} by a proxy only: {error}") from None
         raise
@@ -74,8 +74,5 @@ def _check_client_certificate(registry: RegistryConfig, error: OSError) -> None:
         ) from None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+def _is_this_machine(host: str) -> bool:
+    return addresses.is_loopback(host) or host == "localhost" or host.endswith(".localhost")

@@ -27,7 +27,7 @@ from operations.commands.up import up
 from operations.context import StackContext
 from operations.errors import CommandError, error_text
 from operations.garbage_collection.collector import Collector, create_collector
-from operations.garbage_collection.errors import BLOBS, Progress, Storage, error_hint
+from operations.garbage_collection.error_hints import BLOBS, Progress, Storage, error_hint
 from operations.garbage_collection.interrupts import Interrupts
 from operations.recovery import recover
 

@@ -9,9 +9,9 @@ from config.overlay import MANAGED_KEYS
 from config.problems import Problem
 from config.releases import Release
 from config.rules import named_secrets
-from config.secrecy import Place, plain_secret
+from config.secrecy import plain_secret
 from config.settings import PROJECT
-from config.tree import ANY, Section, lookup
+from config.tree import ANY, Place, Section, lookup
 from operations.compose_import.result import ImportResult
 
 _OVERLAY = f"{PROJECT}:registry.config."

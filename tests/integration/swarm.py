@@ -210,14 +210,13 @@ class SwarmDeployment(CloudDeployment):
     def is_update_finished(self) -> bool:
         """Return whether the last update of the registry is complete and its old replicas ended."""
         service = f"{self.prefix}-registry"
+        docker = self._manager.docker
         state = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}"
-        words = ("service", "inspect", service, "--format", state)
-        if self._manager.docker(*words).strip() in ("updating", "rollback_started"):
-            return False
+        update = docker("service", "inspect", service, "--format", state).strip()
         # An update with the order start-first is complete before the last old replica has ended.
-        old_tasks = ("service", "ps", service, "--filter=desired-state=shutdown")
-        states = self._manager.docker(*old_tasks, "--format", "{{.CurrentState}}").splitlines()
-        return not any(map(is_active, states))
+        old_replicas = ("--filter=desired-state=shutdown", "--format", "{{.CurrentState}}")
+        states = docker("service", "ps", service, *old_replicas).splitlines()
+        return update not in ("updating", "rollback_started") and not any(map(is_active, states))
 
     def secret_versions(self, part: str) -> int:
         """Return how many versions of the secrets of the service `part` exist."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.error_hints import error_hint
-from components.storage.oss.resources import ERROR_HINTS
+from components.storage.oss.error_hints import ERROR_HINTS
 from config import credentials
 from operations import stack_file
 from operations.commands import preview

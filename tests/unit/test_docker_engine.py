@@ -85,7 +85,7 @@ def test_the_stack_file_overrides_variables_and_variables_override_the_current_c
     docker: Path, config: dict[str, str], environment: dict[str, str], host: str, setting: str
 ) -> None:
     _add_context(docker, "edge", EDGE)
-    found = docker_engine.engine(config, {**os.environ, **environment})
+    found = docker_engine.select_engine(config, {**os.environ, **environment})
     assert (found.host, found.setting) == (host, setting)
     # Pulumi's Docker provider would prefer DOCKER_CONTEXT to the stack file's host.
     variables = found.variables({**os.environ, **environment})
@@ -100,23 +100,25 @@ def test_pulumis_provider_uses_the_current_context_too(docker: Path) -> None:
     environment = {**os.environ}
     docker_engine.set_variables({}, environment)
     assert environment["DOCKER_HOST"] == EDGE
-    assert docker_engine.engine({}, environment).setting == "the current Docker context edge"
+    assert docker_engine.select_engine({}, environment).setting == "the current Docker context edge"
 
 
 def test_pulumis_provider_uses_only_the_certificates_of_the_context(docker: Path) -> None:
     _add_context(docker, "prod", PROD, tls=True)
     _add_context(docker, "edge", EDGE)
     others = {**os.environ, "DOCKER_CERT_PATH": "/others", "DOCKER_TLS_VERIFY": "1"}
-    prod = docker_engine.engine({"docker:context": "prod"}, others).variables(others)
+    prod = docker_engine.select_engine({"docker:context": "prod"}, others).variables(others)
     assert (prod["DOCKER_CERT_PATH"], prod["DOCKER_TLS_VERIFY"]) == (
         f"{docker}/tls/prod/docker",
         "1",
     )
     for config in ({"docker:context": "edge"}, {"docker:host": EDGE}):
-        edge = docker_engine.engine(config, others).variables(others)
+        edge = docker_engine.select_engine(config, others).variables(others)
         assert not {"DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"} & edge.keys()
     mine = {"docker:host": PROD, "docker:certPath": "/mine"}
-    assert docker_engine.engine(mine, others).variables(others)["DOCKER_CERT_PATH"] == "/mine"
+    assert (
+        docker_engine.select_engine(mine, others).variables(others)["DOCKER_CERT_PATH"] == "/mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_conflicting_or_wrong_engine_settings_are_reported_in_one_line(
 ) -> None:
     _add_context(docker, "edge", EDGE)
     with pytest.raises(EngineError) as failure:
-        docker_engine.engine(config, {**os.environ, **environment})
+        docker_engine.select_engine(config, {**os.environ, **environment})
     for word in words:
         assert word in str(failure.value)
     assert "\n" not in str(failure.value)
@@ -156,7 +158,7 @@ def test_a_deleted_current_context_is_reported_with_its_name(docker: Path) -> No
     with pytest.raises(
         EngineError, match=r"deleted, which the current .* does not exist.*use default"
     ):
-        docker_engine.engine({}, os.environ)
+        docker_engine.select_engine({}, os.environ)
 
 
 def test_a_context_that_pulumis_provider_does_not_find_is_refused(
@@ -165,7 +167,7 @@ def test_a_context_that_pulumis_provider_does_not_find_is_refused(
     _add_context(docker, "edge", EDGE)
     monkeypatch.setenv("HOME", "/elsewhere")
     with pytest.raises(EngineError, match=f"Set docker:host: {EDGE} in place of docker:context"):
-        docker_engine.engine({"docker:context": "edge"}, os.environ)
+        docker_engine.select_engine({"docker:context": "edge"}, os.environ)
 
 
 @pytest.mark.usefixtures("docker")
@@ -173,11 +175,11 @@ def test_without_the_docker_command_the_engine_is_at_the_default_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert docker_engine.engine({}, os.environ).host == LOCAL
+    assert docker_engine.select_engine({}, os.environ).host == LOCAL
     with pytest.raises(
         EngineError, match=r"DOCKER_CONTEXT names .* edge\. Install the docker command"
     ):
-        docker_engine.engine({}, {**os.environ, "DOCKER_CONTEXT": "edge"})
+        docker_engine.select_engine({}, {**os.environ, "DOCKER_CONTEXT": "edge"})
 
 
 TOO_NEW = (

@@ -6,7 +6,7 @@ import pytest
 
 from operations.commands import gc
 from operations.errors import CommandError
-from operations.garbage_collection.errors import Progress, Storage, error_hint
+from operations.garbage_collection.error_hints import Progress, Storage, error_hint
 from tests.unit.contexts import fake_context
 from tests.unit.stack_files import load_stack
 

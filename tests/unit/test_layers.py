@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent.parent
-ALLOWED = {
+ALLOWED_IMPORTS = {
     "config": {"config"},
     "components": {"config", "components"},
     "operations": {"config", "components", "operations"},
     "toolchain": {"config", "toolchain"},
 }
-# Imports all modules of a package in a Python without Pulumi.
-WITHOUT_PULUMI = """
+# A Python program that imports all modules of a package while Pulumi is not importable.
+IMPORT_WITHOUT_PULUMI = """
 import importlib, pkgutil, sys
 sys.modules["pulumi"] = sys.modules["pulumi_docker"] = sys.modules["pulumi_alicloud"] = None
 package = importlib.import_module(sys.argv[1])
@@ -26,16 +26,16 @@ for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
 """
 
 
-@pytest.mark.parametrize("package", ALLOWED)
+@pytest.mark.parametrize("package", ALLOWED_IMPORTS)
 def test_a_package_imports_only_itself_and_the_packages_below_it(package: str) -> None:
     for file in (PROJECT / package).rglob("*.py"):
         imported = {name.split(".")[0] for name in _imports(file)}
-        assert imported & ALLOWED.keys() <= ALLOWED[package], file
+        assert imported & ALLOWED_IMPORTS.keys() <= ALLOWED_IMPORTS[package], file
 
 
 @pytest.mark.parametrize("package", ["config", "operations"])
 def test_a_package_can_be_imported_without_pulumi(package: str) -> None:
-    command = [sys.executable, "-c", WITHOUT_PULUMI, package]
+    command = [sys.executable, "-c", IMPORT_WITHOUT_PULUMI, package]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -45,7 +45,7 @@ def test_a_package_can_be_imported_without_pulumi(package: str) -> None:
     [("pulumi_docker", "components/runtime"), ("pulumi_alicloud", "components/storage/oss")],
 )
 def test_only_one_package_imports_a_provider(provider: str, folder: str) -> None:
-    files = [file for package in ALLOWED for file in (PROJECT / package).rglob("*.py")]
+    files = [file for package in ALLOWED_IMPORTS for file in (PROJECT / package).rglob("*.py")]
     users = [file for file in files if any(name.startswith(provider) for name in _imports(file))]
     assert users
     assert all(file.is_relative_to(PROJECT / folder) for file in users), users

@@ -45,7 +45,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Check:
 
         time = (clock or datetime.now(UTC)).isoformat()
         monkeypatch.setattr(objects, "first_object", first_object)
-        monkeypatch.setattr(access, "read_object", read)
+        monkeypatch.setattr(access, "require_readable", read)
         return _storage().access_problem(
             lambda _: AccessKey("id", "hunter2"), lambda *_: f"{time}\n"
         )

@@ -13,6 +13,7 @@ from components import error_hints
 from components.error_hints import error_hint
 from components.storage.oss import resources
 from components.storage.oss.bucket import Bucket
+from components.storage.oss.error_hints import ERROR_HINTS, NOT_YET
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 
 BUCKET = "alicloud:oss/bucket:Bucket"
@@ -197,7 +198,7 @@ def test_the_local_stack_has_no_cloud_resources() -> None:
     ],
 )
 def test_an_error_of_oss_or_ram_has_a_hint(error: str, inputs: dict[str, str], hint: str) -> None:
-    assert hint in (error_hint(f"ErrorCode: {error}", inputs, resources.ERROR_HINTS) or "")
+    assert hint in (error_hint(f"ErrorCode: {error}", inputs, ERROR_HINTS) or "")
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[bool]
     monkeypatch.setattr(error_hints, "ResourceHookBinding", lambda on_error: on_error[0])
 
     def run(*errors: str, operation: str = "create") -> tuple[list[bool], list[str]]:
-        hook: Any = error_hints.with_hints("x", resources.ERROR_HINTS, transient=resources.NOT_YET)
+        hook: Any = error_hints.with_hints("x", ERROR_HINTS, transient=NOT_YET)
         failure: dict[str, Any] = {
             "new_inputs": {},
             "old_inputs": {},

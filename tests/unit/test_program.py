@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from components.error_hints import error_hint
-from components.runtime.resources import ERROR_HINTS
+from components.runtime.error_hints import ERROR_HINTS
 from config import certificates
 from tests.unit.mock_engine import Engine, is_secret, plain, replacement_trigger, run, stack_file
 

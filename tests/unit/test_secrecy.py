@@ -9,8 +9,8 @@ import pytest
 from config.problems import SettingsError
 from config.releases import RELEASES
 from config.schema import Kinds
-from config.secrecy import HIDDEN, Place, masked, plain_secret
-from config.tree import ANY, Placeholder
+from config.secrecy import HIDDEN, masked, plain_secret
+from config.tree import ANY, Place, Placeholder
 from operations.__main__ import main
 from operations.review import markdown, plain_text, summarize
 from operations.stack_file import as_configuration

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.error_hints import error_hint
-from components.runtime.resources import ERROR_HINTS
+from components.runtime.error_hints import ERROR_HINTS
 from components.runtime.swarm import format_duration, pin_digest
 from config.load import warnings
 from config.problems import SettingsError

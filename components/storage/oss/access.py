@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from components.storage.backend import AccessKey, NotChecked, RunDocker, Unreachable
 from components.storage.oss.bucket import Bucket
-from components.storage.oss.errors import OssError, Times, explain
-from components.storage.oss.objects import find_endpoint, read_object
+from components.storage.oss.error_hints import explain
+from components.storage.oss.errors import OssError, Times
+from components.storage.oss.objects import find_endpoint, require_readable
 from config.stack import STACK_LABEL
 
 SKEW = timedelta(minutes=15)  # OSS refuses requests that were signed earlier or later than this
@@ -42,7 +43,7 @@ def access_problem(
 def _read(bucket: Bucket, host: str, key: AccessKey) -> None:
     """Read an object that does not exist. Raises OssError if OSS refuses to."""
     try:
-        read_object(bucket, host, f"{bucket.object_prefix}{STACK_LABEL}", key)
+        require_readable(bucket, host, f"{bucket.object_prefix}{STACK_LABEL}", key)
     except OssError as error:
         if error.code != "NoSuchKey":
             raise

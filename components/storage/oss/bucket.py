@@ -32,6 +32,11 @@ class Bucket:
         return f"{self.prefix}/" if self.prefix else ""
 
     @property
+    def s3_endpoint(self) -> str:
+        """The URL of the S3-compatible API."""
+        return f"https://s3.{self.host}"
+
+    @property
     def key_id(self) -> Placeholder:
         return Placeholder(f"access key id {self.access_key}", secret=False)
 
@@ -75,7 +80,7 @@ def _s3_driver(bucket: Bucket) -> Section:
         "accesskey": bucket.key_id,
         "secretkey": bucket.key_secret,
         "region": bucket.region,
-        "regionendpoint": f"https://s3.{bucket.host}",
+        "regionendpoint": bucket.s3_endpoint,
         "bucket": bucket.name,
         # OSS does not accept the bucket in the path.
         "forcepathstyle": False,

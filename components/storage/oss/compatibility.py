@@ -73,7 +73,7 @@ class S3Api:
         self._bucket = bucket.name
         self._client = boto3.client(
             "s3",
-            endpoint_url=f"https://s3.{bucket.host}",
+            endpoint_url=bucket.s3_endpoint,
             region_name=bucket.region,
             aws_access_key_id=key.id,
             aws_secret_access_key=key.secret,

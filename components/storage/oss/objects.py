@@ -71,7 +71,7 @@ def first_object(region: str, host: str, bucket: str, prefix: str, key: AccessKe
     return next((str(entry.key) for entry in listed), None)
 
 
-def read_object(bucket: Bucket, host: str, name: str, key: AccessKey) -> None:
+def require_readable(bucket: Bucket, host: str, name: str, key: AccessKey) -> None:
     """Open an object for reading. Raises OssError."""
     from alibabacloud_oss_v2 import GetObjectRequest
 

@@ -23,73 +23,13 @@ from pulumi_alicloud import oss, ram
 from components.error_hints import with_hints
 from components.runtime.workload import Bindings
 from components.storage.oss.bucket import Bucket
+from components.storage.oss.error_hints import ERROR_HINTS, NOT_YET
 from components.storage.oss.policy import registry_policy, tls_only_policy
-from config import credentials
 from config.resource_names import ACCESS_KEY_PREFIX, COMPONENTS
 from config.stack import STACK_LABEL
 
 SETTLED_SECONDS = 60  # until OSS accepts a new access key
 ABORT_DAYS = 7  # for unfinished uploads, as in the registry's own purging
-
-# RAM may answer from a server that does not have a new user or policy yet.
-NOT_YET = r"EntityNotExist\.(User|Policy)\b(?!\.)"
-# Errors of OSS and RAM, and what users can do about them.
-ERROR_HINTS = (
-    (
-        "BucketAlreadyExists",
-        "the bucket {bucket} is another account's: choose another storage.bucket",
-    ),
-    (
-        # The provider looks for the bucket in the account before it creates one.
-        "bucket namespace is shared",
-        "the bucket {bucket} is there already, and yours: set storage.adopt: true to use it as it "
-        "is; if an `up` that failed has made it, it is empty: delete it, and `up` again",
-    ),
-    (
-        r"LimitExceeded\.User\.AccessKey",
-        "the RAM user {userName} has two access keys, RAM's limit: leave one label in "
-        "storage.access_keys, `up`, and add the new one then; a key that no label stands for is "
-        "to be deleted in RAM's console",
-    ),
-    (
-        r"EntityAlreadyExists\.(User|Policy)\b(?!\.)",
-        "{name} is in RAM already, from another stack of this name or a state that was lost: "
-        "delete it there, or choose another stack name",
-    ),
-    (
-        r"EntityAlreadyExists\.User\.Policy",
-        "{policyName} is attached already: an `up` that failed has done it; `aliyun ram "
-        "DetachPolicyFromUser --PolicyType Custom --PolicyName {policyName} --UserName "
-        "{userName}`, and `up` again",
-    ),
-    (
-        NOT_YET,
-        "RAM does not find the user or the policy that it has just made: run `make up` again in a "
-        "minute",
-    ),
-    (
-        "InvalidTimeStamp|RequestTimeTooSkewed",
-        "the clock of this machine is wrong: set it, for example by NTP",
-    ),
-    (
-        "UserDisable",
-        "the Alibaba Cloud account is disabled or has an overdue payment: check its balance and "
-        "status in the Alibaba Cloud console",
-    ),
-    (
-        r"NoSuchBucket|bucket does not exist",
-        "there is no such bucket in this region: see storage.bucket and alicloud:region",
-    ),
-    (
-        r"NoPermission|Forbidden\.RAM|AccessDenied",
-        "the deployer's own access key is not allowed to do this: see docs/production.md",
-    ),
-    ("(?i)invalid type option", credentials.NO_KEY),
-    (
-        "InvalidAccessKeyId|SignatureDoesNotMatch|no valid credential|get credential failed",
-        "the deployer's own access key is not right: see ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
