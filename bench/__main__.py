@@ -24,13 +24,13 @@ from config import docker_engine
 from tests.integration.deployment import run_checked
 
 PARTS = (rendering.main, control_plane.main, oss_calls.main, transfers.main)
-LONG_PARTS = (transfers.more, latency.main, driver_settings.main, swarm.main, soak.main)
+LONG_PARTS = (transfers.measure_more, latency.main, driver_settings.main, swarm.main, soak.main)
 
 
 def write_machine() -> None:
     """Write the table of the machine and the software on which the benchmarks run."""
 
-    def first(*words: str) -> str:
+    def first_line(*words: str) -> str:
         return run_checked(*words).splitlines()[0]
 
     def with_origin(image: str) -> str:
@@ -52,10 +52,10 @@ def write_machine() -> None:
         ("machine", f"{os.cpu_count()} × {models[0] if models else '?'}, {memory:.0f} GiB"),
         ("system", f"{system}, Linux {kernel}"),
         ("Docker", run_checked("docker", "version", "--format", "{{.Server.Version}}").strip()),
-        ("Pulumi", first("pulumi", "version")),
+        ("Pulumi", first_line("pulumi", "version")),
         ("Python", platform.python_version()),
         ("images", ", ".join(map(with_origin, images))),
-        ("clients", f"crane {clients.CRANE.version}, {first('skopeo', '--version')}"),
+        ("clients", f"crane {clients.CRANE.version}, {first_line('skopeo', '--version')}"),
     ]
     page.write_table("machine", ("", ""), rows)
 

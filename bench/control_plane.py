@@ -26,7 +26,7 @@ OURS, FLAT, COMPOSE = "__main__.py", "bench/flat.py", "compose"
 FULL = bool(os.environ.get("FULL"))
 ROUNDS = 5 if FULL else 3
 PREVIEWS = 3  # in each round
-UPS = ROUNDS if FULL else 1  # of each extended stack
+UPS = ROUNDS if FULL else 1  # first `up`s of each extended stack
 # The highest acceptable ratio of our time to that of another program.
 TARGETS = {FLAT: 1.25, COMPOSE: 1.5}
 # Settings that are added to the local stack.
@@ -38,7 +38,7 @@ EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 STACKS = ("dev", "staging", "prod")
-FIRST = "first `up`"
+FIRST_UP = "first `up`"
 
 
 class ComposeProject:
@@ -85,13 +85,13 @@ class ComposeProject:
         The older program docker-compose has no option `--wait`.
         """
         self._compose("up", "--detach")
-        wait_until(self._healthy)
+        wait_until(self._is_healthy)
 
     def down(self) -> None:
         """Remove the containers and the volume."""
         self._compose("down", "--volumes")
 
-    def _healthy(self) -> bool:
+    def _is_healthy(self) -> bool:
         form = "{{.State.Health.Status}}"
         parts = self._compose("ps", "--quiet").split()
         found = run_checked("docker", "container", "inspect", "--format", form, *parts)
@@ -101,7 +101,7 @@ class ComposeProject:
         return run_checked(*self.program, "--file", self._file, *words)
 
 
-def _change(deployment: Deployment, level: str) -> None:
+def _change_log_level(deployment: Deployment, level: str) -> None:
     deployment.configure(registry={"log_level": level})
     deployment.up()
 
@@ -112,10 +112,10 @@ def _preview(deployment: Deployment) -> None:
 
 # The commands of a round, in this order, with how often each is run. Then the stack is destroyed.
 COMMANDS: Mapping[str, tuple[Callable[[Deployment], object], int]] = {
-    FIRST: (Deployment.up, 1),
+    FIRST_UP: (Deployment.up, 1),
     "unchanged `preview`": (_preview, PREVIEWS),
     "no-change `up`": (lambda deployment: deployment.pulumi("up", "--yes", "--skip-preview"), 2),
-    "change of one variable": (lambda deployment: _change(deployment, "info"), 1),
+    "change of one variable": (lambda deployment: _change_log_level(deployment, "info"), 1),
 }
 
 
@@ -136,11 +136,11 @@ def measure_commands(exits: ExitStack) -> None:
     compose = ComposeProject(Path(exits.enter_context(tempfile.TemporaryDirectory())))
     exits.callback(compose.down)
     seconds = {name: {program: list[float]() for program in deployments} for name in COMMANDS}
-    seconds[FIRST][COMPOSE] = []
+    seconds[FIRST_UP][COMPOSE] = []
     order = [*deployments]
     for number in range(ROUNDS):
         print(f"commands, round {number + 1} of {ROUNDS} …", flush=True)
-        seconds[FIRST][COMPOSE].append(time_call(compose.up))
+        seconds[FIRST_UP][COMPOSE].append(time_call(compose.up))
         compose.down()
         for deployment in deployments.values():
             deployment.configure(registry={"log_level": "warn"})
@@ -185,7 +185,7 @@ def measure_growth(exits: ExitStack) -> None:
             row.append(page.format_spread(seconds[name], ".2f"))
             row.append(f"{statistics.median(seconds[name]) / base:.2f}")
         rows.append(row)
-    head = ("local stack", "`preview`, s", "ratio", f"{FIRST}, s", "ratio")
+    head = ("local stack", "`preview`, s", "ratio", f"{FIRST_UP}, s", "ratio")
     page.write_table("growth", head, rows)
 
 

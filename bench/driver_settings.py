@@ -21,15 +21,17 @@ BASE_3, BASE_2 = "3.1.2, as the driver has it", "2.8.3, as the driver has it"
 
 
 def _release_3(**keys: int) -> Callable[[Testbed], Registry]:
+    """Return a function that starts our registry with these keys of the driver s3."""
     # null removes the default of this project.
-    return lambda testbed: testbed.ours({"storage": {"s3": {"chunksize": None, **keys}}})
+    return lambda testbed: testbed.start_ours({"storage": {"s3": {"chunksize": None, **keys}}})
 
 
 def _release_2(**variables: str) -> Callable[[Testbed], Registry]:
-    return lambda testbed: testbed.tutorial(**variables)
+    """Return a function that starts the tutorial's registry. See `Testbed.start_tutorial`."""
+    return lambda testbed: testbed.start_tutorial(**variables)
 
 
-KNOBS: Builders = {
+VARIANTS: Builders = {
     BASE_3: _release_3(),
     **{
         f"3.1.2, chunksize {size} MiB": _release_3(chunksize=size * MIB)
@@ -48,11 +50,11 @@ KNOBS: Builders = {
 
 
 def main() -> None:
-    cases = (Case(LARGE, 1, [*KNOBS], pulls=()), Case(MIDDLE, 1, [*KNOBS], pulls=()))
-    with start_registries(KNOBS) as setup:
+    cases = (Case(LARGE, 1, [*VARIANTS], pulls=()), Case(MIDDLE, 1, [*VARIANTS], pulls=()))
+    with start_registries(VARIANTS) as setup:
         runs = measure_transfers(setup, cases, ROUNDS)
     rows = []
-    for name in KNOBS:
+    for name in VARIANTS:
         base = BASE_3 if name.startswith("3") else BASE_2
         row: list[object] = [name]
         for case in cases:

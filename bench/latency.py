@@ -25,7 +25,7 @@ NAMES = (TUTORIAL, OURS, OURS_NO_CACHE)
 
 
 class Distance(NamedTuple):
-    """Additional seconds of each call, and of a round trip if new connections take time too."""
+    """The distance from OSS, in seconds. See `Emulator.at_distance`."""
 
     latency: float
     round_trip: float = 0

@@ -49,7 +49,10 @@ def _seconds(proxy: Proxy, method: str, url: str, size: int, times: int) -> floa
 
 
 def measure(emulator: Emulator, latency: float, rate: float) -> None:
-    """Measure the emulator at no distance, and at the distance that other benchmarks use."""
+    """Measure the emulator alone, and with the `latency` and `rate` of the other benchmarks.
+
+    `latency` is in seconds, and `rate` in bytes per second.
+    """
     name = "limits-of-the-emulator"
     emulator.add_bucket(name, REGION)
     client = s3(emulator, AccessKey(emulator.key_id, emulator.key_secret, "root", 0, 0), REGION)
@@ -58,7 +61,7 @@ def measure(emulator: Emulator, latency: float, rate: float) -> None:
         for verb, call in (("PUT", "put_object"), ("GET", "get_object"), ("HEAD", "head_object"))
     }
     proxy = Proxy(emulator.addresses[0], emulator.certificates.pem)
-    # Clients run in other processes. In this one they would share Python's lock with the emulator.
+    # Clients run in other processes. In this one, they would share the GIL with the emulator.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CALLERS, mp_context=context) as callers:
 

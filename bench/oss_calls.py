@@ -32,12 +32,17 @@ KINDS = {
 # All other calls, including lists and deletions, are billed as PUT requests, which cost more. See
 # "API operation calling fees" (https://www.alibabacloud.com/help/en/oss/api-operation-calling-fees).
 # The page does not mention ListParts and ListMultipartUploads, which we count as PUT requests.
-GETS = {"GetObject", "HeadObject"}
+BILLED_AS_GET = {"GetObject", "HeadObject"}
 STEPS = ("push", "cold pull", "warm pull")
 MIB = 2**20
-TEN = [300_000] * 10
-# The differences between these images give the calls per layer and per size.
-ONE, LONG, LONGER = [300_000], [200 * MIB], [400 * MIB]
+# Layer sizes of four images, in bytes. The differences between the images give the calls per layer
+# and per 100 MiB.
+ONE_LAYER, TEN_LAYERS, LAYER_200_MIB, LAYER_400_MIB = (
+    [300_000],
+    [300_000] * 10,
+    [200 * MIB],
+    [400 * MIB],
+)
 
 
 def _count_size_queries(calls: Sequence[Call]) -> int:
@@ -66,7 +71,7 @@ def _record_calls(registry: Registry, layout: Path, scratch: Path) -> Mapping[st
 
 
 def _is_health_check(call: Call) -> bool:
-    """Whether it is the registry's health check, a call for its root every ten seconds."""
+    """Whether `call` is of the registry's health check, which reads its root every ten seconds."""
     return (call.key or call.prefix).strip("/") == "registry"
 
 
@@ -76,25 +81,28 @@ def _registry_calls(calls: Sequence[Call]) -> Sequence[Call]:
 
 
 def _count_kinds(calls: Sequence[Call]) -> list[int]:
-    """The number of calls of each kind, and of the others."""
+    """The number of calls of each of KINDS, and then of all other calls."""
     numbers = [sum(call.api in apis for call in calls) for apis in KINDS.values()]
     return [*numbers, len(calls) - sum(numbers)]
 
 
 def _billed_requests(calls: Sequence[Call]) -> tuple[int, int]:
     """The numbers of PUT and GET requests. Failed requests are not billed."""
-    are_gets = [call.api in GETS for call in calls if call.status < 400]
+    are_gets = [call.api in BILLED_AS_GET for call in calls if call.status < 400]
     return are_gets.count(False), are_gets.count(True)
 
 
 def _price_rows(
     recorded: Sequence[Mapping[str, Sequence[Call]]], release: str
 ) -> Iterator[Sequence[object]]:
-    """Billed requests per image, layer and 100 MiB, from the calls of ONE, TEN, LONG and LONGER."""
+    """Yield billed requests per image, layer and 100 MiB.
+
+    `recorded` has the calls of ONE_LAYER, TEN_LAYERS, LAYER_200_MIB and LAYER_400_MIB.
+    """
     for step in STEPS:
         one, ten, long, longer = (_billed_requests(calls[step]) for calls in recorded)
         for kind, name in enumerate(("PUT", "GET")):
-            layer = (ten[kind] - one[kind]) / (len(TEN) - len(ONE))
+            layer = (ten[kind] - one[kind]) / (len(TEN_LAYERS) - len(ONE_LAYER))
             hundred = (longer[kind] - long[kind]) / 2
             yield release, step, name, f"{one[kind] - layer:.0f}", f"{layer:.1f}", f"{hundred:.1f}"
 
@@ -107,7 +115,12 @@ def main() -> None:
     with Testbed() as testbed:
         layouts = [
             create_image(testbed.folder / name, layers)
-            for name, layers in (("one", ONE), ("ten", TEN), ("long", LONG), ("longer", LONGER))
+            for name, layers in (
+                ("one", ONE_LAYER),
+                ("ten", TEN_LAYERS),
+                ("long", LAYER_200_MIB),
+                ("longer", LAYER_400_MIB),
+            )
         ]
         for release, cache, redirect in itertools.product(RELEASES, CACHES, (False, True)):
             if not full and (redirect or cache == "in memory"):
@@ -115,7 +128,7 @@ def main() -> None:
             print(f"{release}, cache {cache}, redirect {redirect} …", flush=True)
             section, storage = CACHES[cache]
             redirection = {"redirect": {"disable": False}} if redirect else {}
-            registry = testbed.ours(
+            registry = testbed.start_ours(
                 {"storage": {**storage, **redirection}},
                 release=release,
                 storage={"internal": not redirect},

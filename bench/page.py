@@ -9,7 +9,7 @@ PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
 
 
 def write_table(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, and write it to the page between its comments `name` and `/name`."""
+    """Print a table, and write it to the page between `<!-- name -->` and `<!-- /name -->`."""
     lines = [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
     print("\n".join(("", f"{name}:", *lines, "")), flush=True)
     text = PAGE.read_text()

@@ -34,7 +34,8 @@ class Usage:
 class Registry:
     """A running registry, with its containers by part.
 
-    Its images are in `bucket`, or on a disk. Then `recreate` replaces its container.
+    Its images are in `bucket`. If they are on a disk instead, `recreate` replaces its container and
+    so deletes them.
     """
 
     server: str
@@ -87,7 +88,7 @@ class Registry:
             usage.cpu = cpu_seconds(process) - before
 
 
-def _name() -> str:
+def _unique_name() -> str:
     return f"oss-registry-bench-{secrets.token_hex(4)}"
 
 
@@ -105,7 +106,7 @@ def resident_bytes(process: Path) -> int:
 
 
 class Testbed:
-    """Starts registries for a comparison, with an emulator. It removes all of them at the end."""
+    """Starts an emulator and registries for a comparison, and removes them at the end."""
 
     def __init__(self) -> None:
         self._exits = ExitStack()
@@ -119,12 +120,12 @@ class Testbed:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    def tutorial(self, **storage: str) -> Registry:
+    def start_tutorial(self, **storage: str) -> Registry:
         """Start a registry with the tutorial's settings.
 
         `storage` are variables without their prefix REGISTRY_STORAGE_.
         """
-        name, port, password = _name(), free_port(), "pa55-word"
+        name, port, password = _unique_name(), free_port(), "pa55-word"
         bucket = self.emulator.add_bucket(name, REGION).name
         run_checked("docker", "network", "create", name)
         self._exits.callback(run_checked, "docker", "network", "rm", name)
@@ -160,7 +161,7 @@ class Testbed:
         run_checked(*run, parts["registry"], *options, "registry:2.8.3")
         return self._wait_until_ready(Registry(f"127.0.0.1:{port}", parts, self.emulator, bucket))
 
-    def ours(
+    def start_ours(
         self,
         config: Mapping[str, Any] | None = None,
         release: str = "",
@@ -172,7 +173,7 @@ class Testbed:
         """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         stack = CloudDeployment(folder, self.emulator, like="staging")
-        # The stack file of `staging` sets these in addition to the bucket.
+        # The other registries do not have these settings of the stack `staging`.
         for key in ("limits", "log_level"):
             stack.remove_setting("registry", key)
         stack.remove_setting("cache", "max_memory")
@@ -191,9 +192,9 @@ class Testbed:
             Registry(stack.outputs()["login_server"], containers, self.emulator, stack.bucket)
         )
 
-    def disk(self) -> Registry:
+    def start_disk(self) -> Registry:
         """Start a registry with its images on this machine's disk."""
-        name, port = _name(), free_port()
+        name, port = _unique_name(), free_port()
         remove = ("docker", "rm", "--force", "--volumes", name)
 
         def create() -> None:

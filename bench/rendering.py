@@ -11,7 +11,8 @@ from config.tree import Section
 
 SIZES = (1_000, 10_000)
 ROUNDS = 15
-# The highest ratio that counts as linear, for ten times as many values whose names are sorted.
+# The highest ratio for ten times as many values that counts as linear. It is above ten, because
+# names are sorted.
 LIMIT = 13.0
 
 

@@ -25,16 +25,16 @@ from tests.integration.deployment import wait_until
 SIZES = (20_000, 20_000, 200_000, 1_000_000)  # bytes of each client's layers
 REST = 1.0  # seconds between two actions of a client
 PAUSE = 30.0  # seconds between two faults
-FAULT_SECONDS = 5.0  # of a fault of OSS
+FAULT_SECONDS = 5.0  # the duration of a fault of OSS
 # The statuses with which the registry may answer while OSS fails.
 TOLERATED = (500, 503)
-# The registry is replaced in this share of the time. Then its process stays the same, so that the
-# growth of its memory can be measured.
+# The registry is replaced only in this first share of the run. After that, its process stays the
+# same, so that the growth of its memory can be measured.
 REPLACEMENT_SHARE = 1 / 3
 
 
-def faults(stack: CloudDeployment, moments: random.Random) -> dict[str, Callable[[], object]]:
-    """The functions that cause a fault, by the name of the fault."""
+def faults(stack: CloudDeployment, generator: random.Random) -> dict[str, Callable[[], object]]:
+    """Functions that cause a fault and wait until it is over, by the name of the fault."""
 
     def restart_redis() -> None:
         stack.docker("restart", "--time", "1", f"{stack.prefix}-redis")
@@ -42,7 +42,7 @@ def faults(stack: CloudDeployment, moments: random.Random) -> dict[str, Callable
 
     def fail(**how: object) -> Callable[[], object]:
         def during() -> None:
-            with stack.emulator.failing(matches=lambda _: moments.random() < 0.2, **how):
+            with stack.emulator.failing(matches=lambda _: generator.random() < 0.2, **how):
                 time.sleep(FAULT_SECONDS)
 
         return during
@@ -75,7 +75,7 @@ def watch_memory(
 
 
 def main(minutes: float = 30) -> None:
-    moments = random.Random(13)
+    generator = random.Random(13)
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         emulator = Emulator(folder / "emulator")
@@ -102,7 +102,7 @@ def main(minutes: float = 30) -> None:
         watcher.start()
         exits.callback(watcher.join)
         exits.callback(stopped.set)
-        functions = faults(stack, moments)
+        functions = faults(stack, generator)
         counts = dict.fromkeys(("registry replaced", *functions), 0)
         start = time.monotonic()
         end = start + minutes * 60

@@ -1,7 +1,7 @@
 """The rate of pulls from several replicas, and the duration of `up` on a swarm. It needs root.
 
 Three machines are network namespaces of this one, and they use one emulator of OSS. They share this
-machine's cores and the emulator, so the ratios are the least that replicas bring.
+machine's cores and the emulator, so the ratios are lower bounds.
 """
 
 import itertools
@@ -21,10 +21,10 @@ from tests.emulator.emulator import Emulator
 from tests.integration.api import Api
 from tests.integration.swarm import SWARM_UNAVAILABLE, Swarm, SwarmDeployment
 
-LAYER = 8 * 2**20
+LAYER = 8 * 2**20  # bytes
 LAYERS = 4
 CLIENTS = 6
-SECONDS = 4.0
+SECONDS = 4.0  # of a measurement
 ROUNDS = 5
 
 
@@ -48,7 +48,7 @@ def _pull_rate(replicas: Sequence[Api], digests: Sequence[str]) -> float:
     return sum(sizes) / (time.monotonic() - start)
 
 
-def _cpu(swarm: Swarm, stack: SwarmDeployment) -> float:
+def _replica_cpu_seconds(swarm: Swarm, stack: SwarmDeployment) -> float:
     """The CPU time of all replicas, in seconds."""
     total = 0.0
     for node in swarm.nodes:
@@ -85,10 +85,12 @@ def main() -> None:
         for number in range(ROUNDS):
             print(f"round {number + 1} of {ROUNDS} …", flush=True)
             for count in rates:
-                before = _cpu(swarm, stack)
+                before = _replica_cpu_seconds(swarm, stack)
                 rate = _pull_rate(apis[:count], digests)
                 rates[count].append(rate)
-                costs[count].append((_cpu(swarm, stack) - before) / (rate * SECONDS / 2**30))
+                costs[count].append(
+                    (_replica_cpu_seconds(swarm, stack) - before) / (rate * SECONDS / 2**30)
+                )
         one = statistics.median(rates[1])
         rows = [
             (

@@ -35,19 +35,19 @@ TUNED = {
 }
 Builders = Mapping[str, Callable[[Testbed], Registry]]
 REGISTRIES: Builders = {
-    TUTORIAL: lambda testbed: testbed.tutorial(REDIRECT_DISABLE="true"),
-    TUTORIAL_REDIRECT: Testbed.tutorial,
-    OURS: Testbed.ours,
-    OURS_TUNED: lambda testbed: testbed.ours(TUNED, storage={"internal": False}),
-    OURS_NO_CACHE: lambda testbed: testbed.ours(
+    TUTORIAL: lambda testbed: testbed.start_tutorial(REDIRECT_DISABLE="true"),
+    TUTORIAL_REDIRECT: Testbed.start_tutorial,
+    OURS: Testbed.start_ours,
+    OURS_TUNED: lambda testbed: testbed.start_ours(TUNED, storage={"internal": False}),
+    OURS_NO_CACHE: lambda testbed: testbed.start_ours(
         {"storage": {"cache": None}}, cache={"enabled": False}
     ),
-    DISK: Testbed.disk,
+    DISK: Testbed.start_disk,
 }
 
 
 class Case(NamedTuple):
-    """An image, a key of LAYERS, that a number of clients push and pull at once.
+    """Pushes and pulls of an image by a number of clients at once. `name` is a key of LAYERS.
 
     Each client pushes a different image with such layers. All clients pull the same image.
     """
@@ -63,8 +63,8 @@ class Case(NamedTuple):
         return LAYERS[self.name]
 
 
-PAIR, REST = (TUTORIAL, OURS), (TUTORIAL_REDIRECT, OURS_TUNED, DISK)
-COLD = ("cold pull",)  # With large layers, a warm pull takes as long.
+MAIN_PAIR, OTHER_REGISTRIES = (TUTORIAL, OURS), (TUTORIAL_REDIRECT, OURS_TUNED, DISK)
+COLD = ("cold pull",)  # With large layers, a warm pull takes as long as a cold one.
 LARGE, MIDDLE, SMALL, FEW = "1 × 1 GiB", "10 × 100 MiB", "200 × 50 kB", "4 × 1 MiB"
 LAYERS = {  # in bytes
     LARGE: [1024 * MIB],
@@ -72,13 +72,17 @@ LAYERS = {  # in bytes
     SMALL: [50_000] * 200,
     FEW: [MIB] * 4,
 }
-CASES = (Case(LARGE, 1, PAIR, COLD), Case(SMALL, 1, (*PAIR, OURS_NO_CACHE)), Case(FEW, 8, PAIR))
-MORE = (
-    Case(LARGE, 1, REST, COLD),
-    Case(MIDDLE, 1, (*PAIR, *REST), COLD),
-    Case(SMALL, 1, REST),
-    Case(FEW, 8, REST),
-    Case(FEW, 64, (*PAIR, DISK)),
+CASES = (
+    Case(LARGE, 1, MAIN_PAIR, COLD),
+    Case(SMALL, 1, (*MAIN_PAIR, OURS_NO_CACHE)),
+    Case(FEW, 8, MAIN_PAIR),
+)
+MORE_CASES = (
+    Case(LARGE, 1, OTHER_REGISTRIES, COLD),
+    Case(MIDDLE, 1, (*MAIN_PAIR, *OTHER_REGISTRIES), COLD),
+    Case(SMALL, 1, OTHER_REGISTRIES),
+    Case(FEW, 8, OTHER_REGISTRIES),
+    Case(FEW, 64, (*MAIN_PAIR, DISK)),
 )
 
 
@@ -137,7 +141,7 @@ class Setup:
         self._images: dict[str, list[Path]] = defaultdict(list)
 
     def images(self, case: Case) -> Sequence[Path]:
-        """Images for `case`, one for each client. They are created if necessary."""
+        """Return images for `case`, one for each client. They are created once."""
         images = self._images[case.name]
         while len(images) < case.clients:
             folder = self.testbed.folder / f"{case.name}-{len(images)}"
@@ -178,7 +182,7 @@ def start_registries(builders: Builders) -> Iterator[Setup]:
 
 
 def measure_transfers(setup: Setup, cases: Sequence[Case], rounds: int = ROUNDS) -> Runs:
-    """Run all cases with OSS at its distance. Each round begins with another registry."""
+    """Run all cases with LATENCY and RATE. Each round begins with another registry."""
     emulator = setup.testbed.emulator
     runs: dict[Key, list[Run]] = defaultdict(list)
     for case in cases:
@@ -218,7 +222,7 @@ def megabytes_per_second(run: Run) -> float:
 
 
 def speedups(runs: Runs, key: Key, other: str) -> Ratios:
-    """How many times as fast as the registry `other` the runs of `key` were, by round."""
+    """The speedup of the runs of `key` over those of the registry `other`, for each round."""
     other_runs = runs[(*key[:3], other)]
     return [
         theirs.duration / ours.duration for ours, theirs in zip(runs[key], other_runs, strict=True)
@@ -226,7 +230,7 @@ def speedups(runs: Runs, key: Key, other: str) -> Ratios:
 
 
 def detail_rows(runs: Runs) -> Iterator[Sequence[object]]:
-    """A row of the table for each key."""
+    """Yield a row of the table `transfers` for each key."""
     for (name, count, action, registry), key_runs in runs.items():
         seconds = [second for run in key_runs for second in run.seconds]
         yield (
@@ -254,12 +258,12 @@ HEAD = (
     "CPU s for a GiB",
     "memory, MiB",
 )
-# The registries that are compared with each of ours.
+# For each of our registries, those that it is compared with.
 AGAINST = {OURS: (TUTORIAL, OURS_NO_CACHE), OURS_TUNED: (TUTORIAL_REDIRECT,)}
 
 
 def comparisons(runs: Runs) -> Iterator[tuple[Key, str, Ratios]]:
-    """The runs of our registries, with another registry and how many times as fast ours were."""
+    """Yield each run of our registry, the registry it is compared with, and the speedups."""
     for key in runs:
         for other in AGAINST.get(key[3], ()):
             if (*key[:3], other) in runs:
@@ -267,7 +271,7 @@ def comparisons(runs: Runs) -> Iterator[tuple[Key, str, Ratios]]:
 
 
 def _measure(cases: Sequence[Case], mark: str, rounds: int) -> Sequence[tuple[Key, str, Ratios]]:
-    """Write the two tables whose names end with `mark`, and return the results of the second."""
+    """Run `cases`, write two tables whose names end with `mark`, and return the comparisons."""
     names = {name for case in cases for name in case.registries}
     builders = {name: build for name, build in REGISTRIES.items() if name in names}
     with start_registries(builders) as setup:
@@ -295,9 +299,9 @@ def main(rounds: int = ROUNDS) -> None:
     )
 
 
-def more(rounds: int = ROUNDS) -> None:
+def measure_more(rounds: int = ROUNDS) -> None:
     """Measure the other registries, and more clients, with FULL=1."""
-    _measure(MORE, ", FULL=1", rounds)
+    _measure(MORE_CASES, ", FULL=1", rounds)
 
 
 if __name__ == "__main__":

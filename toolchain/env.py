@@ -9,9 +9,11 @@ from config import docker_engine
 
 
 def exports(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """An `export` command for each of `names` with a value, and for Docker's current context.
+    """Yield an `export` command for each variable that has a value.
 
-    Pulumi's docker plugin follows DOCKER_HOST and DOCKER_CONTEXT, but not the current context.
+    These are `names`, and the variables that select the engine of Docker's current context.
+
+    Pulumi's Docker provider uses DOCKER_HOST and DOCKER_CONTEXT, but not the current context.
     """
     values = {name: environment.get(name) for name in names}
     try:

@@ -25,7 +25,7 @@ from toolchain.progress import Unavailable, report, run, step
 LABEL = "oss-registry.recipe"  # Its value is the cache entry of a built image.
 HUB = "https://registry-1.docker.io"
 CONNECT_SECONDS = 5.0
-ELSEWHERE = (
+OTHER_SOURCES = (
     "To pull from another registry, set `registry-mirrors` in the Docker engine's daemon.json, or "
     "set registry.image and cache.image in the stack file."
 )
@@ -140,11 +140,11 @@ def registry_image(release: object) -> str | None:
 
 
 def image_part(reference: str, *, login: bool) -> Part:
-    """The image `reference`, pulled into the Docker engine or to be built. Raises Unavailable.
+    """Pull the image `reference` now, or return a part that builds it. Raises Unavailable.
 
-    An image that is not in IMAGES belongs to the user. If it cannot be pulled here, the docker
-    plugin pulls it later. The plugin also pulls it if the stack has a `login`, because nothing else
-    uses that login.
+    An image that is not in IMAGES belongs to the user. If it cannot be pulled here, Pulumi's Docker
+    provider pulls it later. The provider also pulls it if the stack has a `login`, because nothing
+    else uses that login.
     """
     recipe = next((image for image in IMAGES if image.reference == reference), None)
     origin = _user_image_origin(reference, login) if recipe is None else _find_or_pull(recipe)
@@ -153,7 +153,7 @@ def image_part(reference: str, *, login: bool) -> Part:
     if not debian.is_debian():
         raise Unavailable(
             f"{reference} could not be pulled, and it can be built only on Debian. "
-            f"Load it with `docker load`. {ELSEWHERE}"
+            f"Load it with `docker load`. {OTHER_SOURCES}"
         )
     program = None if _entry(recipe).path.is_dir() else recipe.program
     return Part(lambda: f"{reference} ({_build(recipe)})", program)
@@ -166,7 +166,7 @@ def _find_or_pull(image: Image) -> str | None:
         try:
             return _pull(image.reference)
         except Unavailable as failed:
-            report(f"{failed}. Building it from mirrors instead. {ELSEWHERE}")
+            report(f"{failed}. Building it from mirrors instead. {OTHER_SOURCES}")
     return origin
 
 
@@ -182,7 +182,7 @@ def _user_image_origin(reference: str, login: bool) -> str:
         report(
             f"{failed}. The docker plugin tries again when the container is created. "
             "Check the name and your access to its registry, or load the image with "
-            f"`docker load`. {ELSEWHERE}"
+            f"`docker load`. {OTHER_SOURCES}"
         )
         return "not pulled yet"
 
@@ -213,11 +213,12 @@ def _hub_is_reachable() -> bool:
     if any(_accepts_connections(address) for address in addresses):
         return True
     hosts = " and ".join(addresses)
-    report(f"{hosts} cannot be reached. Building images from mirrors. {ELSEWHERE}")
+    report(f"{hosts} cannot be reached. Building images from mirrors. {OTHER_SOURCES}")
     return False
 
 
 def _accepts_connections(address: str) -> bool:
+    """Whether the host of the URL `address` accepts connections within CONNECT_SECONDS."""
     parts = urllib.parse.urlsplit(address)
     port = parts.port or (80 if parts.scheme == "http" else 443)
 
@@ -239,7 +240,7 @@ def _inspect(reference: str, template: str) -> str | None:
 
 
 def _existing_origin(image: Image) -> str | None:
-    """The origin of the engine's image. None if it is missing or was built from another recipe."""
+    """The origin of `image` in the engine, or None if it is missing or of another recipe."""
     label = _inspect(image.reference, f'{{{{index .Config.Labels "{LABEL}"}}}}')
     if label not in ("", _entry(image).path.name):
         return None

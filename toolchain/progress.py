@@ -63,8 +63,8 @@ def run(
 ) -> None:
     """Run `command` with its output in `log`, and with `env` added to this process's environment.
 
-    With `results`, standard output goes to that file and only errors go to the log. In one file, an
-    error could appear in the middle of a line.
+    With `results`, standard output goes to that file and only standard error goes to the log, so
+    that no error appears in the middle of a line of output.
 
     Raises Unavailable if the command fails. Its text has `failure`, the last line of the log, and
     the log's path.

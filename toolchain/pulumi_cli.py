@@ -26,7 +26,8 @@ INSTALL_PULUMI = (
     "Try again later, or install the Pulumi CLI yourself "
     "(https://www.pulumi.com/docs/install) so that `pulumi` is on PATH."
 )
-MACHINES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+# The names of machine types in the vendor's archives, by Python's names.
+MACHINE_NAMES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 CLI = GoProgram(
     binary="pulumi",
@@ -55,7 +56,7 @@ ALICLOUD_PLUGIN = GoProgram(
 
 
 def cli_part(link: Path) -> Part:
-    """The CLI, found on PATH, fetched, or to be built.
+    """Find the CLI on PATH or fetch it now. Otherwise return a part that builds it.
 
     PATH ends with `link`, which becomes a link to the CLI's folder unless another CLI is on PATH.
     Raises Untrusted if the vendor's archive fails its check.
@@ -73,8 +74,8 @@ def cli_part(link: Path) -> Part:
 
 
 def plugin_part(program: GoProgram, home: Path) -> Part:
-    """The plugin `program` in the PULUMI_HOME `home`: found, fetched, or to be built."""
-    name, version, built = _name(program), program.version, program.path
+    """Find the plugin in `home`, the PULUMI_HOME, or fetch it. Otherwise return a part to build."""
+    name, version, built = _plugin_name(program), program.version, program.path
     file = home / "plugins" / f"resource-{name}-v{version}" / built.name
 
     def title() -> str:
@@ -97,7 +98,7 @@ def plugin_part(program: GoProgram, home: Path) -> Part:
 
 
 def _link_cli(link: Path, folder: Path, origin: str) -> Part:
-    """Make `link` a link to the CLI in `folder`."""
+    """Make `link` a link to `folder`, which has the CLI. `origin` is where that comes from."""
     if link.resolve() != folder:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
@@ -105,7 +106,7 @@ def _link_cli(link: Path, folder: Path, origin: str) -> Part:
     return Part(lambda: f"pulumi {CLI.version} ({origin})")
 
 
-def _name(program: GoProgram) -> str:
+def _plugin_name(program: GoProgram) -> str:
     """The name of a plugin: `docker` for pulumi-resource-docker."""
     return program.binary.rpartition("-")[2]
 
@@ -124,7 +125,7 @@ def _try_fetch(part: str, fetch: Callable[[], object]) -> bool:
 
 def _fetch_plugin(program: GoProgram) -> None:
     """Let the CLI fetch the plugin from its vendor. Raises Unavailable."""
-    name, version = _name(program), program.version
+    name, version = _plugin_name(program), program.version
     _require_answer(f"{VENDOR}/latest-version")
     with step(f"fetching the {name} plugin {version} from its vendor"):
         run(
@@ -153,7 +154,7 @@ def _assemble_cli(folder: Path) -> None:
 
 def _archive() -> str:
     """The URL of the vendor's archive for this machine."""
-    machine = MACHINES.get(platform.machine(), platform.machine())
+    machine = MACHINE_NAMES.get(platform.machine(), platform.machine())
     return f"{VENDOR}/releases/sdk/pulumi-v{CLI.version}-{sys.platform}-{machine}.tar.gz"
 
 

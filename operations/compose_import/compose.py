@@ -289,18 +289,23 @@ def _complete(
         if value is not None:
             environment[name] = value
     mounts = [
-        *(_volume(each, compose, folder, variables) for each in service.volumes if each.target),
-        *_files(service.secrets, compose.secrets, "/run/secrets", folder, variables),
-        *_files(service.configs, compose.configs, "/", folder, variables),
+        *(
+            _volume_mount(each, compose, folder, variables)
+            for each in service.volumes
+            if each.target
+        ),
+        *_file_mounts(service.secrets, compose.secrets, "/run/secrets", folder, variables),
+        *_file_mounts(service.configs, compose.configs, "/", folder, variables),
     ]
     # The container sees the mount with the longest path that matches.
     mounts.sort(key=lambda mount: -len(mount.target))
     return service.model_copy(update={"variables": environment, "mounts": mounts})
 
 
-def _volume(
+def _volume_mount(
     reference: _Reference, compose: Compose, folder: Path, variables: Mapping[str, str]
 ) -> Mount:
+    """Return the mount of a volume, by the name that Docker Compose gives the volume."""
     target = os.path.normpath(reference.target)
     if reference.source.startswith((".", "/", "~")):
         return Mount(_absolute(folder, reference.source), target, is_volume=False)
@@ -314,7 +319,7 @@ def _volume(
     return Mount(f"{project}_{reference.source}", target, is_volume=True)
 
 
-def _files(
+def _file_mounts(
     references: Sequence[_Reference],
     declarations: Mapping[str, _Declaration | None],
     target_folder: str,

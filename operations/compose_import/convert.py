@@ -34,7 +34,7 @@ _OSS_ENDPOINT = re.compile(
 )
 # A process in Go trusts the certificates in the file that this variable names, and in this folder.
 _CA_FILE_VARIABLE, _CA_FOLDER = "SSL_CERT_FILE", "/etc/ssl/certs"
-# Variables that a registry reads beside REGISTRY_*.
+# Variables other than REGISTRY_* that a registry reads.
 _PROCESS_VARIABLE = re.compile(r"(?i:(https?|all|no)_proxy)|TZ|GO[A-Z]+|OTEL_\w+")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 # Keys of a service that are not imported, with the reason.
@@ -56,7 +56,7 @@ _NOT_IMPORTED = {
     "user": "it runs as the image says, without rights over others' files",
 }
 _IMPORTED_KEYS = Service.model_fields.keys() - _NOT_IMPORTED.keys()
-# The units of sizes in redis.conf and in a compose file, and in a stack file.
+# For each unit of sizes in redis.conf or in a compose file, the unit in a stack file.
 _REDIS_UNITS = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
 _COMPOSE_UNITS = {
     **dict.fromkeys(("", "b"), ""),
@@ -129,7 +129,7 @@ def import_service(compose: Compose, service: Service, stack_name: str) -> Impor
 def _detect_release(service: Service) -> tuple[Release, dict[str, Any], list[tuple[str, str]]]:
     """Return the service's release, its configuration, and what the release ignores.
 
-    If the tag names no release, the newest release that ignores the least is chosen.
+    If the tag names no release, the one that ignores the least is chosen, the newest of several.
     """
     variables = {
         name: text for name, text in service.variables.items() if name.startswith("REGISTRY_")
@@ -198,7 +198,10 @@ def _convert_storage(result: ImportResult) -> None:
 def _convert_bucket(
     result: ImportResult, parameters: Mapping[str, Any], endpoint: re.Match[str] | None
 ) -> None:
-    """Adopt the bucket that the driver's `parameters` name, with its `endpoint` if it has one."""
+    """Adopt the bucket that the driver's `parameters` name.
+
+    `endpoint` is a match of _OSS_ENDPOINT, or None if the parameters name no endpoint.
+    """
     region = str(parameters.get("region") or "")
     region = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", region)
     if endpoint and not region:
@@ -220,9 +223,9 @@ def _convert_bucket(
 
 
 def _convert_volume(result: ImportResult, root: str) -> None:
-    """Use the volume that contains the folder `root` of images.
+    """Use the volume whose content is the folder `root`, which has the images.
 
-    Other folders become a volume, or are copied to one, by commands that the user runs.
+    For any other folder, add commands with which the user makes it a volume or copies it to one.
     """
     result.section("storage")["kind"] = "filesystem"
     result.used_paths.add(root)
@@ -411,7 +414,7 @@ def _convert_port(result: ImportResult) -> str:
 
 
 def _convert_environment(result: ImportResult) -> None:
-    """Convert the variables beside REGISTRY_*, and the certificates that the registry trusts."""
+    """Convert variables other than REGISTRY_*, and the certificates that the registry trusts."""
     registry, service = result.section("registry"), result.service
     environment: dict[str, object] = {}
     for name, text in sorted(service.variables.items()):

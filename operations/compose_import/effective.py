@@ -65,7 +65,7 @@ def _mutable_copy(tree: Any) -> Any:  # noqa: ANN401
 
 
 class _Reader:
-    """Reads a configuration as `release` does. `ignored` collects what that has no place for."""
+    """Reads a configuration as `release` does. `ignored` collects keys that the release ignores."""
 
     def __init__(self, release: Release) -> None:
         self.ignored: list[str] = []
@@ -75,10 +75,10 @@ class _Reader:
     def apply(
         self, section: dict[str, Any], path: str, kinds: Kinds, rest: str, variable: tuple[str, str]
     ) -> bool:
-        """Set the value of `variable` in `section`, and return whether that has a place for it.
+        """Set the value of `variable` in `section`. Return False if the release ignores it.
 
-        `path` and `kinds` are those of `section`. `variable` is a name and a text, and `rest` the
-        part of its name that leads from `section` to the value.
+        `path` is the path of `section`, and `kinds` has its keys with the kinds of their values.
+        `variable` is a name and a text, and `rest` is the part of that name below `section`.
         """
         if not isinstance(kinds, Mapping):
             return False  # the registry reads no keys below a single value
@@ -181,6 +181,7 @@ def _is_in_driver_section(path: str) -> bool:
 
 
 def _scalar(node: yaml.ScalarNode, kinds: Kinds, path: str) -> Any:  # noqa: ANN401
+    """Return the value that the registry reads from a scalar at `path`."""
     is_plain, text = node.style is None, str(node.value)
     if is_plain and text.lower() in _NULL:
         return None
@@ -191,7 +192,7 @@ def _scalar(node: yaml.ScalarNode, kinds: Kinds, path: str) -> Any:  # noqa: ANN
         return _BOOLS[text.lower()]
     if kind not in ("int", "any") and not _is_in_driver_section(path):
         return text
-    # Drivers print the value that YAML resolves. Numbers such as 1e5 are not covered.
+    # Drivers convert the value that YAML resolves to text. Numbers such as 1e5 are not covered.
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):  # for example, text that resembles a date

@@ -60,9 +60,9 @@ def _add_files(result: ImportResult) -> None:
 
 
 def _changes(planned: Section, old: Section, path: str) -> dict[str, Any]:
-    """Return what turns the section `planned` into `old`, without the keys of other settings.
+    """Return the `registry.config` that turns the section `planned` into `old`.
 
-    None removes a key or a section of `planned`.
+    Keys that other settings manage are left out. The value None removes a key or a section.
     """
     changes: dict[str, Any] = {}
     for key in sorted({*planned, *old}):
@@ -125,7 +125,7 @@ def _drop_refused(result: ImportResult) -> None:
 
 
 def _refused(result: ImportResult) -> Sequence[Problem]:
-    """Return the problems of `registry.config`, by paths in the registry's configuration."""
+    """Return the problems of `registry.config`, with paths that are relative to it."""
     _, problems = result.validated()
     return [
         problem._replace(path=problem.path.removeprefix(_OVERLAY))

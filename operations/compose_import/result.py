@@ -1,4 +1,4 @@
-"""The result of an import, and how the imported registry differs from the one before."""
+"""The result of an import, and its differences from the old registry."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
