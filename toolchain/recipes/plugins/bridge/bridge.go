@@ -1,5 +1,5 @@
-// Package bridge makes a Pulumi plugin of an upstream Terraform provider, with the tokens and property
-// names of the vendor's plugin of the same version. It knows the resources that it is given.
+// Package bridge makes a Pulumi plugin from an upstream Terraform provider, with the tokens and property
+// names of the vendor's plugin of the same version. The plugin has only the given resources.
 package bridge
 
 import (
@@ -21,7 +21,7 @@ func Resource(provider, module, file, name string) *tfbridge.ResourceInfo {
 	return &tfbridge.ResourceInfo{Tok: tokens.Type(token)}
 }
 
-// Keep removes all but the resources from upstream, a provider's map of them.
+// Keep deletes all entries of upstream, a provider's map of resources, that are not in resources.
 func Keep[Upstream any](upstream map[string]Upstream, resources map[string]*tfbridge.ResourceInfo) {
 	for name := range upstream {
 		if resources[name] == nil {

@@ -21,7 +21,7 @@ func resource(file, name string) *tfbridge.ResourceInfo {
 func main() {
 	container := resource("container", "Container")
 	container.DeleteBeforeReplace = true
-	// Without these the bridge would make plurals of them.
+	// Without these names, the bridge would use their plurals.
 	container.Fields = map[string]*tfbridge.SchemaInfo{
 		"command":           {Name: "command"},
 		"networks_advanced": {Name: "networksAdvanced"},

@@ -1,6 +1,6 @@
-// Package client stands in for the gateway module of the same path, which no module mirror serves:
-// it makes the generic calls of Alibaba Cloud's OpenAPI client calls to OSS. Only what the provider
-// uses is here: one bucket's sub-resources, XML or JSON, Signature V4.
+// Package client replaces the gateway module of the same path, which no module mirror serves. It
+// converts the generic calls of Alibaba Cloud's OpenAPI client to calls to OSS. It implements only
+// what the provider uses: sub-resources of a bucket, XML and JSON, and Signature V4.
 package client
 
 import (
@@ -33,7 +33,7 @@ func (*Client) ModifyRequest(context *spi.InterceptorContext, _ *spi.AttributeMa
 	if bucket != "" {
 		host = bucket + "." + host
 	}
-	// The sub-resource stands in the path: `/?acl`.
+	// The path contains the sub-resource: `/?acl`.
 	path, sub, _ := strings.Cut(tea.StringValue(request.Pathname), "?")
 	query, err := url.ParseQuery(sub)
 	if err != nil {
@@ -57,7 +57,7 @@ func (*Client) ModifyRequest(context *spi.InterceptorContext, _ *spi.AttributeMa
 		return err
 	}
 	for key, value := range request.Headers {
-		// The OpenAPI client's own headers are no headers of OSS.
+		// These headers are for the OpenAPI client, not for OSS.
 		if !strings.HasPrefix(strings.ToLower(key), "x-acs-") {
 			signed.Header.Set(key, tea.StringValue(value))
 		}
