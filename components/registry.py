@@ -54,7 +54,7 @@ class RegistryArgs:
 
 
 class Registry(ComponentResource):
-    """A running registry."""
+    """The container or service of a registry, and the secret that signs its upload URLs."""
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__(f"{COMPONENTS}Registry", name, None, opts)

@@ -3,8 +3,8 @@
 import ipaddress
 import re
 
-# Patterns for other expressions: a port from 1 to 65535; a host name, an IPv4 address, or an IPv6
-# address in brackets; such a host with or without a port.
+# Parts of regular expressions. PORT matches 1 to 65535. HOST matches a host name, an IPv4 address, or
+# an IPv6 address in brackets.
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 HOST = r"([a-zA-Z0-9_.-]+|\[[0-9a-fA-F:.]+\])"
 HOST_WITH_OPTIONAL_PORT = f"{HOST}(:{PORT})?"
@@ -37,7 +37,7 @@ def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is a loopback address. A name is none."""
+    """Return whether `host` is a loopback address. A host name is not."""
     address = ip_address(host)
     return address is not None and address.is_loopback
 

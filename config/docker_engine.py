@@ -1,7 +1,7 @@
-"""The Docker engine of a stack, the same for Pulumi's docker plugin and for the docker command.
+"""The Docker engine of a stack, the same for Pulumi's Docker provider and for the docker command.
 
 By default the two disagree. The docker command uses DOCKER_HOST, DOCKER_CONTEXT, or the current
-context, in this order. The plugin (5.2.0, internal/provider/provider.go of the Terraform provider)
+context, in this order. The provider (5.2.0, internal/provider/provider.go of its Terraform source)
 prefers docker:context and DOCKER_CONTEXT to docker:host and DOCKER_HOST. It reads neither the
 current context nor the certificates of a context. So this module sets DOCKER_HOST and
 DOCKER_CERT_PATH for both.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-LOCAL = "unix:///var/run/docker.sock"  # the default of the docker command and of the plugin
+LOCAL = "unix:///var/run/docker.sock"  # the default of the docker command and of the provider
 HOST, CONTEXT, CERTIFICATES = "docker:host", "docker:context", "docker:certPath"
 ENGINE_RECORD = "OSS_REGISTRY_ENGINE"  # a variable with an engine's host and setting
 PLUGIN_VARIABLES = ("DOCKER_HOST", "DOCKER_CERT_PATH")
@@ -64,7 +64,7 @@ class Engine:
     uses_tls_variables: bool = True
 
     def variables(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return a copy of `environment` with which docker and the plugin use this engine."""
+        """Return a copy of `environment` that makes docker and the provider use this engine."""
         variables = dict(environment)
         variables.pop("DOCKER_CONTEXT", None)
         if not self.uses_tls_variables:
@@ -101,7 +101,7 @@ def select_engine(config: Mapping[str, object], environment: Mapping[str, str]) 
     if configured_context := config.get(CONTEXT):
         return _engine_of_context(str(configured_context), CONTEXT, environment, certificates)
     if configured_host := str(config.get(HOST) or ""):
-        # With the TLS variables set, the plugin would use TLS even for an ssh address.
+        # With the TLS variables set, the provider would use TLS even for an ssh address.
         is_ssh = configured_host.startswith("ssh:")
         return Engine(configured_host, HOST, certificates, uses_tls_variables=not is_ssh)
     host, context = environment.get("DOCKER_HOST", ""), environment.get("DOCKER_CONTEXT", "")
@@ -119,7 +119,7 @@ def select_engine(config: Mapping[str, object], environment: Mapping[str, str]) 
 
 
 def set_variables(config: Mapping[str, object], environment: MutableMapping[str, str]) -> None:
-    """Change `environment` so that docker and the plugin use the engine of `select_engine`.
+    """Change `environment` so that docker and the provider use the engine of `select_engine`.
 
     Raises EngineError.
     """

@@ -26,7 +26,7 @@ from config.tree import Section, dotted, leaves, lookup
 
 # The namespaces of keys that are not settings of this project.
 NAMESPACES = (*providers.KEYS, "pulumi")
-# The secret keys of the providers, each with the end of its fix: another place for the secret.
+# The secret keys of the providers, and where else the secret may be (the end of the fix).
 PROVIDER_SECRETS = {
     "alicloud:secretKey": ", or leave it to ALIBABA_CLOUD_ACCESS_KEY_SECRET",
     "alicloud:securityToken": ", or leave it to ALIBABA_CLOUD_SECURITY_TOKEN",
@@ -307,7 +307,7 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 
 def _known_keys(place: Sequence[str | int]) -> Sequence[str]:
-    """Return the names of the settings in the section at `place`."""
+    """Return the names of the settings that the section at `place` may have."""
     model: Any = StackSettings
     parts = iter(place)
     for part in parts:

@@ -28,7 +28,7 @@ from config.tree import ANY, Place, Placeholder, Section, Tree, lookup, merge, w
 from config.values import value_problem
 
 _MAX_LEVELS = 60  # of nested sections and lists; the registry's own configuration has up to 6
-# The name of a key in the other generation of releases.
+# Keys that release 2.8 and release 3 call differently, in both directions.
 _RENAMED = {
     "redis.addr": "redis.addrs",
     "redis.addrs": "redis.addr",
@@ -46,7 +46,8 @@ _PUBLIC_TEXT = ("http.host", "http.prefix")
 def is_public(path: str) -> bool:
     """Return whether a message may show a value that was refused at `path`.
 
-    Keys for numbers, switches, durations and words of a list hold no free text.
+    That is safe if the schema allows no free text there, but only a number, a switch, a duration,
+    or one of several words.
     """
     kinds = [kinds_at(release.schema.keys, path) for release in RELEASES.values()]
     known = [kind for kind in kinds if kind is not None]

@@ -20,7 +20,7 @@ class Problem(NamedTuple):
     correct_path: str | None = None
 
     def below(self, section: str) -> "Problem":
-        """Return this problem with paths that start with `section`."""
+        """Return this problem with `section` in front of its paths."""
         correct_path = self.correct_path and f"{section}{self.correct_path}"
         return self._replace(path=f"{section}{self.path}", correct_path=correct_path)
 

@@ -15,7 +15,7 @@ class StorageDriver(Protocol):
 
     @property
     def location(self) -> Mapping[str, str]:
-        """The place of the images. After a change of the place, a registry has other images."""
+        """The place of the images: if it changes, the registry no longer finds the old images."""
 
     @property
     def description(self) -> str:

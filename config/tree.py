@@ -74,14 +74,14 @@ def walk(pattern: str, tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def dotted(place: Sequence[str | int]) -> str:
-    """Return `place` as text, such as `.log.hooks[0].type`."""
+    """Return a place as text: `.log.hooks[0].type` for ("log", "hooks", 0, "type")."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
 
 
 def leaves(
     tree: object, place: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield each single value, after the keys and item numbers that lead to it."""
+    """Yield the place (keys and item numbers) and the value of each leaf of `tree`."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, (*place, key))

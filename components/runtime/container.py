@@ -33,11 +33,11 @@ class ContainerRuntime:
 
     def run(self, name: str, workload: Workload, parent: Resource) -> None:
         image = pull_image(name, workload, parent)
-        memory = workload.memory and workload.memory // 2**20  # the plugin counts in MiB
+        memory = workload.memory and workload.memory // 2**20  # the provider counts in MiB
         docker.Container(
             name,
             name=workload.name,
-            # The plugin reads a name or digest back as the ID, and would replace the container.
+            # The provider reads a name or digest back as the ID, and would replace the container.
             image=image.image_id,
             entrypoints=list(workload.entrypoint) or None,
             command=list(workload.command) or None,
@@ -64,7 +64,7 @@ class ContainerRuntime:
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges"],
             tmpfs={"/tmp": f"size={TMP_MIB}m"},
-            # Without it, the plugin reads another value back and replaces the container
+            # Otherwise the provider reads another value back and replaces the container
             # (pulumi-docker #1272).
             network_mode="bridge",
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=self._network.name)],
@@ -78,15 +78,15 @@ class ContainerRuntime:
             wait=True,
             wait_timeout=HEALTHY_SECONDS,
             restart="unless-stopped",
-            # Explicit, so that an engine with other defaults causes no change.
+            # Set explicitly: otherwise an engine with other defaults would cause a diff.
             log_driver=LOG_DRIVER,
             log_opts=LOG_OPTIONS,
             memory=memory,
-            memory_swap=memory,  # no swap; without it, the engine's default is a change
-            # Not `cpus`: the plugin reads 1 back as "1.0" and 10 as "10.", which is a change.
+            memory_swap=memory,  # no swap; otherwise the engine's default would cause a diff
+            # Not `cpus`: the provider reads 1 back as "1.0" and 10 as "10.", which causes a diff.
             cpu_period=None if workload.cpus is None else CPU_PERIOD,
             cpu_quota=None if workload.cpus is None else round(workload.cpus * CPU_PERIOD),
-            # The first is for an engine that stops, the second for Pulumi.
+            # The first applies when the engine stops, the second when Pulumi stops the container.
             stop_timeout=workload.stop_seconds,
             destroy_grace_seconds=workload.stop_seconds,
             labels=[
@@ -96,8 +96,8 @@ class ContainerRuntime:
             opts=ResourceOptions(
                 parent=parent,
                 delete_before_replace=True,  # the name and the port must be free first
-                # The plugin would update these in place, but does not apply each change. For
-                # example, it never removes a limit.
+                # The provider would update these in place, but does not apply every change. For
+                # example, it cannot remove a limit.
                 replace_on_changes=["healthcheck", "memory", "memorySwap", "cpuPeriod", "cpuQuota"],
                 hooks=with_hints(name, ERROR_HINTS),
             ),

@@ -79,7 +79,7 @@ class SwarmRuntime:
             labels=service_labels,
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=self._container(name, workload, image, parent),
-                # With the name, the plugin would replace the service at each `up`.
+                # With the name instead, the provider would replace the service at each `up`.
                 networks_advanceds=[
                     docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network.id)
                 ],

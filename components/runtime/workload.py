@@ -24,7 +24,10 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """The port `container`, published on `address`:`host`. A service publishes on all addresses."""
+    """The port `container`, published on the port `host` of the IP address `address`.
+
+    A Swarm service ignores `address` and publishes the port on all addresses.
+    """
 
     address: str
     host: int

@@ -1,7 +1,7 @@
 """Storage backends: one package for each `storage.kind`.
 
 To add a backend, write a class like `OssBackend` and add it to BACKENDS. Add its settings to
-`config.settings` and its rules to `config.rules`. If it needs a Pulumi plugin, add the plugin to
+`config.settings` and its rules to `config.rules`. If it needs a Pulumi provider, add its plugin to
 `toolchain.__main__`. All modules but `resources` can be imported without Pulumi, because commands
 use them as well.
 """
@@ -23,5 +23,5 @@ def storage_backend(registry: RegistryConfig) -> StorageBackend:
 
 
 def all_backends(registry: RegistryConfig) -> Sequence[StorageBackend]:
-    """Return all backends for `registry`. Earlier runs may have used another one than the next."""
+    """Return a backend of each kind for `registry`, whose storage.kind may have changed."""
     return [backend(registry) for backend in BACKENDS.values()]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NotChecked(Exception):
-    """A check is not possible from this machine. The text contains the reason."""
+    """A check is impossible from this machine. The text contains the reason."""
 
 
 class Unreachable(NotChecked):
@@ -138,7 +138,7 @@ class StorageBackend(StorageDriver, Protocol):
         outputs: Mapping[str, Any],
         access_key: FindAccessKey,
     ) -> Iterator[Loss]:
-        """Yield the losses in this storage by `changes` and by the current stack file.
+        """Yield what `changes` and the current stack file would lose in this storage.
 
         `outputs` are the outputs of the last `make up`, which may have used another storage.
         """
@@ -149,9 +149,9 @@ class StorageBackend(StorageDriver, Protocol):
         outputs: Mapping[str, Any],
         access_key: FindAccessKey,
     ) -> Iterator[Loss]:
-        """Yield the losses in this storage by `pulumi destroy`.
+        """Yield what `pulumi destroy` would lose in this storage.
 
-        `resources` are the resources in the state.
+        `resources` are the resources in the stack's state.
         """
 
     def remaining_images(self, docker: RunDocker) -> Iterator[str]:

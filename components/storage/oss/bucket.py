@@ -1,4 +1,4 @@
-"""The bucket of a registry, and the registry's configuration for it."""
+"""The bucket of a registry, and the driver section of the registry's configuration for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -133,7 +133,10 @@ _CAUSES = (
 
 
 def explain(error: OssError, names: Mapping[str, str]) -> str:
-    """Return `error` with its cause. `names` are bucket, label, stack and user."""
+    """Return the text for `error`: its code, the cause, and the fix.
+
+    `names` has the values of {bucket}, {label}, {stack} and {user} in the causes.
+    """
     clocks = {"signed": _shown(error.times.signed), "answered": _shown(error.times.answered)}
     for code_pattern, message_pattern, cause in _CAUSES:
         if re.fullmatch(code_pattern, error.code) and re.search(message_pattern, error.message):

@@ -37,7 +37,7 @@ def of_changes(
     outputs: Mapping[str, Any],
     access_key: FindAccessKey,
 ) -> Iterator[Loss]:
-    """Yield the losses by `changes` and by the current stack file. See `StorageBackend.losses`."""
+    """Yield what `changes` and the current stack file would lose. See `StorageBackend.losses`."""
     yield from _abandoned_images(registry, outputs, access_key)
     label = outputs.get("access_key")
     for change in changes:
@@ -100,7 +100,7 @@ def _loss_of_bucket(bucket: Mapping[str, Any], key: AccessKey | None, fix: str) 
 def _abandoned_images(
     registry: RegistryConfig, outputs: Mapping[str, Any], access_key: FindAccessKey
 ) -> Iterator[Loss]:
-    """Yield the loss of the images in OSS if the stack file now names another place.
+    """Yield the loss of the images in OSS if the stack file now names another place for images.
 
     Images in a volume are found in the plan, because a volume is always a resource of the stack.
     """
@@ -133,10 +133,10 @@ def _abandoned_images(
 def _loss_of_images(
     place: _Place, key: AccessKey | None, found: str, unknown: str, fix: str
 ) -> Iterator[Loss]:
-    """Yield the loss of the images in `place`, if there are any.
+    """Yield a loss if `place` contains images, or if it cannot be listed.
 
-    `found` is the beginning of the reason, before the name of an image. `unknown` is the beginning
-    of the reason if the place cannot be listed.
+    If it contains images, the reason is `found`, followed by the name of one image. If it cannot be
+    listed, the reason is `unknown`, followed by the cause.
     """
     if key is None:
         cause = "the state does not say how"

@@ -29,7 +29,7 @@ def create_client(region: str, host: str, key: AccessKey, signature: str = "v4")
 
 
 def public_host(region: str) -> str:
-    """Return OSS's public endpoint of a region."""
+    """Return the public endpoint of OSS in a region."""
     return f"oss-{region}.aliyuncs.com"
 
 
@@ -72,7 +72,7 @@ def first_object(region: str, host: str, bucket: str, prefix: str, key: AccessKe
 
 
 def require_readable(bucket: Bucket, host: str, name: str, key: AccessKey) -> None:
-    """Open an object for reading. Raises OssError."""
+    """Raise OssError if `key` cannot read the object `name`."""
     from alibabacloud_oss_v2 import GetObjectRequest
 
     request = GetObjectRequest(bucket=bucket.name, key=name)
