@@ -3,8 +3,8 @@
 import ipaddress
 import re
 
-# Parts of regular expressions. PORT matches 1 to 65535. HOST matches a host name, an IPv4 address, or
-# an IPv6 address in brackets.
+# Parts of regular expressions. PORT matches 1 to 65535. HOST matches a host name, an IPv4 address,
+# or an IPv6 address in brackets.
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 HOST = r"([a-zA-Z0-9_.-]+|\[[0-9a-fA-F:.]+\])"
 HOST_WITH_OPTIONAL_PORT = f"{HOST}(:{PORT})?"
