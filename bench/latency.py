@@ -25,7 +25,7 @@ NAMES = (TUTORIAL, OURS, OURS_NO_CACHE)
 
 
 class Distance(NamedTuple):
-    """The distance from OSS, in seconds. See `Emulator.at_distance`."""
+    """The distance from OSS, in seconds. See `Emulator.simulated_network`."""
 
     latency: float
     round_trip: float = 0
