@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from components.generated_secrets import persist
-from components.runtime.resources import create_volume
+from components.runtime.shared import create_volume
 from components.runtime.workload import Bindings, Mount
 from config import certificates
 from config.plan import LETSENCRYPT_PATH, SELF_SIGNED, TLS_KEY

@@ -5,7 +5,7 @@ import math
 from config.durations import seconds
 from config.releases import HEALTH, Release
 from config.settings import CacheSettings, StackSettings, TlsSettings
-from config.storage import StorageDriver
+from config.storage_driver import StorageDriver
 from config.tree import Placeholder, Section, Tree, lookup, merge
 
 PORT = 5000  # in the container, as in the official images

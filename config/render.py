@@ -30,8 +30,8 @@ _NEEDS_NO_QUOTES = re.compile(
 )
 # JSON does not escape these, and yaml.v2 2.2.1 (release 2.8) and 2.4.0 (release 3) refuse them.
 _UNESCAPED_BY_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-# The keys that a variable name can express. The reader splits the name at "_", and converts the
-# parts to lower case.
+# The keys that a variable can set. The registry splits the name of a variable at "_" and converts
+# the parts to lower case, so other keys cannot be set.
 _EXPRESSIBLE = re.compile(r"[a-z0-9]+")
 
 

@@ -56,8 +56,9 @@ _OPTIONS = {
         ("authtype", "awsregion", "duration", "ipfilteredby", "updatefrequency"), _TEXT
     ),
 }
-# The schema lists all other keys, so the name of a key shows whether its value is a secret. Users
-# name log fields freely, but the fields appear in each log line anyway.
+# The schema defines all keys that the tables above do not cover. The value of such a key is a
+# secret if its name matches this pattern. The names of log fields are free, but the registry writes
+# these fields to each log line anyway.
 _SECRET_KEY = re.compile(
     "password|passwd|passphrase|secret|token|apikey|privatekey|licensekey|authorization|cookie"
     "|credential"

@@ -12,7 +12,7 @@ from config.render import Text, redact, to_environment, to_file
 from config.resource_names import REDIS, REGISTRY
 from config.secrecy import masked
 from config.settings import PROJECT, RegistrySettings, StackSettings, SwarmSettings
-from config.storage import StorageDriver
+from config.storage_driver import StorageDriver
 from config.tree import Placeholder, Section, lookup, switch_off_missing
 
 REGION = "alicloud:region"
@@ -35,12 +35,12 @@ Backends = Mapping[str, Callable[["RegistryConfig"], StorageDriver]]
 
 
 def prefix_of(stack: str) -> str:
-    """Return the beginning of the names of all resources that the stack `stack` creates."""
+    """Return the prefix of the names of all resources that the stack `stack` creates."""
     return f"{PROJECT}-{stack}"
 
 
-def collector_of(stack: str) -> str:
-    """Return the name of the Swarm service that collects garbage of the stack with this name."""
+def collector_name(stack: str) -> str:
+    """Return the name of the Swarm service that collects the garbage of the stack `stack`."""
     return f"{prefix_of(stack)}-gc"
 
 
@@ -63,7 +63,7 @@ class Stack:
 
     @property
     def prefix(self) -> str:
-        """The beginning of the names of all resources that the stack creates."""
+        """The prefix of the names of all resources that the stack creates."""
         return prefix_of(self.name)
 
     @cached_property

@@ -17,7 +17,7 @@ from pulumi import Input, Output, Resource, ResourceOptions
 from components.error_hints import with_hints
 from components.generated_secrets import persist
 from components.runtime.error_hints import ERROR_HINTS
-from components.runtime.resources import (
+from components.runtime.shared import (
     HEALTH_INTERVAL,
     HEALTH_START_PERIOD,
     LOG_DRIVER,

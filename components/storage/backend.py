@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from config.stack import RegistryConfig
-from config.storage import StorageDriver
+from config.storage_driver import StorageDriver
 
 if TYPE_CHECKING:
     from components.runtime.workload import Bindings

@@ -176,7 +176,7 @@ def _garbage_collect(
         except (CommandError, CalledProcessError) as failure:
             release = stack.registry.release.version
             hint = None
-            # If the storage cannot be listed now, the registry's own text is printed.
+            # If the storage cannot be listed now, print the registry's own error instead.
             with suppress(StorageError, CommandError, CalledProcessError):
                 hint = error_hint(error_text(failure), progress, release, storage)
             if hint:

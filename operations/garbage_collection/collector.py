@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from config.plan import drain_seconds
-from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack, collector_of
+from config.stack import READ_ONLY_LABEL, STACK_LABEL, Stack, collector_name
 from operations.clients.docker import Docker
 from operations.errors import CommandError
 from operations.swarm import is_active, wait_until_ended
@@ -92,7 +92,7 @@ class _ServiceCollector:
 
     def run(self, *command: str) -> Iterator[str]:
         end_collection(self._stack.name, self._docker)
-        name = collector_of(self._stack.name)
+        name = collector_name(self._stack.name)
         logs = ("service", "logs", "--raw", name)
         inspected = self._docker.run("service", "inspect", self._service)
         options = [
@@ -182,7 +182,7 @@ def end_collection(stack: str, docker: Docker) -> None:
     It must not run while the registry accepts pushes. Raises CommandError if it does not end.
     """
     services = docker.labelled("service", stack)
-    name = collector_of(stack)
+    name = collector_name(stack)
     found = next((service for service, each in services.items() if each == name), None)
     if not found:
         return

@@ -270,14 +270,14 @@ class Oss:
             content = {"Owner": owner, "AccessControlList": {"Grant": bucket.acl}}
             return xml_response("AccessControlPolicy", content)
         if setting == "bucketInfo":
-            return self._info(bucket, owner)
+            return self._bucket_info(bucket, owner)
         if setting in bucket.settings:
             return _document_response(bucket.settings[setting].decode())
         if missing.startswith("<"):
             return _document_response(missing)
         raise ApiError(404, missing, "It is not set.")
 
-    def _info(self, bucket: Bucket, owner: Mapping[str, str]) -> Response:
+    def _bucket_info(self, bucket: Bucket, owner: Mapping[str, str]) -> Response:
         rule = bucket.settings.get("encryption", b"").decode()
         algorithm = re.search(r"<SSEAlgorithm>(.+?)</", rule)
         status = re.search(r"<Status>(.+?)</", bucket.settings.get("versioning", b"").decode())

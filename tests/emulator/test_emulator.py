@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from darabonba.exceptions import DaraException
 
 from components.storage.oss import OssBackend
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.policy import registry_policy
 from tests.emulator.__main__ import config
 from tests.emulator.clients import s3 as s3_client

@@ -225,7 +225,7 @@ class Deployment:
         file.write_text(json.dumps(content, indent=2))
 
     def set_secret(self, name: str, value: str, *flags: str) -> None:
-        """Set a secret with `pulumi config set`, with more `flags` of that command.
+        """Set a secret with `pulumi config set`, and pass `flags` on to that command.
 
         A `name` without a colon gets the prefix `oss-registry:`.
         """

@@ -218,7 +218,7 @@ class SwarmDeployment(CloudDeployment):
         states = docker("service", "ps", service, *old_replicas).splitlines()
         return update not in ("updating", "rollback_started") and not any(map(is_active, states))
 
-    def secret_versions(self, part: str) -> int:
+    def count_secret_versions(self, part: str) -> int:
         """Return how many versions of the secrets of the service `part` exist."""
         words = ("secret", "ls", f"--filter=name={self.prefix}-{part}-", "--format", "{{.Name}}")
         names = self._manager.docker(*words).split()

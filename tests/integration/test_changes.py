@@ -49,7 +49,7 @@ def _inspected(template: str) -> Callable[[Deployment], object]:
     return lambda deployment: deployment.inspect("registry", template)
 
 
-def _version(deployment: Deployment) -> object:
+def _registry_version(deployment: Deployment) -> str:
     return deployment.docker(
         "exec", f"{deployment.prefix}-registry", "registry", "--version"
     ).split()[-1]
@@ -103,9 +103,9 @@ CHANGES: Mapping[str, tuple[dict[str, Any], Callable[[Deployment], object], obje
         "80",
     ),
     "whole file": ({"registry": {"delivery": "file"}}, _has_no_registry_variables, True),
-    "older release": ({"registry": {"release": "2.8.3"}}, _version, "v2.8.3"),
+    "older release": ({"registry": {"release": "2.8.3"}}, _registry_version, "v2.8.3"),
     "variables again": ({"registry": {"delivery": "env"}}, _has_no_registry_variables, False),
-    "newer release": ({"registry": {"release": "3.1.2"}}, _version, "v3.1.2"),
+    "newer release": ({"registry": {"release": "3.1.2"}}, _registry_version, "v3.1.2"),
     "no cache": ({"cache": {"enabled": False}}, _is_redis_running, False),
     "cache again": ({"cache": {"enabled": True}}, _is_redis_running, True),
 }

@@ -51,7 +51,7 @@ def test_the_outputs_have_the_bucket_the_user_and_the_key(stack: CloudDeployment
     assert outputs["storage_endpoint"] == "https://oss-cn-hangzhou-internal.aliyuncs.com"
     assert outputs["ram_user"] == stack.prefix
     assert outputs["access_key"] == "old"
-    # The other tests read the outputs from the state file.
+    # `outputs()` reads the state file. Users read the outputs with this command.
     assert json.loads(stack.pulumi("stack", "output", "--json")) == outputs
 
 

@@ -72,7 +72,7 @@ class Reader:
         return run_checked("bash", "-c", script, env=environment, timeout=900)
 
     def _skopeo_home(self) -> Path:
-        """Create a home directory in which skopeo uses HTTP for the registries of the test."""
+        """Create a home directory with which skopeo uses HTTP for the test's registries."""
         folder = self.stack.folder / "home"
         settings = folder / ".config/containers"
         settings.mkdir(parents=True, exist_ok=True)

@@ -323,7 +323,7 @@ def test_changes_reach_each_replica_while_clients_push_and_pull(
         assert (before == after) == (change is not certificate)
     stack.make_succeeds("up")
     # The running version, and the one for a rollback.
-    assert stack.secret_versions("registry") == 2
+    assert stack.count_secret_versions("registry") == 2
     stack.pulumi("preview", "--refresh", "--expect-no-changes")
     earlier_calls = len(emulator.calls)
     _assert_images_are_shared(machine_apis)

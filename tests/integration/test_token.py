@@ -48,7 +48,10 @@ class Issuer:
         return jwt.encode({**claims, **times, "access": access}, key, "ES256", head)
 
     def allowed_access(self, user: str, scopes: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return the entries of `scopes` that the user has access to. All are below team/."""
+        """Return the token's `access` entries for `scopes`, limited to what `user` may do.
+
+        Only repositories below team/ are allowed.
+        """
         allowed: list[Mapping[str, Any]] = []
         for scope in scopes:
             parts = scope.rsplit(":", 2)

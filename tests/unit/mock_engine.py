@@ -54,7 +54,7 @@ class Provider(mocks.Mocks):
 
 
 class Engine(mocks.MockMonitor):
-    """Records by URN each resource's request, and the outputs of the stack and of components."""
+    """Records, by URN, the requests of resources, and the outputs of stack and components."""
 
     def __init__(self, provider: Provider | None = None) -> None:
         super().__init__(provider or Provider())

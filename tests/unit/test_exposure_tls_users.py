@@ -100,12 +100,12 @@ def test_the_endpoint_of_an_open_registry_is_on_the_machine_of_its_engine(
     )
     assert stack.registry.endpoint == endpoint
     assert stack.registry.login_server == re.sub(
-        "^https?://(127.0.0.1:|)", _without_scheme, endpoint
+        "^https?://(127.0.0.1:|)", _login_server_prefix, endpoint
     )
     assert not stack.registry.is_local_to_remote_engine
 
 
-def _without_scheme(start: re.Match[str]) -> str:
+def _login_server_prefix(start: re.Match[str]) -> str:
     """Replace the scheme of an address, and 127.0.0.1 after it with localhost."""
     return "localhost:" if start[1] else ""
 

@@ -12,7 +12,7 @@ import pytest
 from components import error_hints
 from components.error_hints import error_hint
 from components.storage.oss import resources
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.error_hints import ERROR_HINTS, NOT_YET
 from tests.unit.mock_engine import Engine, Provider, is_secret, plain, run, stack_file
 

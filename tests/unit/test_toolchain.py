@@ -279,7 +279,7 @@ def test_a_build_is_shared_between_checkouts(bin_folder: Path, tmp_path: Path) -
         assert "built from mirrors" in _install(part)
         (plugin,) = home.glob("plugins/resource-docker-v*/pulumi-resource-docker")
         assert plugin.read_text() == "built\n"
-        # From here on a build fails, so the second checkout must reuse the first one's.
+        # A build would fail now, so the second checkout must reuse what the first one built.
         _fake_program(bin_folder, "go", "exit 1")
 
 

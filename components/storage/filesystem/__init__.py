@@ -78,7 +78,9 @@ class FilesystemBackend:
         def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
             for line in run("sh", "-c", _LIST_SCRIPT, "sh", f"{DATA_PATH}/{folder}", name):
                 path, _, size = line.strip().rpartition(" ")
-                if size.isdigit():  # otherwise the line is part of an error, which `run` raises
+                if (
+                    size.isdigit()
+                ):  # other lines are error output: `run` raises the error after them
                     yield f"{folder}{path.removeprefix('.')}", int(size)
 
         return files

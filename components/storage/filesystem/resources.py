@@ -2,7 +2,7 @@
 
 from pulumi import ComponentResource, ResourceOptions
 
-from components.runtime.resources import create_volume
+from components.runtime.shared import create_volume
 from components.runtime.workload import Bindings, Mount
 from config.plan import DATA_PATH
 from config.resource_names import COMPONENTS, DATA_VOLUME

@@ -16,7 +16,7 @@ from components.storage.backend import (
 )
 from components.storage.oss import losses, objects
 from components.storage.oss.access import access_problem
-from components.storage.oss.bucket import Bucket, describe
+from components.storage.oss.driver import Bucket, describe
 from config import credentials
 from config.releases import Release
 from config.resource_names import BUCKET, RAM_POLICY, RAM_POLICY_ATTACHMENT, RAM_USER

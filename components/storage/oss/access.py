@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from components.storage.backend import AccessKey, NotChecked, RunDocker, Unreachable
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.error_hints import explain
 from components.storage.oss.errors import OssError, Times
 from components.storage.oss.objects import find_endpoint, require_readable

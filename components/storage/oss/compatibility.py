@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.storage.backend import AccessKey
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.objects import create_client, error_code
 
 PART = b"x" * (5 * 2**20)  # the smallest size for a part that is not the last one

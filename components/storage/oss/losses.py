@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from components.storage.backend import AccessKey, FindAccessKey, Loss, ResourceChange
 from components.storage.oss import objects
-from components.storage.oss.bucket import describe
+from components.storage.oss.driver import describe
 from components.storage.oss.errors import OssError
 from config.resource_names import ACCESS_KEY, ACCESS_KEY_PREFIX, BUCKET, RAM_USER
 from config.stack import RegistryConfig

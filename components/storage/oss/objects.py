@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components.storage.backend import AccessKey
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.errors import BY_NETWORK, OssError, Times
 
 
 def create_client(region: str, host: str, key: AccessKey, signature: str = "v4") -> Any:  # noqa: ANN401
-    """Return the vendor's client for an endpoint of OSS. `signature` is v1 or v4."""
+    """Return Alibaba Cloud's client for an endpoint of OSS, with the `signature` v1 or v4."""
     # Imported here, because it takes half a second, and stacks without a bucket do not need it.
     import alibabacloud_oss_v2 as oss
 
@@ -117,7 +117,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def error_code(failure: Exception) -> str:
-    """Return the error code of OSS in an error of the vendor's client, or the error's type."""
+    """Return OSS's code for a failure of the vendor's client, or the name of its class."""
     cause = _cause(failure)
     return str(getattr(cause, "code", "") or type(cause).__name__)
 

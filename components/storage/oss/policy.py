@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 
 LIST_OBJECTS, LIST_UPLOADS = "oss:ListObjects", "oss:ListMultipartUploads"
 ON_OBJECTS = (

@@ -22,7 +22,7 @@ from pulumi_alicloud import oss, ram
 
 from components.error_hints import with_hints
 from components.runtime.workload import Bindings
-from components.storage.oss.bucket import Bucket
+from components.storage.oss.driver import Bucket
 from components.storage.oss.error_hints import ERROR_HINTS, NOT_YET
 from components.storage.oss.policy import registry_policy, tls_only_policy
 from config.resource_names import ACCESS_KEY_PREFIX, COMPONENTS

@@ -1,4 +1,4 @@
-"""Docker resources that both runtimes use."""
+"""Docker resources and constants that both runtimes use."""
 
 from collections.abc import Mapping
 
