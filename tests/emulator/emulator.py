@@ -314,7 +314,6 @@ class Emulator:
         if lists_uploads and target.service == "s3" and not self.s3_lists_uploads:
             message = "A header you provided implies what is not there."
             raise ApiError(501, "NotImplemented", message)
-        # Checked before `_execute` takes its lock, because digests of large content take long.
         check_digest(request)
         return self._execute(
             call, lambda: self.oss.answer(api, request, target.bucket, target.region, ACCOUNT)

@@ -43,7 +43,7 @@ def test_a_swarm_stack_of_an_earlier_program_needs_no_changes(tmp_path: Path, im
 
 
 def _assert_no_change(deployment: Deployment, image: str) -> None:
-    """Create the stack with the earlier program, and use it with the current one."""
+    """Create the stack with the earlier program. Assert that the current one changes nothing."""
     use_earlier_program(deployment)
     deployment.up()
     reference, digest = docker_push(deployment, image, "kept")

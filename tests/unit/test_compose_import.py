@@ -558,6 +558,6 @@ def _differences(old: object, new: object) -> Sequence[str]:
     return [*differences(old, new)]
 
 
-def test_comparing_two_configurations_ignores_empty_values() -> None:
+def test_an_import_lists_changed_values_and_no_empty_ones() -> None:
     assert not _differences({"a": {"b": None, "c": ""}, "d": 1}, {"d": 1, "e": {}})
     assert _differences({"a": {"b": 1}}, {"a": {"b": 2}, "c": 3}) == ["a.b", "c"]

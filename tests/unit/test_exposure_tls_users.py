@@ -242,7 +242,7 @@ def test_a_self_signed_certificate_names_each_address_that_clients_use() -> None
     ]
 
 
-def test_http_host_is_the_external_url() -> None:
+def test_the_registry_gives_clients_its_external_url() -> None:
     registry = {"exposure": "proxy", "external_url": f"{URL}:8443/"}
     stack = load_stack(registry=registry, auth=USERS)
     assert stack.registry.redacted["REGISTRY_HTTP_HOST"] == f"{URL}:8443"

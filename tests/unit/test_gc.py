@@ -270,7 +270,7 @@ def test_the_first_interrupt_stops_garbage_collection_and_later_ones_wait_for_th
 
 
 @pytest.mark.usefixtures("restored_handlers")
-def test_a_deferred_interrupt_is_raised_later() -> None:
+def test_an_interrupt_in_a_critical_step_stops_garbage_collection_after_that_step() -> None:
     interrupts = Interrupts()
     interrupts.defer()
     _send(signal.SIGINT)

@@ -38,12 +38,21 @@ def _context(state: Mapping[str, Any]) -> StackContext:
 def deleted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list of the access keys that RAM is asked to delete."""
     keys: list[str] = []
-    monkeypatch.setattr(ram, "delete_access_key", lambda user, key: keys.append(key))
+
+    def delete(user: str, key: str) -> None:
+        assert user == USER
+        keys.append(key)
+
+    monkeypatch.setattr(ram, "delete_access_key", delete)
     return keys
 
 
 def _set_keys_of_ram(ids: Collection[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram, "list_access_keys", lambda user: dict.fromkeys(ids, NOW))
+    def list_keys(user: str) -> Mapping[str, datetime]:
+        assert user == USER
+        return dict.fromkeys(ids, NOW)
+
+    monkeypatch.setattr(ram, "list_access_keys", list_keys)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,20 @@ def test_an_orphaned_key_is_deleted_only_if_this_update_created_it(
     assert deleted == orphaned
     printed = capsys.readouterr().err
     assert all(f"deleted the access key {key} of {USER}" in printed for key in orphaned)
+
+
+def test_keys_are_compared_with_the_state_after_the_update(
+    deleted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = _context(_state())
+    _set_keys_of_ram([], monkeypatch)
+    earlier = orphaned_keys.list_before_update(context)
+    assert earlier is not None
+    assert isinstance(context.pulumi, FakePulumi)
+    context.pulumi.deployment = _state("a")
+    _set_keys_of_ram(["a", "b"], monkeypatch)
+    orphaned_keys.delete_after_update(context, earlier)
+    assert deleted == ["b"]
 
 
 def test_an_orphaned_key_from_before_the_update_is_reported_with_the_command_that_deletes_it(

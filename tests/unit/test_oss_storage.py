@@ -253,7 +253,7 @@ def test_a_new_ram_user_that_is_not_found_yet_is_retried_five_times(
         ("EntityNotExist.User", "delete"),
     ],
 )
-def test_other_errors_are_not_retried(
+def test_only_a_ram_user_or_policy_that_is_not_found_yet_is_retried(
     error: str, operation: str, fail_with: Callable[..., tuple[list[bool], list[str]]]
 ) -> None:
     assert fail_with(error, operation=operation)[0] == [False]

@@ -16,7 +16,6 @@ from operations.errors import NotChecked
 from tests.unit.stack_files import load_stack
 
 CA_CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
-MUTUAL = {"http": {"tls": {"clientcas": ["/etc/clients.pem"]}}}
 
 
 def _registry(config: Mapping[str, Any] | None = None, **sections: Any) -> RegistryConfig:  # noqa: ANN401

@@ -57,7 +57,7 @@ def test_variables_are_sorted_by_name() -> None:
         (NEW, {"redis": {"addrs": ["a:1"]}}, "REGISTRY_REDIS_ADDRS"),
     ],
 )
-def test_variables_are_named_after_the_releases_go_fields_if_those_differ_from_the_keys(
+def test_a_variable_has_the_name_that_the_release_reads(
     schema: Schema, tree: Section, name: str
 ) -> None:
     (variable,) = to_environment(tree, schema)
@@ -110,7 +110,7 @@ def test_a_section_is_one_variable_if_the_registry_panics_at_variables_for_its_k
 
 
 @pytest.mark.parametrize("schema", [MIDDLE, NEW], ids=["3.0.0", "3.1.2"])
-def test_a_section_behind_a_go_pointer_is_one_variable(schema: Schema) -> None:
+def test_proxy_exec_is_one_variable_because_release_3_cannot_read_its_keys(schema: Schema) -> None:
     tree: Section = {"proxy": {"exec": {"command": "/get", "lifetime": "1h"}}}
     assert to_environment(tree, schema) == {
         "REGISTRY_PROXY_EXEC": ('{"command":"/get","lifetime":"1h"}',)

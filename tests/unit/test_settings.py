@@ -1085,7 +1085,7 @@ def test_delete_untagged_is_refused_with_a_release_that_deletes_multi_architectu
     )
 
 
-def test_a_read_only_registry_has_a_label() -> None:
+def test_a_registry_that_refuses_pushes_has_a_label() -> None:
     assert not load_stack().registry.labels
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
     assert load_stack(registry={"config": config}).registry.labels == {
