@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,13 @@ def _module(parts: Sequence[str]) -> str:
     return "/".join(parts[:2])
 
 
-def _imports(file: Path) -> Iterator[str]:
-    """Yield the full names that a file imports, also inside of functions."""
+@cache
+def _imports(file: Path) -> Sequence[str]:
+    """Return the full names that a file imports, also inside of functions."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += (f"{node.module}.{alias.name}" for alias in node.names)
+    return names
