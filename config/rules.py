@@ -224,12 +224,13 @@ def _wrong_certificate(pem: str | None, context: Context) -> Iterator[Details]:
 def _unused_secrets(secrets: Mapping[str, str], context: Context) -> Iterator[Details]:
     settings, registry = context.registry.stack.settings, context.registry.settings
     users = settings.auth.users if settings.auth else {}
-    used = {*SECRET_NAMES, *map(plan.password_secret, users), *named_secrets(registry.config)}
+    used = {*SECRET_NAMES, *map(plan.password_secret, users)}
+    if settings.tls is None or settings.tls.certificate is None:
+        used.remove(_TLS_KEY)
+    used |= named_secrets(registry.config)
     used |= {
         value.label for value in registry.environment.values() if isinstance(value, Placeholder)
     }
-    if settings.tls is None or settings.tls.certificate is None:
-        used.remove(_TLS_KEY)
     for name, value in secrets.items():
         path = f"{SECRETS}.{name}"
         if overlaps(_section_that_uses(name), context.refused):
@@ -515,7 +516,7 @@ RULES = (
     Rule(
         "registry.release",
         _is_image_without_release,
-        "must be given with registry.image: it says which rules the image follows",
+        "is required with registry.image: it says which rules the image follows",
         "add the release that it was built from",
         reads=("registry.image",),
     ),

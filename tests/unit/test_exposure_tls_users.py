@@ -404,6 +404,15 @@ def test_a_key_without_a_certificate_is_reported_as_an_unused_secret() -> None:
         )
 
 
+def test_a_key_without_a_certificate_may_be_used_by_its_name() -> None:
+    uses = [
+        {"config": {"http": {"secret": {"from_secret": "tls-key"}}}},
+        {"environment": {"X_TOKEN": {"from_secret": "tls-key"}}},
+    ]
+    for registry in uses:
+        load_stack(secrets={"tls-key": VALID_PAIR[1]}, registry=registry)
+
+
 def test_a_private_key_in_the_certificate_or_in_a_file_is_refused() -> None:
     assert_refused(
         "oss-registry:tls.certificate", "nothing else", **_tls("".join(VALID_PAIR), VALID_PAIR[1])

@@ -154,6 +154,8 @@ def test_a_custom_image_needs_a_release() -> None:
     assert_refused(
         "oss-registry:registry.release", "with registry.image", registry={"image": "my/reg:4"}
     )
+    # The message does not show the default release as if the user had written it.
+    assert "3.1.2" not in "".join(problems(registry={"image": "my/reg:4"}))
     stack = load_stack(registry={"image": "my/reg:4", "release": "3.1.2"})
     assert stack.registry.image == "my/reg:4"
     assert load_stack().registry.image == "registry:3.1.2"

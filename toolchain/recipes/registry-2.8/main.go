@@ -1,5 +1,5 @@
-// Command registry is release 2.8 of distribution, built as a Go module. It has the drivers of the
-// official image that a registry of oss-registry can use.
+// Command registry is release 2.8 of distribution with the drivers of the official image that
+// oss-registry can meet, built as a module of today's Go.
 package main
 
 import (

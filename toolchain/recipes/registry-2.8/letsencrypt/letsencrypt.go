@@ -1,5 +1,5 @@
-// Package letsencrypt replaces a module that no mirror serves any more. Every call fails: the module's
-// protocol, ACME v1, was switched off in 2021, so release 2.8 cannot use Let's Encrypt anyway.
+// Package letsencrypt stands in for a module that no mirror serves any more. The protocol it spoke
+// (ACME v1) was switched off in 2021, so release 2.8 can't use it either way: every call fails.
 package letsencrypt
 
 import (
