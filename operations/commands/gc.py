@@ -1,4 +1,4 @@
-"""`make gc`: delete blobs from the storage that no image needs.
+"""`make gc`: delete the stored blobs that no image needs.
 
 A push during garbage collection could lose an image. So the registry is made read-only first, by
 `pulumi up` with a changed copy of the stack file. Then the registry's entries in redis are deleted,
