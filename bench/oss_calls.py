@@ -37,12 +37,10 @@ STEPS = ("push", "cold pull", "warm pull")
 MIB = 2**20
 # Layer sizes of four images, in bytes. The differences between the images give the calls per layer
 # and per 100 MiB.
-ONE_LAYER, TEN_LAYERS, LAYER_200_MIB, LAYER_400_MIB = (
-    [300_000],
-    [300_000] * 10,
-    [200 * MIB],
-    [400 * MIB],
-)
+ONE_LAYER = [300_000]
+TEN_LAYERS = [300_000] * 10
+LAYER_200_MIB = [200 * MIB]
+LAYER_400_MIB = [400 * MIB]
 
 
 def _count_size_queries(calls: Sequence[Call]) -> int:

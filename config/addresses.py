@@ -43,7 +43,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_loopback_or_unspecified(host: str) -> bool:
-    """Return whether `host` is the machine or container itself: a loopback address or 0.0.0.0."""
+    """Return whether `host` is the machine or container itself: localhost, 127.0.0.1, 0.0.0.0 …"""
     address = ip_address(host)
     if address is None:
         return host.lower().rstrip(".") == "localhost"

@@ -90,11 +90,11 @@ class _Reader(NamedTuple):
             fix = f"release {version} calls it {_RENAMED[path]}"
         elif others:
             fix = f"it belongs to release {' and '.join(others)}: remove it"
-        elif keys:
+        elif not keys:
+            fix = "remove it"
+        else:
             self.problems.append(unknown_key(path, key, rule, keys))
             return
-        else:
-            fix = "remove it"
         self.refuse(path, rule, fix)
 
     def value(self, path: str, place: Place, value: Any, kinds: Kinds) -> Tree:  # noqa: ANN401

@@ -50,7 +50,7 @@ def plan_configuration(
 ) -> Section:
     """Return the configuration for `release`, with the user's `overlay` applied to it.
 
-    `external_url` is the URL for clients if the registry cannot find it out from their requests.
+    `external_url` is the URL for clients, if the stack file names one.
     """
     level = lookup(overlay, "log.level") or settings.registry.log_level
     http: dict[str, Tree] = {

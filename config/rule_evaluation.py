@@ -45,6 +45,8 @@ Details: TypeAlias = Mapping[str, object]
 class Rule(NamedTuple):
     """A rule about the values at `path`, in which `*` is any key or item.
 
+    `problem` and `fix` are templates. Without them, the details contain both texts.
+
     `broken` returns false if a value complies with the rule. Otherwise it returns true, the details
     of one problem, or a collection with the details of each problem. It must not use settings that
     were refused. So it reads other settings with `Context.lookup`, or `reads` lists their paths.

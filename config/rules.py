@@ -532,7 +532,7 @@ RULES = (
     ),
     Rule(REGION, _not_a_region, "must be a region's id alone", "write {example}"),
     Rule("registry.environment", _variables),
-    Rule(f"{REGISTRY_LOGINS}.*", _not_a_registry_host, "{problem}", "write {example}"),
+    Rule(f"{REGISTRY_LOGINS}.*", _not_a_registry_host, fix="write {example}"),
     Rule(
         f"{REGISTRY_LOGINS}.*",
         _plain_login_secrets,

@@ -78,9 +78,8 @@ class FilesystemBackend:
         def files(folder: str, name: str) -> Iterator[tuple[str, int]]:
             for line in run("sh", "-c", _LIST_SCRIPT, "sh", f"{DATA_PATH}/{folder}", name):
                 path, _, size = line.strip().rpartition(" ")
-                if (
-                    size.isdigit()
-                ):  # other lines are error output: `run` raises the error after them
+                # Other lines are error output. `run` raises the error after them.
+                if size.isdigit():
                     yield f"{folder}{path.removeprefix('.')}", int(size)
 
         return files
