@@ -24,6 +24,13 @@ lower = $(subst E,e,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst Y,y,
 CONSENT = $(if $(call true,$(YES)),--yes)
 ALLOWED = $(if $(ALLOW_LOSS),$(call quoted,--allow-loss=$(ALLOW_LOSS)))
 FORMAT ?= text
+# The options of `make import`. They are read from the command line of make only, and not passed on
+# as variables, because a Compose file may use variables of the same names.
+IMPORT_OPTIONS := COMPOSE SERVICE SWARM_STACK CONFIG_PATH FILES SET
+given = $(if $(filter command,$(origin $(1))),$($(1)))
+ifneq ($(filter import,$(MAKECMDGOALS)),)
+$(foreach option,STACK $(IMPORT_OPTIONS),$(if $(call given,$(option)),$(eval unexport $(option))))
+endif
 # REFRESH=no allows a preview if the engine or OSS cannot be reached.
 NO_REFRESH = $(if $(filter no,$(REFRESH)),--no-refresh)
 # CLOUD: the variables with which the trial stack uses the emulator that `make emulator` runs.
@@ -80,10 +87,13 @@ comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQU
 drift: ready ## fail where what is there is not what the stack file says
 	@$(CLOUD) python -m operations drift $(call quoted,$(STACK)) --format=$(FORMAT)
 
-import: $(VENV)/runtime ## make a stack file of the registry in COMPOSE, a compose file (its SERVICE)
-	@python -m toolchain cli
-	@python -m operations import $(call quoted,$(STACK)) $(call quoted,--compose=$(COMPOSE)) \
-		$(if $(SERVICE),--service=$(SERVICE))
+import: $(VENV)/runtime ## create a stack file for the registry in COMPOSE, a Compose file or its folder
+	@loader=$$(python -m toolchain import) && python -m operations import $(call quoted,$(STACK)) \
+		--loader="$$loader" $(call quoted,--compose=$(call given,COMPOSE)) \
+		$(call quoted,--service=$(call given,SERVICE)) \
+		$(call quoted,--swarm-stack=$(call given,SWARM_STACK)) \
+		$(call quoted,--config-path=$(call given,CONFIG_PATH)) \
+		$(call quoted,--files=$(call given,FILES)) $(call quoted,--set=$(call given,SET))
 
 render: $(VENV)/runtime ## print what the registry is given, without an engine or a cloud
 	@python -m operations render $(call quoted,$(STACK))

@@ -53,7 +53,13 @@ def main(words: Sequence[str]) -> int:
     """Run the command line `words`, and return its exit code."""
     arguments = _create_parser().parse_args(words)
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of the output has ended, such as `head`. Python flushes again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (CommandError, SettingsError, CalledProcessError) as error:
         text = error_text(error)
     except KeyboardInterrupt:

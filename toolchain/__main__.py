@@ -1,9 +1,12 @@
-"""`python -m toolchain up STACK`, `cli`, `test`, `test-all` or `engine-stop`, for the Makefile.
+"""`python -m toolchain up STACK`, `import`, `test`, `test-all` or `engine-stop`, for the Makefile.
+
+`import` prints the command that resolves Compose files.
 
 Reads PULUMI_HOME, DOCKER_HOST, DOCKER_CONTEXT, XDG_CACHE_HOME and PATH, which ends with CLI.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +17,7 @@ from pathlib import Path
 
 from config import docker_engine, stack_yaml
 from config.releases import DEFAULT_RELEASE
-from toolchain import debian, engine, images, pulumi_cli
+from toolchain import compose, debian, engine, images, pulumi_cli
 from toolchain.golang import Builds, GoProgram, Part
 from toolchain.progress import Unavailable, report
 
@@ -35,14 +38,15 @@ def main(arguments: Sequence[str]) -> int:
                 parts = _install(
                     chain(_pulumi_parts(_plugins_for(config)), _engine_parts_for(config))
                 )
-            case ["cli"]:
-                parts = _install(_pulumi_parts(()))
+            case ["import"]:
+                parts = _install(chain(_pulumi_parts(()), [compose.loader_part()]))
+                print(shlex.join(compose.loader()))
             case ["test"]:
-                parts = _install(chain(_pulumi_parts(PLUGINS), _engine_parts(TEST_IMAGES)))
+                parts = _install(_test_parts(TEST_IMAGES))
                 _ensure_skopeo()
                 _ensure_compose()
             case ["test-all"]:
-                parts = _install(chain(_pulumi_parts(PLUGINS), _engine_parts(ALL_IMAGES)))
+                parts = _install(_test_parts(ALL_IMAGES))
                 _ensure_skopeo()
                 _ensure_compose()
                 _ensure_sshd()
@@ -76,6 +80,13 @@ def _install(parts: Iterable[Part]) -> list[str]:
             found.append(part)
         builds.run()
     return [part.finish() for part in found]
+
+
+def _test_parts(references: Iterable[str]) -> Iterable[Part]:
+    """The parts that the tests need, with the images `references`."""
+    program = compose.COMPOSE_CONFIG
+    parts = [Part(lambda: program.title, program)]
+    return chain(_pulumi_parts(PLUGINS), parts, _engine_parts(references))
 
 
 def _pulumi_parts(plugins: Sequence[GoProgram]) -> Iterator[Part]:

@@ -145,7 +145,12 @@ class _Reader:
             item_kinds = kinds[0] if isinstance(kinds, list) and kinds else "any"
             return [self._value(item, item_kinds, path) for item in node.value]
         assert isinstance(node, yaml.ScalarNode)
-        return _scalar(node, kinds, path)
+        value = _scalar(node, kinds, path)
+        if isinstance(kinds, Mapping) and path and value is not None:
+            if path in BESIDE_DRIVER:
+                return {value: {}}  # the name of a driver alone
+            raise CommandError(f"{path} is no section, so the registry would not start.")
+        return value
 
     def _section(self, node: yaml.MappingNode, kinds: Kinds, path: str) -> dict[str, Any]:
         """Return the values of a mapping by key. Null and keys that are ignored are left out."""

@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import yaml
 
-from config.messages import message
 from operations.compose_import.result import ImportResult
 
 # YAML readers resolve these, and some other scalars, to values other than text.
@@ -38,35 +36,43 @@ def stack_file_text(result: ImportResult) -> str:
     """Return the text of the stack file, without its secrets."""
     config = {key: value for key, value in result.config.items() if value not in ({}, None)}
     comment = (
-        f"# What {Path(result.compose.file).name} said of {result.service.name}. "
-        "Below registry.config\n"
-        "# stands what keeps it as it was; without a line of it, the program's default holds.\n"
+        f"# Imported from the service {result.service.name} of {result.project.file.name}.\n"
+        "# registry.config keeps the registry as it was. If you remove one of its lines, the\n"
+        "# program's default applies.\n"
     )
     return comment + yaml.dump({"config": config}, Dumper=_Dumper, sort_keys=False, width=100)
 
 
 def report_lines(result: ImportResult) -> Iterator[str]:
     """Yield the lines of the report: what was imported, and the next steps. They hold no secret."""
-    secrets = ", ".join(sorted(result.secrets)) or "nothing"
-    yield f"wrote stacks/Pulumi.{result.stack_name}.yaml; secret in it: {secrets}"
+    secrets = ", ".join(sorted(result.secrets)) or "none"
+    yield f"Wrote stacks/Pulumi.{result.stack_name}.yaml. Secrets in it: {secrets}."
     for title, entries in (
-        ("What the registry is told otherwise than before:", [*result.changes()]),
-        ("What has no place here:", result.not_imported),
+        ("The registry's configuration is different here:", [*result.changes()]),
+        ("These parts were not imported:", result.omitted),
     ):
         yield title
         yield from (f"  {part}: {reason}" for part, reason in entries)
         if not entries:
-            yield "  nothing"
-    _, problems = result.validated()
-    if problems:
-        yield "What you are to decide first, as `make up` would refuse it:"
-        yield from (f"  {message(problem)}" for problem in problems)
-    yield "Then:"
+            yield "  none"
+    yield from result.notes
+    yield "Run these commands:"
     steps = (
+        *result.copy_steps,
         result.stop_command,
         *result.steps_before_up,
         f"make preview STACK={result.stack_name}",
         f"make up STACK={result.stack_name}",
-        *result.steps_after_up,
     )
     yield from (f"  {step}" for step in steps)
+
+
+def question_lines(result: ImportResult) -> Iterator[str]:
+    """Yield the lines that explain why nothing was written. They hold no secret."""
+    yield f"The service {result.service.name} can't be imported yet. Nothing was written."
+    for question in result.questions:
+        yield f"  - {question.part}: {question.problem}; {question.fix}"
+    yield (
+        "Run make import again with these answers. FILES and SET take several, separated by "
+        "spaces. SET accepts each setting in docs/settings.md."
+    )

@@ -15,6 +15,9 @@ from config.tree import ANY, Place, Section, lookup
 from operations.compose_import.result import ImportResult
 
 _OVERLAY = f"{PROJECT}:registry.config."
+# A program that writes configuration files inserts values at these. The registry does not.
+_PLACEHOLDER = re.compile(r"\$\{\w+.*?\}|\{\{.*?\}\}")
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def add_overlay(result: ImportResult, release: Release) -> None:
@@ -22,41 +25,63 @@ def add_overlay(result: ImportResult, release: Release) -> None:
 
     It has every value of the old configuration that the planned one lacks or sets differently.
     """
-    _rename_deprecated_keys(result.old_tree)
     registry = result.section("registry")
     if level := lookup(result.old_tree, "log.level"):
-        registry["log_level"] = level
-    if secret := lookup(result.old_tree, "http.secret"):
-        result.secrets[plan.HTTP_SECRET.label] = str(secret)
+        # The registry reads it in upper and lower case.
+        registry["log_level"] = result.old_tree["log"]["level"] = str(level).lower()
+    _add_http_secret(result)
     _add_files(result)
     stack, _ = result.validated()
     changes = _changes(stack.registry.planned(release, {}), result.old_tree, "")
-    earlier_secrets = set(result.secrets)
-    registry["config"] = extract_secrets(changes, "", ("config",), result.secrets)
+    found: dict[str, str] = {}
+    registry["config"] = extract_secrets(changes, "", ("config",), found)
+    result.secrets |= found
     _drop_refused(result)
-    for name in result.secrets.keys() - earlier_secrets - named_secrets(registry["config"]):
+    for name in found.keys() - named_secrets(result.config):
         del result.secrets[name]
+    for name in sorted(found.keys() & result.secrets.keys()):
+        if _PLACEHOLDER.search(found[name]):
+            result.omit(
+                f"secret {name}",
+                "the registry used a placeholder such as ${NAME} as it is written. Set the secret "
+                f"with `pulumi config set --secret {PROJECT}:{name}`",
+            )
 
 
-def _rename_deprecated_keys(config: dict[str, Any]) -> None:
-    """Replace keys by their current names, as the registry does."""
-    if level := config.pop("loglevel", None):
-        config["log"] = {"level": level, **(config.get("log") or {})}
-    cache = lookup(config, "storage.cache")
-    if isinstance(cache, dict) and "layerinfo" in cache:
-        cache.setdefault("blobdescriptor", cache.pop("layerinfo"))
+def _add_http_secret(result: ImportResult) -> None:
+    secret = lookup(result.old_tree, "http.secret")
+    if not secret:
+        return
+    if _PLACEHOLDER.search(str(secret)):
+        reason = "it is a placeholder that nothing replaced. The stack generates a secret"
+        result.omit("http.secret", reason)
+    else:
+        result.secrets[plan.HTTP_SECRET.label] = str(secret)
 
 
 def _add_files(result: ImportResult) -> None:
     """Add the files that the configuration names to `registry.files`."""
-    for path, name in overlay.named_files(result.old_tree):
-        if path.startswith("http.tls.clientcas"):
-            continue
-        text = result.read_file(name)
+    for path, name in [*overlay.named_files(result.old_tree)]:
+        text = result.read_file(name, path)
         if "PRIVATE KEY" in text:
-            result.omit(name, "holds a private key, which has no place in a stack file")
-        elif text:
-            result.section("registry").setdefault("files", {})[name] = text
+            text = certificates_in(text)
+            if not text:
+                fix = "add SET=cache.enabled=false, or remove the key from the configuration"
+                result.ask(path, "a stack file has no place for a private key", fix, ["cache"])
+        if text:
+            file = result.service.absolute(name)
+            result.section("registry").setdefault("files", {})[file] = text
+            _set(result.old_tree, re.findall(r"[^.\[\]]+", path), file)
+
+
+def _set(tree: Any, parts: Sequence[str], value: str) -> None:  # noqa: ANN401
+    """Set the value at the path `parts`, whose keys and items exist."""
+    part, *below = parts
+    key = int(part) if isinstance(tree, list) else part
+    if below:
+        _set(tree[key], below, value)
+    else:
+        tree[key] = value
 
 
 def _changes(planned: Section, old: Section, path: str) -> dict[str, Any]:
@@ -120,6 +145,8 @@ def _drop_refused(result: ImportResult) -> None:
         refused = _refused(result)
         result.refused.extend(refused)
         removed = [_remove(config, re.split(r"[.\[]", problem.path)) for problem in refused]
+        if "log.level" in [problem.path for problem in refused]:
+            removed.append(result.section("registry").pop("log_level", None) is not None)
         if not any(removed):
             return
 
@@ -147,3 +174,8 @@ def _remove(tree: dict[str, Any], parts: Sequence[str]) -> bool:
     if not inner:
         del tree[part]
     return removed
+
+
+def certificates_in(text: str) -> str:
+    """Return the PEM certificates in `text`, and nothing else of it."""
+    return "".join(f"{certificate}\n" for certificate in _CERTIFICATE.findall(text))

@@ -1,89 +1,172 @@
-"""The result of an import, and its differences from the old registry."""
+"""The result of an import, what it leaves out, and what the user must decide."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.storage import BACKENDS
 from config.load import validate
 from config.overlay import MANAGED_KEYS
-from config.problems import Problem
+from config.problems import Problem, overlaps
 from config.settings import PROJECT
 from config.stack import Stack
-from config.tree import Placeholder
+from config.tree import Placeholder, Section, lookup, merge
 from operations import stack_file
-from operations.compose_import.compose import Compose, Service
+from operations.compose_import.project import Project, Service, Unreadable
 
-_OWN_KEY = "the stack's RAM user has a key of its own: when it works, delete the old one"
+_OWN_KEY = "the stack creates a RAM user with its own key. Delete the old key when this one works"
 # The reason for a difference at a managed key, if the name of the setting does not explain it.
 _CHANGE_REASONS = {
     "storage.oss.accesskeyid": _OWN_KEY,
     "storage.oss.accesskeysecret": _OWN_KEY,
     "storage.s3.accesskey": _OWN_KEY,
     "storage.s3.secretkey": _OWN_KEY,
-    "http.secret": "is drawn once, no longer at each start",
-    "redis.addr": "the stack's own redis, which starts empty",
-    "redis.addrs": "the stack's own redis, which starts empty",
-    "redis.password": "the stack's own redis has one that is drawn",
+    "http.secret": "it is generated once, and not at each start",
+}
+_OWN_REDIS_REASONS = {
+    "redis.addr": "the stack has its own redis, which starts empty",
+    "redis.addrs": "the stack has its own redis, which starts empty",
+    "redis.password": "the stack's own redis has a generated password",
 }
 
 
+class Question(NamedTuple):
+    """Something that import cannot decide. One of `settings` in the stack file answers it."""
+
+    part: str
+    problem: str
+    fix: str
+    settings: Sequence[str] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The user's decisions: settings of the stack file by full key, and a path in the container.
+
+    `config_path` is the path of the configuration file that the registry reads, or empty.
+    """
+
+    settings: Section = field(default_factory=dict)
+    config_path: str = ""
+
+
+@dataclass(kw_only=True)
 class ImportResult:
-    """A service of a compose file, converted to a stack. It grows during the conversion.
+    """A service of a Compose file, converted to a stack. It grows during the conversion.
 
     `config` is the section `config` of the stack file, and `secrets` has its secrets by name. The
-    user runs the commands in `steps_before_up` before `make up`, and `steps_after_up` after it.
+    user runs the commands in `copy_steps` before the old registry stops, and those in
+    `steps_before_up` after that.
 
-    `old_tree` is the configuration that the registry had, and `used_paths` has the paths in its
-    container that the conversion considered. `not_imported` lists the parts that the stack does not
-    have, each with the reason. `refused` has the problems of the parts of `old_tree` that were
-    dropped because the validation refuses them.
+    `old_tree` is the configuration that the registry had. `carried` has the keys of the services
+    that the stack file contains in some form, and `omitted` the parts that it does not contain,
+    each with the reason. `refused` has the problems of the parts of `old_tree` that were dropped
+    because the validation refuses them.
     """
 
     stack_name: str
     service: Service
-    compose: Compose
-    old_tree: dict[str, Any]
-    used_paths: set[str]
-    not_imported: list[tuple[str, str]]
+    project: Project
+    answers: Answers
+    old_tree: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    carried: set[str] = field(default_factory=set)
+    omitted: list[tuple[str, str]] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    copy_steps: list[str] = field(default_factory=list)
     steps_before_up: list[str] = field(default_factory=list)
-    steps_after_up: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def section(self, name: str) -> dict[str, Any]:
         """Return a section of the stack file for changes. It is created if it does not exist."""
         section: dict[str, Any] = self.config.setdefault(f"{PROJECT}:{name}", {})
         return section
 
-    def read_file(self, path: str) -> str:
+    @property
+    def on_swarm(self) -> bool:
+        return bool(self.section("registry").get("runtime") == "swarm")
+
+    def read_file(self, path: str, purpose: str, setting: str = "") -> str:
         """Return the text of the file at `path` in the container.
 
-        Returns an empty text and adds the path to `not_imported` if the file cannot be read here.
+        If it cannot be read, returns an empty text and asks for the file, which has this purpose.
+        The setting, if there is one, can replace the file.
         """
-        self.used_paths.add(path)
-        text = self.service.read_file(path)
-        if not text:
-            self.omit(path, "is no file of this machine that is mounted")
-        return text or ""
+        self.carry_mount(path)
+        try:
+            return self.service.read_file(path)
+        except Unreadable as error:
+            settings = [setting] if setting else []
+            if not self.is_answered(settings):
+                self.ask(purpose, f"the file {path} {error}", self.copy_command(path), settings)
+            return ""
+
+    def carry_mount(self, path: str) -> None:
+        """Note that the stack file contains what is mounted at `path`."""
+        if mount := self.service.mount(path):
+            self.carried.add(f"mount {mount.target}")
 
     def omit(self, part: str, reason: str) -> None:
-        """Add a part of the compose file to `not_imported`."""
-        self.not_imported.append((part, reason))
+        """Report a part of the Compose file that the stack file does not contain."""
+        if (part, reason) not in self.omitted:
+            self.omitted.append((part, reason))
+
+    def ask(self, part: str, problem: str, fix: str, settings: Sequence[str] = ()) -> None:
+        """Ask the user for a decision, unless one of `settings` has been given."""
+        question = Question(part, problem, fix, settings)
+        if not self.is_answered(settings) and question not in self.questions:
+            self.questions.append(question)
+
+    def is_answered(self, settings: Sequence[str]) -> bool:
+        return any(self.answer(setting) is not None for setting in settings)
+
+    def answer(self, setting: str) -> Any:  # noqa: ANN401
+        """Return the user's value of a setting such as `registry.port`, or None."""
+        return lookup(self.answers.settings, f"{PROJECT}:{setting}")
+
+    def apply_answers(self) -> None:
+        """Add the user's settings to the stack file. They take precedence."""
+        self.config = dict(merge(self.config, self.answers.settings))
+
+    @property
+    def container(self) -> str:
+        """A shell word that becomes the ID of the old container, on Compose and on Swarm."""
+        project, service = self.project, self.service.name
+        if self.on_swarm:
+            filters = [f"com.docker.swarm.service.name={project.stack or 'STACK'}_{service}"]
+        else:
+            filters = [
+                f"com.docker.compose.project={project.name}",
+                f"com.docker.compose.service={service}",
+            ]
+        options = " ".join(f"--filter {shlex.quote(f'label={each}')}" for each in filters)
+        show = "" if self.on_swarm else "--all "
+        return f'"$(docker ps {show}--quiet {options})"'
+
+    def copy_command(self, path: str) -> str:
+        """Return how to copy a file out of the container and name the copy."""
+        path = self.service.absolute(path)
+        copy = path.rpartition("/")[2]
+        mount = self.service.mount(path)
+        if mount and mount.kind == "external":  # `docker cp` does not see files of Swarm
+            command = f"docker exec {self.container} cat {shlex.quote(path)} > {shlex.quote(copy)}"
+        else:
+            source = f"{self.container}:{shlex.quote(path)}"
+            command = f"docker cp {source} {shlex.quote(copy)}"
+        return f"copy it with `{command}` and add FILES={shlex.quote(f'{path}={copy}')}"
 
     @property
     def stop_command(self) -> str:
         """The command that stops the old registry, and does not delete its data."""
-        if self.service.deploy.mode or self.service.deploy.replicas is not None:
-            return f"docker service scale NAME_{self.service.name}=0  # NAME: see docker stack ls"
-        return f"{self.compose_command} stop {self.service.name}"
-
-    @property
-    def compose_command(self) -> str:
-        return f"docker compose --file {shlex.quote(self.compose.file)}"
+        if not self.on_swarm:
+            return f"docker stop {self.container}"
+        name = shlex.quote(f"{self.project.stack or 'STACK'}_{self.service.name}")
+        if self.service.deploy.get("mode") == "global":
+            return f"docker service rm {name}  # a global service cannot be scaled to 0"
+        return f"docker service scale {name}=0"
 
     def validated(self) -> tuple[Stack, Sequence[Problem]]:
         """Return the stack that `config` and `secrets` describe, and their problems."""
@@ -92,26 +175,32 @@ class ImportResult:
         secrets = {f"{PROJECT}:{name}": value for name, value in self.secrets.items()}
         return validate(self.stack_name, {**texts, **secrets}, secrets.keys(), {}, BACKENDS)
 
+    def new_tree(self) -> Any:  # noqa: ANN401
+        """Return the configuration of the stack's registry, with the secrets that are known."""
+        stack, _ = self.validated()
+        return _resolved(stack.registry.tree, self.secrets)
+
     def changes(self) -> Iterator[tuple[str, str]]:
         """Yield each path where the new configuration differs from `old_tree`, and the reason."""
         stack, _ = self.validated()
-        for path in differences(self.old_tree, _resolved(stack.registry.tree, self.secrets)):
-            yield path, self._reason(path)
+        for path in differences(self.old_tree, self.new_tree()):
+            yield path, self._reason(path, stack)
 
-    def _reason(self, path: str) -> str:
+    def _reason(self, path: str, stack: Stack) -> str:
         """Return why the configuration differs at `path`."""
         parts = path.split(".")
         sections = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        refused = {problem.path: f"{problem.rule}; {problem.fix}" for problem in self.refused}
-        for section in sections:
-            if section in refused:
-                return refused[section]
+        for problem in self.refused:
+            if overlaps(path, [problem.path]):
+                return f"{problem.rule}; {problem.fix}"
         if path in _CHANGE_REASONS:
             return _CHANGE_REASONS[path]
+        if stack.runs_redis and path in _OWN_REDIS_REASONS:
+            return _OWN_REDIS_REASONS[path]
         for section in sections:
             if section in MANAGED_KEYS:
-                return f"is set by {MANAGED_KEYS[section]}"
-        return "is set by this program"
+                return f"{MANAGED_KEYS[section]} sets it"
+        return "this program sets it"
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401

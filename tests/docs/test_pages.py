@@ -12,7 +12,7 @@ from tests.unit.stack_files import load
 
 MAKEFILE = (PROJECT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-VARIABLES = set(re.findall(r"\$[($]([A-Z_]+)", MAKEFILE))
+VARIABLES = set(re.findall(r"\$[($](?:call given,)?([A-Z_]+)", MAKEFILE))
 # The programs that the pages may use.
 PROGRAMS = {
     *("aliyun", "crane", "docker", "git", "journalctl", "make", "ossutil", "pulumi", "python"),

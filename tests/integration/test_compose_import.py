@@ -12,25 +12,19 @@ import bcrypt
 import pytest
 import yaml
 
-from operations.compose_import.compose import read_compose_file
-from operations.compose_import.convert import choose_service, import_service
+from config.releases import DEFAULT_RELEASE
 from tests.emulator.emulator import Emulator
 from tests.integration.api import Api, RequestError
-from tests.integration.clients import skopeo
+from tests.integration.clients import remove_and_pull, skopeo
 from tests.integration.cloud import REGION, CloudDeployment
 from tests.integration.deployment import Deployment, free_port, run, run_checked, wait_until
+from tests.integration.engine import ENGINE_UNAVAILABLE, engine_with_images
 from tests.integration.leftovers import unique_name
-from tests.unit.test_compose_import import IMPORTABLE
 
 pytestmark = pytest.mark.ops
 
 HAS_COMPOSE_PLUGIN = run("docker", "compose", "version").returncode == 0
 COMPOSE = ("docker", "compose") if HAS_COMPOSE_PLUGIN else ("docker-compose",)
-# Folders of files with `name` or a `host_ip` of a port, which the old docker-compose refuses.
-NEWER_SYNTAX = {"nginx", "release-3-notifications"}
-READABLE = [
-    file for file in IMPORTABLE if HAS_COMPOSE_PLUGIN or file.parent.name not in NEWER_SYNTAX
-]
 PASSWORD, REDIS_PASSWORD, HTTP_SECRET = "pa55 word & more", "redis pa55$word", "long and random"
 CONFIG = """\
 version: 0.1
@@ -45,26 +39,6 @@ http:
 auth:
   htpasswd: {realm: Team, path: /config/htpasswd}
 """
-
-
-@pytest.mark.parametrize("file", READABLE, ids=lambda file: file.parent.name)
-def test_a_compose_file_is_read_as_docker_compose_reads_it(file: Path, tmp_path: Path) -> None:
-    result = run(*COMPOSE, "--file", file, "config", separate_stderr=True)
-    assert not result.returncode, result.stderr
-    resolved = file.with_name("whole.yml")
-    resolved.write_text(result.stdout)
-    try:
-        actual, expected = ([*_import_result(each)] for each in (file, resolved))
-    finally:
-        resolved.unlink()
-    assert actual == expected
-
-
-def _import_result(file: Path) -> Iterator[object]:
-    """Import a Compose file, and yield the parts of the result that depend on its content."""
-    compose = read_compose_file(file, {})
-    result = import_service(compose, choose_service(compose, ""), "imported")
-    yield from (result.config, result.secrets, result.steps_before_up, result.old_tree)
 
 
 class ComposeRegistry:
@@ -94,24 +68,21 @@ def _project_folder(parent: Path) -> Path:
     return folder
 
 
-def _make_import(new: Deployment, file: Path) -> list[str]:
+def _make_import(new: Deployment, file: Path, *options: str) -> list[str]:
     """Replace the stack with one that `make import` creates from the Compose file `file`.
 
     Returns the lines of the output, without those in which make reports its folder.
     """
     new.pulumi("stack", "rm", "--yes")
     new.file.unlink(missing_ok=True)
-    lines = new.make_succeeds("import", f"COMPOSE={file}").splitlines()
+    lines = new.make_succeeds("import", f"COMPOSE={file}", *options).splitlines()
     return [line for line in lines if not re.match(r"make(\[\d+\])?: ", line)]
 
 
 def _run_printed_commands(new: Deployment, lines: list[str]) -> None:
-    """Run the commands that `make import` printed below "Then:"."""
-    for line in lines[lines.index("Then:") + 1 :]:
-        words = line.strip()
-        if not HAS_COMPOSE_PLUGIN:
-            words = words.replace("docker compose", "docker-compose")
-        script = f"cd {shlex.quote(str(new.folder))} && {words}"
+    """Run the commands that `make import` printed at its end."""
+    for line in lines[lines.index("Run these commands:") + 1 :]:
+        script = f"cd {shlex.quote(str(new.folder))} && {line.strip()}"
         run_checked("sh", "-c", script, env={**new.environment, "YES": "1"}, timeout=900)
 
 
@@ -239,6 +210,43 @@ def test_images_in_a_volume_or_folder_can_be_pulled_after_the_import(
         ]
     plain_text = "\n".join((*lines, new_stack.file.read_text(), new_stack.state()))
     assert not [each for each in (PASSWORD, REDIS_PASSWORD, HTTP_SECRET) if each in plain_text]
+
+
+@pytest.mark.swarm
+@pytest.mark.skipif(ENGINE_UNAVAILABLE is not None, reason=str(ENGINE_UNAVAILABLE))
+def test_images_of_a_stack_on_swarm_can_be_pulled_after_the_import(
+    tmp_path: Path, image: str
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (tmp_path / ".env").write_text("PORT=1\n")  # docker stack deploy does not read it
+    port = free_port()
+    published = {"target": 5000, "published": f"${{PORT:-{port}}}", "mode": "host"}
+    registry = {
+        "image": f"registry:{DEFAULT_RELEASE}",
+        "ports": [published],
+        "volumes": ["images:/var/lib/registry"],
+        "deploy": {"endpoint_mode": "dnsrr", "placement": {"constraints": ["node.role==manager"]}},
+    }
+    content = {"version": "3.8", "services": {"registry": registry}, "volumes": {"images": {}}}
+    file = tmp_path / "stack.yml"
+    file.write_text(yaml.safe_dump(content))
+    with engine_with_images() as engine:
+        engine.load(image)
+        new = Deployment(folder, host=engine.host)
+        docker = ("docker", "--host", engine.host)
+        run_checked(*docker, "swarm", "init", "--advertise-addr=127.0.0.1")
+        run_checked(*docker, "stack", "deploy", "--compose-file", file, "old")
+        reference = f"127.0.0.1:{port}/team/app:1"
+        run_checked(*docker, "tag", image, reference)
+        wait_until(lambda: run(*docker, "push", reference).returncode == 0)
+
+        lines = _make_import(new, file, "SWARM_STACK=old")
+        _run_printed_commands(new, lines)
+
+        assert remove_and_pull(new, reference)
+        assert new.docker("volume", "ls", "--quiet").split() == ["old_images"]
+        new.kill_processes()
 
 
 def test_images_in_a_bucket_can_be_pulled_after_the_import(

@@ -21,7 +21,7 @@ from config.releases import DEFAULT_RELEASE, RELEASES
 from config.settings import StackSettings
 from tests.reference.reader import PROGRAMS
 from toolchain import __main__ as toolchain
-from toolchain import cache, debian, engine, golang, images, network, progress, pulumi_cli
+from toolchain import cache, compose, debian, engine, golang, images, network, progress, pulumi_cli
 from toolchain.cache import Entry
 from toolchain.golang import Builds, GoProgram, Part
 from toolchain.progress import Unavailable, Untrusted
@@ -783,3 +783,28 @@ def test_a_stack_on_another_machine_needs_no_local_engine(
     _fake_program(bin_folder, "docker", "exit 1")
     (part,) = toolchain._engine_parts_for(toolchain._stack_config("mine"))
     assert "Docker engine at ssh://ops@example" in part.finish()
+
+
+@pytest.mark.parametrize(
+    ("version", "is_used"),
+    [("2.24.0", True), ("v2.40.3", True), ("5.0.1", True), ("2.23.3", False), ("1.29.2", False)],
+)
+def test_docker_compose_resolves_compose_files_unless_it_is_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_used: bool
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho {version}\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert (compose.loader() == ["docker", "compose"]) == is_used
+    assert (compose.loader_part().program is None) == is_used
+
+
+def test_a_program_resolves_compose_files_on_a_machine_without_docker_compose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert compose.loader_part().program == compose.COMPOSE_CONFIG
+    assert compose.loader() == [str(compose.COMPOSE_CONFIG.path)]

@@ -1,0 +1,177 @@
+"""Who can reach the old registry, and the settings that keep it that way."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from config import addresses, certificates, plan
+from config.tree import lookup
+from operations.compose_import.project import Service
+from operations.compose_import.result import ImportResult
+
+_EVERYONE = ("", "0.0.0.0", "::")
+_LOOPBACK = "127.0.0.1"
+_EXTERNAL_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:\d+)?/?")
+# Labels with which a proxy asks for a login, or refers to a middleware that may do so.
+_LOGIN_LABEL = re.compile(
+    r"traefik\..*(middlewares|auth).*|caddy.*(basic_?auth|forward_auth|authorize|import).*"
+)
+_LAN_DRIVERS = ("macvlan", "ipvlan")
+
+
+class _Reach(NamedTuple):
+    """The address and port on which clients reach a registry. An empty address is all of them.
+
+    `port` is None if the engine chose the port, or if no port is published.
+    """
+
+    address: str
+    port: int | None
+
+
+def convert_reach(result: ImportResult) -> None:
+    """Set the exposure, address and port. Ask the user for what cannot be carried over exactly."""
+    registry, tls, old = result.section("registry"), result.section("tls"), result.old_tree
+    reach = _reach(result)
+    if reach.port:
+        registry["port"] = reach.port
+    is_local = addresses.is_loopback(reach.address)
+    requires_login = bool(lookup(old, "auth.htpasswd") or lookup(old, "auth.token"))
+    url = _external_url(result, requires_login and not is_local)
+    if is_local and requires_login and url:
+        registry["exposure"] = "proxy"
+    elif is_local:
+        registry["exposure"] = "loopback"
+        url = ""  # http.host stays in registry.config
+    elif requires_login and tls:
+        registry["exposure"] = "tls"
+    else:
+        registry["exposure"] = "open"
+    if url:
+        registry["external_url"] = url
+    if reach.address not in (*_EVERYONE, _LOOPBACK) and not result.on_swarm:
+        registry["bind"] = reach.address
+    if not requires_login:
+        _ask_about_proxy(result)
+
+
+def _external_url(result: ImportResult, use_certificate: bool) -> str:
+    """Return the URL for clients: `http.host`, or else the first name in the certificate."""
+    host = str(lookup(result.old_tree, "http.host") or "")
+    if host and not re.fullmatch(r"https?://[^/]+.*", host):
+        result.old_tree["http"].pop("host")
+        result.omit("http.host", f"{host!r} names no host")
+    if _EXTERNAL_URL.fullmatch(host):
+        return host
+    names = certificates.names(result.section("tls").get("certificate") or "")
+    if not use_certificate or not names:
+        return ""
+    return f"https://{names[0]}:{result.section('registry').get('port', plan.PORT)}"
+
+
+def _reach(result: ImportResult) -> _Reach:
+    """Return where clients reach the old registry. Asks the user if that cannot be known."""
+    service = result.service
+    host, _, port_text = str(lookup(result.old_tree, "http.addr") or "").rpartition(":")
+    host = _LOOPBACK if host == "localhost" else host.strip("[]")
+    target = int(port_text) if port_text.isdigit() else plan.PORT
+    mode = str(service.keys.get("network_mode") or "")
+    networks = {*service.networks.keys(), mode}
+    if (lookup(result.old_tree, "http.net") or "tcp") != "tcp":
+        return _ask_for_exposure(result, "http.net", "it listens on a Unix socket")
+    if "host" in networks:
+        result.carried.update(("network_mode", "networks.host"))
+        if host and addresses.ip_address(host) is None:
+            return _ask_for_exposure(result, "http.addr", f"{host} is not an IP address")
+        return _Reach(host, target)
+    if mode and mode not in ("bridge", "default"):
+        return _ask_for_exposure(result, "network_mode", f"the network belongs to {mode}")
+    ports: Sequence[Mapping[str, Any]] = service.keys.get("ports") or []
+    if addresses.is_loopback(host):
+        result.omit("http.addr", f"{host} is the container itself, so no published port reached it")
+        ports = []
+    return _published(result, target, ports)
+
+
+def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, Any]]) -> _Reach:
+    """Return where the port `target` of the container is published."""
+    matching = [
+        port for port in ports if port["target"] == target and port.get("protocol", "tcp") == "tcp"
+    ]
+    for port in result.service.keys.get("ports") or []:
+        result.carried.update(f"ports.{key}" for key in port)
+        if port not in matching[:1]:
+            reason = "the stack publishes one port, on which clients push and pull"
+            result.omit(f"port {port.get('published') or port['target']}", reason)
+    if not matching:
+        return _unpublished(result, target)
+    port, *_ = matching
+    address = "" if result.on_swarm else str(port.get("host_ip") or "")
+    if result.on_swarm and port.get("mode") == "host":
+        result.section("registry").setdefault("swarm", {})["publish_mode"] = "host"
+    published = str(port.get("published") or "")
+    who = "everyone who reaches this machine" if address in _EVERYONE else address
+    if not published:
+        number = result.answer("registry.port") or plan.PORT
+        result.omit("port", f"the engine chose a port, open to {who}. It is now the port {number}")
+        return _Reach(address, None)
+    if not published.isdigit():
+        problem = f"the port is published on one of {published}, for {who}"
+        result.ask("ports", problem, "choose one with SET=registry.port=PORT", ["registry.port"])
+        return _Reach(address, None)
+    return _Reach(address, int(published))
+
+
+def _unpublished(result: ImportResult, target: int) -> _Reach:
+    """Return where a registry without a published port is reached in the stack."""
+    networks = result.project.networks
+    for name, keys in result.service.networks.items():
+        if (networks.get(name) or {}).get("driver") not in _LAN_DRIVERS:
+            continue
+        address = keys.get("ipv4_address") or "an address of its own"
+        reason = f"clients reached it at {address}, port {target}. Now they use this machine's"
+        result.omit(f"networks.{name}", f"{reason} address and that port")
+        result.carried.add(f"networks.{name}")
+        if not (result.old_tree.get("auth") and result.section("tls")):
+            problem = f"everyone in the network {name} reached it, at {address}"
+            return _ask_for_exposure(result, f"networks.{name}", problem)
+        return _Reach("", target)
+    if result.on_swarm:
+        problem = "no port is published, and a stack on Swarm always publishes one"
+        return _ask_for_exposure(result, "ports", problem)
+    reason = "only containers in its networks reached it. Now this machine does, on 127.0.0.1"
+    result.omit("ports", f"no port is published, so {reason}")
+    return _Reach(_LOOPBACK, None)
+
+
+def _ask_for_exposure(result: ImportResult, part: str, problem: str) -> _Reach:
+    fix = "decide with SET='registry.exposure=EXPOSURE registry.port=PORT' (docs/settings.md)"
+    result.ask(part, f"{problem}, so import cannot see who reaches it", fix, ["registry.exposure"])
+    return _Reach(_LOOPBACK, None)
+
+
+def _ask_about_proxy(result: ImportResult) -> None:
+    """Ask what replaces a login that a proxy requires, if labels name one."""
+    labels = [*_login_labels(result.service)]
+    if not labels:
+        return
+    result.ask(
+        labels[0],
+        "a proxy may require a login, and the registry has none of its own",
+        "add a login to the registry with SET='auth.users.NAME={}', or decide who reaches it with "
+        "SET=registry.exposure=EXPOSURE (docs/settings.md)",
+        ["registry.exposure", "auth"],
+    )
+
+
+def _login_labels(service: Service) -> Iterator[str]:
+    """Yield the labels and variables of a service with which a proxy may require a login."""
+    for section, labels in (
+        ("labels", service.keys.get("labels")),
+        ("deploy.labels", service.deploy.get("labels")),
+    ):
+        for name in sorted(labels or {}):
+            if _LOGIN_LABEL.fullmatch(name):
+                yield f"{section}.{name}"
+    if "VIRTUAL_HOST" in service.environment:  # nginx-proxy reads htpasswd files by that name
+        yield "environment.VIRTUAL_HOST"
