@@ -53,7 +53,7 @@ _REASONS = {
 _OWN_REDIS = "the stack configures its own redis"
 _UNKNOWN = "the stack does not set it"
 # Keys whose values are reported one by one, or that Compose only fills in.
-_REPORTED_ELSEWHERE = ("environment", "networks", "volumes", "secrets", "configs")
+_REPORTED_ELSEWHERE = ("environment", "env_file", "networks", "volumes", "secrets", "configs")
 
 
 def leaf_keys(keys: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401
