@@ -178,5 +178,5 @@ def _copy_to_volume(result: ImportResult, root: str, volume: str) -> None:
     result.copy_steps += [
         f"docker create --name {helper} --volume {volume}:/copy {image}",
         f"docker cp {result.container}:{shlex.quote(root)}/. - | docker cp - {helper}:/copy",
-        f"docker rm {helper}",
+        f"docker rm --volumes {helper}",
     ]
