@@ -127,6 +127,7 @@ def _convert_volume(result: ImportResult, root: str) -> None:
         case Mount("volume", source) if source and _folder(mount, root) == ".":
             volume = source
             result.section("storage")["volume"] = volume
+            _report_volume_options(result, source)
             if result.on_swarm and not result.project.stack and not _has_fixed_name(result, mount):
                 result.ask(
                     f"volumes.{source}",
@@ -152,6 +153,13 @@ def _convert_volume(result: ImportResult, root: str) -> None:
 def _folder(mount: Mount, path: str) -> str:
     """Return the path in the mount's source at which `path` in the container is."""
     return str(Path(mount.folder, Path(path).relative_to(mount.target)))
+
+
+def _report_volume_options(result: ImportResult, volume: str) -> None:
+    for name, keys in result.project.volumes.items():
+        for key in ("driver", "driver_opts"):
+            if keys["name"] == volume and keys.get(key):
+                result.omit(f"volumes.{name}.{key}", "the existing volume keeps its driver")
 
 
 def _has_fixed_name(result: ImportResult, mount: Mount) -> bool:

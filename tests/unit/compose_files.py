@@ -79,6 +79,7 @@ IMPORTABLE = {
             "anchors",
             "config-file",
             "config-odd",
+            "hardened",
             "headers",
             "host-network",
             "macvlan",
@@ -117,6 +118,9 @@ IMPORTABLE = {
             "/certs/tls.key": "macvlan/certs/domain.key",
         },
     ),
+    "global-service": Case(
+        folder="global-service", swarm_stack="edge", settings="registry.exposure=open"
+    ),
     "host-loopback": Case(folder="host-loopback", service="registry"),
     "portus": Case(folder="portus", config_path="/etc/docker/registry/config.yml"),
     "profiles": Case(folder="profiles", variables={"COMPOSE_PROFILES": "serve"}),
@@ -127,6 +131,11 @@ IMPORTABLE = {
     ),
     "release-3-wrong-path": Case(
         folder="release-3-wrong-path", config_path="/etc/distribution/config.yml"
+    ),
+    "users-made-at-start": Case(
+        folder="users-made-at-start",
+        config_path="/etc/distribution/config.yml",
+        settings="auth.users.ci={}",
     ),
     "traefik-login": Case(
         folder="traefik-login", swarm_stack="images", settings="registry.exposure=open"
