@@ -1,7 +1,7 @@
 # `make up` and `make test` need Python 3.11 and make. The toolchain finds, fetches or builds other
 # programs.
 
-# `make import` creates a separate stack.
+# `make import` must not replace the stack local.
 STACK ?= $(if $(filter import,$(MAKECMDGOALS)),imported,local)
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -24,8 +24,8 @@ lower = $(subst E,e,$(subst R,r,$(subst S,s,$(subst T,t,$(subst U,u,$(subst Y,y,
 CONSENT = $(if $(call true,$(YES)),--yes)
 ALLOWED = $(if $(ALLOW_LOSS),$(call quoted,--allow-loss=$(ALLOW_LOSS)))
 FORMAT ?= text
-# The options of `make import`. They are read from the command line of make only, and not passed on
-# as variables, because a Compose file may use variables of the same names.
+# The options of `make import` are read from make's command line only, and not exported, because a
+# Compose file may use variables of the same names.
 IMPORT_OPTIONS := COMPOSE SERVICE SWARM_STACK CONFIG_PATH FILES SET
 given = $(if $(filter command,$(origin $(1))),$($(1)))
 ifneq ($(filter import,$(MAKECMDGOALS)),)
@@ -87,7 +87,7 @@ comment: $(VENV)/runtime ## put FILE, which `preview` wrote, below the PULL_REQU
 drift: ready ## fail where what is there is not what the stack file says
 	@$(CLOUD) python -m operations drift $(call quoted,$(STACK)) --format=$(FORMAT)
 
-import: $(VENV)/runtime ## create a stack file for the registry in COMPOSE, a Compose file or its folder
+import: $(VENV)/runtime ## import a registry from COMPOSE, a Compose file or its folder
 	@loader=$$(python -m toolchain import) && python -m operations import $(call quoted,$(STACK)) \
 		--loader="$$loader" $(call quoted,--compose=$(call given,COMPOSE)) \
 		$(call quoted,--service=$(call given,SERVICE)) \

@@ -1,9 +1,9 @@
 """`make import`: import a registry from a Docker Compose file.
 
 The command writes a stack file that configures the registry as the Compose file did, and leaves the
-images in place. Secrets become secrets of the stack file. The report lists what could not be
-imported, each with the reason. If a guard of the registry cannot be carried over, the command
-writes nothing and asks the user for a decision.
+images in place. Secrets become secrets of the stack file. The report lists each part that was not
+imported, and the reason. If a security setting cannot be imported, the command writes nothing and
+lists the decisions that the user must make.
 """
 
 import shlex
@@ -22,8 +22,8 @@ from operations.context import StackContext
 from operations.errors import CommandError, error_text
 
 LOGIN_HINT = (
-    "Log in to Pulumi and set a passphrase first: docs/production.md, steps 2 and 3. On this "
-    "machine alone, use `pulumi login --local` and PULUMI_CONFIG_PASSPHRASE."
+    "Log in to Pulumi and set a passphrase first: docs/production.md, steps 2 and 3. To keep the "
+    "state on this machine only, run `pulumi login --local` and set PULUMI_CONFIG_PASSPHRASE."
 )
 
 
@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--compose", default="", help="the path of the Compose file or its folder")
     parser.add_argument("--service", default="", help="the service that is the registry")
     parser.add_argument("--swarm-stack", default="", help="the name of the stack on Swarm")
-    parser.add_argument("--config-path", default="", help="the configuration in the container")
+    parser.add_argument("--config-path", default="", help="the configuration file in the container")
     parser.add_argument("--files", default="", help="PATH=FILE: copies of files in the container")
     parser.add_argument("--set", default="", help="KEY=VALUE: settings of the stack file")
 
@@ -47,15 +47,17 @@ def run(context: StackContext, arguments: Namespace) -> int:
         raise CommandError(f"stacks/{file.name} exists. Choose another STACK, or remove the file.")
     # Imported here: no other command needs the packages that read Compose files.
     from operations.compose_import.convert import choose_service, import_service
-    from operations.compose_import.output import question_lines, report_lines, stack_file_text
     from operations.compose_import.project import enabled_services, load_project
+    from operations.compose_import.report import question_lines, report_lines, stack_file_text
     from operations.compose_import.result import Answers
 
     loader, compose = shlex.split(arguments.loader), Path(arguments.compose)
     files = {path: Path(copy) for path, copy in _pairs("FILES", arguments.files).items()}
     answers = Answers(settings=parse_settings(arguments.set), config_path=arguments.config_path)
-    project = load_project(loader, compose, arguments.swarm_stack).with_files(files)
-    service = choose_service(project, arguments.service, lambda: enabled_services(loader, compose))
+    project = load_project(loader, compose, arguments.swarm_stack, files)
+    service = choose_service(
+        project, arguments.service, lambda: enabled_services(loader, compose, arguments.swarm_stack)
+    )
     result = import_service(project, service, context.name, answers)
     if result.questions:
         raise CommandError("\n".join(question_lines(result)))
@@ -74,10 +76,10 @@ def _pairs(option: str, text: str) -> Mapping[str, str]:
     try:
         words = shlex.split(text)
     except ValueError:
-        raise CommandError(f"{option} has a quote without an end.") from None
+        raise CommandError(f"{option} has an unclosed quote.") from None
     pairs = dict(word.partition("=")[::2] for word in words)
     if not all(name and value for name, value in pairs.items()):
-        raise CommandError(f"{option} must be NAME=VALUE, or several of these.")
+        raise CommandError(f"{option} must be one or more NAME=VALUE pairs, separated by spaces.")
     return pairs
 
 

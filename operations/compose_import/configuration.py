@@ -1,20 +1,20 @@
-"""Find the release of a registry, and the configuration with which it ran."""
+"""Determine the release and the configuration of the old registry."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from config import plan
 from config.releases import RELEASES, Release
-from config.schema import Kinds
-from config.tree import lookup
+from config.schema import kinds_at
+from config.tree import dotted, leaves, lookup
 from operations.compose_import.effective import effective_configuration
-from operations.compose_import.guards import changed_guards
 from operations.compose_import.project import Service, Unreadable
 from operations.compose_import.result import ImportResult
+from operations.compose_import.security_settings import changed_security_settings
 from operations.errors import CommandError
 
 OFFICIAL_IMAGE = re.compile(
@@ -41,7 +41,7 @@ def repository_and_tag(service: Service) -> tuple[str, str]:
 def read_configuration(result: ImportResult) -> Release | None:
     """Set `old_tree` to the configuration of the old registry, and return its release.
 
-    If the tag names no release, the one that ignores the least is chosen, the newest of several.
+    If the tag names no release, the newest of those that ignore the fewest keys is chosen.
     Returns None and asks the user if the configuration cannot be read. Raises CommandError if the
     registry would not start.
     """
@@ -55,7 +55,7 @@ def read_configuration(result: ImportResult) -> Release | None:
         name: text for name, text in service.environment.items() if name.startswith("REGISTRY_")
     }
     variables.pop(_PATH_VARIABLE, None)
-    found = []
+    candidates = []
     for release, path in _candidates(result):
         try:
             text = _file_text(service, release, path)
@@ -63,24 +63,50 @@ def read_configuration(result: ImportResult) -> Release | None:
             _ask_for_file(result, path, error)
             continue
         tree, ignored = effective_configuration(release, text, variables)
-        drivers: Any = release.schema.keys["storage"]
-        unknown_drivers = (lookup(tree, "storage") or {}).keys() - drivers.keys()
-        others = [*_other_configurations(service, path)]
-        count = len(ignored) + len(unknown_drivers) + len(others)
-        found.append((count, release, path, tree, ignored, others))
-    if result.questions or not found:
+        candidates.append(_Candidate(release, path, tree, ignored))
+    if result.questions or not candidates:
         return None
-    _, release, path, tree, ignored, others = min(found, key=lambda each: each[0])
-    result.old_tree.update(tree)
-    result.carry_mount(path)
-    for name in dict.fromkeys(ignored):
+    chosen = min(candidates, key=lambda candidate: candidate.count_ignored(service))
+    release = chosen.release
+    result.old_tree.update(chosen.tree)
+    result.mark_mount(chosen.path)
+    for name in dict.fromkeys(chosen.ignored):
         result.omit(name, f"release {release.version} ignores it")
-    for other, text in others:
-        other_tree, _ = effective_configuration(release, text, variables)
-        _report_unused(result, release, path, other, [*changed_guards(other_tree, tree)])
+    for path, text in _other_configurations(service, chosen.path):
+        tree, _ = effective_configuration(release, text, variables)
+        result.mark_mount(path)
+        problem = f"release {release.version} reads {chosen.path} only"
+        changed = ", ".join(changed_security_settings(tree, chosen.tree))
+        if changed and not result.answers.config_path:
+            fix = (
+                f"add CONFIG_PATH={chosen.path} to import what was in force, or CONFIG_PATH={path} "
+                "to import this file"
+            )
+            result.ask(path, f"{problem}. This file has other values for {changed}", fix)
+        else:
+            result.omit(path, problem)
     _rename_deprecated_keys(result.old_tree)
-    _read_switches(result, release)
+    _drop_odd_switches(result, release)
     return release
+
+
+class _Candidate(NamedTuple):
+    """A release that the old registry may be, with the configuration that it reads from `path`.
+
+    `ignored` has the keys and variables that the release ignores.
+    """
+
+    release: Release
+    path: str
+    tree: dict[str, Any]
+    ignored: Sequence[str]
+
+    def count_ignored(self, service: Service) -> int:
+        """Return how many keys, storage drivers and configuration files the release ignores."""
+        drivers: Any = self.release.schema.keys["storage"]
+        unknown_drivers = (lookup(self.tree, "storage") or {}).keys() - drivers.keys()
+        others = [*_other_configurations(service, self.path)]
+        return len(self.ignored) + len(unknown_drivers) + len(others)
 
 
 def _candidates(result: ImportResult) -> Sequence[tuple[Release, str]]:
@@ -92,15 +118,15 @@ def _candidates(result: ImportResult) -> Sequence[tuple[Release, str]]:
             program = _words(service)[0]
             result.ask(
                 "command",
-                f"it starts the registry through {Path(program).name}, which may change "
-                "the configuration and its files before",
+                f"it runs {Path(program).name}, which may change the configuration before the "
+                "registry starts",
                 "add CONFIG_PATH=PATH, where PATH is the configuration file in the container",
             )
             return []
         if _COLLECT in arguments[:1]:
             raise CommandError(
-                f"The service {service.name} collects garbage and serves nothing. `make gc` does "
-                "that for a stack."
+                f"The service {service.name} runs `registry garbage-collect`, and serves no "
+                "clients. For a stack, run `make gc`."
             )
         path = next((word for word in arguments[1:] if not word.startswith("-")), "")
         if arguments and not path:
@@ -202,26 +228,6 @@ def _is_configuration(text: str) -> bool:
     return isinstance(content, dict) and "storage" in content
 
 
-def _report_unused(
-    result: ImportResult, release: Release, path: str, other: str, guards: Sequence[str]
-) -> None:
-    """Report the configuration file `other`, which the registry did not read.
-
-    The user decides if it has other guards than the one at `path`.
-    """
-    result.carry_mount(other)
-    problem = f"release {release.version} reads {path} only"
-    if not guards or result.answers.config_path:
-        result.omit(other, problem)
-        return
-    result.ask(
-        other,
-        f"{problem}, and this file differs in {', '.join(guards)}",
-        f"add CONFIG_PATH={path} to import what was in force, or CONFIG_PATH={other} to import "
-        "this file",
-    )
-
-
 def _rename_deprecated_keys(config: dict[str, Any]) -> None:
     """Replace keys by their current names, as the registry does."""
     if level := config.pop("loglevel", None):
@@ -231,14 +237,22 @@ def _rename_deprecated_keys(config: dict[str, Any]) -> None:
         cache.setdefault("blobdescriptor", cache.pop("layerinfo"))
 
 
-def _read_switches(result: ImportResult, release: Release) -> None:
+def _drop_odd_switches(result: ImportResult, release: Release) -> None:
     """Remove values other than true and false from switches, and report them.
 
-    The registry then does not delete images. With another switch of this kind it does not start, so
-    that the default is a safe choice.
+    For storage.delete.enabled, such a value means false. With another switch of this kind the
+    registry does not start, so the default is a safe choice.
     """
-    for path, section, key in [*_odd_switches(result.old_tree, release.schema.keys)]:
-        text = section.pop(key)
+    for place, text in [*leaves(result.old_tree)]:
+        path = dotted(place)[1:]
+        is_switch = kinds_at(release.schema.keys, path) == "bool" and isinstance(text, str)
+        # The driver s3 reads texts such as "true" as well.
+        if not is_switch or path.startswith("storage.s3."):
+            continue
+        section: Any = result.old_tree
+        for part in place[:-1]:
+            section = section[part]
+        del section[place[-1]]
         problem = f"the text {text!r} is neither true nor false"
         if path == "storage.delete.enabled":
             result.omit(path, f"{problem}, so the registry refused deletes. It still does")
@@ -247,17 +261,3 @@ def _read_switches(result: ImportResult, release: Release) -> None:
             result.ask(path, problem, f"add SET={setting}=true or false", [setting])
         else:
             result.omit(path, f"{problem}. The registry does not start with it")
-
-
-def _odd_switches(
-    section: dict[str, Any], kinds: Mapping[str, Kinds], path: str = ""
-) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield the path, the section and the key of each switch that has a text as its value."""
-    for key, value in section.items():
-        kind = kinds.get(key)
-        place = f"{path}.{key}" if path else key
-        if isinstance(value, dict) and isinstance(kind, Mapping):
-            yield from _odd_switches(value, kind, place)
-        # The driver s3 reads texts such as "true" as well.
-        elif kind == "bool" and isinstance(value, str) and not place.startswith("storage.s3."):
-            yield place, section, key

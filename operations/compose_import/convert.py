@@ -16,12 +16,16 @@ from operations.compose_import.configuration import (
     read_configuration,
     repository_and_tag,
 )
-from operations.compose_import.guards import changed_guards
-from operations.compose_import.keys import report_keys
-from operations.compose_import.overlay import add_overlay, certificates_in, extract_secrets
+from operations.compose_import.exposure import convert_exposure
+from operations.compose_import.omitted_keys import report_omitted_keys
 from operations.compose_import.project import Project, Service
-from operations.compose_import.reach import convert_reach
+from operations.compose_import.registry_config import (
+    add_registry_config,
+    certificates_in,
+    extract_secrets,
+)
 from operations.compose_import.result import Answers, ImportResult
+from operations.compose_import.security_settings import changed_security_settings
 from operations.compose_import.storage import convert_storage
 from operations.errors import CommandError
 
@@ -90,8 +94,8 @@ def import_service(
         return result
     if lookup(result.old_tree, "proxy.remoteurl"):
         raise CommandError(
-            f"The service {service.name} is a mirror (proxy.remoteurl), which accepts no pushes. "
-            "A stack cannot run it."
+            f"The service {service.name} is a pull-through cache (proxy.remoteurl), which "
+            "accepts no pushes. A stack cannot run it."
         )
     for name in project.unset:
         result.omit(f"${name}", "the variable is not set, so it is empty")
@@ -100,27 +104,28 @@ def import_service(
     redis = convert_cache(result)
     _convert_users(result)
     _convert_tls(result)
-    convert_reach(result)
+    convert_exposure(result)
     _convert_limits(result)
     _convert_environment(result, release)
+    # The configuration of the registry is compared with the plan for the user's settings.
     result.apply_answers()
-    add_overlay(result, release)
+    add_registry_config(result, release)
     result.apply_answers()
-    _ask_about_guards(result)
+    _ask_about_security_settings(result)
     _ask_about_problems(result)
-    report_keys(result, redis)
+    report_omitted_keys(result, redis)
     return result
 
 
-def _ask_about_guards(result: ImportResult) -> None:
-    """Ask about each guard that the stack would not have exactly as the old registry had it."""
-    for path in changed_guards(result.old_tree, result.new_tree()):
+def _ask_about_security_settings(result: ImportResult) -> None:
+    """Ask about each security setting that would change."""
+    for path in changed_security_settings(result.old_tree, result.new_tree()):
         section = path.partition(".")[0]
         settings = [f"registry.config.{path}"]
         if section in ("auth", "http"):
             settings.append(path.removeprefix("http."))
         if not overlaps(settings[-1], _asked_settings(result)):
-            fix = f"decide with SET={settings[0]}=VALUE"
+            fix = f"choose the value with SET={settings[0]}=VALUE"
             result.ask(path, "the stack would differ from the old registry", fix, settings)
 
 
@@ -143,14 +148,10 @@ def _convert_image(result: ImportResult, release: Release) -> None:
     registry, image = result.section("registry"), result.service.image
     repository, tag = repository_and_tag(result.service)
     registry["release"] = release.version
-    result.carried.add("image")
+    result.imported_keys.add("image")
     if result.service.keys.get("build") or not image:
-        result.omit(
-            "build",
-            f"the stack runs {release.image}. To run your own image, push it and "
-            "set registry.image",
-        )
-    elif not OFFICIAL_IMAGE.fullmatch(repository):
+        return  # only the engine that built it has the image
+    if not OFFICIAL_IMAGE.fullmatch(repository):
         registry["image"] = image
     elif tag != release.version or "@" in image:
         result.omit(f"image {image}", f"the stack runs {release.image}")
@@ -216,12 +217,12 @@ def _convert_runtime(result: ImportResult) -> None:
         return
     registry["runtime"] = "swarm"
     registry["replicas"] = deploy.get("replicas") or 1
-    result.carried.add("deploy.replicas")
+    result.imported_keys.add("deploy.replicas")
     for key, setting in _SWARM_SETTINGS.items():
         value = lookup(deploy, key)
         if value:
             registry.setdefault("swarm", {})[setting] = value
-            result.carried.add(f"deploy.{key}")
+            result.imported_keys.add(f"deploy.{key}")
 
 
 def _swarm_keys(result: ImportResult) -> Iterator[str]:
@@ -249,8 +250,8 @@ def _convert_limits(result: ImportResult) -> None:
         limits["memory"] = _size(int(memory))
     if cpus := lookup(keys, "deploy.resources.limits.cpus") or keys.get("cpus"):
         limits["cpus"] = float(cpus)
-    result.carried.update(("deploy.resources.limits.memory", "deploy.resources.limits.cpus"))
-    result.carried.update(("mem_limit", "cpus"))
+    result.imported_keys.update(("deploy.resources.limits.memory", "deploy.resources.limits.cpus"))
+    result.imported_keys.update(("mem_limit", "cpus"))
     if limits:
         result.section("registry")["limits"] = limits
 

@@ -5,6 +5,7 @@ This is the reverse of `config.render`, by the rules of distribution's configura
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -49,19 +50,13 @@ def effective_configuration(
         tree = image_configuration(release)
     else:
         tree = reader.parse("the file", file, reader.keys)
-    result: dict[str, Any] = _mutable_copy(tree)
+    result: dict[str, Any] = deepcopy(dict(tree))
     result.pop("version", None)
     for name in sorted(name for name in variables if name.startswith("REGISTRY_")):
         path = name.upper().removeprefix("REGISTRY_")
         if not reader.apply(result, "", reader.keys, path, (name, variables[name])):
             reader.ignored.append(name)
     return result, reader.ignored
-
-
-def _mutable_copy(tree: Any) -> Any:  # noqa: ANN401
-    if isinstance(tree, Mapping):
-        return {key: _mutable_copy(value) for key, value in tree.items()}
-    return tree
 
 
 class _Reader:
@@ -135,7 +130,9 @@ class _Reader:
         try:
             node = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError:
-            raise CommandError(f"{name} does not hold YAML: the registry would not start") from None
+            raise CommandError(
+                f"{name} is not valid YAML, so the registry would not start"
+            ) from None
         return self._value(node, kinds, path) if node else None
 
     def _value(self, node: yaml.Node, kinds: Kinds, path: str) -> Any:  # noqa: ANN401
@@ -149,7 +146,7 @@ class _Reader:
         if isinstance(kinds, Mapping) and path and value is not None:
             if path in BESIDE_DRIVER:
                 return {value: {}}  # the name of a driver alone
-            raise CommandError(f"{path} is no section, so the registry would not start.")
+            raise CommandError(f"{path} must be a section. The registry would not start.")
         return value
 
     def _section(self, node: yaml.MappingNode, kinds: Kinds, path: str) -> dict[str, Any]:

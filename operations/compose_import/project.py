@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,11 +31,12 @@ class Unreadable(Exception):
 class Mount:
     """A mount at the path `target` in a container.
 
-    `source` is the name of a volume, a path on this machine, the name of a secret or config that
-    Swarm stores, or the text of a file, depending on `kind`. `folder` is a folder in the volume.
+    Depending on `kind`, `source` is the name of a volume, a path on this machine, the name of a
+    secret or config that Swarm stores, the text of a file, the name of a variable with the text, or
+    the name of an image. `folder` is a folder in the volume.
     """
 
-    kind: Literal["volume", "file", "external", "text", "tmpfs", "image"]
+    kind: Literal["volume", "file", "external", "text", "variable", "tmpfs", "image"]
     source: str
     target: str
     folder: str = ""
@@ -52,7 +53,7 @@ class Service:
     name: str
     keys: Mapping[str, Any]
     mounts: Sequence[Mount]
-    provided: Mapping[str, Path] = field(default_factory=dict)
+    provided: Mapping[str, Path]
 
     @property
     def image(self) -> str:
@@ -123,24 +124,22 @@ class Project:
     unset: Sequence[str]
     stack: str
 
-    def with_files(self, provided: Mapping[str, Path]) -> "Project":
-        """Return this project with files that the user copied from the containers."""
-        services = {
-            name: replace(service, provided=provided) for name, service in self.services.items()
-        }
-        return replace(self, services=services)
 
-
-def load_project(loader: Sequence[str], path: Path, stack: str = "") -> Project:
+def load_project(
+    loader: Sequence[str], path: Path, stack: str = "", provided: Mapping[str, Path] | None = None
+) -> Project:
     """Resolve the Compose file `path`, or the one in the folder `path`, with all profiles.
 
-    `loader` is the command that prints it after `config --format json`. Raises CommandError with
+    `loader` is the command that prints it after `config --format json`. `provided` are files that
+    the user copied from the registry's container, by their path in it. Raises CommandError with
     Compose's message if Compose refuses the file.
     """
-    text, errors = _run_loader(loader, path, ["--profile=*"], stack)
+    text, warnings = _run_loader(loader, path, stack, "--profile=*")
     content = json.loads(text)
     services = {
-        name: Service(name, keys, sorted(_mounts(keys, content), key=lambda m: -len(m.target)))
+        name: Service(
+            name, keys, sorted(_mounts(keys, content), key=lambda m: -len(m.target)), provided or {}
+        )
         for name, keys in (content.get("services") or {}).items()
     }
     return Project(
@@ -149,20 +148,18 @@ def load_project(loader: Sequence[str], path: Path, stack: str = "") -> Project:
         services=services,
         volumes=content.get("volumes") or {},
         networks=content.get("networks") or {},
-        unset=sorted({*_UNSET_VARIABLE.findall(errors)}),
+        unset=sorted({*_UNSET_VARIABLE.findall(warnings)}),
         stack=stack,
     )
 
 
-def enabled_services(loader: Sequence[str], path: Path) -> Sequence[str]:
+def enabled_services(loader: Sequence[str], path: Path, stack: str) -> Sequence[str]:
     """Return the services whose profiles are enabled. Raises CommandError."""
-    text, _ = _run_loader(loader, path, [], "")
+    text, _ = _run_loader(loader, path, stack)
     return list(json.loads(text).get("services") or {})
 
 
-def _run_loader(
-    loader: Sequence[str], path: Path, options: Sequence[str], stack: str
-) -> tuple[str, str]:
+def _run_loader(loader: Sequence[str], path: Path, stack: str, *options: str) -> tuple[str, str]:
     """Return the loader's output, and its warnings."""
     if not path.exists():
         raise CommandError(f"{path} does not exist.")
@@ -178,9 +175,7 @@ def _run_loader(
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if " level=warning " not in line]
-        reason = _QUOTED_TEXT.sub(
-            r"\1: a $ that belongs to no variable is written $$", "\n".join(lines)
-        )
+        reason = _QUOTED_TEXT.sub(r"\1: write a literal $ as $$", "\n".join(lines))
         raise CommandError(f"Docker Compose can't load {path}: {reason.strip()}")
     # The output is a Compose file again, so each $ is doubled.
     return done.stdout.replace("$$", "$"), done.stderr
@@ -210,7 +205,11 @@ def _file_mount(target: str, declaration: Mapping[str, Any]) -> Mount:
     """Return the mount of a secret or config with this declaration."""
     if file := declaration.get("file"):
         return Mount("file", file, target)
-    content = declaration.get("content")
+    variable = declaration.get("environment")
+    # Docker Compose does not print the values of secrets.
+    content = declaration.get("content", os.environ.get(variable or ""))
     if content is not None:
         return Mount("text", content, target)
-    return Mount("external", declaration.get("environment") or declaration["name"], target)
+    if variable:
+        return Mount("variable", variable, target)
+    return Mount("external", declaration["name"], target)

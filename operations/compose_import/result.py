@@ -15,18 +15,20 @@ from config.tree import Placeholder, Section, lookup, merge
 from operations import stack_file
 from operations.compose_import.project import Project, Service, Unreadable
 
+ONE_PORT = "the stack publishes one port, on which clients push and pull"
 _OWN_KEY = "the stack creates a RAM user with its own key. Delete the old key when this one works"
-# The reason for a difference at a managed key, if the name of the setting does not explain it.
-_CHANGE_REASONS = {
+_OWN_REDIS = "the stack has its own redis, which starts empty"
+# The reasons for differences at single paths. config.overlay has those at other managed keys.
+_REASONS = {
     "storage.oss.accesskeyid": _OWN_KEY,
     "storage.oss.accesskeysecret": _OWN_KEY,
     "storage.s3.accesskey": _OWN_KEY,
     "storage.s3.secretkey": _OWN_KEY,
-    "http.secret": "it is generated once, and not at each start",
+    "http.secret": "the stack generates it once, not at each start",
 }
 _OWN_REDIS_REASONS = {
-    "redis.addr": "the stack has its own redis, which starts empty",
-    "redis.addrs": "the stack has its own redis, which starts empty",
+    "redis.addr": _OWN_REDIS,
+    "redis.addrs": _OWN_REDIS,
     "redis.password": "the stack's own redis has a generated password",
 }
 
@@ -53,16 +55,17 @@ class Answers:
 
 @dataclass(kw_only=True)
 class ImportResult:
-    """A service of a Compose file, converted to a stack. It grows during the conversion.
+    """A service of a Compose file, converted to a stack.
 
     `config` is the section `config` of the stack file, and `secrets` has its secrets by name. The
     user runs the commands in `copy_steps` before the old registry stops, and those in
     `steps_before_up` after that.
 
-    `old_tree` is the configuration that the registry had. `carried` has the keys of the services
-    that the stack file contains in some form, and `omitted` the parts that it does not contain,
-    each with the reason. `refused` has the problems of the parts of `old_tree` that were dropped
-    because the validation refuses them.
+    `old_tree` is the configuration that the registry had. `imported_keys` has keys of the registry
+    (`ports.target`), its mounts (`mount /data`), and those of redis (`redis.mount /data`).
+    `omitted` has the parts that the stack file does not contain, each with the reason. `refused`
+    has the problems of the parts of `old_tree` that were dropped because the validation refuses
+    them.
     """
 
     stack_name: str
@@ -72,7 +75,7 @@ class ImportResult:
     old_tree: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    carried: set[str] = field(default_factory=set)
+    imported_keys: set[str] = field(default_factory=set)
     omitted: list[tuple[str, str]] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
@@ -95,19 +98,18 @@ class ImportResult:
         If it cannot be read, returns an empty text and asks for the file, which has this purpose.
         The setting, if there is one, can replace the file.
         """
-        self.carry_mount(path)
+        self.mark_mount(path)
         try:
             return self.service.read_file(path)
         except Unreadable as error:
             settings = [setting] if setting else []
-            if not self.is_answered(settings):
-                self.ask(purpose, f"the file {path} {error}", self.copy_command(path), settings)
+            self.ask(purpose, f"the file {path} {error}", self.copy_command(path), settings)
             return ""
 
-    def carry_mount(self, path: str) -> None:
+    def mark_mount(self, path: str) -> None:
         """Note that the stack file contains what is mounted at `path`."""
         if mount := self.service.mount(path):
-            self.carried.add(f"mount {mount.target}")
+            self.imported_keys.add(f"mount {mount.target}")
 
     def omit(self, part: str, reason: str) -> None:
         """Report a part of the Compose file that the stack file does not contain."""
@@ -117,11 +119,9 @@ class ImportResult:
     def ask(self, part: str, problem: str, fix: str, settings: Sequence[str] = ()) -> None:
         """Ask the user for a decision, unless one of `settings` has been given."""
         question = Question(part, problem, fix, settings)
-        if not self.is_answered(settings) and question not in self.questions:
+        is_answered = any(self.answer(setting) is not None for setting in settings)
+        if not is_answered and question not in self.questions:
             self.questions.append(question)
-
-    def is_answered(self, settings: Sequence[str]) -> bool:
-        return any(self.answer(setting) is not None for setting in settings)
 
     def answer(self, setting: str) -> Any:  # noqa: ANN401
         """Return the user's value of a setting such as `registry.port`, or None."""
@@ -134,17 +134,20 @@ class ImportResult:
     @property
     def container(self) -> str:
         """A shell word that becomes the ID of the old container, on Compose and on Swarm."""
-        project, service = self.project, self.service.name
+        name = self.service.name
         if self.on_swarm:
-            filters = [f"com.docker.swarm.service.name={project.stack or 'STACK'}_{service}"]
+            labels = [f"com.docker.swarm.service.name={self._swarm_service}"]
         else:
-            filters = [
-                f"com.docker.compose.project={project.name}",
-                f"com.docker.compose.service={service}",
-            ]
-        options = " ".join(f"--filter {shlex.quote(f'label={each}')}" for each in filters)
+            project = f"com.docker.compose.project={self.project.name}"
+            labels = [project, f"com.docker.compose.service={name}"]
+        filters = " ".join(f"--filter {shlex.quote(f'label={label}')}" for label in labels)
+        # On Swarm, the containers of earlier tasks are not meant.
         show = "" if self.on_swarm else "--all "
-        return f'"$(docker ps {show}--quiet {options})"'
+        return f'"$(docker ps {show}--quiet {filters})"'
+
+    @property
+    def _swarm_service(self) -> str:
+        return f"{self.project.stack or 'STACK'}_{self.service.name}"
 
     def copy_command(self, path: str) -> str:
         """Return how to copy a file out of the container and name the copy."""
@@ -163,7 +166,7 @@ class ImportResult:
         """The command that stops the old registry, and does not delete its data."""
         if not self.on_swarm:
             return f"docker stop {self.container}"
-        name = shlex.quote(f"{self.project.stack or 'STACK'}_{self.service.name}")
+        name = shlex.quote(self._swarm_service)
         if self.service.deploy.get("mode") == "global":
             return f"docker service rm {name}  # a global service cannot be scaled to 0"
         return f"docker service scale {name}=0"
@@ -183,24 +186,15 @@ class ImportResult:
     def changes(self) -> Iterator[tuple[str, str]]:
         """Yield each path where the new configuration differs from `old_tree`, and the reason."""
         stack, _ = self.validated()
+        reasons = [
+            *((problem.path, f"{problem.rule}; {problem.fix}") for problem in self.refused),
+            *_REASONS.items(),
+            *(_OWN_REDIS_REASONS.items() if stack.runs_redis else ()),
+            *((path, f"{setting} sets it") for path, setting in MANAGED_KEYS.items()),
+        ]
         for path in differences(self.old_tree, self.new_tree()):
-            yield path, self._reason(path, stack)
-
-    def _reason(self, path: str, stack: Stack) -> str:
-        """Return why the configuration differs at `path`."""
-        parts = path.split(".")
-        sections = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        for problem in self.refused:
-            if overlaps(path, [problem.path]):
-                return f"{problem.rule}; {problem.fix}"
-        if path in _CHANGE_REASONS:
-            return _CHANGE_REASONS[path]
-        if stack.runs_redis and path in _OWN_REDIS_REASONS:
-            return _OWN_REDIS_REASONS[path]
-        for section in sections:
-            if section in MANAGED_KEYS:
-                return f"{MANAGED_KEYS[section]} sets it"
-        return "this program sets it"
+            found = (reason for other, reason in reasons if overlaps(path, [other]))
+            yield path, next(found, "this program sets it")
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401

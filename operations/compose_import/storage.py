@@ -25,14 +25,14 @@ _OSS_ENDPOINT = re.compile(
 )
 # Parameters that the drivers oss and s3 have in common, beside those that settings manage.
 _COMMON_PARAMETERS = ("chunksize", "encrypt")
-# Parameters for which the stack has settings of its own.
+# Parameters that settings of the stack determine.
 _MANAGED_PARAMETERS = frozenset(
     {"region", "regionendpoint", "endpoint", "internal", "bucket", "rootdirectory"}
     | {"accesskey", "secretkey", "accesskeyid", "accesskeysecret"}
 )
 # Text that Go's strconv.ParseBool accepts, which the driver s3 uses.
 _SWITCHES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-_INSECURE = "requests to OSS were not encrypted. Now they are"
+_INSECURE = "requests to OSS were not encrypted. The stack uses HTTPS"
 
 
 def convert_storage(result: ImportResult, release: Release) -> None:
@@ -40,7 +40,9 @@ def convert_storage(result: ImportResult, release: Release) -> None:
     name = result.service.name
     drivers = (lookup(result.old_tree, "storage") or {}).keys() - BESIDE_DRIVER["storage"]
     if len(drivers) != 1:
-        raise CommandError(f"The service {name} has {len(drivers)} storage drivers, not one.")
+        raise CommandError(
+            f"The service {name} has {len(drivers)} storage drivers. A registry needs exactly one."
+        )
     (driver,) = drivers
     parameters = lookup(result.old_tree, f"storage.{driver}") or {}
     endpoint = str(parameters.get("endpoint") or parameters.get("regionendpoint") or "")
@@ -90,7 +92,7 @@ def _convert_parameters(result: ImportResult, release: Release, driver: str) -> 
         if _SWITCHES.get(str(parameters.get(key)).lower()) is (not is_safe):
             del parameters[key]
             result.omit(f"storage.{driver}.{key}", _INSECURE)
-    new_driver = "s3" if "s3" in release.schema.keys["storage"] else "oss"
+    new_driver = release.oss_driver
     if driver != new_driver:
         reason = f"a stack uses the driver {new_driver} of release {release.version}"
         for key in sorted(parameters.keys() - _MANAGED_PARAMETERS - {*_COMMON_PARAMETERS}):
@@ -119,7 +121,7 @@ def _convert_volume(result: ImportResult, root: str) -> None:
     """
     result.section("storage")["kind"] = "filesystem"
     root = result.service.absolute(root)
-    result.carry_mount(root)
+    result.mark_mount(root)
     mount = result.service.mount(root)
     stack = Stack(result.stack_name, StackSettings(), BACKENDS)
     volume = FilesystemBackend(stack.registry).volume
@@ -170,6 +172,7 @@ def _has_fixed_name(result: ImportResult, mount: Mount) -> bool:
 
 
 def _bind_command(device: str, volume: str) -> str:
+    """Return the command that creates a volume for the folder `device`, a word of a shell."""
     options = f"--opt type=none --opt o=bind --opt device={device}"
     return f"docker volume create {options} {shlex.quote(volume)}"
 
@@ -178,8 +181,8 @@ def _copy_to_volume(result: ImportResult, root: str, volume: str) -> None:
     """Add commands that copy images out of the container, before it stops."""
     result.omit(
         root,
-        "no volume with a name is mounted there. The images may be deleted together with the "
-        "container, so copy them before it stops. Later pushes are lost",
+        "no named volume is mounted there. Docker may delete the images with the container, so "
+        "copy them before it stops. Later pushes are lost",
     )
     helper = f"{volume}-copy"
     image = shlex.quote(result.service.image)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from config.problems import within
 from operations.compose_import.convert import choose_service, import_service
-from operations.compose_import.output import question_lines, report_lines, stack_file_text
 from operations.compose_import.project import Unreadable, load_project
+from operations.compose_import.report import question_lines, report_lines, stack_file_text
 from operations.compose_import.result import Answers, differences
 from operations.errors import CommandError
 from tests.reference.conftest import seeded

@@ -54,15 +54,17 @@ class Case:
         files = {path: compose_files() / file for path, file in self.files.items()}
         with mock.patch.dict(os.environ, self.variables):
             path = compose_files() / self.folder
-            return load_project(loader(), path, self.swarm_stack).with_files(files)
+            return load_project(loader(), path, self.swarm_stack, files)
 
     def import_registry(self) -> ImportResult:
         """Import the registry. The result may have questions. Raises CommandError."""
         project = self.load()
-        with mock.patch.dict(os.environ, self.variables):
-            service = choose_service(
-                project, self.service, lambda: enabled_services(loader(), project.file)
-            )
+
+        def enabled() -> Sequence[str]:
+            with mock.patch.dict(os.environ, self.variables):
+                return enabled_services(loader(), project.file, project.stack)
+
+        service = choose_service(project, self.service, enabled)
         return import_service(project, service, "imported", self.answers)
 
 

@@ -17,8 +17,8 @@ from config.tree import lookup
 from operations import stack_file
 from operations.commands import import_compose
 from operations.compose_import.convert import choose_service, import_service
-from operations.compose_import.output import report_lines, stack_file_text
 from operations.compose_import.project import load_project
+from operations.compose_import.report import report_lines, stack_file_text
 from operations.compose_import.result import Answers, ImportResult, differences
 from operations.context import StackContext
 from operations.errors import CommandError
@@ -31,7 +31,7 @@ REFUSED = {
     "built-image": "NAME is one of front, store",
     "gcs": "in gcs",
     "host-loopback": "NAME is one of mirror, registry",
-    "mirror": "is a mirror",
+    "mirror": "is a pull-through cache",
     "oss-top-level": "additional properties 'registry' not allowed",
     "profiles": r"registry \(profile serve\), registry-readonly \(profile tools\), sweep",
     "two": "There are several registries",
@@ -357,7 +357,7 @@ HASH = "$2y$05$ZTeCy1pXdCn4CYfsXm45tu8FKxsBNizJGD4SanDrInnFkEgQZ7ONe"
         (["    command: [serve, /own.yml]"], "registry:2", "configuration", "neither mounted"),
         (["    command: [serve, /own]"], "registry:2", "configuration", "/own "),
         (["    entrypoint: [registry, serve, /own]"], "registry:2", "configuration", "/own "),
-        (["    command: sh -c 'exec registry serve'"], "registry:2", "command", "through sh"),
+        (["    command: sh -c 'exec registry serve'"], "registry:2", "command", "runs sh"),
         (["    entrypoint: /start.sh"], "registry:2", "command", "CONFIG_PATH=PATH"),
         (
             ["    configs: [conf]", "configs: {conf: {external: true, name: x}}"],
@@ -381,7 +381,7 @@ HASH = "$2y$05$ZTeCy1pXdCn4CYfsXm45tu8FKxsBNizJGD4SanDrInnFkEgQZ7ONe"
             ["    volumes: ['./conf.yml:/etc/registry/config.yml']"],
             "registry:2",
             "/etc/registry/config.yml",
-            "differs in auth",
+            "other values for auth",
         ),
     ],
 )
@@ -1050,9 +1050,9 @@ def test_the_memory_limit_of_redis_is_read_from_each_form_of_its_command(
             "additional properties 'content' not allowed",
         ),
         (_compose_text("    environment: ['A=${B:?is needed}']"), "variable B is missing"),
-        (_compose_text("    environment: ['A=pa55${']"), r"is written \$\$"),
-        (_compose_text("    environment: ['REGISTRY_HTTP=[pa55']"), "does not hold YAML"),
-        (_compose_text("    environment: ['REGISTRY_AUTH_HTPASSWD=pa55']"), "is no section"),
+        (_compose_text("    environment: ['A=pa55${']"), r"a literal \$ as \$\$"),
+        (_compose_text("    environment: ['REGISTRY_HTTP=[pa55']"), "is not valid YAML"),
+        (_compose_text("    environment: ['REGISTRY_AUTH_HTPASSWD=pa55']"), "must be a section"),
         (_compose_text("    environment: ['REGISTRY_STORAGE_GCS_BUCKET=b']"), "2 storage drivers"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who can reach the old registry, and the settings that keep it that way."""
+"""Convert the addresses on which clients connect to the old registry."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from config import addresses, certificates, plan
 from config.tree import lookup
 from operations.compose_import.project import Service
-from operations.compose_import.result import ImportResult
+from operations.compose_import.result import ONE_PORT, ImportResult
 
 _EVERYONE = ("", "0.0.0.0", "::")
 _LOOPBACK = "127.0.0.1"
@@ -19,8 +19,8 @@ _LOGIN_LABEL = re.compile(
 _LAN_DRIVERS = ("macvlan", "ipvlan")
 
 
-class _Reach(NamedTuple):
-    """The address and port on which clients reach a registry. An empty address is all of them.
+class _Address(NamedTuple):
+    """The address and port on which clients connect. An empty address means all addresses.
 
     `port` is None if the engine chose the port, or if no port is published.
     """
@@ -29,13 +29,13 @@ class _Reach(NamedTuple):
     port: int | None
 
 
-def convert_reach(result: ImportResult) -> None:
+def convert_exposure(result: ImportResult) -> None:
     """Set the exposure, address and port. Ask the user for what cannot be carried over exactly."""
     registry, tls, old = result.section("registry"), result.section("tls"), result.old_tree
-    reach = _reach(result)
-    if reach.port:
-        registry["port"] = reach.port
-    is_local = addresses.is_loopback(reach.address)
+    found = _address(result)
+    if found.port:
+        registry["port"] = found.port
+    is_local = addresses.is_loopback(found.address)
     requires_login = bool(lookup(old, "auth.htpasswd") or lookup(old, "auth.token"))
     url = _external_url(result, requires_login and not is_local)
     if is_local and requires_login and url:
@@ -49,8 +49,8 @@ def convert_reach(result: ImportResult) -> None:
         registry["exposure"] = "open"
     if url:
         registry["external_url"] = url
-    if reach.address not in (*_EVERYONE, _LOOPBACK) and not result.on_swarm:
-        registry["bind"] = reach.address
+    if found.address not in (*_EVERYONE, _LOOPBACK) and not result.on_swarm:
+        registry["bind"] = found.address
     if not requires_login:
         _ask_about_proxy(result)
 
@@ -69,7 +69,7 @@ def _external_url(result: ImportResult, use_certificate: bool) -> str:
     return f"https://{names[0]}:{result.section('registry').get('port', plan.PORT)}"
 
 
-def _reach(result: ImportResult) -> _Reach:
+def _address(result: ImportResult) -> _Address:
     """Return where clients reach the old registry. Asks the user if that cannot be known."""
     service = result.service
     host, _, port_text = str(lookup(result.old_tree, "http.addr") or "").rpartition(":")
@@ -80,29 +80,31 @@ def _reach(result: ImportResult) -> _Reach:
     if (lookup(result.old_tree, "http.net") or "tcp") != "tcp":
         return _ask_for_exposure(result, "http.net", "it listens on a Unix socket")
     if "host" in networks:
-        result.carried.update(("network_mode", "networks.host"))
+        result.imported_keys.update(("network_mode", "networks.host"))
         if host and addresses.ip_address(host) is None:
             return _ask_for_exposure(result, "http.addr", f"{host} is not an IP address")
-        return _Reach(host, target)
+        return _Address(host, target)
     if mode and mode not in ("bridge", "default"):
-        return _ask_for_exposure(result, "network_mode", f"the network belongs to {mode}")
+        return _ask_for_exposure(
+            result, "network_mode", f"the registry shares the network of {mode}"
+        )
     ports: Sequence[Mapping[str, Any]] = service.keys.get("ports") or []
     if addresses.is_loopback(host):
-        result.omit("http.addr", f"{host} is the container itself, so no published port reached it")
+        reason = f"the registry listened on {host} in its container, where no published port leads"
+        result.omit("http.addr", reason)
         ports = []
     return _published(result, target, ports)
 
 
-def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, Any]]) -> _Reach:
+def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, Any]]) -> _Address:
     """Return where the port `target` of the container is published."""
     matching = [
         port for port in ports if port["target"] == target and port.get("protocol", "tcp") == "tcp"
     ]
     for port in result.service.keys.get("ports") or []:
-        result.carried.update(f"ports.{key}" for key in port)
+        result.imported_keys.update(f"ports.{key}" for key in port)
         if port not in matching[:1]:
-            reason = "the stack publishes one port, on which clients push and pull"
-            result.omit(f"port {port.get('published') or port['target']}", reason)
+            result.omit(f"port {port.get('published') or port['target']}", ONE_PORT)
     if not matching:
         return _unpublished(result, target)
     port, *_ = matching
@@ -113,41 +115,47 @@ def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, A
     who = "everyone who reaches this machine" if address in _EVERYONE else address
     if not published:
         number = result.answer("registry.port") or plan.PORT
-        result.omit("port", f"the engine chose a port, open to {who}. It is now the port {number}")
-        return _Reach(address, None)
+        reason = f"Docker chose a port, open to {who}. The stack uses port {number}"
+        result.omit("port", reason)
+        return _Address(address, None)
     if not published.isdigit():
         problem = f"the port is published on one of {published}, for {who}"
         result.ask("ports", problem, "choose one with SET=registry.port=PORT", ["registry.port"])
-        return _Reach(address, None)
-    return _Reach(address, int(published))
+        return _Address(address, None)
+    return _Address(address, int(published))
 
 
-def _unpublished(result: ImportResult, target: int) -> _Reach:
+def _unpublished(result: ImportResult, target: int) -> _Address:
     """Return where a registry without a published port is reached in the stack."""
     networks = result.project.networks
     for name, keys in result.service.networks.items():
         if (networks.get(name) or {}).get("driver") not in _LAN_DRIVERS:
             continue
-        address = keys.get("ipv4_address") or "an address of its own"
+        address = keys.get("ipv4_address") or "its own address"
         reason = f"clients reached it at {address}, port {target}. Now they use this machine's"
         result.omit(f"networks.{name}", f"{reason} address and that port")
-        result.carried.add(f"networks.{name}")
+        result.imported_keys.add(f"networks.{name}")
         if not (result.old_tree.get("auth") and result.section("tls")):
             problem = f"everyone in the network {name} reached it, at {address}"
             return _ask_for_exposure(result, f"networks.{name}", problem)
-        return _Reach("", target)
+        return _Address("", target)
     if result.on_swarm:
         problem = "no port is published, and a stack on Swarm always publishes one"
         return _ask_for_exposure(result, "ports", problem)
-    reason = "only containers in its networks reached it. Now this machine does, on 127.0.0.1"
-    result.omit("ports", f"no port is published, so {reason}")
-    return _Reach(_LOOPBACK, None)
+    reason = "no port is published, so only containers on its networks could connect. Now this "
+    result.omit("ports", f"{reason}machine can, on 127.0.0.1")
+    return _Address(_LOOPBACK, None)
 
 
-def _ask_for_exposure(result: ImportResult, part: str, problem: str) -> _Reach:
+def _ask_for_exposure(result: ImportResult, part: str, problem: str) -> _Address:
     fix = "decide with SET='registry.exposure=EXPOSURE registry.port=PORT' (docs/settings.md)"
-    result.ask(part, f"{problem}, so import cannot see who reaches it", fix, ["registry.exposure"])
-    return _Reach(_LOOPBACK, None)
+    result.ask(
+        part,
+        f"{problem}, so import cannot determine which clients can connect",
+        fix,
+        ["registry.exposure"],
+    )
+    return _Address(_LOOPBACK, None)
 
 
 def _ask_about_proxy(result: ImportResult) -> None:
@@ -157,7 +165,7 @@ def _ask_about_proxy(result: ImportResult) -> None:
         return
     result.ask(
         labels[0],
-        "a proxy may require a login, and the registry has none of its own",
+        "a proxy may require a login, and the registry itself requires none",
         "add a login to the registry with SET='auth.users.NAME={}', or decide who reaches it with "
         "SET=registry.exposure=EXPOSURE (docs/settings.md)",
         ["registry.exposure", "auth"],

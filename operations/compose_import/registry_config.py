@@ -15,12 +15,12 @@ from config.tree import ANY, Place, Section, lookup
 from operations.compose_import.result import ImportResult
 
 _OVERLAY = f"{PROJECT}:registry.config."
-# A program that writes configuration files inserts values at these. The registry does not.
+# Placeholders of templates. The registry does not replace them.
 _PLACEHOLDER = re.compile(r"\$\{\w+.*?\}|\{\{.*?\}\}")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def add_overlay(result: ImportResult, release: Release) -> None:
+def add_registry_config(result: ImportResult, release: Release) -> None:
     """Add `registry.config` to the stack file, and the settings and files that go with it.
 
     It has every value of the old configuration that the planned one lacks or sets differently.
@@ -53,7 +53,7 @@ def _add_http_secret(result: ImportResult) -> None:
     if not secret:
         return
     if _PLACEHOLDER.search(str(secret)):
-        reason = "it is a placeholder that nothing replaced. The stack generates a secret"
+        reason = "it is an unresolved placeholder. The stack generates a secret"
         result.omit("http.secret", reason)
     else:
         result.secrets[plan.HTTP_SECRET.label] = str(secret)
@@ -67,7 +67,7 @@ def _add_files(result: ImportResult) -> None:
             text = certificates_in(text)
             if not text:
                 fix = "add SET=cache.enabled=false, or remove the key from the configuration"
-                result.ask(path, "a stack file has no place for a private key", fix, ["cache"])
+                result.ask(path, "a private key must not be in a stack file", fix, ["cache"])
         if text:
             file = result.service.absolute(name)
             result.section("registry").setdefault("files", {})[file] = text
@@ -177,5 +177,5 @@ def _remove(tree: dict[str, Any], parts: Sequence[str]) -> bool:
 
 
 def certificates_in(text: str) -> str:
-    """Return the PEM certificates in `text`, and nothing else of it."""
+    """Return the PEM certificates in `text`."""
     return "".join(f"{certificate}\n" for certificate in _CERTIFICATE.findall(text))

@@ -37,7 +37,7 @@ def stack_file_text(result: ImportResult) -> str:
     config = {key: value for key, value in result.config.items() if value not in ({}, None)}
     comment = (
         f"# Imported from the service {result.service.name} of {result.project.file.name}.\n"
-        "# registry.config keeps the registry as it was. If you remove one of its lines, the\n"
+        "# registry.config preserves the settings of the old registry. If you delete a line, the\n"
         "# program's default applies.\n"
     )
     return comment + yaml.dump({"config": config}, Dumper=_Dumper, sort_keys=False, width=100)

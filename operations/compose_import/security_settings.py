@@ -1,6 +1,6 @@
-"""What protects a registry: its login, TLS, and whether it accepts deletes and pushes.
+"""Compare the login, TLS, deletes and read-only mode of two registry configurations.
 
-Who can reach the registry is in `operations.compose_import.reach`.
+`operations.compose_import.exposure` converts the addresses on which clients connect.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,8 @@ _LOGINS = ("htpasswd", "token", "silly")
 _TLS_OPTIONS = ("clientcas", "clientauth", "minimumtls", "ciphersuites")
 
 
-def guards(tree: Section) -> Mapping[str, object]:
-    """Return the guards of a registry with this configuration, by path. None is no guard."""
+def security_settings(tree: Section) -> Mapping[str, object]:
+    """Return the security settings of a configuration by path. None means that one is not set."""
     auth = lookup(tree, "auth") or {}
     tls = lookup(tree, "http.tls") or {}
     return {
@@ -20,7 +20,7 @@ def guards(tree: Section) -> Mapping[str, object]:
         "auth.token": auth.get("token"),
         "http.tls": bool(tls.get("certificate") or tls.get("letsencrypt")),
         **{f"http.tls.{key}": tls.get(key) for key in _TLS_OPTIONS},
-        # The releases count every other value than true as false.
+        # The releases treat any other value than true as false.
         **{
             path: lookup(tree, path) is True
             for path in ("storage.delete.enabled", "storage.maintenance.readonly.enabled")
@@ -28,9 +28,9 @@ def guards(tree: Section) -> Mapping[str, object]:
     }
 
 
-def changed_guards(old: Section, new: Section) -> Iterator[str]:
-    """Yield the path of each guard of the configuration `old` that is different in `new`."""
-    new_guards = guards(new)
-    for path, value in guards(old).items():
-        if value is not None and value != new_guards[path]:
+def changed_security_settings(old: Section, new: Section) -> Iterator[str]:
+    """Yield the path of each security setting of `old` that is different in `new`."""
+    new_settings = security_settings(new)
+    for path, value in security_settings(old).items():
+        if value is not None and value != new_settings[path]:
             yield path
