@@ -52,7 +52,7 @@ def run(context: StackContext, arguments: Namespace) -> int:
     from operations.compose_import.result import Answers
 
     loader, compose = shlex.split(arguments.loader), Path(arguments.compose)
-    files = {path: Path(copy) for path, copy in _pairs("FILES", arguments.files).items()}
+    files = _files(arguments.files)
     answers = Answers(settings=parse_settings(arguments.set), config_path=arguments.config_path)
     project = load_project(loader, compose, arguments.swarm_stack, files)
     service = choose_service(
@@ -69,6 +69,17 @@ def run(context: StackContext, arguments: Namespace) -> int:
         raise
     print("\n".join(report_lines(result)))
     return 0
+
+
+def _files(text: str) -> Mapping[str, Path]:
+    """Parse `PATH=FILE …` as files by their absolute path in the container. Raises CommandError."""
+    files = {path: Path(file) for path, file in _pairs("FILES", text).items()}
+    for path, file in files.items():
+        if not path.startswith("/"):
+            raise CommandError(f"FILES names {path}, which is not an absolute path.")
+        if not file.is_file():
+            raise CommandError(f"FILES names {file}, which does not exist.")
+    return files
 
 
 def _pairs(option: str, text: str) -> Mapping[str, str]:

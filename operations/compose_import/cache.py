@@ -12,7 +12,14 @@ from operations.compose_import.result import ImportResult
 
 # For each unit of sizes in redis.conf, the unit in a stack file.
 _UNITS = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
+# The name of an option. A text such as --name=value may contain a password, and is not one.
+_OPTION = re.compile(r"--([a-zA-Z-]+)(?![^=])")
 _PORT = 6379
+_CHOOSE_REDIS = (
+    "add SET=cache.address=HOST:PORT with an address that this machine reaches, "
+    "SET=cache.enabled=true for the stack's own redis, or SET=cache.enabled=false"
+)
+_CACHE_SETTINGS = ("cache.address", "cache.enabled")
 
 
 def convert_cache(result: ImportResult) -> Service | None:
@@ -22,10 +29,19 @@ def convert_cache(result: ImportResult) -> Service | None:
     address = _redis_address(result)
     host, port = _host_and_port(address)
     service = _find_service(result, host)
+    is_special = address.startswith("rediss:") or lookup(old, "redis.mastername")
+    if result.answer("cache.enabled") is False:
+        lookup(old, "storage")["cache"] = {"blobdescriptor": "inmemory"}
+        old.pop("redis", None)
+        return None
     if not address or not (is_used or service):
         cache["enabled"] = False
         if old.pop("redis", None):
             result.omit("redis", "the registry did not use it. Its cache was in its own memory")
+        return None
+    if is_special or not host:
+        problem = "it is a sentinel, uses TLS, or has no readable host and port"
+        result.ask("redis", problem, _CHOOSE_REDIS, _CACHE_SETTINGS)
         return None
     _drop_single_tls_file(result)
     if db := lookup(old, "redis.db"):
@@ -41,17 +57,18 @@ def convert_cache(result: ImportResult) -> Service | None:
 
 def _redis_address(result: ImportResult) -> str:
     """Return the first address of the old registry's redis as it is written, or an empty text."""
-    several = lookup(result.old_tree, "redis.addrs")
-    texts = [str(text) for text in several if text] if isinstance(several, list) else []
+    several = lookup(result.old_tree, "redis.addrs") or []
+    if isinstance(several, str):
+        several = [several]
+    texts = [str(text) for text in several if text]
     texts = texts or [str(lookup(result.old_tree, "redis.addr") or "")]
     for other in texts[1:]:
         host, port = _host_and_port(other)
         reason = "a stack connects to one address of redis"
         result.omit(f"redis.addrs: {addresses.join(host, port)}", reason)
     if "://" in texts[0] or "@" in texts[0]:
-        result.omit(
-            "redis.addr", "the registry can't use a URL. Only its host and port are imported"
-        )
+        reason = "the registry can't use a URL. Only its host and port are imported"
+        result.omit("redis.addr", reason)
     return texts[0]
 
 
@@ -98,14 +115,8 @@ def _keep_address(result: ImportResult, host: str, port: int) -> None:
             result.imported_keys.add("extra_hosts")
     is_reachable = addresses.ip_address(host) is not None or "." in host
     if not is_reachable or addresses.is_loopback_or_unspecified(host) or host.startswith("tasks."):
-        where = f"{host} is a name or address" if host else "the address is"
-        result.ask(
-            "redis",
-            f"{where} in the old registry's network, which the stack does not join",
-            "add SET=cache.address=HOST:PORT with an address that this machine reaches, "
-            "SET=cache.enabled=true for the stack's own redis, or SET=cache.enabled=false",
-            ["cache.address", "cache.enabled"],
-        )
+        problem = f"the stack does not join the old network, in which {host} is a name or address"
+        result.ask("redis", problem, _CHOOSE_REDIS, _CACHE_SETTINGS)
         return
     result.section("cache")["address"] = addresses.join(host, port)
 
@@ -136,13 +147,13 @@ def _max_memory(result: ImportResult, redis: Service) -> str | None:
         if word.endswith(".conf"):
             options |= _options_in_file(result, redis, word)
     for word, value in pairwise([*words, ""]):
-        if word.startswith("--"):
-            options[word[2:].lower()] = value
+        if match := _OPTION.match(word):
+            options[match[1].lower()] = value
     for name in sorted(options.keys() - {"maxmemory", "requirepass"}):
         result.omit(f"{redis.name}.command: {name}", "the stack configures its own redis")
     text = options.get("maxmemory", "").strip("\"'").lower()
     match = re.fullmatch(r"(\d+)([a-z]*)", text)
-    if match and match[2] in _UNITS:
+    if match and match[2] in _UNITS and int(match[1]):  # 0 is no limit
         return f"{match[1]}{_UNITS[match[2]]}"
     return None
 
@@ -156,4 +167,4 @@ def _options_in_file(result: ImportResult, redis: Service, path: str) -> dict[st
     except Unreadable as error:
         result.omit(f"{redis.name}: {path}", f"the file {error}")
         return {}
-    return {words[0].lower(): words[-1] for words in lines if words and words[0][0] != "#"}
+    return {words[0].lower(): words[-1] for words in lines if len(words) > 1 and words[0].isalpha()}

@@ -14,7 +14,7 @@ from config.tree import dotted, leaves, lookup
 from operations.compose_import.effective import effective_configuration
 from operations.compose_import.project import Service, Unreadable
 from operations.compose_import.result import ImportResult
-from operations.compose_import.security_settings import changed_security_settings
+from operations.compose_import.security_settings import changed_security_settings, security_settings
 from operations.errors import CommandError
 
 OFFICIAL_IMAGE = re.compile(
@@ -30,6 +30,9 @@ _RELEASE_OF_TAG = (
 )
 _PATH_VARIABLE = "REGISTRY_CONFIGURATION_PATH"  # used by `registry serve` without a path
 _COLLECT = "garbage-collect"
+# The programs of the official image.
+_ENTRYPOINT = "/entrypoint.sh"
+_PROGRAMS = (_ENTRYPOINT, "/bin/registry")
 
 
 def repository_and_tag(service: Service) -> tuple[str, str]:
@@ -51,6 +54,10 @@ def read_configuration(result: ImportResult) -> Release | None:
         if not file.exists():
             problem = f"{file} does not exist, and may configure the registry"
             result.ask("env_file", problem, "copy the file there, or create an empty one")
+    for name, text in (service.keys.get("environment") or {}).items():
+        if name.startswith("REGISTRY_") and text is None:
+            fix = f"set it for make import, or set it to nothing: `{name}= make import …`"
+            result.ask(name, "its value comes from a shell variable, which is not set", fix)
     variables = {
         name: text for name, text in service.environment.items() if name.startswith("REGISTRY_")
     }
@@ -70,6 +77,7 @@ def read_configuration(result: ImportResult) -> Release | None:
     release = chosen.release
     result.old_tree.update(chosen.tree)
     result.mark_mount(chosen.path)
+    _refuse_uncertain_deletes(result, candidates)
     for name in dict.fromkeys(chosen.ignored):
         result.omit(name, f"release {release.version} ignores it")
     for path, text in _other_configurations(service, chosen.path):
@@ -88,6 +96,20 @@ def read_configuration(result: ImportResult) -> Release | None:
     _rename_deprecated_keys(result.old_tree)
     _drop_odd_switches(result, release)
     return release
+
+
+def _refuse_uncertain_deletes(result: ImportResult, candidates: Sequence["_Candidate"]) -> None:
+    """Switch deletes off if only some of the releases that the image may be accept them."""
+    path = "storage.delete.enabled"
+    refusing = [each for each in candidates if not security_settings(each.tree)[path]]
+    if refusing and security_settings(result.old_tree)[path]:
+        result.old_tree["storage"]["delete"] = {"enabled": False}
+        version = refusing[0].release.version
+        result.omit(
+            path,
+            f"the image names no release, and release {version} refuses deletes. The stack refuses "
+            f"them too, unless you add SET=registry.config.{path}=true",
+        )
 
 
 class _Candidate(NamedTuple):
@@ -112,10 +134,17 @@ class _Candidate(NamedTuple):
 def _candidates(result: ImportResult) -> Sequence[tuple[Release, str]]:
     """Return the possible releases, newest first, each with the path of its configuration file."""
     service, path = result.service, result.answers.config_path
+    if service.keys.get("build") and not path:
+        result.ask(
+            "build",
+            "a Dockerfile may set variables and the command of the registry",
+            "add its REGISTRY_* variables to the Compose file, and CONFIG_PATH=PATH, where PATH is "
+            "the configuration file in the container",
+        )
     if not path:
         arguments = _arguments(service)
         if arguments is None:
-            program = _words(service)[0]
+            program, *_ = (*_words(service), _ENTRYPOINT)
             result.ask(
                 "command",
                 f"it runs {Path(program).name}, which may change the configuration before the "
@@ -131,7 +160,8 @@ def _candidates(result: ImportResult) -> Sequence[tuple[Release, str]]:
         path = next((word for word in arguments[1:] if not word.startswith("-")), "")
         if arguments and not path:
             path = service.environment.get(_PATH_VARIABLE, "")
-    releases = [*_possible_releases(service)]
+    answered = result.answer("registry.release")
+    releases = [RELEASES[answered]] if answered in RELEASES else [*_possible_releases(service)]
     paths = [(release, service.absolute(path or release.config_path)) for release in releases]
     provided = [(release, path) for release, path in paths if path in service.provided]
     return provided or paths
@@ -143,11 +173,13 @@ def _arguments(service: Service) -> Sequence[str] | None:
     Returns None if another program starts the registry.
     """
     entrypoint, words = service.keys.get("entrypoint"), _words(service)
-    if words and Path(words[0]).name == "entrypoint.sh":  # of the official image
+    if any(service.mount(program) for program in _PROGRAMS):
+        return None
+    if words and words[0] == _ENTRYPOINT:
         words, entrypoint = words[1:], None
     if not words:
         return []
-    if Path(words[0]).name == "registry":
+    if words[0] in ("registry", *_PROGRAMS):
         return words[1:]
     # The image's entrypoint.sh adds `registry`, or `registry serve`.
     if not entrypoint and words[0].endswith((".yml", ".yaml")):

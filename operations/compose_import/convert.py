@@ -8,6 +8,7 @@ from config import plan
 from config.messages import message
 from config.problems import overlaps
 from config.releases import Release
+from config.rules import SECRET_NAMES, named_secrets
 from config.settings import BCRYPT, PROJECT
 from config.tree import lookup
 from operations.compose_import.cache import convert_cache
@@ -31,6 +32,8 @@ from operations.errors import CommandError
 
 # A process in Go trusts the certificates in the file that this variable names, and in this folder.
 _CA_FILE_VARIABLE, _CA_FOLDER = "SSL_CERT_FILE", "/etc/ssl/certs"
+_IMAGE_BUNDLE = f"{_CA_FOLDER}/ca-certificates.crt"
+_ADD_CERTIFICATES = "add the certificates that the registry needs to registry.ca_certificates"
 # Variables other than REGISTRY_* that a registry reads.
 _PROCESS_VARIABLE = re.compile(r"(?i:(https?|all|no)_proxy)|TZ|GO[A-Z]+|OTEL_\w+")
 # The setting of registry.swarm for each key of `deploy`.
@@ -111,6 +114,8 @@ def import_service(
     result.apply_answers()
     add_registry_config(result, release)
     result.apply_answers()
+    for secret in result.secrets.keys() - named_secrets(result.config) - {*SECRET_NAMES}:
+        del result.secrets[secret]  # an answer has replaced it
     _ask_about_security_settings(result)
     _ask_about_problems(result)
     report_omitted_keys(result, redis)
@@ -119,6 +124,7 @@ def import_service(
 
 def _ask_about_security_settings(result: ImportResult) -> None:
     """Ask about each security setting that would change."""
+    refused = {problem.path: f"{problem.rule}; {problem.fix}" for problem in result.refused}
     for path in changed_security_settings(result.old_tree, result.new_tree()):
         section = path.partition(".")[0]
         settings = [f"registry.config.{path}"]
@@ -126,7 +132,8 @@ def _ask_about_security_settings(result: ImportResult) -> None:
             settings.append(path.removeprefix("http."))
         if not overlaps(settings[-1], _asked_settings(result)):
             fix = f"choose the value with SET={settings[0]}=VALUE"
-            result.ask(path, "the stack would differ from the old registry", fix, settings)
+            problem = refused.get(path, "the stack would differ from the old registry")
+            result.ask(path, problem, fix, settings)
 
 
 def _ask_about_problems(result: ImportResult) -> None:
@@ -137,7 +144,7 @@ def _ask_about_problems(result: ImportResult) -> None:
         if not overlaps(setting, _asked_settings(result)):
             _, _, text = message(problem).partition(": ")
             rule, _, fix = text.rpartition("; ")
-            result.ask(setting, rule, fix)
+            result.ask(setting, rule, f"{fix} (SET={setting}=VALUE)")
 
 
 def _asked_settings(result: ImportResult) -> Sequence[str]:
@@ -163,15 +170,24 @@ def _convert_users(result: ImportResult) -> None:
         return
     text = result.read_file(str(htpasswd.get("path") or ""), "auth.htpasswd", "auth.users")
     users = {}
-    for line in text.splitlines():
-        name, _, password_hash = line.strip().partition(":")
-        if re.fullmatch(BCRYPT, password_hash):
-            users[name] = {"hash": password_hash}
-        elif name and not name.startswith("#"):
+    for number, line in enumerate(text.splitlines(), 1):
+        name, colon, password_hash = line.strip().partition(":")
+        if not name or name.startswith("#"):
+            continue
+        if not colon:
+            result.omit(f"auth.htpasswd, line {number}", "it is not NAME:HASH")
+        elif not re.match(r"\$2[aby]\$", password_hash):
             result.omit(f"user {name}", "the password has no bcrypt hash, so the user can't log in")
+        elif not re.fullmatch(BCRYPT, password_hash) or re.search(r"\s", name):
+            reason = "a stack accepts names without blanks, and hashes of cost 4 to 14"
+            result.ask(
+                f"user {name}", reason, "change the user, or remove the line", ["auth.users"]
+            )
+        else:
+            users[name] = {"hash": password_hash}
     realm = str(htpasswd.get("realm") or "Registry")
     result.section("auth").update(realm=realm, users=users)
-    if text and not users:
+    if text and not users and not result.questions:
         fix = "add SET='auth.users.NAME={}'. `make up` generates the password"
         result.ask("auth.htpasswd", "no user in the file can log in", fix, ["auth.users"])
 
@@ -183,6 +199,7 @@ def _convert_tls(result: ImportResult) -> None:
         tls["letsencrypt"] = {
             setting: acme[key] for key, setting in settings.items() if acme.get(key)
         }
+        result.mark_mount(str(acme.get("cachefile") or ""))
     if path := old.get("certificate"):
         # The file may contain the private key as well, and a stack file is not secret.
         text = result.read_file(str(path), "http.tls.certificate", "tls")
@@ -191,6 +208,9 @@ def _convert_tls(result: ImportResult) -> None:
             "The stack file has a copy of the certificate. After a renewal, for example by "
             "certbot, update tls.certificate and the secret tls-key, and run `make up`."
         )
+    if old.get("certificate") and not old.get("key"):
+        fix = "name the key in the Compose file"
+        result.ask("http.tls.key", "the registry does not start without it", fix, ["tls"])
     if path := old.get("key"):
         key = result.read_file(str(path), "http.tls.key", "tls")
         if key:
@@ -233,8 +253,6 @@ def _swarm_keys(result: ImportResult) -> Iterator[str]:
             yield f"deploy.{key}"
     if deploy.get("mode") == "global" or (deploy.get("replicas") or 1) > 1:
         yield "deploy"
-    if any(port.get("mode") == "host" for port in service.keys.get("ports") or []):
-        yield "ports.mode"
     if any(mount.kind == "external" for mount in service.mounts):
         yield "secrets"
     for name in service.networks:
@@ -269,7 +287,9 @@ def _convert_environment(result: ImportResult, release: Release) -> None:
     for name, text in sorted(service.environment.items()):
         if name.startswith("REGISTRY_") or name == _CA_FILE_VARIABLE:
             continue
-        if not _PROCESS_VARIABLE.fullmatch(name):
+        if name == "SSL_CERT_DIR":
+            result.omit(f"environment.{name}", _ADD_CERTIFICATES)
+        elif not _PROCESS_VARIABLE.fullmatch(name):
             result.omit(f"environment.{name}", "the registry does not read it")
         elif name.startswith("OTEL_") and release.major < 3:
             result.omit(f"environment.{name}", f"release {release.version} sends no traces")
@@ -278,8 +298,15 @@ def _convert_environment(result: ImportResult, release: Release) -> None:
             environment[name] = extract_secrets(text, name, place, result.secrets)
     if environment:
         registry["environment"] = environment
-    paths = [m.target for m in service.mounts if Path(m.target).is_relative_to(_CA_FOLDER)]
-    if file := service.environment.get(_CA_FILE_VARIABLE):
+    paths = []
+    for mount in service.mounts:
+        if Path(mount.source).is_dir() and Path(mount.target).is_relative_to(_CA_FOLDER):
+            result.mark_mount(mount.target)
+            result.omit(mount.target, _ADD_CERTIFICATES)
+        elif Path(mount.target).is_relative_to(_CA_FOLDER):
+            paths.append(mount.target)
+    file = service.environment.get(_CA_FILE_VARIABLE)
+    if file and (file != _IMAGE_BUNDLE or service.mount(file)):
         paths.insert(0, file)
     texts = (result.read_file(path, "certificates that the registry trusts") for path in paths)
     if trusted := "".join(map(certificates_in, texts)):

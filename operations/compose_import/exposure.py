@@ -9,12 +9,12 @@ from config.tree import lookup
 from operations.compose_import.project import Service
 from operations.compose_import.result import ONE_PORT, ImportResult
 
-_EVERYONE = ("", "0.0.0.0", "::")
+_EVERYONE = ("", "0.0.0.0")
 _LOOPBACK = "127.0.0.1"
 _EXTERNAL_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:\d+)?/?")
 # Labels with which a proxy asks for a login, or refers to a middleware that may do so.
 _LOGIN_LABEL = re.compile(
-    r"traefik\..*(middlewares|auth).*|caddy.*(basic_?auth|forward_auth|authorize|import).*"
+    r"(?i)traefik\..*middlewares.*|caddy.*(authorize|import).*|.*(auth(?!or)|htpasswd|users).*"
 )
 _LAN_DRIVERS = ("macvlan", "ipvlan")
 
@@ -71,19 +71,26 @@ def _external_url(result: ImportResult, use_certificate: bool) -> str:
 
 def _address(result: ImportResult) -> _Address:
     """Return where clients reach the old registry. Asks the user if that cannot be known."""
+    if (lookup(result.old_tree, "http.net") or "tcp") != "tcp":
+        return _ask_for_exposure(result, "http.net", "it listens on a Unix socket")
     service = result.service
     host, _, port_text = str(lookup(result.old_tree, "http.addr") or "").rpartition(":")
     host = _LOOPBACK if host == "localhost" else host.strip("[]")
-    target = int(port_text) if port_text.isdigit() else plan.PORT
+    if port_text and not port_text.isdigit():
+        return _ask_for_exposure(result, "http.addr", f"the port {port_text} is not a number")
+    target = int(port_text or plan.PORT)
     mode = str(service.keys.get("network_mode") or "")
-    networks = {*service.networks.keys(), mode}
-    if (lookup(result.old_tree, "http.net") or "tcp") != "tcp":
-        return _ask_for_exposure(result, "http.net", "it listens on a Unix socket")
+    names = result.project.networks
+    networks = {mode, *((names.get(key) or {}).get("name") for key in service.networks)}
     if "host" in networks:
-        result.imported_keys.update(("network_mode", "networks.host"))
+        result.imported_keys.add("network_mode")
+        result.imported_keys.update(f"networks.{name}" for name in service.networks)
         if host and addresses.ip_address(host) is None:
             return _ask_for_exposure(result, "http.addr", f"{host} is not an IP address")
-        return _Address(host, target)
+        # On the host's network, [::] is all addresses. Docker publishes on IPv6 only there.
+        return _Address("" if host == "::" else host, target)
+    if mode == "none":
+        return _ask_for_exposure(result, "network_mode", "the registry has no network")
     if mode and mode not in ("bridge", "default"):
         return _ask_for_exposure(
             result, "network_mode", f"the registry shares the network of {mode}"
@@ -102,16 +109,26 @@ def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, A
         port for port in ports if port["target"] == target and port.get("protocol", "tcp") == "tcp"
     ]
     for port in result.service.keys.get("ports") or []:
-        result.imported_keys.update(f"ports.{key}" for key in port)
         if port not in matching[:1]:
-            result.omit(f"port {port.get('published') or port['target']}", ONE_PORT)
+            published = port.get("published") or port["target"]
+            result.omit(f"port {published}", ONE_PORT)
     if not matching:
         return _unpublished(result, target)
+    keys = ("target", "published", "host_ip", "protocol", "mode")
+    result.imported_keys.update(f"ports.{key}" for key in keys)
     port, *_ = matching
+    hosts = {str(each.get("host_ip") or "0.0.0.0") for each in matching}
+    if len(hosts) > 1:
+        result.ask(
+            "ports",
+            f"the port is published on {', '.join(sorted(hosts))}, and a stack has one address",
+            "choose with SET='registry.bind=ADDRESS registry.exposure=EXPOSURE'",
+            ["registry.bind", "registry.exposure"],
+        )
     address = "" if result.on_swarm else str(port.get("host_ip") or "")
     if result.on_swarm and port.get("mode") == "host":
         result.section("registry").setdefault("swarm", {})["publish_mode"] = "host"
-    published = str(port.get("published") or "")
+    published = str(port.get("published") or "").lstrip("0")
     who = "everyone who reaches this machine" if address in _EVERYONE else address
     if not published:
         number = result.answer("registry.port") or plan.PORT

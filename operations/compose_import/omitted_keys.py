@@ -64,8 +64,9 @@ def _report_service(result: ImportResult, service: Service, prefix: str) -> None
         if f"{prefix}{path}" not in result.imported_keys:
             key, reason = _reason(path)
             result.omit(f"{prefix}{key}", _OWN_REDIS if prefix else reason)
-    for name in sorted(service.networks.keys() - {"default"}):
-        if f"networks.{name}" not in result.imported_keys:
+    for name, keys in sorted(service.networks.items()):
+        is_default = name == "default" and not keys
+        if not is_default and f"networks.{name}" not in result.imported_keys:
             result.omit(f"{prefix}networks.{name}", _OWN_NETWORK)
     for mount in sorted(service.mounts, key=lambda mount: mount.target):
         if f"{prefix}mount {mount.target}" not in result.imported_keys:
@@ -81,7 +82,8 @@ def _paths(service: Service) -> set[str]:
     return {
         ".".join(key for key in place if isinstance(key, str))
         for place, value in leaves(service.keys)
-        if value not in (None, "", False) and place[0] not in _REPORTED_SEPARATELY
+        if not (value is None or value is False or value == "")
+        and place[0] not in _REPORTED_SEPARATELY
     }
 
 

@@ -40,6 +40,7 @@ class Mount:
     source: str
     target: str
     folder: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,14 @@ def _mounts(keys: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[Mou
     """Yield the mounts of the service with these keys."""
     for volume in keys.get("volumes") or []:
         target, source = os.path.normpath(volume["target"]), volume.get("source") or ""
+        read_only = bool(volume.get("read_only"))
         match volume["type"]:
             case "volume":
                 name = content["volumes"][source]["name"] if source else ""
                 folder = (volume.get("volume") or {}).get("subpath") or ""
-                yield Mount("volume", name, target, folder)
+                yield Mount("volume", name, target, folder, read_only)
             case "bind":
-                yield Mount("file", source, target)
+                yield Mount("file", source, target, read_only=read_only)
             case kind:
                 yield Mount("image" if kind == "image" else "tmpfs", source, target)
     for section, folder in _SERVICE_FOLDERS.items():

@@ -33,6 +33,7 @@ def add_registry_config(result: ImportResult, release: Release) -> None:
     _add_files(result)
     stack, _ = result.validated()
     changes = _changes(stack.registry.planned(release, {}), result.old_tree, "")
+    _drop_answered_sections(result, changes)
     found: dict[str, str] = {}
     registry["config"] = extract_secrets(changes, "", ("config",), found)
     result.secrets |= found
@@ -46,6 +47,15 @@ def add_registry_config(result: ImportResult, release: Release) -> None:
                 "the registry used a placeholder such as ${NAME} as it is written. Set the secret "
                 f"with `pulumi config set --secret {PROJECT}:{name}`",
             )
+
+
+def _drop_answered_sections(result: ImportResult, changes: dict[str, Any]) -> None:
+    """Remove the sections that the user has decided on with settings, and the old one lacks."""
+    for setting, section in (("auth", "auth"), ("cache", "redis")):
+        if result.has_answer(setting) and section not in result.old_tree:
+            changes.pop(section, None)
+    if result.has_answer("tls") and not lookup(result.old_tree, "http.tls"):
+        changes.get("http", {}).pop("tls", None)
 
 
 def _add_http_secret(result: ImportResult) -> None:

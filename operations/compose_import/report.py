@@ -70,6 +70,8 @@ def report_lines(result: ImportResult) -> Iterator[str]:
 def question_lines(result: ImportResult) -> Iterator[str]:
     """Yield the lines that explain why nothing was written. They hold no secret."""
     yield f"The service {result.service.name} can't be imported yet. Nothing was written."
+    if result.project.unset:
+        yield f"These variables are not set, so they are empty: {', '.join(result.project.unset)}."
     for question in result.questions:
         yield f"  - {question.part}: {question.problem}; {question.fix}"
     yield (

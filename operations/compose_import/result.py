@@ -11,7 +11,7 @@ from config.overlay import MANAGED_KEYS
 from config.problems import Problem, overlaps
 from config.settings import PROJECT
 from config.stack import Stack
-from config.tree import Placeholder, Section, lookup, merge
+from config.tree import Placeholder, Section, lookup, merge, walk
 from operations import stack_file
 from operations.compose_import.project import Project, Service, Unreadable
 
@@ -119,9 +119,13 @@ class ImportResult:
     def ask(self, part: str, problem: str, fix: str, settings: Sequence[str] = ()) -> None:
         """Ask the user for a decision, unless one of `settings` has been given."""
         question = Question(part, problem, fix, settings)
-        is_answered = any(self.answer(setting) is not None for setting in settings)
+        is_answered = any(map(self.has_answer, settings))
         if not is_answered and question not in self.questions:
             self.questions.append(question)
+
+    def has_answer(self, setting: str) -> bool:
+        """Return whether the user has set this setting, also to null."""
+        return any(True for _ in walk(f"{PROJECT}:{setting}", self.answers.settings))
 
     def answer(self, setting: str) -> Any:  # noqa: ANN401
         """Return the user's value of a setting such as `registry.port`, or None."""
@@ -169,7 +173,8 @@ class ImportResult:
         name = shlex.quote(self._swarm_service)
         if self.service.deploy.get("mode") == "global":
             return f"docker service rm {name}  # a global service cannot be scaled to 0"
-        return f"docker service scale {name}=0"
+        hint = "" if self.project.stack else "  # for STACK, see `docker stack ls`"
+        return f"docker service scale {name}=0{hint}"
 
     def validated(self) -> tuple[Stack, Sequence[Problem]]:
         """Return the stack that `config` and `secrets` describe, and their problems."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from config.tree import Section, lookup
 
-_LOGINS = ("htpasswd", "token", "silly")
 _TLS_OPTIONS = ("clientcas", "clientauth", "minimumtls", "ciphersuites")
 
 
@@ -15,10 +14,12 @@ def security_settings(tree: Section) -> Mapping[str, object]:
     """Return the security settings of a configuration by path. None means that one is not set."""
     auth = lookup(tree, "auth") or {}
     tls = lookup(tree, "http.tls") or {}
+    if not (tls.get("certificate") or tls.get("letsencrypt")):
+        tls = {}  # the registry ignores the other options
     return {
-        "auth": [kind for kind in _LOGINS if kind in auth],
+        "auth": sorted(kind for kind in auth if kind != "none"),
         "auth.token": auth.get("token"),
-        "http.tls": bool(tls.get("certificate") or tls.get("letsencrypt")),
+        "http.tls": bool(tls),
         **{f"http.tls.{key}": tls.get(key) for key in _TLS_OPTIONS},
         # The releases treat any other value than true as false.
         **{

@@ -21,18 +21,21 @@ from operations.errors import CommandError
 
 _OSS_ENDPOINT = re.compile(
     r"(?:https?://)?(?:[a-z0-9-]+\.)??(?:s3\.)?"
-    r"(?P<host>oss-(?P<region>[a-z0-9-]+?)(?P<internal>-internal)?\.aliyuncs\.com)/?"
+    r"(?P<host>oss-(?P<region>[a-z0-9-]+?)(?P<internal>-internal)?\.aliyuncs\.com)(?::\d+)?/?"
 )
 # Parameters that the drivers oss and s3 have in common, beside those that settings manage.
 _COMMON_PARAMETERS = ("chunksize", "encrypt")
 # Parameters that settings of the stack determine.
 _MANAGED_PARAMETERS = frozenset(
     {"region", "regionendpoint", "endpoint", "internal", "bucket", "rootdirectory"}
+    | {"sessiontoken"}
     | {"accesskey", "secretkey", "accesskeyid", "accesskeysecret"}
 )
 # Text that Go's strconv.ParseBool accepts, which the driver s3 uses.
 _SWITCHES = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-_INSECURE = "requests to OSS were not encrypted. The stack uses HTTPS"
+_INSECURE = (
+    "requests to OSS were not encrypted or not verified. The stack uses HTTPS and verifies it"
+)
 
 
 def convert_storage(result: ImportResult, release: Release) -> None:
@@ -45,7 +48,7 @@ def convert_storage(result: ImportResult, release: Release) -> None:
         )
     (driver,) = drivers
     parameters = lookup(result.old_tree, f"storage.{driver}") or {}
-    endpoint = str(parameters.get("endpoint") or parameters.get("regionendpoint") or "")
+    endpoint = str(parameters.get("endpoint") or parameters.get("regionendpoint") or "").lower()
     if driver == "filesystem":
         _convert_volume(result, str(parameters.get("rootdirectory") or plan.DATA_PATH))
     elif driver == "oss" or (driver == "s3" and _OSS_ENDPOINT.fullmatch(endpoint)):
@@ -74,6 +77,12 @@ def _convert_bucket(result: ImportResult, parameters: Mapping[str, Any], endpoin
         adopt=True,
         prefix=str(parameters.get("rootdirectory") or "").strip("/"),
     )
+    if endpoint and match is None:
+        problem = "it is not an endpoint of OSS"
+        fix = (
+            "add SET=storage.endpoint=HOST, SET=storage.internal=true or SET=storage.internal=false"
+        )
+        result.ask("storage.oss.endpoint", problem, fix, ["storage.endpoint", "storage.internal"])
     if match is None:
         storage["internal"] = parameters.get("internal") is True
     elif match["region"] == region:
@@ -88,6 +97,7 @@ def _convert_parameters(result: ImportResult, release: Release, driver: str) -> 
     """Replace the driver by the one that the release uses for OSS, and drop insecure parameters."""
     storage = result.old_tree["storage"]
     parameters: dict[str, Any] = storage.pop(driver) or {}
+    parameters.pop("sessiontoken", None)  # a part of the old key
     for key, is_safe in (("secure", True), ("skipverify", False)):
         if _SWITCHES.get(str(parameters.get(key)).lower()) is (not is_safe):
             del parameters[key]
@@ -123,6 +133,10 @@ def _convert_volume(result: ImportResult, root: str) -> None:
     root = result.service.absolute(root)
     result.mark_mount(root)
     mount = result.service.mount(root)
+    if mount and mount.read_only:
+        setting = "registry.config.storage.maintenance.readonly.enabled"
+        problem = "its volume is mounted read-only, so the registry accepted no pushes"
+        result.ask(root, problem, f"add SET={setting}=true or false", [setting])
     stack = Stack(result.stack_name, StackSettings(), BACKENDS)
     volume = FilesystemBackend(stack.registry).volume
     match mount:
@@ -181,13 +195,20 @@ def _copy_to_volume(result: ImportResult, root: str, volume: str) -> None:
     """Add commands that copy images out of the container, before it stops."""
     result.omit(
         root,
-        "no named volume is mounted there. Docker may delete the images with the container, so "
+        "the folder is no named volume. Docker may delete the images with the container, so "
         "copy them before it stops. Later pushes are lost",
     )
     helper = f"{volume}-copy"
     image = shlex.quote(result.service.image)
+    path = shlex.quote(root)
+    copy = f"docker cp {result.container}:{path}/. -"
+    for mount in result.service.mounts:
+        if Path(mount.target).is_relative_to(root):
+            result.mark_mount(mount.target)
+    if root in map(str, result.service.keys.get("tmpfs") or []):  # invisible to `docker cp`
+        copy = f"docker exec {result.container} tar -C {path} -c ."
     result.copy_steps += [
         f"docker create --name {helper} --volume {volume}:/copy {image}",
-        f"docker cp {result.container}:{shlex.quote(root)}/. - | docker cp - {helper}:/copy",
+        f"{copy} | docker cp - {helper}:/copy",
         f"docker rm --volumes {helper}",
     ]

@@ -108,6 +108,7 @@ IMPORTABLE = {
     "built-image": Case(
         folder="built-image",
         service="store",
+        config_path="/etc/docker/registry/config.yml",
         files={"/etc/docker/registry/config.yml": "built-image/registry/config.yaml"},
         settings="registry.exposure=loopback",
     ),

@@ -353,6 +353,11 @@ HASH = "$2y$05$ZTeCy1pXdCn4CYfsXm45tu8FKxsBNizJGD4SanDrInnFkEgQZ7ONe"
             "gone.yml on this machine",
         ),
         (["    build: ."], "registry:2", "configuration", "built from a Dockerfile"),
+        (["    build: ."], "registry:2", "build", "REGISTRY_* variables"),
+        (["    entrypoint: /opt/entrypoint.sh"], "registry:2", "command", "entrypoint.sh"),
+        (["    volumes: ['./start:/entrypoint.sh']"], "registry:2", "command", "CONFIG_PATH"),
+        (["    volumes: ['./start:/bin/registry']"], "registry:2", "command", "CONFIG_PATH"),
+        (["    environment: [REGISTRY_AUTH]"], "registry:2", "REGISTRY_AUTH", "REGISTRY_AUTH= "),
         ([], "example.com/team/registry:2", "configuration", "not the official one"),
         (["    command: [serve, /own.yml]"], "registry:2", "configuration", "neither mounted"),
         (["    command: [serve, /own]"], "registry:2", "configuration", "/own "),
@@ -416,6 +421,20 @@ def test_a_configuration_that_cannot_be_read_is_asked_for(
             [],
             "http.tls.certificate",
         ),
+        ({"REGISTRY_HTTP_TLS_CERTIFICATE": "/a"}, [], "http.tls.key"),
+        ({}, ["    volumes: ['/srv/images:/var/lib/registry:ro']"], "/var/lib/registry"),
+        ({"REGISTRY_HTTP_ADDR": ":https"}, ["    ports: ['443:443']"], "http.addr"),
+        ({}, ["    ports: ['127.0.0.1:5000:5000', '192.0.2.1:5000:5000']"], "ports"),
+        ({}, ["    network_mode: none"], "network_mode"),
+        ({}, ["    labels: {com.df.users: x}"], "labels.com.df.users"),
+        (
+            {
+                "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "redis",
+                "REGISTRY_REDIS_ADDR": "rediss://cache.example.com:6380",
+            },
+            [],
+            "redis",
+        ),
         (
             {"REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": "ture"},
             [],
@@ -475,6 +494,84 @@ def test_all_questions_are_asked_at_once_and_answers_settle_them(tmp_path: Path)
     assert _setting(second, "cache.address") == "c.example.com:6379"
 
 
+def test_a_login_of_an_unknown_kind_is_asked_for(tmp_path: Path) -> None:
+    result = _import_configuration(tmp_path, {"auth": {"ldap": {"server": "a"}}})
+
+    assert _asked(result) == ["auth"]
+
+
+@pytest.mark.parametrize("image", ["registry", "registry:latest", "registry@sha256:" + 64 * "1"])
+def test_deletes_stay_off_if_the_image_may_be_a_release_that_refuses_them(
+    tmp_path: Path, image: str
+) -> None:
+    results = [
+        _import_text(tmp_path, _compose_text(image=image), settings=settings)
+        for settings in ("", "registry.release=2.8.3", "registry.release=3.1.2")
+    ]
+
+    trees = [result.validated()[0].registry.tree for result in results]
+    assert [lookup(tree, "storage.delete.enabled") for tree in trees] == [False, None, True]
+    assert "registry.config.storage.delete.enabled" in _reason(results[0], "storage.delete.enabled")
+
+
+def test_an_answer_that_replaces_a_secret_leaves_no_unused_secret(tmp_path: Path) -> None:
+    variables = {"HTTPS_PROXY": "http://svc:hunter2@proxy:3128"}
+
+    result = _import_text(
+        tmp_path,
+        _with_environment(variables),
+        settings="registry.environment.HTTPS_PROXY=http://proxy:3128",
+    )
+
+    assert not result.questions
+    assert not result.secrets
+
+
+def test_a_cache_that_the_user_switches_off_leaves_no_address_behind(tmp_path: Path) -> None:
+    variables = {
+        "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "redis",
+        "REGISTRY_REDIS_ADDR": "localhost:6379",
+    }
+
+    result = _import_text(tmp_path, _with_environment(variables), settings="cache.enabled=false")
+
+    stack, problems = result.validated()
+    assert not problems
+    assert lookup(stack.registry.tree, "redis") is None
+    assert lookup(stack.registry.tree, "storage.cache.blobdescriptor") == "inmemory"
+
+
+def test_lines_and_options_that_may_be_passwords_are_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text(f"hunter1\nci:{HASH}\n")
+    (tmp_path / "redis.conf").write_text("hunter2\nrequirepass hunter3\n")
+    variables = {
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/users",
+        "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR": "redis",
+        "REGISTRY_REDIS_ADDR": "cache:6379",
+    }
+
+    result = _import_text(
+        tmp_path,
+        _compose_text(
+            f"    environment: {json.dumps(variables)}",
+            "    volumes: ['./users:/users']",
+            "  cache:",
+            "    image: redis",
+            "    volumes: ['./redis.conf:/redis.conf']",
+            "    command: redis-server /redis.conf --requirepass a--hunter4 --masterauth=hunter5",
+        ),
+    )
+
+    assert not result.questions
+    assert "hunter" not in "\n".join((*report_lines(result), stack_file_text(result)))
+
+
+@pytest.mark.parametrize("files", ["users=/tmp/x", "/users=/no/such/file", "/users", "'"])
+def test_a_wrong_copy_of_a_file_is_reported(tmp_path: Path, files: str) -> None:
+    with pytest.raises(CommandError, match=r"^FILES "):
+        _run_command("imported", tmp_path, files=files)
+
+
 def test_a_copy_of_a_file_in_the_container_is_used_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "copy.yml").write_text(CONFIGURATION)
     (tmp_path / "users").write_text(f"ci:{HASH}\n")
@@ -506,7 +603,16 @@ def test_a_copy_of_a_file_in_the_container_is_used_in_its_place(tmp_path: Path) 
         (["    ports: ['5000:5000/udp']"], "loopback", None, None),
         (["    ports: ['6000:6000']"], "loopback", None, None),
         (["    ports: ['5003-5005:5000-5002']"], "open", None, 5003),
+        (["    ports: ['[::]:5000:5000']"], "open", "::", 5000),
+        (["    ports: [{target: 5000, published: '0'}]"], "open", None, None),
+        (["    ports: [{target: 5000, published: 5000, mode: host}]"], "open", None, 5000),
         (["    network_mode: host"], "open", None, 5000),
+        (
+            ["    networks: [out]", "networks: {out: {external: true, name: host}}"],
+            "open",
+            None,
+            5000,
+        ),
         (["    networks: [host]", "networks: {host: {external: true}}"], "open", None, 5000),
         (
             ["    network_mode: host", "    environment: {REGISTRY_HTTP_ADDR: '127.0.0.1:5009'}"],
@@ -1065,9 +1171,12 @@ def test_an_invalid_compose_file_is_refused_without_showing_secrets(
     assert "pa55" not in str(failure.value)
 
 
-def _run_command(stack: str, compose: Path | str = "") -> None:
+def _run_command(stack: str, compose: Path | str = "", files: str = "") -> None:
     """Run the command of `make import`."""
-    options = dict.fromkeys(("service", "swarm_stack", "config_path", "files", "set"), "")
+    options = {
+        **dict.fromkeys(("service", "swarm_stack", "config_path", "set"), ""),
+        "files": files,
+    }
     command = shlex.join(loader())
     arguments = Namespace(compose=str(compose), loader=command, **options)
     import_compose.run(StackContext(stack), arguments)
