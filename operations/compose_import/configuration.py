@@ -73,11 +73,13 @@ def read_configuration(result: ImportResult) -> Release | None:
         candidates.append(_Candidate(release, path, tree, ignored))
     if result.questions or not candidates:
         return None
-    chosen = min(candidates, key=lambda candidate: candidate.count_ignored(service))
+    counts = [candidate.count_ignored(service) for candidate in candidates]
+    likely = [each for each, count in zip(candidates, counts, strict=True) if count == min(counts)]
+    chosen, *_ = likely
     release = chosen.release
     result.old_tree.update(chosen.tree)
     result.mark_mount(chosen.path)
-    _refuse_uncertain_deletes(result, candidates)
+    _refuse_uncertain_deletes(result, likely)
     for name in dict.fromkeys(chosen.ignored):
         result.omit(name, f"release {release.version} ignores it")
     for path, text in _other_configurations(service, chosen.path):
@@ -98,10 +100,10 @@ def read_configuration(result: ImportResult) -> Release | None:
     return release
 
 
-def _refuse_uncertain_deletes(result: ImportResult, candidates: Sequence["_Candidate"]) -> None:
+def _refuse_uncertain_deletes(result: ImportResult, likely: Sequence["_Candidate"]) -> None:
     """Switch deletes off if only some of the releases that the image may be accept them."""
     path = "storage.delete.enabled"
-    refusing = [each for each in candidates if not security_settings(each.tree)[path]]
+    refusing = [each for each in likely if not security_settings(each.tree)[path]]
     if refusing and security_settings(result.old_tree)[path]:
         result.old_tree["storage"]["delete"] = {"enabled": False}
         version = refusing[0].release.version

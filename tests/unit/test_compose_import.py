@@ -514,6 +514,19 @@ def test_deletes_stay_off_if_the_image_may_be_a_release_that_refuses_them(
     assert "registry.config.storage.delete.enabled" in _reason(results[0], "storage.delete.enabled")
 
 
+def test_a_configuration_at_the_path_of_one_release_names_the_release(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("storage: {filesystem: {}, delete: {enabled: true}}")
+
+    result = _import_text(
+        tmp_path,
+        _compose_text(
+            "    volumes: ['./config.yml:/etc/distribution/config.yml']", image="registry"
+        ),
+    )
+
+    assert lookup(result.validated()[0].registry.tree, "storage.delete.enabled") is True
+
+
 def test_an_answer_that_replaces_a_secret_leaves_no_unused_secret(tmp_path: Path) -> None:
     variables = {"HTTPS_PROXY": "http://svc:hunter2@proxy:3128"}
 
