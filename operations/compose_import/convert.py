@@ -219,19 +219,25 @@ def _convert_tls(result: ImportResult) -> None:
 
 def _convert_runtime(result: ImportResult) -> None:
     """Set the runtime: Swarm if the user names a stack, or if only Swarm uses keys of the file."""
-    registry, deploy = result.section("registry"), result.service.deploy
-    marks = [*_swarm_keys(result)]
-    if result.answer("registry.runtime") == "container":
+    registry, deploy, stack = (
+        result.section("registry"),
+        result.service.deploy,
+        result.project.stack,
+    )
+    keys = [*_swarm_keys(result)]
+    if result.answer("registry.runtime") == "container" or not (keys or stack):
         return
-    local = [port for port in result.service.keys.get("ports") or [] if port.get("host_ip")]
-    if not (marks or result.project.stack):
-        return
-    if local and not result.project.stack:
+    ports = result.service.keys.get("ports") or []
+    doubt = ""
+    if any(port.get("host_ip") for port in ports):
+        doubt = "publishes no port on a single address"
+    elif result.project.has_env_file:
+        doubt = "reads no .env file"
+    if doubt and not stack:
         result.ask(
-            marks[0],
-            f"only Swarm uses it, but a port is published on {local[0]['host_ip']}, which Swarm "
-            "can't do",
-            "add SET=registry.runtime=container, or SWARM_STACK=NAME for a stack on Swarm",
+            keys[0],
+            f"only `docker stack deploy` uses this key, but it {doubt}",
+            "add SWARM_STACK=NAME for a stack on Swarm, or SET=registry.runtime=container",
             ["registry.runtime"],
         )
         return
@@ -255,7 +261,8 @@ def _swarm_keys(result: ImportResult) -> Iterator[str]:
         yield "deploy"
     if any(mount.kind == "external" for mount in service.mounts):
         yield "secrets"
-    for name in service.networks:
+    # Compose can use an overlay network as well, and only Compose reads .env.
+    for name in service.networks if not result.project.has_env_file else ():
         if (result.project.networks.get(name) or {}).get("driver") == "overlay":
             yield f"networks.{name}"
 

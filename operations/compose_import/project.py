@@ -125,6 +125,12 @@ class Project:
     unset: Sequence[str]
     stack: str
 
+    @property
+    def has_env_file(self) -> bool:
+        """Whether an `.env` file is beside the Compose file."""
+        folder = self.file if self.file.is_dir() else self.file.parent
+        return (folder / ".env").exists()
+
 
 def load_project(
     loader: Sequence[str], path: Path, stack: str = "", provided: Mapping[str, Path] | None = None

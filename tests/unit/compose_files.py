@@ -97,7 +97,6 @@ IMPORTABLE = {
             "redis-links",
             "release-3-notifications",
             "self-named-variables",
-            "swarm-secrets",
             "tutorial",
         )
     },
@@ -139,6 +138,9 @@ IMPORTABLE = {
         folder="users-made-at-start",
         config_path="/etc/distribution/config.yml",
         settings="auth.users.ci={}",
+    ),
+    "swarm-secrets": Case(
+        folder="swarm-secrets", swarm_stack="infra", variables={"DOCKER_ROOT": "/srv/docker"}
     ),
     "traefik-login": Case(
         folder="traefik-login", swarm_stack="images", settings="registry.exposure=open"

@@ -316,6 +316,7 @@ def test_a_part_that_is_not_imported_is_listed_with_the_reason(name: str, part: 
         ("traefik-login", "registry.runtime", "swarm"),
         ("tutorial", "registry.release", "2.8.3"),  # latest, but with the driver oss
         ("tutorial", "registry.exposure", "open"),
+        ("tutorial", "registry.runtime", None),
         ("tutorial", "storage.bucket", "example-images"),
         ("tutorial", "storage.adopt", True),
         ("tutorial", "storage.prefix", ""),
@@ -751,9 +752,12 @@ def test_a_file_for_swarm_is_read_without_env_file_and_its_volumes_belong_to_the
     )
 
     unnamed, named = (_import_text(tmp_path, text, stack=each) for each in ("", "images"))
+    (tmp_path / ".env").unlink()
+    without_env_file = _import_text(tmp_path, text)
 
-    (question,) = unnamed.questions
-    assert "SWARM_STACK=NAME" in question.fix
+    for result in (unnamed, without_env_file):
+        (question,) = result.questions
+        assert "SWARM_STACK=NAME" in question.fix
     assert not named.questions
     assert _setting(named, "storage.volume") == "images_data"
     assert _setting(named, "registry.port") == 5000
