@@ -39,7 +39,15 @@ _REASONS = {
     "user": "the registry runs as the user of its image",
 }
 # Keys whose values are reported one by one.
-_REPORTED_SEPARATELY = ("environment", "env_file", "networks", "volumes", "secrets", "configs")
+_REPORTED_SEPARATELY = ("environment", "env_file", "networks", "secrets", "configs")
+# Each mount is reported as a whole. `bind.create_host_path` is Compose's default.
+_PARTS_OF_MOUNTS = {
+    f"volumes.{key}"
+    for key in (
+        *("type", "source", "target", "read_only"),
+        *("volume.subpath", "bind.create_host_path"),
+    )
+}
 
 
 def report_omitted_keys(result: ImportResult, redis: Service | None) -> None:
@@ -60,7 +68,7 @@ def report_omitted_keys(result: ImportResult, redis: Service | None) -> None:
 
 def _report_service(result: ImportResult, service: Service, prefix: str) -> None:
     """Report the keys of a service that are not imported. `prefix` is in front of the keys."""
-    for path in sorted(_paths(service)):
+    for path in sorted(_paths(service) - _PARTS_OF_MOUNTS):
         if f"{prefix}{path}" not in result.imported_keys:
             key, reason = _reason(path)
             result.omit(f"{prefix}{key}", _OWN_REDIS if prefix else reason)

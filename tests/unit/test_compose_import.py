@@ -182,6 +182,20 @@ def test_each_mount_of_the_registry_is_imported_or_listed(name: str) -> None:
         assert is_used or _is_listed(result, mount.target), mount
 
 
+def test_options_of_mounts_are_listed(tmp_path: Path) -> None:
+    lines = (
+        "    volumes:",
+        "      - {type: volume, source: d, target: /var/lib/registry, volume: {nocopy: true}}",
+        "      - {type: bind, source: /srv, target: /srv, bind: {propagation: rshared}}",
+        "volumes: {d: {}}",
+    )
+
+    result = _import_text(tmp_path, _compose_text(*lines))
+
+    assert _is_listed(result, "volumes.volume.nocopy")
+    assert _is_listed(result, "volumes.bind.propagation")
+
+
 @pytest.mark.parametrize("name", IMPORTABLE)
 def test_each_key_of_the_redis_of_the_registry_is_imported_or_listed(name: str) -> None:
     result = imported(name)
