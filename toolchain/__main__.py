@@ -84,9 +84,7 @@ def _install(parts: Iterable[Part]) -> list[str]:
 
 def _test_parts(references: Iterable[str]) -> Iterable[Part]:
     """The parts that the tests need, with the images `references`."""
-    program = compose.COMPOSE_CONFIG
-    parts = [Part(lambda: program.title, program)]
-    return chain(_pulumi_parts(PLUGINS), parts, _engine_parts(references))
+    return chain(_pulumi_parts(PLUGINS), [compose.program_part()], _engine_parts(references))
 
 
 def _pulumi_parts(plugins: Sequence[GoProgram]) -> Iterator[Part]:

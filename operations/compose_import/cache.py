@@ -12,8 +12,9 @@ from operations.compose_import.result import ImportResult
 
 # For each unit of sizes in redis.conf, the unit in a stack file.
 _UNITS = {"": "", "k": "kB", "kb": "KiB", "m": "MB", "mb": "MiB", "g": "GB", "gb": "GiB"}
-# The name of an option. A text such as --name=value may contain a password, and is not one.
-_OPTION = re.compile(r"--([a-zA-Z-]+)(?![^=])")
+# Other words may contain a password. For --name=value, only the name is printed.
+_OPTION_NAME = re.compile(r"[a-zA-Z-]+")
+_OPTION = re.compile(rf"--({_OPTION_NAME.pattern})(?![^=])")
 _PORT = 6379
 _CHOOSE_REDIS = (
     "add SET=cache.address=HOST:PORT with an address that this machine reaches, "
@@ -31,7 +32,7 @@ def convert_cache(result: ImportResult) -> Service | None:
     service = _find_service(result, host)
     is_special = address.startswith("rediss:") or lookup(old, "redis.mastername")
     if result.answer("cache.enabled") is False:
-        lookup(old, "storage")["cache"] = {"blobdescriptor": "inmemory"}
+        old["storage"]["cache"] = {"blobdescriptor": "inmemory"}
         old.pop("redis", None)
         return None
     if not address or not (is_used or service):
@@ -167,4 +168,5 @@ def _options_in_file(result: ImportResult, redis: Service, path: str) -> dict[st
     except Unreadable as error:
         result.omit(f"{redis.name}: {path}", f"the file {error}")
         return {}
-    return {words[0].lower(): words[-1] for words in lines if len(words) > 1 and words[0].isalpha()}
+    options = [words for words in lines if len(words) > 1 and _OPTION_NAME.fullmatch(words[0])]
+    return {words[0].lower(): words[-1] for words in options}

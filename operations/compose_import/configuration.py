@@ -35,6 +35,25 @@ _ENTRYPOINT = "/entrypoint.sh"
 _PROGRAMS = (_ENTRYPOINT, "/bin/registry")
 
 
+class _Candidate(NamedTuple):
+    """A release that the old registry may be, with the configuration that it reads from `path`.
+
+    `ignored` has the keys and variables that the release ignores.
+    """
+
+    release: Release
+    path: str
+    tree: dict[str, Any]
+    ignored: Sequence[str]
+
+    def count_ignored(self, service: Service) -> int:
+        """Return how many keys, storage drivers and configuration files the release ignores."""
+        drivers: Any = self.release.schema.keys["storage"]
+        unknown_drivers = (lookup(self.tree, "storage") or {}).keys() - drivers.keys()
+        others = [*_other_configurations(service, self.path)]
+        return len(self.ignored) + len(unknown_drivers) + len(others)
+
+
 def repository_and_tag(service: Service) -> tuple[str, str]:
     """Return the repository and the tag of the service's image. The tag may be empty."""
     match = re.fullmatch(r"(.*?)(?::([^:/@]+))?(?:@.*)?", service.image)
@@ -100,7 +119,7 @@ def read_configuration(result: ImportResult) -> Release | None:
     return release
 
 
-def _refuse_uncertain_deletes(result: ImportResult, likely: Sequence["_Candidate"]) -> None:
+def _refuse_uncertain_deletes(result: ImportResult, likely: Sequence[_Candidate]) -> None:
     """Switch deletes off if only some of the releases that the image may be accept them."""
     path = "storage.delete.enabled"
     refusing = [each for each in likely if not security_settings(each.tree)[path]]
@@ -112,25 +131,6 @@ def _refuse_uncertain_deletes(result: ImportResult, likely: Sequence["_Candidate
             f"the image names no release, and release {version} refuses deletes. The stack refuses "
             f"them too, unless you add SET=registry.config.{path}=true",
         )
-
-
-class _Candidate(NamedTuple):
-    """A release that the old registry may be, with the configuration that it reads from `path`.
-
-    `ignored` has the keys and variables that the release ignores.
-    """
-
-    release: Release
-    path: str
-    tree: dict[str, Any]
-    ignored: Sequence[str]
-
-    def count_ignored(self, service: Service) -> int:
-        """Return how many keys, storage drivers and configuration files the release ignores."""
-        drivers: Any = self.release.schema.keys["storage"]
-        unknown_drivers = (lookup(self.tree, "storage") or {}).keys() - drivers.keys()
-        others = [*_other_configurations(service, self.path)]
-        return len(self.ignored) + len(unknown_drivers) + len(others)
 
 
 def _candidates(result: ImportResult) -> Sequence[tuple[Release, str]]:

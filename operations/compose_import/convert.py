@@ -126,14 +126,12 @@ def _ask_about_security_settings(result: ImportResult) -> None:
     """Ask about each security setting that would change."""
     refused = {problem.path: f"{problem.rule}; {problem.fix}" for problem in result.refused}
     for path in changed_security_settings(result.old_tree, result.new_tree()):
-        section = path.partition(".")[0]
-        settings = [f"registry.config.{path}"]
-        if section in ("auth", "http"):
-            settings.append(path.removeprefix("http."))
-        if not overlaps(settings[-1], _asked_settings(result)):
-            fix = f"choose the value with SET={settings[0]}=VALUE"
+        in_config = f"registry.config.{path}"
+        section = path.removeprefix("http.")  # the settings auth and tls, unless it is in storage
+        if not overlaps(section, _asked_settings(result)):
+            fix = f"choose the value with SET={in_config}=VALUE"
             problem = refused.get(path, "the stack would differ from the old registry")
-            result.ask(path, problem, fix, settings)
+            result.ask(path, problem, fix, [in_config, section])
 
 
 def _ask_about_problems(result: ImportResult) -> None:
@@ -307,10 +305,12 @@ def _convert_environment(result: ImportResult, release: Release) -> None:
         registry["environment"] = environment
     paths = []
     for mount in service.mounts:
-        if Path(mount.source).is_dir() and Path(mount.target).is_relative_to(_CA_FOLDER):
+        if not Path(mount.target).is_relative_to(_CA_FOLDER):
+            continue
+        if mount.kind == "file" and Path(mount.source).is_dir():
             result.mark_mount(mount.target)
             result.omit(mount.target, _ADD_CERTIFICATES)
-        elif Path(mount.target).is_relative_to(_CA_FOLDER):
+        else:
             paths.append(mount.target)
     file = service.environment.get(_CA_FILE_VARIABLE)
     if file and (file != _IMAGE_BUNDLE or service.mount(file)):

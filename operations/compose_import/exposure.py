@@ -30,7 +30,7 @@ class _Address(NamedTuple):
 
 
 def convert_exposure(result: ImportResult) -> None:
-    """Set the exposure, address and port. Ask the user for what cannot be carried over exactly."""
+    """Set the exposure, address and port. Ask the user for what the stack cannot keep exactly."""
     registry, tls, old = result.section("registry"), result.section("tls"), result.old_tree
     found = _address(result)
     if found.port:
@@ -70,7 +70,7 @@ def _external_url(result: ImportResult, use_certificate: bool) -> str:
 
 
 def _address(result: ImportResult) -> _Address:
-    """Return where clients reach the old registry. Asks the user if that cannot be known."""
+    """Return where clients reach the old registry. Ask the user if the file does not show it."""
     if (lookup(result.old_tree, "http.net") or "tcp") != "tcp":
         return _ask_for_exposure(result, "http.net", "it listens on a Unix socket")
     service = result.service
@@ -110,8 +110,7 @@ def _published(result: ImportResult, target: int, ports: Sequence[Mapping[str, A
     ]
     for port in result.service.keys.get("ports") or []:
         if port not in matching[:1]:
-            published = port.get("published") or port["target"]
-            result.omit(f"port {published}", ONE_PORT)
+            result.omit(f"port {port.get('published') or port['target']}", ONE_PORT)
     if not matching:
         return _unpublished(result, target)
     keys = ("target", "published", "host_ip", "protocol", "mode")

@@ -81,7 +81,12 @@ def _add_files(result: ImportResult) -> None:
         if text:
             file = result.service.absolute(name)
             result.section("registry").setdefault("files", {})[file] = text
-            _set(result.old_tree, re.findall(r"[^.\[\]]+", path), file)
+            _set(result.old_tree, _parts(path), file)
+
+
+def _parts(path: str) -> Sequence[str]:
+    """Split a path such as `http.tls.clientcas[0]`."""
+    return re.findall(r"[^.\[\]]+", path)
 
 
 def _set(tree: Any, parts: Sequence[str], value: str) -> None:  # noqa: ANN401
@@ -154,7 +159,7 @@ def _drop_refused(result: ImportResult) -> None:
     while True:
         refused = _refused(result)
         result.refused.extend(refused)
-        removed = [_remove(config, re.split(r"[.\[]", problem.path)) for problem in refused]
+        removed = [_remove(config, _parts(problem.path)) for problem in refused]
         if "log.level" in [problem.path for problem in refused]:
             removed.append(result.section("registry").pop("log_level", None) is not None)
         if not any(removed):

@@ -125,7 +125,8 @@ class ImportResult:
 
     def has_answer(self, setting: str) -> bool:
         """Return whether the user has set this setting, also to null."""
-        return any(True for _ in walk(f"{PROJECT}:{setting}", self.answers.settings))
+        found = next(walk(f"{PROJECT}:{setting}", self.answers.settings), None)
+        return found is not None
 
     def answer(self, setting: str) -> Any:  # noqa: ANN401
         """Return the user's value of a setting such as `registry.port`, or None."""
@@ -137,7 +138,7 @@ class ImportResult:
 
     @property
     def container(self) -> str:
-        """A shell word that becomes the ID of the old container, on Compose and on Swarm."""
+        """A word of a shell command that expands to the ID of the old container."""
         name = self.service.name
         if self.on_swarm:
             labels = [f"com.docker.swarm.service.name={self._swarm_service}"]
@@ -145,7 +146,7 @@ class ImportResult:
             project = f"com.docker.compose.project={self.project.name}"
             labels = [project, f"com.docker.compose.service={name}"]
         filters = " ".join(f"--filter {shlex.quote(f'label={label}')}" for label in labels)
-        # On Swarm, the containers of earlier tasks are not meant.
+        # On Swarm, --all would also list the containers of earlier tasks.
         show = "" if self.on_swarm else "--all "
         return f'"$(docker ps {show}--quiet {filters})"'
 

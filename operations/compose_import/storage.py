@@ -28,7 +28,6 @@ _COMMON_PARAMETERS = ("chunksize", "encrypt")
 # Parameters that settings of the stack determine.
 _MANAGED_PARAMETERS = frozenset(
     {"region", "regionendpoint", "endpoint", "internal", "bucket", "rootdirectory"}
-    | {"sessiontoken"}
     | {"accesskey", "secretkey", "accesskeyid", "accesskeysecret"}
 )
 # Text that Go's strconv.ParseBool accepts, which the driver s3 uses.
@@ -66,8 +65,7 @@ def _convert_bucket(result: ImportResult, parameters: Mapping[str, Any], endpoin
     match = _OSS_ENDPOINT.fullmatch(endpoint)
     region = str(parameters.get("region") or "")
     region = re.sub(r"^oss-|-internal$|\.aliyuncs\.com$", "", region)
-    names_region = bool(match and re.search(r"\d|[a-z]-", match["region"]))
-    if match and names_region and match["region"] != "accelerate":
+    if match and not match["region"].startswith("accelerate"):
         region = match["region"]  # clients of the S3 API may name any region
     result.config[REGION] = region
     storage = result.section("storage")
